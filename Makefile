@@ -1,0 +1,64 @@
+# make repro    environment, the whole DAG on the built-in sample, Table I
+# make test     the tests
+# make report   results in the browser
+# make ui       Prefect's UI with the pipeline in it
+# make lint     ruff and pyright
+# make clean    remove what the stages made (not DVC's cache) and tool caches
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_TEST := $(VENV)/.installed-test
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+# the stages' commands say `python`
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: repro test report ui lint clean
+
+repro: $(INSTALLED)
+	$(BIN)/dvc repro
+	@$(BIN)/kpbe table1
+
+test: $(INSTALLED_TEST)
+	DVC_NO_ANALYTICS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
+
+report: $(INSTALLED)
+	$(BIN)/streamlit run reports/app.py
+
+ui: $(INSTALLED)
+	$(BIN)/python -m flows.serve
+
+lint: $(INSTALLED_DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf data/raw data/clips data/backend data/enhanced checkpoints reports/results
+	rm -rf .pytest_cache .ruff_cache .hypothesis
+	find kpbe flows reports tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c "import sys; sys.exit('' if (3, 11) <= sys.version_info < (3, 14) else 'KPBE needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -c constraints.txt -e .
+	@# opencv-python needs libGL, which servers lack; the same version without windows goes over it there
+	@$(BIN)/python -c "import cv2" 2>/dev/null \
+	  || $(BIN)/python -m pip install -c constraints.txt --force-reinstall --no-deps opencv-python-headless
+	@touch $@
+
+$(INSTALLED_TEST): $(INSTALLED)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@touch $@

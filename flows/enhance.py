@@ -1,0 +1,30 @@
+"""Stage `enhance@<backend>`: data/clips, data/backend/<backend>, checkpoints/stage2/<backend> -> data/enhanced/<backend>."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows import folders
+from flows.stage import Stage, StageContext, main
+
+
+def enhance(context: StageContext) -> Path:
+    """Enhance a backend's test videos with the trained frontend."""
+    from kpbe.enhance import enhance_clips
+
+    backend = context.backend
+    out = folders.ENHANCED_VIDEOS / backend
+    enhance_clips(
+        backend,
+        context.params,
+        folders.CLIPS,
+        folders.BACKEND_VIDEOS / backend,
+        folders.weights_in(folders.STAGE2 / backend),
+        out,
+        map=context.map,
+    )
+    return out
+
+
+if __name__ == "__main__":
+    main(Stage(enhance, per_backend=True, holds_network=True))

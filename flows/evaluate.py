@@ -1,0 +1,30 @@
+"""Stage `evaluate@<backend>`: data/clips, data/backend/<backend>, data/enhanced/<backend> -> reports/results/<backend>."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows import folders
+from flows.stage import Stage, StageContext, main
+
+
+def evaluate(context: StageContext) -> Path:
+    """Score a backend and its enhancement on the test clips."""
+    from kpbe.evaluation import evaluate as work
+
+    backend = context.backend
+    out = folders.RESULTS / backend
+    work.evaluate(
+        backend,
+        context.params,
+        folders.CLIPS,
+        folders.BACKEND_VIDEOS / backend / "test",
+        folders.ENHANCED_VIDEOS / backend / "test",
+        out,
+        map=context.map,
+    )
+    return out
+
+
+if __name__ == "__main__":
+    main(Stage(evaluate, per_backend=True))

@@ -1,0 +1,27 @@
+"""Stage `preprocess`: data/raw -> data/clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows import folders
+from flows.stage import Stage, StageContext, main
+
+
+def preprocess(context: StageContext) -> Path:
+    """Cut talking heads into clips of constant size and frame rate with 16 kHz audio."""
+    from kpbe.data import preprocess as work
+
+    work.preprocess(
+        context.params.data,
+        context.params.model.image_size,
+        folders.RAW,
+        folders.CLIPS,
+        map=context.map,
+        shard_size=context.params.compute.shard_size,
+    )
+    return folders.CLIPS
+
+
+if __name__ == "__main__":
+    main(Stage(preprocess))

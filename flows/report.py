@@ -1,0 +1,32 @@
+"""Stage `report`: reports/results/<backend> -> reports/results/table1.*, figure3.png and <backend>/scores.png."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows import folders
+from flows.stage import Stage, StageContext, main
+
+
+def report(context: StageContext) -> Path:
+    """Write Table I and Figure 3."""
+    from kpbe.evaluation.report import write_report
+
+    trainings = {"stage 1": folders.STAGE1}
+    for backend in context.params.backends:
+        trainings[f"{backend} generator"] = folders.BACKEND_CHECKPOINTS / backend
+        trainings[f"stage 2 ({backend})"] = folders.STAGE2 / backend
+    table = write_report(
+        context.params,
+        folders.CLIPS,
+        folders.BACKEND_VIDEOS,
+        folders.ENHANCED_VIDEOS,
+        trainings,
+        folders.RESULTS,
+    )
+    print(table)
+    return folders.RESULTS
+
+
+if __name__ == "__main__":
+    main(Stage(report))

@@ -1,0 +1,85 @@
+"""What every `python -m flows.<stage>` does: read params, run the work, say what went wrong in one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.tracking import run_in_prefect, tracked
+from kpbe.errors import KPBEError, ParamsError
+from kpbe.params import ComputeParams, Params, load_params
+from kpbe.work import ShardMap, process_map, serial_map, thread_map
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage's work is given: the params, the backend it is for ("" for the others), how shards are run."""
+
+    params: Params
+    backend: str
+    map: ShardMap
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of dvc.yaml.
+
+    Attributes:
+        work: does the work and returns the stage's output folder; its name is the stage's name.
+        per_backend: whether the stage is run once for each backend.
+        holds_network: the work keeps a network in memory, so its shards run one by one in this process
+            (the network itself uses all cores or the GPU) instead of in `compute.workers` processes.
+    """
+
+    work: Callable[[StageContext], Path]
+    per_backend: bool = False
+    holds_network: bool = False
+
+    @property
+    def name(self) -> str:
+        """The stage's name in dvc.yaml."""
+        return self.work.__name__
+
+    def run(self, params: Params, backend: str = "") -> None:
+        """Run in Prefect when a Prefect API is configured, directly otherwise.
+
+        Raises:
+            KPBEError: what the user has to know.
+        """
+        if tracked():
+            run_in_prefect(self, params, backend)
+        else:
+            self.work(StageContext(params, backend, local_map(params.compute, self.holds_network)))
+
+
+def local_map(compute: ComputeParams, holds_network: bool) -> ShardMap:
+    """Shards on this machine, without Prefect.
+
+    Raises:
+        ParamsError: `compute.runner` is a cluster, which only Prefect reaches.
+    """
+    if compute.runner in ("dask", "ray"):
+        raise ParamsError(
+            f"compute.runner = {compute.runner} needs a Prefect API: start one with `make ui` and set PREFECT_API_URL, "
+            "or choose processes."
+        )
+    if holds_network:
+        return serial_map
+    return process_map(compute.workers) if compute.runner == "processes" else thread_map(compute.workers)
+
+
+def main(stage: Stage) -> None:
+    """Entry point of `python -m flows.<stage>`; exits with 1 and one message when something is wrong for the user."""
+    parser = argparse.ArgumentParser(prog=f"python -m flows.{stage.name}", description=stage.work.__doc__)
+    if stage.per_backend:
+        parser.add_argument("--backend", required=True, help="one of `backends` in params.yaml")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        stage.run(load_params(), getattr(arguments, "backend", ""))
+    except KPBEError as error:
+        sys.exit(f"error: {error}")

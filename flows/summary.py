@@ -1,0 +1,46 @@
+"""What a stage left in its folder, as Markdown for the Prefect UI."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from kpbe.work import read_csv
+
+SHOWN_REJECTIONS = 50
+
+
+def summarise(folder: Path) -> str:
+    """Tables, metrics, training summary, rejected clips and file counts of a stage's output folder."""
+    parts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.md"))]
+    for name in ("metrics.json", "summary.json"):
+        if (folder / name).exists():
+            values = json.loads((folder / name).read_text(encoding="utf-8"))
+            parts.append(_table(("key", "value"), _flat(values)))
+    if (folder / "rejected.csv").exists():
+        rejected = read_csv(folder / "rejected.csv")
+        parts.append(f"{len(rejected)} clips were rejected.")
+        if rejected:
+            rows = [(row["clip_id"], row["reason"]) for row in rejected[:SHOWN_REJECTIONS]]
+            parts.append(_table(("clip", "reason"), rows))
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    counts = Counter(path.suffix or path.name for path in files)
+    megabytes = sum(path.stat().st_size for path in files) / 1e6
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+    parts.append(f"`{folder}`: {megabytes:.1f} MB in {len(files)} files ({kinds})")
+    return "\n\n".join(parts)
+
+
+def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
+    if isinstance(values, dict):
+        return [
+            row for key, value in values.items() for row in _flat(value, f"{prefix}.{key}" if prefix else key)
+        ]
+    return [(prefix, f"{values:.5g}" if isinstance(values, float) else str(values))]
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[str, str]]) -> str:
+    lines = [columns, tuple("---" for _ in columns), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,179 @@
+"""Prefect around the work: seen in the UI with logs, retries, progress and artifacts.
+
+Prefect is imported only when an API is configured, since the import takes 2-3 s and a server of its own 16-20 s.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import tomllib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.summary import summarise
+from kpbe.errors import KPBEError, ParamsError
+from kpbe.params import ComputeParams, Params
+from kpbe.work import ShardMap, run_in_pool, worker_pool
+
+if TYPE_CHECKING:
+    from flows.stage import Stage
+
+RETRY_DELAYS_S = [2.0, 15.0]
+PROGRESS_EVERY_S = 2.0
+
+
+def tracked() -> bool:
+    """Whether a Prefect API is configured, by PREFECT_API_URL or by Prefect's active profile (an empty URL means no)."""
+    if "PREFECT_API_URL" in os.environ:
+        return bool(os.environ["PREFECT_API_URL"])
+    home = Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect"))
+    path = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml"))
+    try:
+        profiles = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError):
+        return False
+    active = os.environ.get("PREFECT_PROFILE") or profiles.get("active", "")
+    return bool(profiles.get("profiles", {}).get(active, {}).get("PREFECT_API_URL"))
+
+
+def prepare_prefect() -> None:
+    """Settings that must stand before Prefect's first import: our loggers go to the UI, nothing goes to its makers."""
+    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "kpbe")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+def run_in_prefect(stage: Stage, params: Params, backend: str = "") -> None:
+    """Run a stage's work as a Prefect flow.
+
+    Raises:
+        KPBEError: the work failed; the flow run is then Failed with the same message.
+    """
+    prepare_prefect()
+    from prefect import Flow
+    from prefect.artifacts import create_markdown_artifact
+    from prefect.states import Failed
+
+    from flows.stage import StageContext
+
+    label = f"{stage.name}@{backend}" if backend else stage.name
+    failures: list[KPBEError] = []
+
+    def work(backend: str, params_yaml: dict[str, Any]) -> Any:
+        try:
+            folder = stage.work(
+                StageContext(params, backend, prefect_map(params.compute, stage.holds_network))
+            )
+        except KPBEError as error:
+            failures.append(error)
+            return Failed(message=str(error))
+        create_markdown_artifact(summarise(folder), key=artifact_key(label), description=label)
+        return None
+
+    flow = Flow(
+        work,
+        name=stage.name,
+        description=stage.work.__doc__,
+        flow_run_name=label,
+        task_runner=_task_runner(params.compute, stage.holds_network),
+        log_prints=True,
+        validate_parameters=False,
+    )
+    state = flow(backend, params.model_dump(mode="json"), return_state=True)
+    if failures:
+        raise failures[0]
+    state.result()
+
+
+def prefect_map(compute: ComputeParams, holds_network: bool) -> ShardMap:
+    """Each shard a Prefect task: retried, named, with a progress artifact for all; to be called inside a flow.
+
+    At most two shards for each worker are submitted ahead, so a failing stage does not run through the rest first.
+    """
+    from prefect import Task
+    from prefect.artifacts import create_progress_artifact, update_progress_artifact
+    from prefect.cache_policies import NO_CACHE
+    from prefect.utilities.annotations import quote
+
+    def run(work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterator[Any]:
+        if not shards:
+            return
+        key = artifact_key(f"{describe}-progress")
+        progress = create_progress_artifact(0.0, key=key, description=f"{describe}: {len(shards)} shards")
+        shown = time.monotonic()
+        with _shard_function(compute, holds_network) as run_shard:
+            task = Task(
+                run_shard,
+                name=describe,
+                cache_policy=NO_CACHE,
+                persist_result=False,
+                retries=len(RETRY_DELAYS_S),
+                retry_delay_seconds=RETRY_DELAYS_S,
+                retry_condition_fn=_may_pass_next_time,
+                log_prints=True,
+            )
+            waiting: deque[Any] = deque()
+            for index, shard in enumerate(shards, start=1):
+                named = task.with_options(task_run_name=f"{describe} {index} of {len(shards)}")
+                waiting.append(named.submit(quote(work), quote(shard)))
+                if len(waiting) >= 2 * compute.workers:
+                    yield waiting.popleft().result()
+                if time.monotonic() - shown > PROGRESS_EVERY_S:
+                    update_progress_artifact(progress, 100 * (index - len(waiting)) / len(shards))
+                    shown = time.monotonic()
+            while waiting:
+                yield waiting.popleft().result()
+                update_progress_artifact(progress, 100 * (len(shards) - len(waiting)) / len(shards))
+
+    return run
+
+
+@contextmanager
+def _shard_function(compute: ComputeParams, holds_network: bool) -> Iterator[Callable[[Any, Any], Any]]:
+    """The function that a task calls; with `processes` its thread only waits for a process of our own pool."""
+    if holds_network or compute.runner != "processes":
+        yield _run_here
+        return
+    with worker_pool(compute.workers) as pool:
+
+        def run_shard(work: Any, shard: Any) -> Any:
+            return run_in_pool(pool, work, shard)
+
+        yield run_shard
+
+
+def _run_here(work: Any, shard: Any) -> Any:
+    return work(shard)
+
+
+def _may_pass_next_time(task: Any, task_run: Any, state: Any) -> bool:
+    """Retry what may be the machine's fault (disk, memory, network), not what the user has to mend."""
+    return not isinstance(state.result(raise_on_failure=False), KPBEError)
+
+
+def _task_runner(compute: ComputeParams, holds_network: bool) -> Any:
+    try:
+        if compute.runner == "dask":
+            from prefect_dask import DaskTaskRunner  # pyright: ignore[reportMissingImports]
+
+            return DaskTaskRunner(cluster_kwargs={"n_workers": compute.workers, "threads_per_worker": 1})
+        if compute.runner == "ray":
+            from prefect_ray import RayTaskRunner  # pyright: ignore[reportMissingImports]
+
+            return RayTaskRunner(init_kwargs={"num_cpus": compute.workers})
+    except ImportError:
+        raise ParamsError(
+            f"compute.runner = {compute.runner} needs a package: pip install 'kpbe[{compute.runner}]'."
+        ) from None
+    from prefect.task_runners import ThreadPoolTaskRunner
+
+    return ThreadPoolTaskRunner(max_workers=1 if holds_network else compute.workers)
+
+
+def artifact_key(label: str) -> str:
+    """A name that Prefect accepts as an artifact's key: lower case letters, digits and dashes."""
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in label.lower())

@@ -1,0 +1,22 @@
+"""Stage `train_stage2@<backend>`: data/clips, data/backend/<backend>, checkpoints/stage1 -> checkpoints/stage2/<backend>."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows import folders
+from flows.stage import Stage, StageContext, main
+
+
+def train_stage2(context: StageContext) -> Path:
+    """Fine-tune the frontend on a backend's frames."""
+    from kpbe.training import stage2
+
+    out = folders.STAGE2 / context.backend
+    videos = folders.BACKEND_VIDEOS / context.backend
+    stage2.train_stage2(context.backend, context.params, folders.CLIPS, videos, folders.STAGE1, out)
+    return out
+
+
+if __name__ == "__main__":
+    main(Stage(train_stage2, per_backend=True, holds_network=True))

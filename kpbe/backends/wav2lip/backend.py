@@ -1,0 +1,141 @@
+"""Wav2Lip as a backend: a video or a still image, and speech, to a talking video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kpbe.backends.base import SynthesisRequest, register
+from kpbe.backends.wav2lip.checkpoints import load_generator
+from kpbe.backends.wav2lip.faces import (
+    crop_boxes,
+    generator_input,
+    painted_faces,
+    paste_face,
+    prepare_face_window,
+)
+from kpbe.backends.wav2lip.networks import Wav2LipGenerator
+from kpbe.backends.wav2lip.windows import mel_batch, speech_mel, window_starts
+from kpbe.data.faces import FaceDetector, get_detector
+from kpbe.errors import BadClip
+from kpbe.params import Wav2LipParams
+
+
+@register("wav2lip")
+class Wav2Lip:
+    """Wav2Lip (Prajwal et al. 2020) by the procedure of the reference's inference script.
+
+    Args:
+        generator: in eval mode, on `device`.
+        params: crop, mel and batch settings.
+        device: where the generator is.
+    """
+
+    name: ClassVar[str]
+    trainable: ClassVar[bool] = True
+
+    def __init__(self, generator: Wav2LipGenerator, params: Wav2LipParams, device: str = "cpu"):
+        self.generator = generator
+        self.params = params
+        self.device = torch.device(device)
+
+    @classmethod
+    def from_checkpoint(cls, path: Path, params: Wav2LipParams, device: str = "cpu") -> Self:
+        """Load any layout of `load_generator`; the width is the checkpoint's, not `params.width_multiplier`."""
+        return cls(load_generator(path, device), params, device)
+
+    @classmethod
+    def fingerprint_params(cls, params: Wav2LipParams) -> dict[str, Any]:
+        """Crop, detector and mel settings."""
+        return params.model_dump(mode="json", include={"pads", "smooth_boxes", "detector", "mel_padding"})
+
+    def synthesize(self, request: SynthesisRequest) -> Iterator[np.ndarray]:
+        """Yield `request.frames` frames with the mouth painted to the speech; see `Backend.synthesize`."""
+        first = list(islice(iter(request.source_frames), 2))
+        if not first:
+            raise BadClip(f"{request.name} has no source frame to speak with.")
+        if not request.frames:
+            raise BadClip(f"{request.name}: the audio is shorter than one video frame.")
+        mel = speech_mel(request.wave, self.params.mel_padding)
+        starts = window_starts(mel.shape[1], request.fps, request.frames)
+        size = self.params.batch_size
+        batches = (mel_batch(mel, starts[i : i + size]) for i in range(0, len(starts), size))
+        rectangles = self._rectangles(request, *first[0].shape[:2])
+        if len(first) == 1:
+            yield from self._speak_still(first[0], rectangles[0], batches)
+        else:
+            yield from self._speak_video(_looped(request, rectangles), batches)
+
+    @torch.inference_mode()
+    def _paint(self, mel: Tensor, face_features: Sequence[Tensor]) -> np.ndarray:
+        embedding = self.generator.encode_audio(mel.to(self.device))
+        return painted_faces(self.generator.decode(embedding, face_features))
+
+    @torch.inference_mode()
+    def _face_features(self, frames: Sequence[np.ndarray], boxes: np.ndarray) -> list[Tensor]:
+        faces = prepare_face_window(frames, boxes).to(self.device)
+        return self.generator.encode_face(generator_input(faces, faces))
+
+    def _speak_still(
+        self, frame: np.ndarray, box: np.ndarray, batches: Iterable[Tensor]
+    ) -> Iterator[np.ndarray]:
+        """The face encoder never sees the audio, so a still face is encoded once."""
+        features = self._face_features([frame], box[None])
+        for mel in batches:
+            for face in self._paint(mel, features):
+                yield paste_face(frame, face, box)
+
+    def _speak_video(
+        self, source: Iterator[tuple[np.ndarray, np.ndarray]], batches: Iterable[Tensor]
+    ) -> Iterator[np.ndarray]:
+        for mel in batches:
+            frames, boxes = zip(*islice(source, len(mel)), strict=True)
+            faces = self._paint(mel, self._face_features(frames, np.stack(boxes)))
+            for frame, face, box in zip(frames, faces, boxes, strict=True):
+                yield paste_face(frame, face, box)
+
+    def _rectangles(self, request: SynthesisRequest, height: int, width: int) -> np.ndarray:
+        boxes = self._detect(request) if request.boxes is None else request.boxes
+        missing = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+        if missing.any():
+            raise BadClip(
+                f"{request.name}: no face in frame {int(missing.argmax())}; Wav2Lip needs one in every frame."
+            )
+        rectangles = crop_boxes(boxes, self.params.pads, self.params.smooth_boxes, height, width)
+        empty = (rectangles[:, 2:] <= rectangles[:, :2]).any(axis=1)
+        if empty.any():
+            raise BadClip(
+                f"{request.name}: the face box of frame {int(empty.argmax())} lies outside the picture."
+            )
+        return rectangles
+
+    def _detect(self, request: SynthesisRequest) -> np.ndarray:
+        """The best face of every source frame, (N, 4); NaN where there is none."""
+        if self._detector is None:
+            raise BadClip(
+                f"{request.name} has no face boxes: set backend.wav2lip.detector to yunet, blazeface or sfd to find them."
+            )
+        found = (self._detector.detect(frame) for frame in request.source_frames)
+        return np.stack([faces[0, :4] if len(faces) else np.full(4, np.nan) for faces in found])
+
+    @cached_property
+    def _detector(self) -> FaceDetector | None:
+        return get_detector(self.params.detector, str(self.device))
+
+
+def _looped(request: SynthesisRequest, rectangles: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Frames with their rectangles, over and over: the reference, too, starts a video again that is shorter than the audio."""
+    while True:
+        try:
+            yield from zip(request.source_frames, rectangles, strict=True)
+        except ValueError:
+            raise BadClip(
+                f"{request.name} has {len(rectangles)} face boxes for another number of frames."
+            ) from None

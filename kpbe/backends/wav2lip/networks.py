@@ -1,0 +1,251 @@
+"""The networks of Wav2Lip: generator, SyncNet expert, quality discriminator.
+
+Layers, sizes and state-dict names are the official ones (reference: Rudrabha/Wav2Lip, `Wav2Lip`, `SyncNet_color`,
+`Wav2Lip_disc_qual`), so that public checkpoints load unchanged. Faces are BGR in [0, 1], as those checkpoints expect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FACE_SIZE = 96
+SYNC_FRAMES = 5
+MIN_CHANNELS = 8
+
+
+def scaled_channels(official: int, width_multiplier: float) -> int:
+    """Channels of a narrow network: the official number times the multiplier, at least 8."""
+    return max(MIN_CHANNELS, round(official * width_multiplier))
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, optional residual sum, ReLU."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 3,
+        stride: int | tuple[int, int] = 1,
+        padding: int = 1,
+        residual: bool = False,
+    ):
+        super().__init__()
+        self.conv_block = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, kernel, stride, padding), nn.BatchNorm2d(out_channels)
+        )
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv_block(x)
+        return F.relu(y + x if self.residual else y)
+
+
+class UpsamplingBlock(nn.Module):
+    """Transposed 3x3 convolution, batch norm, ReLU; doubles the size, or turns 1x1 into 3x3 when `stride` is 1."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 2):
+        super().__init__()
+        trim = stride - 1
+        self.conv_block = nn.Sequential(
+            nn.ConvTranspose2d(in_channels, out_channels, 3, stride, padding=trim, output_padding=trim),
+            nn.BatchNorm2d(out_channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv_block(x))
+
+
+class LeakyConvBlock(nn.Module):
+    """Convolution and LeakyReLU(0.01), without normalisation."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int | tuple[int, int] = 1,
+        padding: int = 0,
+    ):
+        super().__init__()
+        self.conv_block = nn.Sequential(nn.Conv2d(in_channels, out_channels, kernel, stride, padding))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.conv_block(x), 0.01)
+
+
+def _residuals(channels: int, count: int) -> list[nn.Module]:
+    return [ConvBlock(channels, channels, residual=True) for _ in range(count)]
+
+
+def _audio_encoder(widths: Sequence[int], last_residuals: int) -> nn.Sequential:
+    """(B, 1, 80, 16) mel windows to (B, C, 1, 1); the strides (3, 1), 3, (3, 2) bring 80 x 16 to 3 x 3."""
+    w32, w64, w128, w256, w512 = widths
+    return nn.Sequential(
+        ConvBlock(1, w32),
+        *_residuals(w32, 2),
+        ConvBlock(w32, w64, stride=(3, 1)),
+        *_residuals(w64, 2),
+        ConvBlock(w64, w128, stride=3),
+        *_residuals(w128, 2),
+        ConvBlock(w128, w256, stride=(3, 2)),
+        *_residuals(w256, last_residuals),
+        ConvBlock(w256, w512, padding=0),
+        ConvBlock(w512, w512, kernel=1, padding=0),
+    )
+
+
+class Wav2LipGenerator(nn.Module):
+    """Paints the lower half of a face to match a mel window; a U-Net whose bottleneck is the audio embedding.
+
+    Args:
+        width_multiplier: scales every hidden channel count; 1.0 is the official network (36.3 M parameters).
+    """
+
+    def __init__(self, width_multiplier: float = 1.0):
+        super().__init__()
+        self.width_multiplier = width_multiplier
+        # Feature channels of the face encoder (96, 48, 24, 12, 6, 3, 1 pixels) and of the decoder (1, 3, ..., 96 pixels).
+        encoder = [scaled_channels(c, width_multiplier) for c in (16, 32, 64, 128, 256, 512, 512)]
+        decoder = [scaled_channels(c, width_multiplier) for c in (512, 512, 512, 384, 256, 128, 64)]
+        audio = [scaled_channels(c, width_multiplier) for c in (32, 64, 128, 256, 512)]
+        hidden = scaled_channels(32, width_multiplier)
+
+        self.face_encoder_blocks = nn.ModuleList(
+            [nn.Sequential(ConvBlock(6, encoder[0], kernel=7, padding=3))]
+        )
+        for level, residuals in enumerate((2, 3, 2, 2, 1), start=1):
+            down = ConvBlock(encoder[level - 1], encoder[level], stride=2)
+            self.face_encoder_blocks.append(nn.Sequential(down, *_residuals(encoder[level], residuals)))
+        self.face_encoder_blocks.append(
+            nn.Sequential(
+                ConvBlock(encoder[5], encoder[6], padding=0),
+                ConvBlock(encoder[6], encoder[6], kernel=1, padding=0),
+            )
+        )
+
+        self.audio_encoder = _audio_encoder(audio, last_residuals=1)
+
+        self.face_decoder_blocks = nn.ModuleList(
+            [nn.Sequential(ConvBlock(audio[-1], decoder[0], kernel=1, padding=0))]
+        )
+        for level, residuals in enumerate((1, 2, 2, 2, 2, 2), start=1):
+            up = UpsamplingBlock(
+                decoder[level - 1] + encoder[7 - level], decoder[level], stride=1 if level == 1 else 2
+            )
+            self.face_decoder_blocks.append(nn.Sequential(up, *_residuals(decoder[level], residuals)))
+
+        self.output_block = nn.Sequential(
+            ConvBlock(decoder[6] + encoder[0], hidden), nn.Conv2d(hidden, 3, 1), nn.Sigmoid()
+        )
+
+    def encode_audio(self, mel: Tensor) -> Tensor:
+        """(B, 1, 80, 16) mel windows -> (B, C, 1, 1), C = 512 at full width."""
+        return self.audio_encoder(mel)
+
+    def encode_face(self, faces: Tensor) -> list[Tensor]:
+        """(B, 6, 96, 96) of `generator_input` -> seven features, 96 to 1 pixels wide."""
+        features = []
+        for block in self.face_encoder_blocks:
+            faces = block(faces)
+            features.append(faces)
+        return features
+
+    def decode(self, audio_embedding: Tensor, face_features: Sequence[Tensor]) -> Tensor:
+        """Paint (B, 3, 96, 96) faces in [0, 1] from B audio embeddings; features of batch 1 serve the whole batch."""
+        batch = len(audio_embedding)
+        x = audio_embedding
+        for block, feature in zip(self.face_decoder_blocks, reversed(face_features), strict=True):
+            x = torch.cat((block(x), feature.expand(batch, -1, -1, -1)), dim=1)
+        return self.output_block(x)
+
+    def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
+        """Paint faces.
+
+        Args:
+            mel: (B, 1, 80, 16), or (B, T, 1, 80, 16) for windows of T frames.
+            faces: (B, 6, 96, 96), or (B, 6, T, 96, 96).
+
+        Returns:
+            (B, 3, 96, 96), or (B, 3, T, 96, 96), in [0, 1].
+        """
+        if faces.dim() == 4:
+            return self.decode(self.encode_audio(mel), self.encode_face(faces))
+        batch, _, frames = faces.shape[:3]
+        painted = self(mel.flatten(0, 1), faces.transpose(1, 2).flatten(0, 1))
+        return painted.unflatten(0, (batch, frames)).transpose(1, 2)
+
+
+class SyncNet(nn.Module):
+    """The sync expert: embeds five lower face halves and 0.2 s of audio into the same space (16.4 M parameters)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.face_encoder = nn.Sequential(
+            ConvBlock(3 * SYNC_FRAMES, 32, kernel=7, padding=3),
+            ConvBlock(32, 64, kernel=5, stride=(1, 2)),
+            *_residuals(64, 2),
+            ConvBlock(64, 128, stride=2),
+            *_residuals(128, 3),
+            ConvBlock(128, 256, stride=2),
+            *_residuals(256, 2),
+            ConvBlock(256, 512, stride=2),
+            *_residuals(512, 2),
+            ConvBlock(512, 512, stride=2),
+            ConvBlock(512, 512, padding=0),
+            ConvBlock(512, 512, kernel=1, padding=0),
+        )
+        self.audio_encoder = _audio_encoder((32, 64, 128, 256, 512), last_residuals=2)
+
+    def forward(self, mel: Tensor, mouths: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed (B, 1, 80, 16) mel windows and (B, 15, 48, 96) of `mouth_window` as unit vectors, (B, 512) each."""
+        audio = F.normalize(self.audio_encoder(mel).flatten(1))
+        face = F.normalize(self.face_encoder(mouths).flatten(1))
+        return audio, face
+
+
+def mouth_window(faces: Tensor) -> Tensor:
+    """(B, 3, 5, 96, 96) consecutive faces -> (B, 15, 48, 96): their lower halves, stacked on channels in time order."""
+    return faces[..., faces.shape[-2] // 2 :, :].transpose(1, 2).flatten(1, 2)
+
+
+def sync_loss(audio_embedding: Tensor, face_embedding: Tensor, in_sync: float) -> Tensor:
+    """Binary cross-entropy of the cosine similarity against `in_sync` (1 for matching windows, 0 for shifted ones).
+
+    Embeddings come after a ReLU, so the similarity is in [0, 1] up to rounding.
+    """
+    similarity = F.cosine_similarity(audio_embedding, face_embedding).clamp(0, 1)
+    return F.binary_cross_entropy(similarity, torch.full_like(similarity, in_sync))
+
+
+class QualityDiscriminator(nn.Module):
+    """Tells real from painted mouths by the lower half of single faces (14.1 M parameters)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.face_encoder_blocks = nn.ModuleList([nn.Sequential(LeakyConvBlock(3, 32, 7, padding=3))])
+        for channels, wider, kernel, stride in (
+            (32, 64, 5, (1, 2)),
+            (64, 128, 5, 2),
+            (128, 256, 5, 2),
+            (256, 512, 3, 2),
+            (512, 512, 3, 2),
+        ):
+            down = LeakyConvBlock(channels, wider, kernel, stride, kernel // 2)
+            same = LeakyConvBlock(wider, wider, kernel, padding=kernel // 2)
+            self.face_encoder_blocks.append(nn.Sequential(down, same))
+        self.face_encoder_blocks.append(
+            nn.Sequential(LeakyConvBlock(512, 512, 3), LeakyConvBlock(512, 512, 1))
+        )
+        self.binary_pred = nn.Sequential(nn.Conv2d(512, 1, 1), nn.Sigmoid())
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """(B, 3, 96, 96) faces -> (B, 1) probability of being real."""
+        x = faces[:, :, faces.shape[2] // 2 :]
+        for block in self.face_encoder_blocks:
+            x = block(x)
+        return self.binary_pred(x).flatten(1)

@@ -1,0 +1,1 @@
+"""From videos to clips: sources, faces, crops, the clip manifest and the built-in sample."""

@@ -1,0 +1,149 @@
+"""From a source of videos (built-in sample, a folder, VoxCeleb1 metadata) to the list of raw videos, data/raw/videos.csv."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from kpbe.data import voxceleb
+from kpbe.data.clips import make_clip_id
+from kpbe.data.raw import VIDEO_SUFFIXES, RawVideo, plain_name, write_raw_videos
+from kpbe.errors import KPBEError
+from kpbe.params import DataParams
+from kpbe.work import REJECTED_COLUMNS, Rejection, ShardMap, read_csv, refuse_too_many, serial_map, write_csv
+
+TEST_SHARE = 0.1
+"""Share of the identities (at least one) that a folder without a list gives to the test split."""
+
+LIST_COLUMNS = ("path", "identity", "split")
+
+
+def acquire(data: DataParams, out: Path, map: ShardMap = serial_map) -> list[RawVideo]:
+    """Write `out`/videos.csv and `out`/rejected.csv; the built-in sample also writes its videos below `out`.
+
+    Videos of the sources `folder` and `voxceleb1` stay where they are. Rows are sorted, so the same files give the same list.
+
+    Args:
+        data: the data section of params.yaml.
+        out: data/raw.
+        map: runs the shards of the sample's rendering.
+
+    Returns:
+        The rows of videos.csv.
+
+    Raises:
+        KPBEError: the folder, list or metadata is missing or wrong, train and test share an identity, a split would be empty,
+            or too many videos are missing.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    rejections: list[Rejection] = []
+    if data.source == "sample":
+        from kpbe.data.sample import write_sample
+
+        videos = write_sample(data.sample, out, map)
+    elif data.source == "voxceleb1":
+        assert data.metadata is not None  # checked by DataParams
+        videos, rejections = voxceleb.raw_videos(data.metadata, data.root)
+    elif data.list is not None:
+        videos, rejections = listed_videos(data.list, data.root)
+    else:
+        videos, rejections = found_videos(data.root)
+    write_csv(out / "rejected.csv", REJECTED_COLUMNS, [vars(r) for r in rejections])
+    refuse_too_many("acquire", len(videos) + len(rejections), rejections, data.max_rejected_fraction)
+    write_raw_videos(out, videos)
+    return videos
+
+
+def listed_videos(list_file: Path, root: Path) -> tuple[list[RawVideo], list[Rejection]]:
+    """Videos that a CSV with the columns path, identity and split lists.
+
+    A path counts from `root`, or from the repository root (the working directory) where `root` has no such file.
+
+    Raises:
+        KPBEError: the list does not exist, lacks a column, lists a path twice or has an empty or wrong value.
+    """
+    try:
+        rows = read_csv(list_file)
+    except FileNotFoundError:
+        raise KPBEError(f"{list_file} (data.list) does not exist.") from None
+    if missing := [name for name in LIST_COLUMNS if not rows or name not in rows[0]]:
+        raise KPBEError(f"{list_file} (data.list) must have rows with the columns {', '.join(missing)}.")
+    first_lines: dict[str, int] = {}
+    videos, rejections = [], []
+    for line, row in enumerate(rows, 2):
+        path, identity, split = ((row[name] or "").strip() for name in LIST_COLUMNS)
+        if not path or not identity:
+            raise KPBEError(f"{list_file}, line {line}: path and identity must not be empty.")
+        if split not in ("train", "test"):
+            raise KPBEError(f"{list_file}, line {line}: split is {split!r}, it must be train or test.")
+        if path in first_lines:
+            raise KPBEError(
+                f"{list_file}, line {line}: {path} is already listed in line {first_lines[path]}."
+            )
+        first_lines[path] = line
+        file = root / path if (root / path).is_file() else Path(path)
+        if file.is_file():
+            videos.append(_raw_video(file, Path(path), identity, split))
+        else:
+            rejections.append(
+                Rejection(path, path, "acquire", f"there is no such file in {root} or the repository")
+            )
+    return _one_per_clip_id(videos, rejections)
+
+
+def found_videos(root: Path) -> tuple[list[RawVideo], list[Rejection]]:
+    """All videos below a folder.
+
+    The identity is the first folder below `root`, for files directly in it their name. The identities with the smallest
+    SHA-256 of their name, `TEST_SHARE` of all and at least one, are the test split.
+
+    Raises:
+        KPBEError: there is no such folder, it has no videos, or all are of one identity.
+    """
+    if not root.is_dir():
+        raise KPBEError(f"{root} (data.root) does not exist: name a folder of videos.")
+    paths = sorted(path for path in _visible_files(root) if path.suffix.lower() in VIDEO_SUFFIXES)
+    if not paths:
+        raise KPBEError(f"{root} (data.root) holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))}).")
+    identities = {path: path.parts[0] if len(path.parts) > 1 else path.stem for path in paths}
+    ranked = sorted(set(identities.values()), key=lambda name: hashlib.sha256(name.encode()).digest())
+    if len(ranked) < 2:
+        raise KPBEError(
+            f"{root} (data.root) holds one identity, {ranked[0]}, but train and test must not share one: use one folder for "
+            "each identity, or give a list (data.list)."
+        )
+    test = set(ranked[: max(1, round(TEST_SHARE * len(ranked)))])
+    videos = [
+        _raw_video(root / path, path, identity, "test" if identity in test else "train")
+        for path, identity in identities.items()
+    ]
+    return _one_per_clip_id(videos, [])
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        relative = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
+            yield relative
+
+
+def _raw_video(file: Path, name: Path, identity: str, split: str) -> RawVideo:
+    identity = plain_name(identity)
+    parts = [part for part in name.with_suffix("").parts if part not in (name.anchor, "..")]
+    folders = [part for part in parts[:-1] if plain_name(part) != identity]
+    return RawVideo(file, identity, split, plain_name("-".join([*folders, parts[-1]])))
+
+
+def _one_per_clip_id(
+    videos: Iterable[RawVideo], rejections: list[Rejection]
+) -> tuple[list[RawVideo], list[Rejection]]:
+    """Sort; reject a video whose clips would be named like those of another one."""
+    kept: dict[tuple[str, str], RawVideo] = {}
+    for video in sorted(videos, key=lambda video: (video.identity, video.video_id, str(video.path))):
+        first = kept.setdefault((video.identity, video.video_id), video)
+        if first is not video:
+            reason = f"its clips would be named like those of {first.path}: rename one of them"
+            clip_id = make_clip_id(video.identity, video.video_id, 0, 0)
+            rejections.append(Rejection(clip_id, str(video.path), "acquire", reason))
+    return list(kept.values()), rejections

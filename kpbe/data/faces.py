@@ -1,0 +1,157 @@
+"""Face boxes from a picture: OpenCV's YuNet, and SFD and BlazeFace of the face-alignment package, behind one protocol.
+
+Weights come from local folders only (kpbe/weights.py); face-alignment would otherwise download them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from kpbe.errors import BadCheckpoint
+from kpbe.weights import require
+
+DetectorKind = Literal["known", "yunet", "blazeface", "sfd"]
+
+DETECTION_HEIGHT = 360
+"""Pictures are scaled down to this height before detection, as FOMM's preprocessing does."""
+
+MIN_SCORE = 0.6
+
+_FILES: dict[str, tuple[str, ...]] = {
+    "known": (),
+    "yunet": ("yunet",),
+    "blazeface": ("blazeface", "blazeface_anchors"),
+    "sfd": ("sfd",),
+}
+
+
+class FaceDetector(Protocol):
+    """Finds faces in a picture."""
+
+    def detect(self, frame: np.ndarray) -> np.ndarray:
+        """Faces in a (H, W, 3) uint8 RGB picture.
+
+        Returns:
+            (n, 5) float64 left, top, right, bottom in pixels and a score in [0, 1], best first; n may be 0.
+        """
+        ...
+
+
+def weight_files(kind: DetectorKind) -> list[Path]:
+    """The weight files of a detector; none for `known`.
+
+    Raises:
+        MissingWeights: a file is not on this machine; the message says where to get it.
+    """
+    return [require(name) for name in _FILES[kind]]
+
+
+def get_detector(kind: DetectorKind, device: str = "cpu") -> FaceDetector | None:
+    """A detector with its weights, or None for `known` (boxes come with the data).
+
+    Args:
+        kind: `yunet` is the fastest; `sfd` is FOMM's and Wav2Lip's own and slow on a CPU; `blazeface` looks at the centre square.
+        device: torch device of `sfd` and `blazeface`.
+
+    Raises:
+        MissingWeights: a weight file is not on this machine.
+        BadCheckpoint: a weight file cannot be loaded.
+    """
+    if kind == "known":
+        return None
+    files = weight_files(kind)
+    try:
+        network = YuNet(files[0]) if kind == "yunet" else FaceAlignmentDetector(kind, files, device)
+    except ImportError:
+        raise
+    except (
+        Exception
+    ) as error:  # cv2.error, RuntimeError, pickle errors: all mean that the file is not what it should be
+        raise BadCheckpoint(
+            f"{files[0]} cannot be loaded as {kind} ({_first_line(error)}): get it again."
+        ) from None
+    return _AtDetectionHeight(network)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+class _AtDetectionHeight:
+    """Shrinks pictures to the detection height and scales the boxes back."""
+
+    def __init__(self, detector: FaceDetector) -> None:
+        self._detector = detector
+
+    def detect(self, frame: np.ndarray) -> np.ndarray:
+        import cv2
+
+        height, width = frame.shape[:2]
+        if height <= DETECTION_HEIGHT:
+            return self._detector.detect(frame)
+        small_width = max(1, round(width * DETECTION_HEIGHT / height))
+        small = cv2.resize(frame, (small_width, DETECTION_HEIGHT), interpolation=cv2.INTER_AREA)
+        faces = self._detector.detect(small)
+        faces[:, :4] *= (width / small_width, height / DETECTION_HEIGHT) * 2
+        return faces
+
+
+class YuNet:
+    """OpenCV Zoo's YuNet; a few milliseconds per picture on one core."""
+
+    def __init__(self, weights: Path) -> None:
+        import cv2
+
+        cv2.setNumThreads(
+            1
+        )  # videos are worked on beside each other; one small picture gains nothing from threads
+        log_level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(
+            cv2.utils.logging.LOG_LEVEL_ERROR
+        )  # OpenCV 5 warns about a target nobody asked for
+        try:
+            self._network = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), MIN_SCORE, 0.3, 50)
+        finally:
+            cv2.utils.logging.setLogLevel(log_level)
+
+    def detect(self, frame: np.ndarray) -> np.ndarray:
+        """See `FaceDetector.detect`."""
+        self._network.setInputSize((frame.shape[1], frame.shape[0]))
+        _, found = self._network.detect(np.ascontiguousarray(frame[..., ::-1]))
+        if found is None:
+            return np.empty((0, 5))
+        faces = found[:, [0, 1, 2, 3, -1]].astype(np.float64)
+        faces[:, 2:4] += faces[:, :2]
+        return _best_first(faces)
+
+
+class FaceAlignmentDetector:
+    """SFD or BlazeFace (front-camera model) as the face-alignment package implements them."""
+
+    def __init__(self, kind: Literal["blazeface", "sfd"], weights: Sequence[Path], device: str) -> None:
+        if kind == "sfd":
+            from face_alignment.detection.sfd import FaceDetector as SFD
+
+            self._network: Any = SFD(device, path_to_detector=str(weights[0]), filter_threshold=MIN_SCORE)
+        else:
+            from face_alignment.detection.blazeface import FaceDetector as BlazeFace
+
+            self._network = BlazeFace(
+                device,
+                path_to_detector=str(weights[0]),
+                path_to_anchor=str(weights[1]),
+                min_score_thresh=MIN_SCORE,
+            )
+
+    def detect(self, frame: np.ndarray) -> np.ndarray:
+        """See `FaceDetector.detect`."""
+        found = self._network.detect_from_image(np.ascontiguousarray(frame))
+        return _best_first(np.asarray(found, np.float64).reshape(-1, 5)) if len(found) else np.empty((0, 5))
+
+
+def _best_first(faces: np.ndarray) -> np.ndarray:
+    return faces[np.argsort(-faces[:, 4], kind="stable")]

@@ -1,0 +1,277 @@
+"""Raw videos to clips: detect, follow, cut and crop faces; constant frame rate; 16 kHz sound beside the video.
+
+The unit of resumable work is one raw video (or one annotated part of it); its record lists the clips that it gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from threading import get_ident
+from typing import Any
+
+import numpy as np
+
+from kpbe.data.clips import Clip, make_clip_id, write_manifest
+from kpbe.data.crops import boxes_in_crop
+from kpbe.data.cuts import Cut, Refusal, SampledFrames, plan_cuts
+from kpbe.data.faces import DetectorKind, FaceDetector, get_detector, weight_files
+from kpbe.data.raw import RawVideo, format_bbox, read_raw_videos
+from kpbe.data.voxceleb import REFERENCE_FPS
+from kpbe.errors import BadClip, ParamsError
+from kpbe.media.audio import AUDIO_RATE, audio_source, is_silent, read_audio, write_wav
+from kpbe.media.video import VideoWriter, probe
+from kpbe.params import DataParams
+from kpbe.work import (
+    REJECTED_COLUMNS,
+    ClipTask,
+    Rejection,
+    ShardMap,
+    file_sha256,
+    fingerprint,
+    run_clip_tasks,
+    serial_map,
+    whole,
+    write_csv,
+)
+
+STAGE = "preprocess"
+RECIPE = 1
+"""Part of every fingerprint: raised whenever the same inputs and params would give other clips."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one task needs."""
+
+    video: RawVideo
+    data: DataParams
+    image_size: int
+
+
+def preprocess(
+    data: DataParams,
+    image_size: int,
+    raw: Path,
+    out: Path,
+    map: ShardMap = serial_map,
+    shard_size: int = 64,
+) -> list[Clip]:
+    """Cut the videos of `raw`/videos.csv into clips and write `out`/clips.csv and `out`/rejected.csv.
+
+    Each clip is `out`/<split>/<clip_id>.mp4 (square, constant rate, H.264), .wav (16 kHz mono) and, where faces are known,
+    .boxes.npy. A video is rejected when it cannot be read, has no or silent sound, shows no face, or gives no clip; single
+    tubes that are too short, too small, at the border or show two faces are listed in rejected.csv as well, but only
+    videos without any clip count for `data.max_rejected_fraction`.
+
+    Args:
+        data: the data section of params.yaml.
+        image_size: side of the clips in pixels.
+        raw: folder of videos.csv.
+        out: data/clips.
+        map, shard_size: see `kpbe.work.run_clip_tasks`; a shard is a number of raw videos.
+
+    Returns:
+        The clips of clips.csv.
+
+    Raises:
+        MissingWeights: the detector's weights are not on this machine.
+        ParamsError: the detector is `known`, but there are videos without known boxes to cut tubes from.
+        KPBEError: videos.csv is missing or wrong, or too many videos were rejected.
+    """
+    videos = read_raw_videos(raw)
+    _require_boxes(videos, data)
+    digest = cache(_digest)
+    detector = [digest(path) for path in weight_files(data.detector)]
+    tasks = [_task(Job(video, data, image_size), out, detector, digest) for video in videos]
+    finished, rejections = run_clip_tasks(
+        STAGE,
+        tasks,
+        make_clips,
+        out,
+        map=map,
+        shard_size=shard_size,
+        max_rejected_fraction=data.max_rejected_fraction,
+    )
+    for task, facts in finished:
+        rejections += [
+            Rejection(clip_id, task.origin, STAGE, reason) for clip_id, reason in facts["rejected"]
+        ]
+    write_csv(out / "rejected.csv", REJECTED_COLUMNS, [vars(r) for r in rejections])
+    clips = [Clip(**row, folder=out) for _, facts in finished for row in facts["clips"]]
+    write_manifest(out, clips)
+    return clips
+
+
+def _require_boxes(videos: Iterable[RawVideo], data: DataParams) -> None:
+    if data.detector != "known" or data.crop.mode == "whole":
+        return
+    unknown = next((video.path for video in videos if video.boxes is None and video.bbox is None), None)
+    if unknown is not None:
+        raise ParamsError(
+            f"data.detector is known, but the faces in {unknown} are not: choose yunet, blazeface or sfd, or set "
+            "data.crop.mode to whole."
+        )
+
+
+def _digest(path: Path) -> str | None:
+    return file_sha256(path) if path.is_file() else None
+
+
+def _task(job: Job, out: Path, detector: list[str | None], digest: Callable[[Path], str | None]) -> ClipTask:
+    video, data = job.video, job.data
+    name = f"{video.identity}#{video.video_id}"
+    if video.start is not None and video.end is not None:
+        name = make_clip_id(video.identity, video.video_id, video.start, video.end)
+    inputs = [video.path, video.path.with_suffix(".wav"), *([video.boxes] if video.boxes else [])]
+    made_from = fingerprint(
+        {"recipe": RECIPE, "image_size": job.image_size, "detector": [data.detector, *detector]},
+        data.model_dump(mode="json", include={"fps", "gop", "crf", "crop"}),
+        {
+            **asdict(video),
+            "path": None,
+            "boxes": None,
+            "inputs": [digest(path) for path in inputs],
+        },
+    )
+    return ClipTask(name, out / video.split / f"{name}.json", (), made_from, str(video.path), job)
+
+
+@cache
+def _detector(kind: DetectorKind, thread: int) -> FaceDetector | None:
+    """A detector for one thread: they remember the size of the last picture."""
+    return get_detector(kind)
+
+
+# -- one video ----------------------------------------------------------------------------------------------------
+
+
+def make_clips(task: ClipTask) -> dict[str, Any]:
+    """Make all clips of one raw video.
+
+    Returns:
+        Facts for its record: `clips` (rows of clips.csv), `rejected` ([clip_id, reason] of parts that gave no clip) and
+        `outputs` (names of the files written).
+
+    Raises:
+        BadClip: the video gives no clip.
+    """
+    job: Job = task.payload
+    info = probe(job.video.path)
+    audio_source(job.video.path)
+    frames = SampledFrames(job.video, info, job.data.fps)
+    cuts, refusals = plan_cuts(
+        job.video, info, frames, _detector(job.data.detector, get_ident()), job.data.crop
+    )
+    clips: list[Clip] = []
+    try:
+        for cut, pictures in _pictures_of(cuts, frames):
+            clip = _describe(job, cut, task.record.parent)
+            try:
+                clips.append(_write(clip, job, cut, pictures, frames.start + cut.start / job.data.fps))
+            except SilentClip as error:
+                refusals.append(Refusal(cut.start, cut.end, str(error)))
+        if not clips:
+            raise BadClip(max(refusals, key=lambda refusal: refusal.end - refusal.start).reason)
+    except BadClip:
+        for clip in clips:
+            _remove(clip)
+        raise
+    return {
+        "clips": [{k: v for k, v in asdict(clip).items() if k != "folder"} for clip in clips],
+        "rejected": [(_clip_id(job, refusal.start, refusal.end), refusal.reason) for refusal in refusals],
+        "outputs": [
+            path.name for clip in clips for path in (clip.video, clip.wav, clip.boxes) if path.exists()
+        ],
+    }
+
+
+class SilentClip(BadClip):
+    """There is nothing to be heard in a clip."""
+
+
+def _pictures_of(cuts: Iterable[Cut], frames: SampledFrames) -> Iterator[tuple[Cut, Iterator[np.ndarray]]]:
+    """Each cut with its frames; a cut's frames may be left unread."""
+    stream = enumerate(frames)
+    reached = 0
+
+    def pictures(cut: Cut) -> Iterator[np.ndarray]:
+        nonlocal reached
+        for index, frame in islice(stream, cut.start - reached, cut.end - reached):
+            reached = index + 1
+            yield frame
+
+    for cut in cuts:
+        yield cut, pictures(cut)
+
+
+def _clip_id(job: Job, start: int, end: int) -> str:
+    first, stop = _reference_frames(job, start, end)
+    return make_clip_id(job.video.identity, job.video.video_id, first, stop)
+
+
+def _reference_frames(job: Job, start: int, end: int) -> tuple[int, int]:
+    scale = REFERENCE_FPS / job.data.fps
+    offset = job.video.start or 0
+    return offset + round(start * scale), offset + round(end * scale)
+
+
+def _describe(job: Job, cut: Cut, folder: Path) -> Clip:
+    """The row of clips.csv, its digest still empty."""
+    clip_id = _clip_id(job, cut.start, cut.end)
+    start, end = _reference_frames(job, cut.start, cut.end)
+    frames = cut.end - cut.start
+    return Clip(
+        clip_id=clip_id,
+        split=job.video.split,
+        identity=job.video.identity,
+        path=f"{job.video.split}/{clip_id}.mp4",
+        frames=frames,
+        fps=job.data.fps,
+        width=job.image_size,
+        height=job.image_size,
+        seconds=frames / job.data.fps,
+        has_audio=True,
+        source_url=job.video.source_url,
+        start=start,
+        end=end,
+        bbox=format_bbox(cut.crop),
+        sha256="",
+        folder=folder.parent,
+    )
+
+
+def _write(clip: Clip, job: Job, cut: Cut, pictures: Iterator[np.ndarray], start: float) -> Clip:
+    """Write a clip's files, sound first; `start` is in seconds of the raw video."""
+    wave = read_audio(job.video.path, AUDIO_RATE, start, start + clip.frames / clip.fps)
+    if is_silent(wave):
+        raise SilentClip("its sound is silent")
+    try:
+        write_wav(clip.wav, wave)
+        with VideoWriter(clip.video, clip.fps, "h264", gop=job.data.gop, crf=job.data.crf) as writer:
+            for picture in pictures:
+                writer.write(_crop(picture, cut, job.image_size))
+        if cut.boxes is not None:
+            with whole(clip.boxes) as temporary:
+                np.save(temporary, boxes_in_crop(cut.boxes, cut.crop, job.image_size))
+    except BadClip:
+        _remove(clip)
+        raise
+    return replace(clip, sha256=file_sha256(clip.video))
+
+
+def _crop(picture: np.ndarray, cut: Cut, image_size: int) -> np.ndarray:
+    import cv2
+
+    left, top, right, bottom = cut.crop
+    shrinks = min(right - left, bottom - top) > image_size
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return cv2.resize(picture[top:bottom, left:right], (image_size, image_size), interpolation=interpolation)
+
+
+def _remove(clip: Clip) -> None:
+    for path in (clip.video, clip.wav, clip.boxes):
+        path.unlink(missing_ok=True)

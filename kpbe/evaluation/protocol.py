@@ -1,0 +1,20 @@
+"""The evaluation protocol of Table I (DESIGN section 6)."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+
+def source_frame_index(clip_id: str, frames: int, seed: int) -> int:
+    """Which frame of a clip is its source image: drawn evenly, the same on every machine and for every method.
+
+    Args:
+        clip_id: the clip.
+        frames: number of its frames, at least 1.
+        seed: `evaluate.seed`.
+
+    Returns:
+        An index in 0..frames-1 from the SHA-256 of "<seed>:<clip_id>".
+    """
+    digest = sha256(f"{seed}:{clip_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % frames

@@ -1,0 +1,246 @@
+"""Reading and writing frontends: our own safetensors files, and the checkpoints of the public OSFV code.
+
+Public checkpoints come as a pickled dictionary with `generator`, `kp_detector` and `he_estimator` (`*.pth.tar`), or as SadTalker's
+safetensors with the prefixes `generator.`, `kp_extractor.` and `he_estimator.`. Names are mapped by `public_keys`.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from kpbe.errors import BadCheckpoint, MissingWeights
+from kpbe.frontend.layers import AntiAliasDownscale
+from kpbe.frontend.model import Frontend
+from kpbe.frontend.public_keys import frontend_tables, public_keys
+from kpbe.params import ModelParams
+from kpbe.work import whole
+
+FORMAT = "kpbe-frontend"
+BLUR_KERNEL = "down.weight"
+SADTALKER_PREFIXES = {"kp_extractor.": "kp_detector", "generator.": "generator", "he_estimator.": "he_estimator"}
+OTHER_NETWORKS = {
+    "face_encoder_blocks.": "a Wav2Lip checkpoint",
+    "face_encoder.0.conv_block.": "a Wav2Lip SyncNet checkpoint",
+    "netcnnlip.": "a SyncNet (LSE) checkpoint",
+    "fc_finetune.": "a Hopenet checkpoint",
+    "predictor.encoder.": "a first-order-model (FOMM) checkpoint",
+    "modulation_scale.": "a LivePortrait checkpoint",
+    "dense_motion_network.": "a LivePortrait checkpoint",
+    "features.0.": "a VGG checkpoint",
+    "conv1_1.": "a VGGFace checkpoint",
+}
+
+
+# -- our own files ------------------------------------------------------------------------------------------------
+
+
+def save_frontend(path: Path | str, frontend: Frontend, metadata: Mapping[str, Any]) -> None:
+    """Write weights, `ModelParams` and JSON-able facts about them as one safetensors file, whole or not at all."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in frontend.state_dict().items()}
+    header = {"format": FORMAT, "model": frontend.params.model_dump_json(), "facts": json.dumps(dict(metadata))}
+    with whole(path) as temporary:
+        save_file(tensors, temporary, header)
+
+
+def load_frontend(path: Path | str, device: torch.device | str = "cpu") -> Frontend:
+    """Read a file of `save_frontend`; the frontend is in eval mode.
+
+    Raises:
+        MissingWeights: the file does not exist.
+        BadCheckpoint: it is damaged or not such a file.
+    """
+    path = Path(path)
+    header, tensors = _read_safetensors(path)
+    if header.get("format") != FORMAT:
+        raise BadCheckpoint(f"{path} was not written by KPBE: public checkpoints are read by load_public_checkpoint.")
+    try:
+        model = ModelParams.model_validate_json(header["model"])
+    except ValidationError as error:
+        wrong = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise BadCheckpoint(f"{path} was written by another version of KPBE: its model.{wrong} is not known here.") from None
+    frontend = Frontend(model)
+    load_named(frontend, tensors, {name: name for name in frontend.state_dict()}, str(path))
+    return frontend.to(device).eval()
+
+
+def read_facts(path: Path | str) -> dict[str, Any]:
+    """The facts that `save_frontend` was given.
+
+    Raises:
+        MissingWeights, BadCheckpoint: as `load_frontend`.
+    """
+    path = Path(path)
+    with _open_safetensors(path) as file:
+        header = file.metadata() or {}
+    if header.get("format") != FORMAT:
+        raise BadCheckpoint(f"{path} was not written by KPBE.")
+    return json.loads(header["facts"])
+
+
+# -- public checkpoints -------------------------------------------------------------------------------------------
+
+
+def load_public_checkpoint(checkpoint: Path | str | Mapping[str, Any], model: ModelParams) -> Frontend:
+    """A frontend (CPU, eval mode) with the weights of a public OSFV checkpoint.
+
+    Args:
+        checkpoint: a `.pth.tar` or SadTalker safetensors file, or what such a file holds.
+        model: sizes and conventions that the checkpoint was trained with.
+
+    Raises:
+        MissingWeights: the file does not exist.
+        BadCheckpoint: it is not an OSFV checkpoint, or one for other sizes or another decoder than `model`.
+    """
+    origin = "the checkpoint" if isinstance(checkpoint, Mapping) else str(checkpoint)
+    content = checkpoint if isinstance(checkpoint, Mapping) else read_checkpoint(Path(checkpoint))
+    networks = _networks(content, origin)
+    _refuse_other_decoder(networks["generator"], model, origin)
+    _refuse_other_input_scale(networks["kp_detector"], model, origin)
+    frontend = Frontend(model)
+    for network, table in frontend_tables(model).items():
+        load_named(frontend, networks[network], public_keys(frontend.state_dict(), table), f"{origin} ({network})")
+    return frontend.eval()
+
+
+def public_state_dicts(frontend: Frontend) -> dict[str, dict[str, Tensor]]:
+    """The frontend's weights in the public layout: state dicts of `generator`, `kp_detector` and `he_estimator`."""
+    state = frontend.state_dict()
+    networks = {
+        network: {public: state[ours] for ours, public in public_keys(state, table).items()}
+        for network, table in frontend_tables(frontend.params).items()
+    }
+    downscale = frontend.canonical_keypoints.downscale
+    if isinstance(downscale, AntiAliasDownscale):
+        networks["kp_detector"][BLUR_KERNEL] = downscale.kernel
+    return networks
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """What a pickled (read with weights_only) or safetensors checkpoint holds.
+
+    Raises:
+        MissingWeights: the file does not exist.
+        BadCheckpoint: it cannot be read.
+    """
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)[1]
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except FileNotFoundError:
+        raise MissingWeights(f"{path} does not exist.") from None
+    except Exception as error:  # torch.load raises many types for damaged or foreign files
+        raise BadCheckpoint(f"{path} is damaged or not a checkpoint ({type(error).__name__} while reading it).") from None
+    if not isinstance(content, Mapping):
+        raise BadCheckpoint(f"{path} holds a {type(content).__name__}, not the weights of a network.")
+    return content
+
+
+def load_named(network: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str], origin: str) -> None:
+    """Copy `state` into `network`; `names` maps the network's own entries to those of `state`.
+
+    Shapes are strict. `num_batches_tracked` may be missing, and so may the network's entries that `names` leaves out. Entries of
+    `state` that nothing asks for are allowed only when they belong to a head that the network does not have at all.
+
+    Raises:
+        BadCheckpoint: an entry is missing, has another shape, or is left over.
+    """
+    own, found = network.state_dict(), {}
+    for name, stored_name in names.items():
+        tensor = state.get(stored_name)
+        if tensor is None:
+            if stored_name.endswith("num_batches_tracked"):
+                continue
+            raise BadCheckpoint(f"{origin} lacks {stored_name}: it was made with other model parameters or is damaged.")
+        if tensor.shape != own[name].shape:
+            raise BadCheckpoint(
+                f"{origin} has {stored_name} of shape {tuple(tensor.shape)} where the model parameters ask for "
+                f"{tuple(own[name].shape)}."
+            )
+        found[name] = tensor
+    families = {name.split(".")[0] for name in names.values()}
+    left_over = [n for n in state if n.split(".")[0] in families and n not in set(names.values()) | {BLUR_KERNEL}]
+    if left_over:
+        raise BadCheckpoint(f"{origin} has {left_over[0]}, which the model parameters leave no room for.")
+    network.load_state_dict(found, strict=False)
+
+
+def _networks(content: Mapping[str, Any], origin: str) -> dict[str, dict[str, Tensor]]:
+    """State dicts by public network name, without wrapper prefixes."""
+    networks: dict[str, dict[str, Tensor]] = {}
+    for name in SADTALKER_PREFIXES.values():
+        if isinstance(content.get(name), Mapping):
+            networks[name] = {key.removeprefix("module."): value for key, value in content[name].items()}
+    if not networks:
+        for prefix, name in SADTALKER_PREFIXES.items():
+            state = {k.removeprefix(prefix): v for k, v in content.items() if k.startswith(prefix)}
+            if state:
+                networks[name] = {key.removeprefix("module."): value for key, value in state.items()}
+    missing = set(SADTALKER_PREFIXES.values()) - set(networks)
+    if missing:
+        names = _entry_names(content)
+        other = next((what for part, what in OTHER_NETWORKS.items() if any(n.startswith(part) for n in names)), None)
+        if other is not None:
+            raise BadCheckpoint(f"{origin} is {other}, not an OSFV (face-vid2vid) checkpoint.")
+        raise BadCheckpoint(
+            f"{origin} is not an OSFV (face-vid2vid) checkpoint: it lacks {' and '.join(sorted(missing))}."
+        )
+    return networks
+
+
+def _entry_names(content: Mapping[str, Any]) -> set[str]:
+    """Names of all entries, of nested state dicts too, without wrapper prefixes."""
+    names: set[str] = set()
+    for key, value in content.items():
+        names |= _entry_names(value) if isinstance(value, Mapping) else {str(key).removeprefix("module.")}
+    return names
+
+
+def _refuse_other_decoder(generator: Mapping[str, Tensor], model: ModelParams, origin: str) -> None:
+    stored = "spade" if any(name.startswith("decoder.") for name in generator) else "original"
+    if stored != model.generator.decoder:
+        raise BadCheckpoint(
+            f"{origin} has the {stored} decoder: set model.generator.decoder = {stored} instead of "
+            f"{model.generator.decoder}."
+        )
+
+
+def _refuse_other_input_scale(kp_detector: Mapping[str, Tensor], model: ModelParams, origin: str) -> None:
+    blurs, scale = BLUR_KERNEL in kp_detector, model.canonical_keypoints.input_scale
+    if scale < 1 and not blurs:
+        raise BadCheckpoint(
+            f"{origin} finds canonical keypoints at full resolution, as the beta checkpoint does: set "
+            f"model.canonical_keypoints.input_scale = 1 and model.conventions.rotation = beta."
+        )
+    if scale == 1 and blurs:
+        size = (kp_detector[BLUR_KERNEL].shape[-1] - 1) // 4 + 1
+        raise BadCheckpoint(
+            f"{origin} finds canonical keypoints on a reduced image: set model.canonical_keypoints.input_scale = {1 / size:g}."
+        )
+
+
+# -- safetensors --------------------------------------------------------------------------------------------------
+
+
+def _open_safetensors(path: Path) -> Any:
+    if not path.exists():
+        raise MissingWeights(f"{path} does not exist.")
+    try:
+        return safe_open(path, framework="pt", device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise BadCheckpoint(f"{path} is damaged or not a safetensors file ({error}).") from None
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors."""
+    with _open_safetensors(path) as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

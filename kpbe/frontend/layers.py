@@ -1,0 +1,106 @@
+"""Building blocks shared by the frontend's modules; structure of OSFV's blocks (reference code: zhanglonghao1992).
+
+Blocks are two- or three-dimensional (`dims`); three-dimensional ones change height and width only, never depth.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+BATCH_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+def same_convolution(dims: int, channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d | nn.Conv3d:
+    """A convolution with bias that keeps the size."""
+    return CONVOLUTION[dims](channels_in, channels_out, kernel, padding=kernel // 2)
+
+
+def halve(x: Tensor) -> Tensor:
+    """Average 2x2 pixels of (B, C, H, W) or (B, C, D, H, W)."""
+    return F.avg_pool2d(x, 2) if x.dim() == 4 else F.avg_pool3d(x, (1, 2, 2))
+
+
+def double(x: Tensor) -> Tensor:
+    """Repeat every pixel 2x2 of (B, C, H, W) or (B, C, D, H, W)."""
+    scale = (2.0, 2.0) if x.dim() == 4 else (1.0, 2.0, 2.0)
+    return F.interpolate(x, scale_factor=scale, mode="nearest")
+
+
+def channels_last(network: nn.Module) -> None:
+    """Lay out all convolution weights channels last, which their outputs then follow: faster on CPUs and tensor cores."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        elif parameter.dim() == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, rectifier; `slope` 0 is ReLU."""
+
+    def __init__(self, dims: int, channels_in: int, channels_out: int, kernel: int = 3, slope: float = 0.0) -> None:
+        super().__init__()
+        self.conv = same_convolution(dims, channels_in, channels_out, kernel)
+        self.norm = BATCH_NORM[dims](channels_out)
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.conv(x))
+        return F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
+
+
+class DownBlock(ConvBlock):
+    """`ConvBlock`, then height and width halved."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return halve(super().forward(x))
+
+
+class UpBlock(ConvBlock):
+    """Height and width doubled, then `ConvBlock`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(double(x))
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation residual block: twice (batch norm, ReLU, convolution), plus the input."""
+
+    def __init__(self, dims: int, channels: int) -> None:
+        super().__init__()
+        self.norm1 = BATCH_NORM[dims](channels)
+        self.conv1 = same_convolution(dims, channels, channels, 3)
+        self.norm2 = BATCH_NORM[dims](channels)
+        self.conv2 = same_convolution(dims, channels, channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(F.relu(self.norm1(x)))
+        return x + self.conv2(F.relu(self.norm2(y)))
+
+
+class AntiAliasDownscale(nn.Module):
+    """Gaussian blur with sigma (n - 1) / 2 and zero padding, then every n-th pixel (FOMM's anti-alias interpolation)."""
+
+    kernel: Tensor
+
+    def __init__(self, channels: int, factor: int) -> None:
+        super().__init__()
+        sigma = (factor - 1) / 2
+        radius = round(4 * sigma)
+        gaussian = torch.exp(-torch.arange(-radius, radius + 1.0).square() / (2 * sigma**2))
+        kernel = torch.outer(gaussian, gaussian) / gaussian.sum().square()
+        self.register_buffer("kernel", kernel.repeat(channels, 1, 1, 1), persistent=False)
+        self.factor = factor
+
+    def forward(self, image: Tensor) -> Tensor:
+        return F.conv2d(
+            image, self.kernel, stride=self.factor, padding=self.kernel.shape[-1] // 2, groups=len(self.kernel)
+        )
+
+
+def widths(first: int, blocks: int, largest: int) -> list[int]:
+    """Channels before and after `blocks` blocks that each double them, up to `largest`: blocks + 1 numbers."""
+    return [min(largest, first * 2**i) for i in range(blocks + 1)]

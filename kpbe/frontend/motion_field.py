@@ -1,0 +1,108 @@
+"""Motion field estimator: how the source's features move to follow the driving keypoints (OSFV's dense motion network)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kpbe.errors import ParamsError
+from kpbe.frontend.appearance import feature_size
+from kpbe.frontend.geometry import combine_motions, keypoint_heatmaps, motion_shifts, translated_volumes
+from kpbe.frontend.layers import ConvBlock, DownBlock, UpBlock, same_convolution, widths
+from kpbe.params import ModelParams
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Where every voxel of the rendered frame comes from.
+
+    Attributes:
+        mask: (B, K + 1, D, h, w) share of the background's and each keypoint's motion; sums to one.
+        deformation: (B, D, h, w, 3) coordinates in the source's volume.
+        occlusion: (B, 1, h, w) in [0, 1]; 0 where the source shows nothing usable.
+    """
+
+    mask: Tensor
+    deformation: Tensor
+    occlusion: Tensor
+
+
+class Hourglass(nn.Module):
+    """3D U-Net that halves height and width `blocks` times; its input is part of its output."""
+
+    def __init__(self, channels_in: int, width: int, blocks: int, max_width: int) -> None:
+        super().__init__()
+        channels = widths(width, blocks, max_width)
+        self.channels_out = channels_in + channels[0]
+        self.encoder = nn.ModuleList(
+            DownBlock(3, channels_in if i == 0 else channels[i], channels[i + 1]) for i in range(blocks)
+        )
+        self.decoder = nn.ModuleList(
+            UpBlock(3, channels[i + 1] * (1 if i == blocks - 1 else 2), channels[i]) for i in reversed(range(blocks))
+        )
+        self.last = ConvBlock(3, self.channels_out, self.channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = [x]
+        for down in self.encoder:
+            skips.append(down(skips[-1]))
+        x = skips.pop()
+        for up in self.decoder:
+            x = torch.cat([up(x), skips.pop()], dim=1)
+        return self.last(x)
+
+
+class MotionField(nn.Module):
+    """Weighs one translation per keypoint and a still background, and predicts what is occluded.
+
+    Raises:
+        ParamsError: the feature volume cannot be halved as often as `motion_field.blocks` says.
+    """
+
+    def __init__(self, model: ModelParams) -> None:
+        super().__init__()
+        params = model.motion_field
+        size, factor = feature_size(model), 2**params.blocks
+        if size % factor:
+            raise ParamsError(
+                f"model.image_size = {model.image_size} gives features of {size}x{size}, which model.motion_field.blocks = "
+                f"{params.blocks} cannot halve: they must be a multiple of {factor}."
+            )
+        motions = model.num_keypoints + 1
+        self.align_corners = model.conventions.align_corners
+        self.compress = ConvBlock(3, model.appearance.volume_channels, params.compressed_channels, kernel=1)
+        self.hourglass = Hourglass(
+            motions * (params.compressed_channels + 1), params.width, params.blocks, params.max_width
+        )
+        self.mask = same_convolution(3, self.hourglass.channels_out, motions, 7)
+        self.occlusion = same_convolution(2, self.hourglass.channels_out * model.depth, 1, 7)
+
+    def forward(self, appearance: Tensor, source_keypoints: Tensor, driving_keypoints: Tensor) -> Motion:
+        """Motion from the source to the driving keypoints.
+
+        Args:
+            appearance: (1 or B, C, D, h, w) feature volume of the source.
+            source_keypoints: (1 or B, K, 3).
+            driving_keypoints: (B, K, 3).
+        """
+        shifts = motion_shifts(source_keypoints, driving_keypoints)
+        features = self.hourglass(self.hypotheses(appearance, source_keypoints, driving_keypoints))
+        mask = self.mask(features).softmax(1)
+        occlusion = self.occlusion(features.flatten(1, 2)).sigmoid()
+        return Motion(mask, combine_motions(mask, shifts), occlusion)
+
+    def hypotheses(self, appearance: Tensor, source_keypoints: Tensor, driving_keypoints: Tensor) -> Tensor:
+        """What the hourglass sees of every motion: its heat map difference and the source's features moved by it.
+
+        Returns:
+            (B, (K + 1) * (1 + compressed channels), D, h, w).
+        """
+        size = (appearance.shape[2], appearance.shape[3], appearance.shape[4])
+        heatmaps = keypoint_heatmaps(driving_keypoints, size) - keypoint_heatmaps(source_keypoints, size)
+        with_background = F.pad(heatmaps, (0, 0, 0, 0, 0, 0, 1, 0)).unsqueeze(2)
+        shifts = motion_shifts(source_keypoints, driving_keypoints)
+        moved = translated_volumes(self.compress(appearance), shifts, self.align_corners)
+        return torch.cat([with_background, moved], dim=2).flatten(1, 2)

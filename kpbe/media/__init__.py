@@ -1,0 +1,1 @@
+"""Video and audio files: `kpbe.media.video` and `kpbe.media.audio`."""

@@ -1,0 +1,289 @@
+"""Sound: any file as a mono wave on the video's time line, WAV writing, and Wav2Lip's mel spectrogram."""
+
+from __future__ import annotations
+
+import itertools
+import wave as wave_files
+from collections.abc import Iterator
+from functools import cache
+from math import gcd
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+from kpbe.errors import BadClip
+from kpbe.media.video import INDEXED_CONTAINERS, probe, video_stream
+from kpbe.work import whole
+
+AUDIO_RATE = 16000
+"""Samples per second that all models here listen to."""
+
+MEL_FRAMES_PER_SECOND = 80
+MEL_WINDOW = 16
+"""Mel frames that one Wav2Lip frame listens to (0.2 s)."""
+
+SILENT_BELOW = 1e-3
+"""Peak (-60 dBFS) under which nothing can be heard."""
+
+JUMP_SECONDS = 0.04
+"""Timestamps that disagree with the number of samples so far by less than this are rounding, not gaps."""
+
+SEEK_MARGIN = 1.0
+"""Seconds decoded around an asked span: coders with memory settle, the resampler sees past the edges."""
+
+WAV2LIP_FFT = 800
+WAV2LIP_HOP = 200
+
+
+class NoAudio(BadClip):
+    """A clip has no sound to drive the lips with."""
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def audio_source(path: Path | str) -> Path:
+    """The file that holds the sound of `path`: itself, or the .wav of the same name beside a mute video.
+
+    Raises:
+        NoAudio: neither has sound.
+        BadClip: `path` is missing or unreadable.
+    """
+    path = Path(path)
+    beside = path.with_suffix(".wav")
+    for candidate in (path, beside):
+        if candidate == path or candidate.is_file():
+            with _open(candidate) as container:
+                if container.streams.audio:
+                    return candidate
+    raise NoAudio(
+        f"{path} has no audio track and no {beside.name} beside it: give it sound or take it off the list."
+    )
+
+
+def read_audio(
+    path: Path | str, rate: int = AUDIO_RATE, start: float = 0.0, end: float | None = None
+) -> np.ndarray:
+    """Read sound as one mono wave in step with the video.
+
+    Sample 0 is heard `start` seconds after the video's first frame is shown (after the first sample for files
+    without video); where the track begins later, ends earlier or has gaps there is silence. Channels are
+    averaged.
+
+    Args:
+        path: video or audio file; see `audio_source`.
+        rate: samples per second of the result.
+        start: seconds.
+        end: seconds; None is the end of the video, or of the sound for files without video.
+
+    Returns:
+        float32 of round((end - start) * rate) samples in [-1, 1].
+
+    Raises:
+        NoAudio: there is no sound.
+        BadClip: the file is unreadable or the span is empty.
+    """
+    path = Path(path)
+    source = audio_source(path)
+    with _open(path) as container:
+        video = probe(path) if video_stream(container) is not None else None
+    if end is None and video is not None:
+        end = video.seconds
+    if start < 0 or (end is not None and end <= start):
+        raise BadClip(f"{path}: there is no sound from {start:.2f} to {end or 0:.2f} s, correct the times.")
+    zero = video.first_timestamp if video is not None and source == path else None
+    native, native_rate, offset = _decode(source, zero, start, end)
+    if end is None:
+        end = (offset + len(native)) / native_rate
+    return _resampled(native, native_rate, offset, rate, start, round((end - start) * rate))
+
+
+def write_wav(path: Path | str, wave: np.ndarray, rate: int = AUDIO_RATE) -> None:
+    """Write a mono wave in [-1, 1] as 16-bit PCM, whole or not at all; values beyond are clipped.
+
+    What was read from 16-bit PCM is written back bit for bit.
+
+    Raises:
+        ValueError: `wave` is not one-dimensional or has values that are not numbers.
+    """
+    if wave.ndim != 1 or not np.all(np.isfinite(wave)):
+        raise ValueError(f"{path}: a wave must be one-dimensional and finite, got shape {wave.shape}")
+    pcm = np.clip(np.rint(wave.astype(np.float64) * 32768), -32768, 32767).astype("<i2")
+    with whole(path) as temporary, wave_files.open(str(temporary), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(pcm.tobytes())
+
+
+def is_silent(wave: np.ndarray) -> bool:
+    """Whether a wave in [-1, 1] never exceeds -60 dBFS; an empty one is silent."""
+    return wave.size == 0 or float(np.abs(wave).max()) < SILENT_BELOW
+
+
+def _open(path: Path) -> Any:
+    if not path.is_file():
+        raise BadClip(f"{path} is not a file: correct the path or fetch the file.")
+    try:
+        return av.open(f"file:{path}")
+    except (FFmpegError, ValueError) as error:
+        raise BadClip(f"{path} cannot be read ({error}): fetch it again or take it off the list.") from None
+
+
+def _decode(path: Path, zero: float | None, start: float, end: float | None) -> tuple[np.ndarray, int, int]:
+    """Decode the channels' mean around a span of the time line.
+
+    Args:
+        path: file with an audio track.
+        zero: container time of the time line's zero, seconds; None is the first sample.
+        start: seconds on the time line.
+        end: seconds on the time line; None decodes to the end.
+
+    Returns:
+        (samples, their rate, time line index of the first one); gaps between timestamps are silence.
+    """
+    pieces: list[np.ndarray] = []
+    offset = reached = 0
+    with _open(path) as container:
+        track = container.streams.audio[0]
+        rate = track.rate
+        exact = track.time_base * rate <= 1  # Matroska's milliseconds would shift the span by some samples
+        if (
+            zero is not None
+            and exact
+            and start > 2 * SEEK_MARGIN
+            and container.format.name in INDEXED_CONTAINERS
+        ):
+            container.seek(int((zero + start - SEEK_MARGIN) / track.time_base), stream=track)
+        for frame in _float_frames(container, track):
+            samples = frame.to_ndarray().mean(axis=0, dtype=np.float32)
+            time = None if frame.pts is None else float(frame.pts * frame.time_base)
+            zero = (time or 0.0) if zero is None else zero
+            expected = reached if time is None else round((time - zero) * rate)
+            if not pieces:
+                offset = reached = expected
+            elif expected - reached > JUMP_SECONDS * rate:
+                pieces.append(np.zeros(expected - reached, np.float32))
+                reached = expected
+            pieces.append(samples)
+            reached += len(samples)
+            if end is not None and reached > (end + SEEK_MARGIN) * rate:
+                break
+    if not pieces:
+        raise NoAudio(
+            f"{path} has an audio track without sound in it: give it sound or take it off the list."
+        )
+    return np.concatenate(pieces), rate, offset
+
+
+def _float_frames(container: Any, track: Any) -> Iterator[Any]:
+    """Decoded frames as planar float, all channels: ffmpeg's downmix of floats is louder than the mean."""
+    resampler = av.AudioResampler("fltp", track.layout.name, track.rate)
+    for packet in container.demux(track):
+        try:
+            frames = packet.decode()
+        except FFmpegError:
+            continue  # a damaged packet is a short gap, as in every player
+        for frame in frames:
+            yield from resampler.resample(frame)
+
+
+def _resampled(
+    native: np.ndarray, native_rate: int, offset: int, rate: int, start: float, count: int
+) -> np.ndarray:
+    """`count` samples from time `start` on; `native` begins at sample `offset`, silence surrounds it."""
+    divisor = gcd(rate, native_rate)
+    up, down = rate // divisor, native_rate // divisor
+    lead = (
+        0 if up == down else -(-64 // up) + 16
+    )  # output blocks of `up` samples that keep the filter off the edges
+    first = round(start * native_rate) - lead * down
+    needed = -(-count // up) * down + 2 * lead * down
+    span = np.zeros(needed, np.float32)
+    low, high = max(first, offset), min(first + needed, offset + len(native))
+    if low < high:
+        span[low - first : high - first] = native[low - offset : high - offset]
+    if up != down:
+        from scipy.signal import (
+            resample_poly,
+        )  # its import takes seconds, and most clips are at 16 kHz already
+
+        span = resample_poly(span, up, down)
+    return np.clip(span[lead * up : lead * up + count], -1.0, 1.0).astype(np.float32)
+
+
+# -- mel spectrogram -------------------------------------------------------------------------------
+
+
+def wav2lip_mel(wave: np.ndarray, padding: Literal["zeros", "reflect"] = "zeros") -> np.ndarray:
+    """Wav2Lip's log-mel spectrogram of a 16 kHz wave (Rudrabha/Wav2Lip, audio.py and hparams.py).
+
+    Pre-emphasis 0.97, magnitude STFT (Hann 800, hop 200, centred), 80 Slaney mel bands from 55 to 7600 Hz,
+    20 log10 with floor 1e-5, minus 20 dB, -100..0 dB mapped to -4..4 and clipped.
+
+    Args:
+        wave: (n,) samples in [-1, 1] at 16 kHz.
+        padding: what lies outside the wave: `zeros` as in current librosa, `reflect` as in the older librosa
+            that the public checkpoints were trained with; only the first and last two frames differ.
+
+    Returns:
+        (80, 1 + n // 200) float32 in [-4, 4]; silence is -4.
+
+    Raises:
+        ValueError: `wave` is empty or not one-dimensional.
+    """
+    if wave.ndim != 1 or wave.size == 0:
+        raise ValueError(f"a wave must be one-dimensional and not empty, got shape {wave.shape}")
+    emphasised = wave.astype(np.float64)
+    emphasised[1:] -= 0.97 * emphasised[:-1]
+    padded = np.pad(emphasised, WAV2LIP_FFT // 2, mode="constant" if padding == "zeros" else "reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WAV2LIP_FFT)[::WAV2LIP_HOP]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WAV2LIP_FFT) / WAV2LIP_FFT)
+    magnitudes = np.abs(np.fft.rfft(frames * hann, axis=1))
+    decibels = 20 * np.log10(np.maximum(1e-5, slaney_mel_bands(80, 55.0, 7600.0) @ magnitudes.T)) - 20
+    return np.clip(8 * (decibels + 100) / 100 - 4, -4, 4).astype(np.float32)
+
+
+@cache
+def slaney_mel_bands(
+    bands: int, low: float, high: float, fft: int = WAV2LIP_FFT, rate: int = AUDIO_RATE
+) -> np.ndarray:
+    """Triangular mel filters of equal area, (bands, fft // 2 + 1) float64.
+
+    Slaney's Auditory Toolbox scale: linear to 1 kHz (15 mel), then logarithmic with 27 steps per factor 6.4.
+    """
+    step = 27 / np.log(6.4)
+
+    def to_mel(hertz: float) -> float:
+        return hertz * 3 / 200 if hertz < 1000 else 15 + step * float(np.log(hertz / 1000))
+
+    mels = np.linspace(to_mel(low), to_mel(high), bands + 2)
+    corners = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((mels - 15) / step))
+    hertz = np.fft.rfftfreq(fft, 1 / rate)
+    left, centre, right = (corners[i : i + bands, None] for i in range(3))
+    triangles = np.minimum((hertz - left) / (centre - left), (right - hertz) / (right - centre))
+    return np.maximum(0, triangles) * 2 / (right - left)
+
+
+def mel_window_starts(mel_frames: int, fps: float) -> list[int]:
+    """First mel frames of Wav2Lip's windows of 16 mel frames, one window for each video frame.
+
+    Window i starts at int(i * 80 / fps); the first that would reach beyond the end is replaced by the last
+    possible one, which ends the list (Rudrabha/Wav2Lip, inference.py).
+
+    Raises:
+        BadClip: the spectrogram is shorter than a window.
+    """
+    if mel_frames < MEL_WINDOW:
+        raise BadClip(
+            f"the sound has {mel_frames} mel frames, Wav2Lip needs {MEL_WINDOW}: use at least 0.2 s of sound."
+        )
+    last = mel_frames - MEL_WINDOW
+    step = MEL_FRAMES_PER_SECOND / fps
+    whole_windows = itertools.takewhile(
+        lambda first: first <= last, (int(i * step) for i in itertools.count())
+    )
+    return [*whole_windows, last]

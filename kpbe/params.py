@@ -1,0 +1,316 @@
+"""params.yaml as typed objects: one class per section, the only reader of that file.
+
+`conf/` holds the Hydra groups that compose it (`dvc exp run -S data=folder`); whatever they compose must fit these classes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from kpbe.errors import ParamsError
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys are refused, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# -- data ---------------------------------------------------------------------------------------------------------
+
+
+class SampleParams(Section):
+    """The built-in procedural talking heads (kpbe/data/sample.py)."""
+
+    train_identities: int = Field(12, ge=1)
+    test_identities: int = Field(4, ge=1)
+    clips_per_identity: int = Field(4, ge=1)
+    seconds: float = Field(2.6, ge=0.5, le=60)
+    frame_size: int = Field(256, ge=64, le=1024)
+    seed: int = Field(1, ge=0)
+
+
+class CropParams(Section):
+    """Box tubes as FOMM's video preprocessing cuts them (reference: video-preprocessing/crop_vox.py)."""
+
+    mode: Literal["tube", "whole"] = "tube"
+    iou: float = Field(0.25, ge=0, le=1)
+    min_frames: int = Field(64, ge=1)
+    max_frames: int = Field(1024, ge=1)
+    min_size: int = Field(256, ge=1)
+    increase: float = Field(0.1, ge=0, le=2)
+    at_border: Literal["reject", "shift"] = "reject"
+
+
+class DataParams(Section):
+    """Where videos come from and how they become clips."""
+
+    source: Literal["sample", "folder", "voxceleb1"] = "sample"
+    root: Path = Path("data/videos")
+    list: Path | None = None
+    metadata: Path | None = None
+    detector: Literal["known", "yunet", "blazeface", "sfd"] = "known"
+    fps: float = Field(25.0, gt=0, le=120)
+    gop: int = Field(12, ge=1, le=250)
+    crf: int = Field(12, ge=0, le=40)
+    max_rejected_fraction: float = Field(0.5, ge=0, le=1)
+    crop: CropParams = CropParams()
+    sample: SampleParams = SampleParams()
+
+    @model_validator(mode="after")
+    def _voxceleb_needs_metadata(self) -> DataParams:
+        if self.source == "voxceleb1" and self.metadata is None:
+            raise ValueError("data.metadata must name vox-metadata.csv when data.source is voxceleb1")
+        return self
+
+
+# -- frontend -----------------------------------------------------------------------------------------------------
+
+
+class CanonicalKeypointParams(Section):
+    """Canonical keypoint estimator: a 2D-to-3D U-Net with soft-argmax."""
+
+    width: int = Field(32, ge=1)
+    max_width: int = Field(1024, ge=1)
+    blocks: int = Field(5, ge=1)
+    input_scale: float = Field(0.25, gt=0, le=1)
+    temperature: float = Field(0.1, gt=0)
+
+
+class PoseExpressionParams(Section):
+    """Head pose and expression estimator: a bottleneck ResNet with binned angles."""
+
+    width: int = Field(64, ge=4)
+    stage_blocks: tuple[int, int, int, int] = (3, 3, 5, 2)
+    bins: int = Field(66, ge=2)
+
+
+class AppearanceParams(Section):
+    """Appearance feature extractor: image to feature volume."""
+
+    width: int = Field(64, ge=1)
+    max_width: int = Field(512, ge=1)
+    down_blocks: int = Field(2, ge=1)
+    volume_channels: int = Field(32, ge=1)
+    volume_blocks: int = Field(6, ge=0)
+
+
+class MotionFieldParams(Section):
+    """Motion field estimator: 3D hourglass over warped, compressed features."""
+
+    width: int = Field(32, ge=1)
+    max_width: int = Field(1024, ge=1)
+    blocks: int = Field(5, ge=1)
+    compressed_channels: int = Field(4, ge=1)
+
+
+class GeneratorParams(Section):
+    """Generator: warped volume to image, with OSFV's plain or SPADE decoder."""
+
+    decoder: Literal["original", "spade"] = "original"
+    width: int = Field(256, ge=1)
+    blocks: int = Field(6, ge=0)
+
+
+class ConventionParams(Section):
+    """Quirks that public checkpoints depend on (reference: zhanglonghao1992's OSFV code, golden/README section 4)."""
+
+    degree_offset: float = 99.0
+    pi: float = Field(3.14, ge=3.1, le=3.15)
+    swap_yaw_and_roll_heads: bool = True
+    align_corners: bool = False
+    rotation: Literal["pitch_yaw_roll", "beta"] = "pitch_yaw_roll"
+
+
+class ModelParams(Section):
+    """The frontend's five modules (paper Fig. 1 and 2; sizes of `vox256` are the published OSFV ones)."""
+
+    name: str = "vox256"
+    image_size: int = Field(256, ge=32, le=1024, multiple_of=16)
+    num_keypoints: int = Field(15, ge=2)
+    depth: int = Field(16, ge=2)
+    canonical_keypoints: CanonicalKeypointParams = CanonicalKeypointParams()
+    pose_expression: PoseExpressionParams = PoseExpressionParams()
+    appearance: AppearanceParams = AppearanceParams()
+    motion_field: MotionFieldParams = MotionFieldParams()
+    generator: GeneratorParams = GeneratorParams()
+    conventions: ConventionParams = ConventionParams()
+
+
+# -- backends -----------------------------------------------------------------------------------------------------
+
+
+class Wav2LipParams(Section):
+    """Wav2Lip (reference: Rudrabha/Wav2Lip). `checkpoint` is a public file; without one the DAG trains a generator."""
+
+    checkpoint: Path | None = None
+    feed: Literal["source_image", "video"] = "source_image"
+    width_multiplier: float = Field(1.0, gt=0, le=1)
+    pads: tuple[int, int, int, int] = (0, 10, 0, 0)
+    smooth_boxes: bool = True
+    detector: Literal["known", "yunet", "blazeface", "sfd"] = "known"
+    batch_size: int = Field(64, ge=1)
+    mel_padding: Literal["zeros", "reflect"] = "zeros"
+
+
+class BackendsParams(Section):
+    """One section per backend."""
+
+    wav2lip: Wav2LipParams = Wav2LipParams()
+
+
+# -- training -----------------------------------------------------------------------------------------------------
+
+
+class OptimiserParams(Section):
+    """Adam with the paper's betas (IV.B)."""
+
+    lr: float = Field(2e-4, gt=0, le=1)
+    beta1: float = Field(0.5, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    milestones: tuple[float, ...] = ()
+    clip_norm: float = Field(0.0, ge=0)
+
+
+class ScheduleParams(Section):
+    """How long a training stage runs and how often it reports."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    time_budget_s: float | None = Field(None, gt=0)
+    checkpoint_every: int = Field(500, ge=1)
+    sheet_every: int = Field(500, ge=1)
+    log_every: int = Field(20, ge=1)
+    validation_pairs: int = Field(8, ge=1)
+
+
+class PerceptualParams(Section):
+    """Perceptual term: `auto` takes VGG-19 when its weights are found, otherwise the pixel pyramid, and says which."""
+
+    network: Literal["auto", "vgg19", "pixels"] = "auto"
+    scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
+
+
+class FrontendLossParams(Section):
+    """Weights of the frontend's loss terms (reference/02 2.3 for stage 1; paper eq. 3 and 4 for stage 2)."""
+
+    perceptual: float = Field(10.0, ge=0)
+    pixel: float = Field(0.0, ge=0)
+    gan: float = Field(1.0, ge=0)
+    feature_matching: float = Field(10.0, ge=0)
+    equivariance: float = Field(10.0, ge=0)
+    keypoint_prior: float = Field(10.0, ge=0)
+    expression: float = Field(5.0, ge=0)
+
+
+class FrontendTrainParams(Section):
+    """One of the frontend's two training stages."""
+
+    schedule: ScheduleParams
+    optimiser: OptimiserParams = OptimiserParams()
+    perceptual: PerceptualParams = PerceptualParams()
+    losses: FrontendLossParams = FrontendLossParams()
+    augment: bool = True
+
+
+class BackendLossParams(Section):
+    """Weights of Wav2Lip's loss terms (reference/05 5.5)."""
+
+    reconstruction: float = Field(1.0, ge=0)
+    sync: float = Field(0.0, ge=0)
+
+
+class BackendTrainParams(Section):
+    """Training or fine-tuning of a backend's generator."""
+
+    schedule: ScheduleParams
+    optimiser: OptimiserParams = OptimiserParams(lr=1e-4)
+    losses: BackendLossParams = BackendLossParams()
+    sync_expert: Path | None = None
+
+
+class TrainParams(Section):
+    """The three trainings of the DAG."""
+
+    seed: int = Field(0, ge=0)
+    stage1: FrontendTrainParams
+    stage2: FrontendTrainParams
+    wav2lip: BackendTrainParams
+
+
+# -- evaluation and compute ---------------------------------------------------------------------------------------
+
+
+class EvaluateParams(Section):
+    """Protocol of Table I (DESIGN section 6)."""
+
+    seed: int = Field(2210, ge=0)
+    lpips: Literal["auto", "on", "off"] = "auto"
+    bootstrap: int = Field(10000, ge=100)
+    figure_clips: int = Field(4, ge=1)
+
+
+class ComputeParams(Section):
+    """Where the work runs; never changes a result."""
+
+    device: Literal["cpu", "cuda", "auto"] = "auto"
+    devices: int = Field(1, ge=1)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    runner: Literal["threads", "processes", "dask", "ray"] = "processes"
+    workers: int = Field(2, ge=1)
+    shard_size: int = Field(64, ge=1)
+    render_batch: int = Field(16, ge=1)
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    data: DataParams
+    model: ModelParams
+    backends: tuple[Literal["wav2lip"], ...] = Field(("wav2lip",), min_length=1)
+    backend: BackendsParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    compute: ComputeParams
+
+
+def load_params(path: Path | str = "params.yaml") -> Params:
+    """Read and validate a params file.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or a value does not fit; the message names every wrong key,
+            its value and what is allowed.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path} does not exist: run from the repository root.") from None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    return parse_params(values, name=str(path))
+
+
+def parse_params(values: Any, name: str = "params") -> Params:
+    """Validate already read values; `name` stands for their origin in error messages."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        wrong = "; ".join(_in_words(item) for item in error.errors())
+        raise ParamsError(f"{name}: {wrong}.") from None
+
+
+def _in_words(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "the file"
+    if item["type"] == "extra_forbidden":
+        return f"{key} is not a known key (a typo?)"
+    if item["type"] == "missing":
+        return f"{key} is missing"
+    if item["type"] == "value_error":
+        return item["msg"].removeprefix("Value error, ")
+    allowed = item["msg"][0].lower() + item["msg"][1:]
+    return f"{key} = {item['input']!r} is not allowed: {allowed}"

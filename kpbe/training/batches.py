@@ -1,0 +1,140 @@
+"""Training batches: frames of clips in memory, identity sampling, augmentation.
+
+A batch is a pure function of (seed, step), so that a resumed training sees exactly the batches it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kpbe.data.clips import Clip
+from kpbe.errors import KPBEError
+from kpbe.frontend.images import to_tensor
+from kpbe.media.video import read_frames
+
+
+@dataclass(frozen=True)
+class FramePair:
+    """Images of one training batch, float32 (B, 3, H, W) in [0, 1].
+
+    `pose` is the real frame that the head pose is taken from and that the output is compared with; `expression` is the frame that the
+    expression is taken from: the same tensor in stage 1, the backend's frame in stage 2.
+    """
+
+    source: Tensor
+    pose: Tensor
+    expression: Tensor
+
+    def to(self, device: torch.device) -> FramePair:
+        """The same batch on another device; `expression is pose` is kept."""
+        pose = self.pose.to(device)
+        same = self.expression is self.pose
+        return FramePair(self.source.to(device), pose, pose if same else self.expression.to(device))
+
+
+class ClipFrames:
+    """All frames of some clips, held as uint8 (a 64x64 clip of 65 frames takes 0.8 MB).
+
+    Args:
+        clips: what to hold.
+        backend_videos: folder with the backend's videos of the same clips, `<split>/<clip_id>.mkv`; None in stage 1.
+
+    Raises:
+        KPBEError: there is no clip.
+    """
+
+    def __init__(self, clips: Sequence[Clip], backend_videos: Path | None = None):
+        if not clips:
+            raise KPBEError("there is no training clip: see rejected.csv beside clips.csv for the reasons.")
+        self.clips = list(clips)
+        self.real = [read_frames(clip.video) for clip in clips]
+        self.backend = None
+        if backend_videos is not None:
+            self.backend = [
+                read_frames(backend_videos / clip.split / f"{clip.clip_id}.mkv") for clip in clips
+            ]
+
+    @cached_property
+    def clips_by_identity(self) -> list[list[int]]:
+        """Indices of the clips of each identity, identities sorted by name."""
+        found = defaultdict(list)
+        for index, clip in enumerate(self.clips):
+            found[clip.identity].append(index)
+        return [found[identity] for identity in sorted(found)]
+
+
+def hold_out_validation(clips: Sequence[Clip], pairs: int) -> tuple[list[Clip], list[Clip]]:
+    """Split training clips into (training, validation).
+
+    Validation takes the last clip of up to `pairs` identities that have more than one; where no identity has two clips,
+    validation repeats training clips and the sheets show seen material.
+    """
+    by_identity: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        by_identity[clip.identity].append(clip)
+    spare = [own[-1] for _, own in sorted(by_identity.items()) if len(own) > 1][:pairs]
+    held_out = {clip.clip_id for clip in spare}
+    training = [clip for clip in clips if clip.clip_id not in held_out]
+    return training, spare or list(clips[:pairs])
+
+
+def random_pairs(frames: ClipFrames, batch_size: int, seed: int, step: int, augment: bool) -> FramePair:
+    """One batch by FOMM's sampling: a random identity, a random clip of it, two of its frames (with replacement).
+
+    With `augment`, each pair is, as in FOMM, reversed in time or mirrored, and its brightness, contrast, saturation
+    are jittered by up to 10 %, the same way for all its images.
+    """
+    rng = np.random.default_rng((seed, step))
+    picked: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for _ in range(batch_size):
+        own = frames.clips_by_identity[rng.integers(len(frames.clips_by_identity))]
+        clip = own[rng.integers(len(own))]
+        source, driving = np.sort(rng.integers(len(frames.real[clip]), size=2))
+        mirrored = False
+        if augment:
+            if rng.random() < 0.5:
+                source, driving = driving, source
+            else:
+                mirrored = rng.random() < 0.5
+        real = frames.real[clip]
+        expression = real if frames.backend is None else frames.backend[clip]
+        images = (real[source], real[driving], expression[driving])
+        picked.append(tuple(image[:, ::-1] for image in images) if mirrored else images)  # type: ignore[arg-type]
+    source_images, pose, expression = (to_tensor(np.stack(images)) for images in zip(*picked, strict=True))
+    if augment:
+        jitter = torch.from_numpy(rng.uniform(0.9, 1.1, size=(3, batch_size, 1, 1, 1)).astype(np.float32))
+        source_images, pose, expression = (
+            jitter_colours(x, *jitter) for x in (source_images, pose, expression)
+        )
+    return FramePair(source_images, pose, pose if frames.backend is None else expression)
+
+
+def fixed_pairs(frames: ClipFrames, pairs: int, seed: int) -> FramePair:
+    """Validation pairs that stay the same for a whole training: far apart frames of the clips in turn."""
+    rng = np.random.default_rng((seed, 0xF1))
+    images = []
+    for index in range(pairs):
+        clip = index % len(frames.clips)
+        real = frames.real[clip]
+        source, driving = rng.permutation(len(real))[:2] if len(real) > 1 else (0, 0)
+        expression = real if frames.backend is None else frames.backend[clip]
+        images.append((real[source], real[driving], expression[driving]))
+    source_images, pose, expression = (to_tensor(np.stack(column)) for column in zip(*images, strict=True))
+    return FramePair(source_images, pose, pose if frames.backend is None else expression)
+
+
+def jitter_colours(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
+    """Scale brightness, then contrast about the image mean, then saturation about the luminance; (B, 1, 1, 1) factors."""
+    images = images * brightness
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = mean + (images - mean) * contrast
+    luminance = (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (luminance + (images - luminance) * saturation).clamp(0, 1)

@@ -1,0 +1,112 @@
+"""Loss terms of the frontend (OSFV's, reference/02 section 2.3, and the paper's eq. 4); each a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kpbe.frontend.geometry import coordinate_axis
+
+
+def hinge_generator(fake_score: Tensor) -> Tensor:
+    """Generator's hinge loss: minus the mean score of generated images."""
+    return -fake_score.mean()
+
+
+def hinge_discriminator(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """Discriminator's hinge loss: mean max(0, 1 - real) + mean max(0, 1 + fake)."""
+    return F.relu(1 - real_score).mean() + F.relu(1 + fake_score).mean()
+
+
+def feature_matching(real_features: Sequence[Tensor], fake_features: Sequence[Tensor]) -> Tensor:
+    """Sum over the discriminator's feature maps of the mean absolute difference."""
+    pairs = zip(real_features, fake_features, strict=True)
+    return torch.stack([(real.detach() - fake).abs().mean() for real, fake in pairs]).sum()
+
+
+def expression_magnitude(expression: Tensor) -> Tensor:
+    """Eq. (4): L1 norm of the expression (B, K, 3), mean over the batch."""
+    return expression.abs().flatten(1).sum(1).mean()
+
+
+def keypoint_prior(keypoints: Tensor, min_squared_distance: float = 0.1, mean_depth: float = 0.33) -> Tensor:
+    """Keeps keypoints apart and their mean depth at `mean_depth`.
+
+    Sum over all ordered pairs, i = j included as in the reference, of max(0, 0.1 - |k_i - k_j|^2), plus |mean z - 0.33|;
+    mean over the batch. Keypoints (B, K, 3) in [-1, 1].
+    """
+    # pairwise_distance adds 1e-6 to every difference; the golden fixtures notice
+    difference = keypoints[:, :, None] - keypoints[:, None] + 1e-6
+    too_close = F.relu(min_squared_distance - difference.square().sum(-1)).sum((1, 2))
+    depth = (keypoints[..., 2].mean(1) - mean_depth).abs()
+    return (too_close + depth).mean()
+
+
+def image_grid(height: int, width: int, like: Tensor) -> Tensor:
+    """Coordinates (H, W, 2) of image points, x then y, in [-1, 1] with both ends, on the device of `like`."""
+    y, x = torch.meshgrid(coordinate_axis(height, like), coordinate_axis(width, like), indexing="ij")
+    return torch.stack([x, y], dim=-1)
+
+
+@dataclass(frozen=True)
+class RandomWarp:
+    """A random affine map followed by a thin-plate spline, of image coordinates in [-1, 1] (FOMM's `Transform`).
+
+    Attributes:
+        theta: affine maps, (B, 2, 3).
+        control_points: (1, P, 2).
+        control_weights: (B, 1, P).
+    """
+
+    theta: Tensor
+    control_points: Tensor
+    control_weights: Tensor
+
+    @classmethod
+    def sample(
+        cls,
+        batch: int,
+        generator: torch.Generator,
+        affine_sigma: float = 0.05,
+        spline_sigma: float = 0.005,
+        points: int = 5,
+    ) -> RandomWarp:
+        """Draw one warp per image; noise of the affine part and of the spline weights is Gaussian."""
+        theta = torch.eye(2, 3) + torch.randn(batch, 2, 3, generator=generator) * affine_sigma
+        weights = torch.randn(batch, 1, points * points, generator=generator) * spline_sigma
+        return cls(theta, image_grid(points, points, theta).view(1, -1, 2), weights)
+
+    def to(self, device: torch.device) -> RandomWarp:
+        """The same warp on another device."""
+        return RandomWarp(*(x.to(device) for x in (self.theta, self.control_points, self.control_weights)))
+
+    def warp_coordinates(self, coordinates: Tensor) -> Tensor:
+        """Map points (B, N, 2), x then y."""
+        affine = coordinates @ self.theta[:, :, :2].transpose(1, 2) + self.theta[:, None, :, 2]
+        distances = (coordinates[:, :, None] - self.control_points[:, None]).abs().sum(-1)
+        spline = (distances.square() * torch.log(distances + 1e-6) * self.control_weights).sum(
+            -1, keepdim=True
+        )
+        return affine + spline
+
+    def warp_image(self, images: Tensor) -> Tensor:
+        """Warp images (B, 3, H, W); borders are reflected, sampling is bilinear (align_corners off as in the reference)."""
+        batch, _, height, width = images.shape
+        grid = image_grid(height, width, images).view(1, -1, 2).expand(batch, -1, -1)
+        grid = self.warp_coordinates(grid).view(batch, height, width, 2)
+        return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def equivariance(driving_keypoints: Tensor, warped_keypoints: Tensor, warp: RandomWarp) -> Tensor:
+    """Keypoints of a warped frame, mapped back by the warp, must be the frame's: mean |x, y difference|.
+
+    Args:
+        driving_keypoints: (B, K, 3) of the driving frame.
+        warped_keypoints: (B, K, 3) of `warp.warp_image(driving frame)`.
+        warp: the warp.
+    """
+    return (driving_keypoints[..., :2] - warp.warp_coordinates(warped_keypoints[..., :2])).abs().mean()

@@ -1,0 +1,51 @@
+"""A training's state on disk: everything needed to go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from kpbe.errors import BadCheckpoint
+from kpbe.work import whole
+
+
+class Stateful(Protocol):
+    """A network or an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Any) -> Any: ...
+
+
+def save_state(path: Path, parts: Mapping[str, Stateful], progress: dict[str, Any]) -> None:
+    """Write networks, optimisers and progress (plain values) as one file, whole or not at all."""
+    with whole(path) as temporary:
+        torch.save({"parts": {k: v.state_dict() for k, v in parts.items()}, "progress": progress}, temporary)
+
+
+def load_state(path: Path, parts: Mapping[str, Stateful], identity: str) -> dict[str, Any] | None:
+    """Restore `parts` in place and return the progress; None when there is nothing to go on from.
+
+    A state of other data or other params (another `identity`) is not continued: the training starts anew and says so.
+
+    Raises:
+        BadCheckpoint: the file is damaged or does not fit the networks.
+    """
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        progress = state["progress"]
+        if progress["identity"] != identity:
+            print(f"{path} was trained with other data or params: starting anew", flush=True)
+            return None
+        for name, part in parts.items():
+            part.load_state_dict(state["parts"][name])
+    except (RuntimeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadCheckpoint(f"{path} cannot be resumed from ({reason}): delete it to start anew.") from None
+    return progress

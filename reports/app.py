@@ -1,0 +1,38 @@
+"""The site: `make report`, or `streamlit run reports/app.py` from the repository root."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+REPORTS = Path(__file__).resolve().parent
+if str(REPORTS.parent) not in sys.path:  # `streamlit run` puts only this file's folder there
+    sys.path.insert(0, str(REPORTS.parent))
+
+
+def main() -> None:
+    """Draw the navigation and the chosen page; what a page cannot read is said in one sentence."""
+    from kpbe.errors import KPBEError
+    from reports.layout import STYLE
+
+    st.set_page_config("KPBE", page_icon=REPORTS / "icon.svg", layout="wide")
+    st.logo(REPORTS / "logo.svg", size="large")
+    st.html(STYLE)
+    page = st.navigation(
+        [
+            st.Page("pages/results.py", title="Results", icon=":material/table_chart:", default=True),
+            st.Page("pages/clips.py", title="Clips", icon=":material/movie:"),
+            st.Page("pages/training.py", title="Training", icon=":material/show_chart:"),
+            st.Page("pages/data.py", title="Data", icon=":material/groups:"),
+        ],
+        position="top",
+    )
+    try:
+        page.run()
+    except KPBEError as error:
+        st.error(str(error), icon=":material/error:")
+
+
+main()

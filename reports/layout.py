@@ -1,0 +1,194 @@
+"""The pages' common looks: styles, headings, score cards, tables, notices. Texts are escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import NoReturn
+
+import streamlit as st
+
+from kpbe.evaluation.results import STATIC_SOURCE
+from kpbe.evaluation.statistics import Mean, PairedDifference
+from kpbe.evaluation.tables import DECIMALS
+
+ENHANCED_COLOR = "#3b7ddd"
+BACKEND_COLOR = "#e0812f"
+STATIC_COLOR = "#8f959e"
+
+STYLE = """
+<style>
+.stMainBlockContainer { max-width: 1120px; padding-left: 1.5rem; padding-right: 1.5rem; padding-bottom: 4rem; }
+.stMainBlockContainer h1 { letter-spacing: -0.01em; padding: 0 0 0.2rem; }
+.stMainBlockContainer h2 { margin-top: 1.6rem; padding: 0 0 0.15rem; }
+.kp-lead { font-size: 1.3rem; line-height: 1.5; max-width: 50rem; margin: 0; text-wrap: pretty; }
+.kp-faint { opacity: 0.68; font-size: 0.9rem; line-height: 1.5; margin: 0; max-width: 52rem; }
+.kp-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: 0.9rem; }
+.kp-card { border: 1px solid var(--kp-line); border-radius: 0.6rem; padding: 0.95rem 1.1rem 0.9rem; min-width: 0; }
+.kp-card { background: color-mix(in srgb, currentColor 2.5%, transparent); }
+.kp-label { font-size: 0.8rem; letter-spacing: 0.03em; opacity: 0.72; }
+.kp-big { font-size: 1.9rem; font-weight: 600; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.kp-small { font-size: 0.84rem; opacity: 0.78; font-variant-numeric: tabular-nums; line-height: 1.5; }
+.kp-scroll { overflow-x: auto; }
+.kp-scroll, .kp-card { --kp-line: color-mix(in srgb, currentColor 16%, transparent); }
+table.kp { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 0.95rem; }
+table.kp th { font-weight: 600; font-size: 0.82rem; text-align: right; padding: 0.45rem 0.75rem; white-space: nowrap; }
+table.kp td { text-align: right; padding: 0.5rem 0.75rem; white-space: nowrap; vertical-align: top; }
+table.kp td, table.kp th { border: 0; border-bottom: 1px solid var(--kp-line); }
+table.kp thead th { border-bottom-color: color-mix(in srgb, currentColor 45%, transparent); }
+table.kp thead { border-top: 1.5px solid color-mix(in srgb, currentColor 70%, transparent); }
+table.kp tbody { border-bottom: 1.5px solid color-mix(in srgb, currentColor 70%, transparent); }
+table.kp .left { text-align: left; }
+table.kp td.wrap { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
+table.kp small { display: block; opacity: 0.65; font-size: 0.8rem; }
+table.kp .paper { opacity: 0.65; font-style: italic; }
+.kp-dot { display: inline-block; width: 0.6rem; height: 0.6rem; border-radius: 50%; margin-right: 0.5rem; }
+.kp-notes { margin: 0; padding-left: 1.1rem; font-size: 0.92rem; line-height: 1.6; max-width: 52rem; }
+.kp-notes li { margin: 0.15rem 0; overflow-wrap: anywhere; }
+.kp-empty { border: 1px dashed color-mix(in srgb, currentColor 35%, transparent); border-radius: 0.6rem; }
+.kp-empty { padding: 2rem 2rem 2.1rem; max-width: 46rem; margin-top: 0.8rem; }
+.kp-empty b { font-size: 1.1rem; }
+.kp-empty code { font-size: 0.95rem; padding: 0.15rem 0.45rem; border-radius: 0.3rem; }
+.kp-empty code { background: color-mix(in srgb, currentColor 9%, transparent); }
+@media (max-width: 640px) {
+  .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; }
+  .kp-big { font-size: 1.6rem; }
+  table.kp th, table.kp td { padding-left: 0.45rem; padding-right: 0.45rem; }
+}
+</style>
+"""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A number that stands out: what it is, the number, lines below it."""
+
+    label: str
+    value: str
+    lines: tuple[str, ...] = ()
+    color: str = "inherit"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: its text, a second line in small letters, its look ("left", "wrap", "paper", "strong")."""
+
+    text: str
+    below: str = ""
+    look: str = ""
+    dot: str = ""
+
+
+def heading(title: str, lead: str, faint: str = "") -> None:
+    """The head of a page: its title, what it says in one sentence, and the fine print."""
+    st.title(title, anchor=False)
+    st.html(f'<p class="kp-lead">{escape(lead)}</p>')
+    if faint:
+        st.html(f'<p class="kp-faint">{escape(faint)}</p>')
+
+
+def section(title: str, faint: str = "") -> None:
+    """The head of a part of a page."""
+    st.header(title, anchor=False)
+    if faint:
+        st.html(f'<p class="kp-faint">{escape(faint)}</p>')
+
+
+def not_yet(title: str, text: str, command: str = "make repro") -> NoReturn:
+    """Say that a stage has not run and what to run, and end the page."""
+    st.title(title, anchor=False)
+    st.html(
+        f'<div class="kp-empty"><b>{escape(text)}</b><br><br>Run <code>{escape(command)}</code> first; '
+        "then reload this page.</div>"
+    )
+    st.stop()
+
+
+def cards(shown: Sequence[Card]) -> None:
+    """Cards side by side, below each other where there is little room."""
+    parts = []
+    for card in shown:
+        lines = "".join(f'<div class="kp-small">{escape(line)}</div>' for line in card.lines)
+        parts.append(
+            f'<div class="kp-card"><div class="kp-label">{escape(card.label)}</div>'
+            f'<div class="kp-big" style="color:{card.color}">{escape(card.value)}</div>{lines}</div>'
+        )
+    st.html(f'<div class="kp-cards">{"".join(parts)}</div>')
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """A table as papers print them; the heads of columns follow the first row's "left" and "paper" looks."""
+    looks = [cell.look for cell in rows[0]] if rows else [""] * len(head)
+    heads = "".join(
+        f'<th class="{look.replace("wrap", "left")}">{escape(text)}</th>'
+        for text, look in zip(head, looks, strict=True)
+    )
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    st.html(
+        f'<div class="kp-scroll"><table class="kp"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def notes(lines: Sequence[str]) -> None:
+    """Lines of fine print as a list."""
+    st.html(f'<ul class="kp-notes">{"".join(f"<li>{escape(line)}</li>" for line in lines)}</ul>')
+
+
+def _cell(cell: Cell) -> str:
+    text = escape(cell.text)
+    if cell.dot:
+        text = f'<span class="kp-dot" style="background:{cell.dot}"></span>{text}'
+    if "strong" in cell.look:
+        text = f"<b>{text}</b>"
+    below = f"<small>{escape(cell.below)}</small>" if cell.below else ""
+    look = cell.look.replace("wrap", "left wrap")
+    return f'<td class="{look}">{text}{below}</td>'
+
+
+def counted(count: int, thing: str) -> str:
+    """A count with its noun: "1 clip", "2 clips", "3 identities"."""
+    plural = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
+    return f"{count:,} {thing if count == 1 else plural}"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+# -- numbers ------------------------------------------------------------------------------------------------------
+
+
+def method_color(method: str) -> str:
+    """The colour that a method has on every page."""
+    if method == STATIC_SOURCE:
+        return STATIC_COLOR
+    return ENHANCED_COLOR if "+" in method else BACKEND_COLOR
+
+
+def number(value: float, metric: str, sign: str = "") -> str:
+    """A metric's value with its number of decimals."""
+    return f"{value:{sign}.{DECIMALS[metric]}f}".replace("-", "−")
+
+
+def in_decimals(value: float, name: str) -> str:
+    """A value with its metric's number of decimals, or with four digits where `name` is no metric of Table I."""
+    return number(value, name) if name in DECIMALS else f"{value:.4g}"
+
+
+def interval(value: Mean | PairedDifference, metric: str, sign: str = "") -> str:
+    """A 95 % interval as "low to high"; empty when there is none."""
+    if value.low is None or value.high is None:
+        return ""
+    return f"{number(value.low, metric, sign)} to {number(value.high, metric, sign)}"
+
+
+def p_value(p: float | None) -> str:
+    """A p-value as people write it."""
+    if p is None:
+        return "–"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

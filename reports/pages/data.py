@@ -1,0 +1,91 @@
+"""What the clips are: how many of whom, how long, which were rejected and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from kpbe.data.clips import Clip
+from reports import charts, project
+from reports.layout import Card, Cell, cards, counted, duration, heading, not_yet, section, table
+
+SHOWN_CLIPS = 4
+LISTED = ("clip_id", "identity", "split", "seconds", "frames", "width", "height", "source_url")
+
+
+def page() -> None:
+    """The whole page."""
+    clips = project.clips()
+    if not clips:
+        not_yet("Data", "There are no clips yet.", "make repro")
+    params_now = project.params()
+    source = f"Source: {params_now.data.source}. " if params_now else ""
+    heading(
+        "Data", f"{source}{counted(len(clips), 'clip')}; nobody is in both the training and the test set."
+    )
+    summary(clips)
+    section("Seconds of every identity", "One block is one clip.")
+    st.altair_chart(charts.identity_bars(clips))
+    watch(clips)
+    rejected()
+    with st.expander("All clips", icon=":material/list:"):
+        rows = [{name: getattr(clip, name) for name in LISTED} for clip in clips]
+        st.dataframe(rows, hide_index=True)
+
+
+def summary(clips: Sequence[Clip]) -> None:
+    """Clips, identities and time of each split."""
+    shown = []
+    for split, name in (("train", "Training clips"), ("test", "Test clips")):
+        found = [clip for clip in clips if clip.split == split]
+        identities = len({clip.identity for clip in found})
+        lines = (counted(identities, "identity"), duration(sum(clip.seconds for clip in found)))
+        shown.append(Card(name, f"{len(found):,}", lines))
+    sizes = sorted({f"{clip.width}x{clip.height}" for clip in clips})
+    rates = sorted({f"{clip.fps:g}" for clip in clips})
+    sound = sum(clip.has_audio for clip in clips)
+    lines = (f"{', '.join(rates)} frames a second", f"{sound:,} of {len(clips):,} with sound")
+    shown.append(Card("Frame size", sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes", lines))
+    cards(shown)
+
+
+def watch(clips: Sequence[Clip]) -> None:
+    """A few clips of one identity."""
+    section("Look at an identity")
+    identities = sorted({clip.identity for clip in clips})
+    identity = st.selectbox("Identity", identities, label_visibility="collapsed", width=280)
+    found = [clip for clip in clips if clip.identity == identity and clip.video.is_file()][:SHOWN_CLIPS]
+    if not found:
+        st.info(
+            "The videos of this identity are not on this machine: `dvc pull data/clips`.",
+            icon=":material/movie_off:",
+        )
+    for column, clip in zip(st.columns(SHOWN_CLIPS), found, strict=False):
+        column.video(str(clip.video), alt=clip.clip_id)
+        column.caption(f"{clip.clip_id}, {clip.seconds:.1f} s")
+
+
+def rejected() -> None:
+    """Clips that a stage refused."""
+    found = project.rejections()
+    if not found:
+        section("Rejected", "No clip was rejected.")
+        return
+    section(
+        "Rejected", f"{counted(len(found), 'clip')} could not be processed; the stages went on without them."
+    )
+    table(
+        ("Stage", "Clip", "Reason"),
+        [
+            [
+                Cell(row["stage"], look="left"),
+                Cell(row["clip_id"] or row["path"], look="left"),
+                Cell(row["reason"], look="wrap"),
+            ]
+            for row in found
+        ],
+    )
+
+
+page()

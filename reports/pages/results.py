@@ -1,0 +1,257 @@
+"""Table I, what it says in words, and what it was made from."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from flows import folders
+from kpbe.errors import KPBEError
+from kpbe.evaluation.results import display_name, enhanced_method
+from kpbe.evaluation.statistics import PairedDifference
+from kpbe.evaluation.tables import HEADINGS, PAPER_MEANS, DifferenceRow, MethodRow, Table1
+from reports import project, provenance
+from reports.layout import (
+    BACKEND_COLOR,
+    ENHANCED_COLOR,
+    STATIC_COLOR,
+    Card,
+    Cell,
+    cards,
+    counted,
+    heading,
+    interval,
+    method_color,
+    not_yet,
+    notes,
+    number,
+    p_value,
+    section,
+    table,
+)
+
+LOWER_IS_BETTER = ("l1", "lpips")
+IN_WORDS = ("ssim", "psnr")
+CHANGE_IN_WORDS = {1: "raises", -1: "lowers", 0: "does not clearly change"}
+ON_CARDS = ("ssim", "psnr", "lpips")
+PLOTTED = ("ssim", "psnr", "lpips")
+DOWNLOADS = {"table1.csv": "text/csv", "table1.md": "text/markdown", "table1.json": "application/json"}
+
+
+def page() -> None:
+    """The whole page."""
+    shown = project.table1()
+    if shown is None:
+        not_yet("Results", "There are no results yet.")
+    heading(
+        "Results", " ".join(verdict(shown, backend) for backend in project.backends_of(shown)), shown.about[0]
+    )
+    for backend in project.backends_of(shown):
+        gains(shown, backend)
+    section("Table I", "Mean over the test clips, 95 % interval below it, the paper's number in italics.")
+    means(shown)
+    section("Paired differences", "Enhanced minus the other method on the same clips.")
+    differences(shown)
+    downloads()
+    section("Every clip", "A thin line is a clip; the large dots are means with 95 % intervals.")
+    for backend in project.backends_of(shown):
+        clip_plots(backend)
+    figure()
+    section("Where these numbers come from")
+    origin(shown)
+
+
+def verdict(shown: Table1, backend: str) -> str:
+    """One sentence: what KPBE does to a backend's SSIM and PSNR, with the word that the interval allows."""
+    row, before, after = _rows(shown, backend)
+    changes: dict[str, list[str]] = {}
+    for metric in IN_WORDS:
+        if metric in row.differences:
+            change = CHANGE_IN_WORDS[_direction(row.differences[metric])]
+            first, second = (number(side.means[metric].mean, metric) for side in (before, after))
+            unit = " dB" if metric == "psnr" else ""
+            changes.setdefault(change, []).append(f"{metric.upper()} from {first} to {second}{unit}")
+    said = " and ".join(
+        f"{change} {display_name(backend)}'s {' and '.join(of)}" for change, of in changes.items()
+    )
+    return f"On {counted(after.clips, 'test clip')}, KPBE {said or 'has no finite score to compare'}."
+
+
+def gains(shown: Table1, backend: str) -> None:
+    """A card for each metric: the paired difference, its interval, the two means, the paper's difference."""
+    row, before, after = _rows(shown, backend)
+    found = []
+    for metric in ON_CARDS:
+        difference = row.differences.get(metric)
+        if difference is None:
+            continue
+        better = _direction(difference) * (-1 if metric in LOWER_IS_BETTER else 1)
+        first, second = (number(side.means[metric].mean, metric) for side in (before, after))
+        lines = [f"{display_name(backend)} {first} → {second}"]
+        if bounds := interval(difference, metric, "+"):
+            lines.append(f"95 % {bounds}, {p_value(difference.p)}")
+        if metric in row.paper:
+            lines.append(f"paper {row.paper[metric]:+.2f}")
+        found.append(
+            Card(
+                f"{HEADINGS[metric]}, change by KPBE",
+                number(difference.mean, metric, "+"),
+                tuple(lines),
+                {1: ENHANCED_COLOR, 0: STATIC_COLOR, -1: BACKEND_COLOR}[better],
+            )
+        )
+    cards(found)
+
+
+def means(shown: Table1) -> None:
+    """Table I itself."""
+    in_paper = {metric for of_method in PAPER_MEANS.values() for metric in of_method}
+    head = ["Method", "n"]
+    for metric in shown.metrics:
+        head += [HEADINGS[metric], "paper"] if metric in in_paper else [HEADINGS[metric]]
+    rows = []
+    for row in shown.methods:
+        strong = "strong" if "+" in row.method else ""
+        cells = [
+            Cell(display_name(row.method), look=f"left {strong}", dot=method_color(row.method)),
+            Cell(str(row.clips)),
+        ]
+        for metric in shown.metrics:
+            mean = row.means.get(metric)
+            few = f" (n {mean.n})" if mean and mean.n != row.clips else ""
+            cells.append(
+                Cell(number(mean.mean, metric) + few, interval(mean, metric), strong) if mean else Cell("–")
+            )
+            if metric in in_paper:
+                paper = f"{row.paper[metric]:.2f}" if metric in row.paper else "–"
+                cells.append(Cell(paper, look="paper"))
+        rows.append(cells)
+    table(head, rows)
+
+
+def differences(shown: Table1) -> None:
+    """The paired differences, a row for each pair and a column for each metric."""
+    head = ["Difference", *(HEADINGS[metric] for metric in shown.metrics)]
+    rows = []
+    for row in shown.differences:
+        label = f"{display_name(row.method)} − {display_name(row.compared_with)}"
+        rows.append([Cell(label, look="left"), *(_difference(row, metric) for metric in shown.metrics)])
+    table(head, rows)
+
+
+def _difference(row: DifferenceRow, metric: str) -> Cell:
+    difference = row.differences.get(metric)
+    if difference is None:
+        return Cell("–")
+    below = [interval(difference, metric, "+"), p_value(difference.p) if difference.p is not None else ""]
+    return Cell(number(difference.mean, metric, "+"), " · ".join(part for part in below if part))
+
+
+def downloads() -> None:
+    """Table I as files."""
+    with st.container(horizontal=True, gap="small"):
+        for name, kind in DOWNLOADS.items():
+            path = project.place(folders.RESULTS) / name
+            if path.is_file():
+                st.download_button(
+                    name,
+                    path.read_bytes(),
+                    name,
+                    kind,
+                    icon=":material/download:",
+                    on_click="ignore",
+                    type="tertiary",
+                )
+
+
+def clip_plots(backend: str) -> None:
+    """Each clip's scores by method, a chart for each metric."""
+    from reports import charts  # Altair and pandas take a second: the table above is already on the page
+
+    scores = project.clip_scores(backend)
+    metrics = [metric for metric in PLOTTED if any(metric in score.values for score in scores)]
+    if metrics:
+        for column, metric in zip(st.columns(len(metrics), gap="medium"), metrics, strict=True):
+            column.altair_chart(charts.joined_clips(scores, backend, metric))
+
+
+def figure() -> None:
+    """Figure 3."""
+    path = project.place(folders.RESULTS) / "figure3.png"
+    if path.is_file():
+        section("Figure 3", "Test clips at the same moments: the truth, the backend, the backend enhanced.")
+        st.image(
+            path, width="stretch", alt="Frames of the ground truth, the backend and the enhanced videos."
+        )
+
+
+def origin(shown: Table1) -> None:
+    """What the report stage noted, the revision, params that have changed since, and what dvc.lock recorded."""
+    lines = list(shown.about)
+    revision = provenance.revision()
+    if revision is None:
+        lines.append("Revision: not known (no git commit here).")
+    else:
+        state = " with uncommitted changes" if revision.dirty else ""
+        lines.append(f"Revision checked out now: {revision.commit}{state}.")
+    recorded = provenance.outputs()
+    if recorded is None:
+        lines.append("dvc.lock does not exist: these results were not made by `dvc repro`.")
+    lines += _params_lines(compared=recorded is not None)
+    notes(lines)
+    if recorded:
+        with st.expander(f"What dvc.lock recorded ({len(recorded)} outputs)", icon=":material/lock:"):
+            table(
+                ("Stage", "Output", "MD5", "Size", "Files"),
+                [
+                    [
+                        Cell(out.stage, look="left"),
+                        Cell(out.path, look="left"),
+                        Cell(out.digest or "–"),
+                        Cell("–" if out.size is None else _size(out.size)),
+                        Cell("–" if out.files is None else str(out.files)),
+                    ]
+                    for out in recorded
+                ],
+            )
+
+
+def _params_lines(compared: bool) -> list[str]:
+    try:
+        now = project.params()
+        if now is None:
+            return []
+        changes = provenance.changed_params(now)
+    except KPBEError as error:
+        return [str(error)]
+    lines = [
+        f"Params: data {now.data.source}, frontend {now.model.name} at {now.model.image_size}x{now.model.image_size}, "
+        f"backends {', '.join(now.backends)}, device {now.compute.device}."
+    ]
+    if compared and not changes:
+        lines.append("params.yaml is as it was when these results were made.")
+    lines += [
+        f"Changed since: {change.key} was {change.then}, is {change.now} (stage {change.stage})."
+        for change in changes
+    ]
+    return lines
+
+
+def _rows(shown: Table1, backend: str) -> tuple[DifferenceRow, MethodRow, MethodRow]:
+    enhanced = enhanced_method(backend)
+    rows = {row.method: row for row in shown.methods}
+    pair = next(row for row in shown.differences if (row.method, row.compared_with) == (enhanced, backend))
+    return pair, rows[backend], rows[enhanced]
+
+
+def _direction(difference: PairedDifference) -> int:
+    """1 when the whole interval is above zero, -1 when it is below, else 0."""
+    if difference.low is None or difference.high is None:
+        return 0
+    return int(difference.low > 0) - int(difference.high < 0)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
+page()

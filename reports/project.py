@@ -1,0 +1,243 @@
+"""What the pages show, read from the stages' folders; a file is read again only when it has changed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flows import folders
+from kpbe.data.clips import MANIFEST, Clip, read_manifest
+from kpbe.errors import KPBEError
+from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, PER_FRAME, ClipScore, display_name, read_per_clip
+from kpbe.evaluation.statistics import Mean, PairedDifference
+from kpbe.evaluation.tables import DifferenceRow, MethodRow, Table1
+from kpbe.params import Params, load_params
+from kpbe.work import read_csv
+
+if TYPE_CHECKING:  # pandas costs half a second, which Table I need not wait for
+    import pandas as pd
+
+ROOT_VARIABLE = "KPBE_ROOT"
+CURVES = "curves.csv"
+SUMMARY = "summary.json"
+SHEETS = "sheets"
+VIEWING = "viewing"
+REMEMBERED_FILES = 64
+
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that has at least its curves: how it is called, its folder, its losses and metrics by step."""
+
+    name: str
+    folder: Path
+    curves: pd.DataFrame
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """summary.json, None while the training is running or was interrupted."""
+        return _json_object(self.folder / SUMMARY)
+
+    @property
+    def sheets(self) -> dict[int, Path]:
+        """Pictures of the validation pairs by step."""
+        return {int(path.stem): path for path in sorted((self.folder / SHEETS).glob("[0-9]*.png"))}
+
+
+def root() -> Path:
+    """The repository root, or the folder that KPBE_ROOT names."""
+    return Path(os.environ.get(ROOT_VARIABLE) or Path(__file__).resolve().parents[1])
+
+
+def place(folder: Path | str) -> Path:
+    """A path of the repository, below `root`."""
+    return root() / folder
+
+
+def read_when_changed(reader: Callable[[Path], Content]) -> Callable[[Path], Content | None]:
+    """Make a reader remember what it read until the file's time or size changes, and answer None without the file.
+
+    What it returns is shared by all visitors and must not be changed.
+    """
+
+    @lru_cache(maxsize=REMEMBERED_FILES)
+    def remembered(path: Path, changed_ns: int, size: int) -> Content:
+        return reader(path)
+
+    def read(path: Path) -> Content | None:
+        try:
+            state = path.stat()
+            return remembered(path, state.st_mtime_ns, state.st_size)
+        except FileNotFoundError:
+            return None
+
+    return read
+
+
+# -- results ------------------------------------------------------------------------------------------------------
+
+
+def table1() -> Table1 | None:
+    """Table I as the report stage wrote it.
+
+    Raises:
+        KPBEError: table1.json is damaged.
+    """
+    return _table1(place(folders.RESULTS) / "table1.json")
+
+
+def backends_of(table: Table1) -> list[str]:
+    """The backends that a table compares with their enhancement, in its order."""
+    enhanced = {row.method for row in table.methods if row.method.endswith("+kpbe")}
+    return [row.method for row in table.methods if f"{row.method}+kpbe" in enhanced]
+
+
+def evaluated_backends() -> list[str]:
+    """Backends that have per-clip results."""
+    return sorted(path.parent.name for path in place(folders.RESULTS).glob(f"*/{PER_CLIP}"))
+
+
+def clip_scores(backend: str) -> list[ClipScore]:
+    """Scores of a backend's test clips; empty when it was not evaluated.
+
+    Raises:
+        KPBEError: per_clip.csv is damaged.
+    """
+    return _clip_scores(place(folders.RESULTS) / backend / PER_CLIP) or []
+
+
+def frame_scores(backend: str, clip_id: str) -> pd.DataFrame | None:
+    """SSIM and PSNR of each frame of a clip: columns method, frame, ssim, psnr (infinite where identical)."""
+    frames = _frame_scores(place(folders.RESULTS) / backend / PER_FRAME)
+    return None if frames is None else frames[frames["clip_id"] == clip_id].drop(columns="clip_id")
+
+
+def evaluation_seed(backend: str) -> int | None:
+    """The seed that source frames were drawn with, None when it is not recorded."""
+    metrics = _json_object(place(folders.RESULTS) / backend / METRICS_FILE) or {}
+    return metrics.get("settings", {}).get("seed")
+
+
+def viewing_video(backend: str, clip_id: str) -> Path | None:
+    """Ground truth, backend and enhanced side by side with sound, None when it was not made."""
+    path = place(folders.ENHANCED_VIDEOS) / backend / VIEWING / f"{clip_id}.mp4"
+    return path if path.is_file() else None
+
+
+# -- data, trainings, params --------------------------------------------------------------------------------------
+
+
+def clips() -> list[Clip] | None:
+    """All clips, None before preprocessing.
+
+    Raises:
+        KPBEError: the manifest is damaged.
+    """
+    return _clips(place(folders.CLIPS) / MANIFEST)
+
+
+def rejections() -> list[dict[str, str]]:
+    """Clips that a stage could not process: clip_id, path, stage, reason, in the order of the stages."""
+    stages = (
+        folders.RAW,
+        folders.CLIPS,
+        *(folder / "*" for folder in (folders.BACKEND_VIDEOS, folders.ENHANCED_VIDEOS, folders.RESULTS)),
+    )
+    files = [path for stage in stages for path in sorted(root().glob(f"{stage}/rejected.csv"))]
+    return [row for path in files for row in _rejections(path) or []]
+
+
+def trainings() -> list[Training]:
+    """Every training that has begun, in the order of the DAG."""
+    named = [
+        (f"Backend {display_name(path.name)}", path) for path in _folders_in(folders.BACKEND_CHECKPOINTS)
+    ]
+    named.append(("Stage 1", place(folders.STAGE1)))
+    named += [(f"Stage 2, {display_name(path.name)}", path) for path in _folders_in(folders.STAGE2)]
+    found = [(name, path, _curves(path / CURVES)) for name, path in named]
+    return [Training(name, path, curves) for name, path, curves in found if curves is not None]
+
+
+def params() -> Params | None:
+    """params.yaml as it is now, None without one.
+
+    Raises:
+        KPBEError: it does not fit.
+    """
+    return _params(root() / "params.yaml")
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(path for path in place(folder).glob("*") if path.is_dir())
+
+
+# -- readers ------------------------------------------------------------------------------------------------------
+
+
+def _read_table1(path: Path) -> Table1:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Table1(
+            tuple(values["about"]),
+            tuple(
+                MethodRow(**{**row, "means": {name: Mean(**mean) for name, mean in row["means"].items()}})
+                for row in values["methods"]
+            ),
+            tuple(
+                DifferenceRow(
+                    **{
+                        **row,
+                        "differences": {
+                            name: PairedDifference(**difference)
+                            for name, difference in row["differences"].items()
+                        },
+                    }
+                )
+                for row in values["differences"]
+            ),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise KPBEError(
+            f"{path} is damaged: run the stage report again (dvc repro --force report)."
+        ) from None
+
+
+def _read_json_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise KPBEError(f"{path} is damaged: run the stage that writes it again (dvc repro).")
+    return value
+
+
+def _read_table_of(path: Path, columns: frozenset[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
+        table = pd.DataFrame()
+    if not columns <= set(table.columns):
+        raise KPBEError(f"{path} is damaged: run the stage that writes it again (dvc repro).")
+    return table
+
+
+_table1 = read_when_changed(_read_table1)
+_clip_scores = read_when_changed(lambda path: read_per_clip(path.parent))
+_frame_scores = read_when_changed(
+    lambda path: _read_table_of(path, frozenset({"clip_id", "method", "frame", "ssim", "psnr"}))
+)
+_curves = read_when_changed(lambda path: _read_table_of(path, frozenset({"step"})))
+_json_object = read_when_changed(_read_json_object)
+_clips = read_when_changed(lambda path: read_manifest(path.parent))
+_rejections = read_when_changed(read_csv)
+_params = read_when_changed(load_params)

@@ -1,0 +1,134 @@
+"""What a result was made from: the git revision, what dvc.lock recorded, and which params have changed since."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kpbe.errors import KPBEError
+from kpbe.params import Params
+from reports.project import read_when_changed, root
+
+LOCK = "dvc.lock"
+PARAMS = "params.yaml"
+GIT_SECONDS = 5
+SHORT_HASH = 8
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class Revision:
+    """The commit that is checked out; `dirty` when tracked files differ from it."""
+
+    commit: str
+    dirty: bool
+
+
+@dataclass(frozen=True)
+class Output:
+    """A stage's output as dvc.lock recorded it; bytes and files where DVC counted them."""
+
+    stage: str
+    path: str
+    digest: str
+    size: int | None
+    files: int | None
+
+
+@dataclass(frozen=True)
+class ParamChange:
+    """A param that is not what it was when the stage ran."""
+
+    stage: str
+    key: str
+    then: Any
+    now: Any
+
+
+def revision() -> Revision | None:
+    """The repository's revision now, None outside git or without commits."""
+    commit = _git("rev-parse", "--short", "HEAD")
+    if commit is None:
+        return None
+    return Revision(commit, bool(_git("status", "--porcelain", "--untracked-files=no")))
+
+
+def outputs() -> list[Output] | None:
+    """What the stages left, None when dvc.lock does not exist.
+
+    Raises:
+        KPBEError: dvc.lock is damaged.
+    """
+    stages = _lock(root() / LOCK)
+    if stages is None:
+        return None
+    return [
+        Output(stage, out["path"], out.get("md5", "")[:SHORT_HASH], out.get("size"), out.get("nfiles"))
+        for stage, entry in stages.items()
+        for out in entry.get("outs", ())
+    ]
+
+
+def changed_params(now: Params) -> list[ParamChange]:
+    """Params that differ between `now` and the run that dvc.lock recorded.
+
+    Raises:
+        KPBEError: dvc.lock is damaged.
+    """
+    values = now.model_dump(mode="json")
+    changes = []
+    for stage, entry in (_lock(root() / LOCK) or {}).items():
+        for key, then in entry.get("params", {}).get(PARAMS, {}).items():
+            changes += [ParamChange(stage, *change) for change in _differences(key, then, _at(values, key))]
+    return changes
+
+
+def _differences(key: str, then: Any, now: Any) -> list[tuple[str, Any, Any]]:
+    """(key, then, now) of every leaf of `then` that `now` has differently."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        return [
+            change
+            for name, value in then.items()
+            for change in _differences(f"{key}.{name}", value, now.get(name, MISSING))
+        ]
+    if then == now:
+        return []
+    return [(key, then, "no longer there" if now is MISSING else now)]
+
+
+def _at(values: Any, key: str) -> Any:
+    for name in key.split("."):
+        if not isinstance(values, dict) or name not in values:
+            return MISSING
+        values = values[name]
+    return values
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root()), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _read_lock(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+    except (KeyError, TypeError, yaml.YAMLError):
+        raise KPBEError(
+            f"{path} is damaged: take it back with `git checkout {LOCK}` or run `dvc repro`."
+        ) from None
+
+
+_lock = read_when_changed(_read_lock)

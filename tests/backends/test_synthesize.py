@@ -1,0 +1,168 @@
+"""The synthesize stage on a folder of tiny clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kpbe.backends.synthesize import fit_wave, synthesize
+from kpbe.backends.wav2lip import Wav2LipGenerator, save_generator
+from kpbe.data.clips import Clip, write_manifest
+from kpbe.errors import KPBEError, MissingWeights
+from kpbe.evaluation.protocol import source_frame_index
+from kpbe.media.audio import read_audio, write_wav
+from kpbe.media.video import probe, read_frames, write_video
+from kpbe.params import Params, parse_params
+from kpbe.work import file_sha256, process_map, read_csv, serial_map
+
+FRAMES = 12
+
+
+def params(**wav2lip) -> Params:
+    schedule = {"schedule": {"steps": 1, "batch_size": 1}}
+    train = {"stage1": schedule, "stage2": schedule, "wav2lip": schedule}
+    sections = {"data": {}, "model": {}, "evaluate": {}, "compute": {"device": "cpu"}}
+    return parse_params({**sections, "train": train, "backend": {"wav2lip": wav2lip}})
+
+
+def write_clip(folder: Path, split: str, identity: str, has_audio: bool = True) -> Clip:
+    rng = np.random.default_rng(int.from_bytes(identity.encode(), "big"))
+    clip_id = f"{identity}#video#000000#000012"
+    video = folder / split / f"{clip_id}.mp4"
+    coarse = rng.integers(0, 255, (FRAMES, 8, 8, 3), dtype=np.uint8)
+    write_video(video, coarse.repeat(8, 1).repeat(8, 2), 25.0)
+    np.save(video.with_suffix(".boxes.npy"), np.tile(np.array([12, 12, 50, 52], np.float32), (FRAMES, 1)))
+    if has_audio:
+        write_wav(video.with_suffix(".wav"), rng.normal(0, 0.1, FRAMES * 640 - 100).astype(np.float32))
+    return Clip(
+        clip_id=clip_id,
+        split=split,
+        identity=identity,
+        path=f"{split}/{clip_id}.mp4",
+        frames=FRAMES,
+        fps=25.0,
+        width=64,
+        height=64,
+        seconds=FRAMES / 25,
+        has_audio=has_audio,
+        source_url="",
+        start=0,
+        end=FRAMES,
+        bbox="",
+        sha256=file_sha256(video),
+        folder=folder,
+    )
+
+
+@pytest.fixture
+def clips(tmp_path):
+    folder = tmp_path / "clips"
+    made = [
+        write_clip(folder, "train", "anna"),
+        write_clip(folder, "train", "bert"),
+        write_clip(folder, "test", "cleo"),
+    ]
+    write_manifest(folder, made)
+    return made
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    save_generator(tmp_path / "wav2lip.safetensors", Wav2LipGenerator(0.125))
+    return tmp_path / "wav2lip.safetensors"
+
+
+def run(clips, checkpoint, out, map=serial_map, **wav2lip):
+    return synthesize("wav2lip", params(**wav2lip), clips[0].folder, checkpoint, out, map=map)
+
+
+def videos(out: Path) -> dict[str, int]:
+    return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in sorted(out.rglob("*.mkv"))}
+
+
+@pytest.mark.parametrize("feed", ["source_image", "video"])
+def test_every_clip_becomes_a_video_of_its_length_with_its_sound(clips, checkpoint, tmp_path, feed):
+    made, rejected = run(clips, checkpoint, tmp_path / "out", feed=feed)
+    assert not rejected
+    assert list(videos(tmp_path / "out")) == sorted(f"{c.split}/{c.clip_id}.mkv" for c in clips)
+    for (task, facts), clip in zip(made, clips, strict=True):
+        info = probe(task.outputs[0])
+        assert (info.frames, info.fps, info.width, info.height) == (FRAMES, 25.0, 64, 64)
+        assert facts["frames"] == FRAMES
+        wave = read_audio(clip.wav)
+        np.testing.assert_array_equal(read_audio(task.outputs[0])[: len(wave)], wave)
+        background, real = (read_frames(path)[:, :8] for path in (task.outputs[0], clip.video))
+        if feed == "source_image":
+            index = source_frame_index(clip.clip_id, FRAMES, 2210)
+            assert facts["source_frame"] == index
+            real = real[index : index + 1]
+        np.testing.assert_array_equal(background, np.broadcast_to(real, background.shape))
+
+
+def test_only_a_lost_video_is_made_again_and_is_the_same(clips, checkpoint, tmp_path):
+    out = tmp_path / "out"
+    run(clips, checkpoint, out)
+    before = videos(out)
+    lost = out / "train" / f"{clips[1].clip_id}.mkv"
+    content = lost.read_bytes()
+    lost.unlink()
+    run(clips, checkpoint, out)
+    after = videos(out)
+    assert [name for name in before if before[name] != after[name]] == [f"train/{lost.name}"]
+    assert lost.read_bytes() == content
+
+
+@pytest.mark.slow
+def test_worker_processes_make_the_same_videos(clips, checkpoint, tmp_path):
+    run(clips, checkpoint, tmp_path / "one")
+    run(clips, checkpoint, tmp_path / "two", map=process_map(2))
+    for name in videos(tmp_path / "one"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_batch_size_keeps_videos_and_other_settings_or_weights_remake_them(clips, checkpoint, tmp_path):
+    out = tmp_path / "out"
+    run(clips, checkpoint, out)
+    first = videos(out)
+    run(clips, checkpoint, out, batch_size=5)
+    assert videos(out) == first
+    run(clips, checkpoint, out, pads=(0, 4, 0, 0))
+    second = videos(out)
+    assert all(second[name] != first[name] for name in first)
+    save_generator(checkpoint, Wav2LipGenerator(0.125))
+    run(clips, checkpoint, out, pads=(0, 4, 0, 0))
+    assert all(videos(out)[name] != second[name] for name in first)
+
+
+def test_clips_that_cannot_speak_are_rejected_with_their_reason(tmp_path, checkpoint):
+    folder, out = tmp_path / "clips", tmp_path / "out"
+    mute = write_clip(folder, "train", "dora", has_audio=False)
+    faceless = write_clip(folder, "test", "emil")
+    np.save(faceless.boxes, np.full((FRAMES, 4), np.nan, np.float32))
+    good = [write_clip(folder, "train", "anna"), write_clip(folder, "test", "cleo")]
+    write_manifest(folder, [mute, faceless, *good])
+    made, rejected = run(good, checkpoint, out)
+    assert [task.clip_id for task, _ in made] == [clip.clip_id for clip in good]
+    reasons = {row["clip_id"]: row["reason"] for row in read_csv(out / "rejected.csv")}
+    assert "has no sound" in reasons[mute.clip_id]
+    assert "no face in frame" in reasons[faceless.clip_id]
+    assert len(rejected) == 2
+    assert not list(out.rglob("*dora*"))
+
+
+def test_missing_weights_and_unknown_backends_are_named_before_any_work(clips, tmp_path):
+    with pytest.raises(MissingWeights, match=r"none\.safetensors"):
+        run(clips, tmp_path / "none.safetensors", tmp_path / "out")
+    with pytest.raises(KPBEError, match="wave2lip"):
+        synthesize("wave2lip", params(), clips[0].folder, tmp_path / "none.safetensors", tmp_path / "out")
+
+
+def test_waves_are_cut_or_filled_to_the_frames():
+    wave = np.ones(7000, np.float32)
+    np.testing.assert_array_equal(fit_wave(wave, 10, 25.0), wave[:6400])
+    assert fit_wave(wave, 12, 25.0).sum() == 7000
+    assert len(fit_wave(wave, 12, 25.0)) == 7680

@@ -1,0 +1,123 @@
+"""Fixtures that several rooms share: the numeric parity fixtures, real clips and real weights of ../shared.
+
+That folder is not part of the repository; KPBE_SHARED names another place for it. Without it the tests that
+need it are skipped.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+# Before torch, Prefect or DVC are imported: one thread each (tests run beside each other), no telemetry.
+for _name, _value in {
+    "OMP_NUM_THREADS": "1",
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("KPBE_SHARED", REPOSITORY.parent / "shared"))
+
+
+def shared_folder(name: str) -> Path:
+    """`name` inside the shared folder; skips the test where it is absent."""
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent (KPBE_SHARED names the folder that holds {name}/)")
+    return folder
+
+
+class Golden:
+    """The parity fixtures: `golden("osfv_motion")` opens one, `golden.fill` is the module of their rules."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.fill = _import_file(folder / "fill.py")
+
+    def __call__(self, name: str) -> Any:
+        """The arrays of fixtures/`name`.npz."""
+        return np.load(self.folder / "fixtures" / f"{name}.npz")
+
+    def compare(self, fixture: Any, key: str, got: Any, rtol: float = 1e-4) -> float:
+        """Assert that `got` (array or tensor) equals the stored `key`, sampled or whole.
+
+        Returns the largest difference divided by the reference's largest magnitude; at most `rtol`.
+        """
+        values = np.asarray(got.detach().cpu() if hasattr(got, "detach") else got)
+        if key in fixture:
+            want = fixture[key]
+            assert values.shape == want.shape, f"{key}: shape {values.shape}, expected {want.shape}"
+            picked, scale = values, float(np.abs(want).max())
+        else:
+            shape = tuple(int(n) for n in fixture[f"{key}__shape"])
+            assert values.shape == shape, f"{key}: shape {values.shape}, expected {shape}"
+            want = fixture[f"{key}__sample"]
+            picked = values.reshape(-1)[:: int(fixture[f"{key}__stride"])]
+            mean, std, scale, _ = (float(x) for x in fixture[f"{key}__summary"])
+            whole = values.astype(np.float64)
+            off = max(abs(whole.mean() - mean), abs(whole.std() - std))
+            assert off <= rtol * scale, (
+                f"{key}: mean or deviation of the whole tensor is off by {off / scale:.2e}"
+            )
+        error = float(np.abs(picked.astype(np.float64) - want).max()) / max(scale, 1e-12)
+        assert error <= rtol, f"{key}: relative error {error:.2e} > {rtol:.0e}"
+        return error
+
+    def shapes(self, net: str) -> dict[str, tuple[int, ...]]:
+        """Official state-dict names and shapes of fixtures/keys/`net`.txt."""
+        lines = (self.folder / "fixtures" / "keys" / f"{net}.txt").read_text().splitlines()
+        rows = (line.split("\t") for line in lines if line and not line.startswith("#"))
+        return {name: ast.literal_eval(shape) for name, shape, _ in rows}
+
+    def load_filled(self, net: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
+        """Weights of `net` by the fill rule; `shapes` maps official state-dict names to shapes.
+
+        Analytic buffers are left out. The sum of all weights must be the recorded one, so a missing or
+        misnamed tensor fails.
+        """
+        weights = self.fill.fill_net(net, {name: tuple(shape) for name, shape in shapes.items()})
+        recorded = json.loads((self.folder / "fixtures" / "weight_checksums.json").read_text())[net]
+        total = sum(float(w.sum(dtype=np.float64)) for w in weights.values())
+        assert len(weights) == recorded["tensors"], (
+            f"{net}: {len(weights)} tensors, expected {recorded['tensors']}"
+        )
+        assert total == pytest.approx(recorded["sum"], rel=1e-3, abs=1e-3), f"{net}: names or shapes differ"
+        return weights
+
+
+def _import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"golden_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def golden() -> Golden:
+    """Numeric parity fixtures of the reference networks."""
+    return Golden(shared_folder("golden"))
+
+
+@pytest.fixture(scope="session")
+def shared_clips() -> Path:
+    """Folder of real talking-head clips with MANIFEST.csv."""
+    return shared_folder("clips")
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """Folder of real public weights with MANIFEST.csv."""
+    return shared_folder("weights")

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from kpbe.data import faces
+from kpbe.data.crops import iou
+from kpbe.data.faces import get_detector
+from kpbe.errors import BadCheckpoint, MissingWeights
+from kpbe.media.video import read_frames
+from kpbe.weights import CATALOGUE
+
+FACE = (110, 110, 225, 255)
+"""Roughly, in the first frame of GRID_lbbc2a.mpg."""
+
+
+@pytest.fixture(scope="module")
+def portrait(shared_clips):
+    return read_frames(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg")[0]
+
+
+@pytest.fixture
+def real_weights(shared_weights, monkeypatch):
+    monkeypatch.setenv("KPBE_WEIGHTS", str(shared_weights))
+
+
+@pytest.fixture(autouse=True)
+def no_downloads(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a download was tried")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+
+
+@pytest.mark.parametrize("kind", ["yunet", "blazeface"])
+def test_a_real_face_is_found_at_any_size(kind, portrait, real_weights):
+    detector = get_detector(kind)
+    assert detector is not None
+    for scale in (1, 4):
+        picture = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        found = detector.detect(picture)
+        assert found.shape == (1, 5)
+        assert iou(found[0, :4], np.multiply(FACE, scale)) > 0.5
+        assert 0.5 < found[0, 4] <= 1
+
+
+@pytest.mark.parametrize("kind", ["yunet", "blazeface"])
+def test_a_picture_without_a_face_gives_no_box(kind, real_weights):
+    detector = get_detector(kind)
+    assert detector is not None
+    assert detector.detect(np.full((200, 300, 3), 120, np.uint8)).shape == (0, 5)
+
+
+def test_yunet_finds_all_faces_best_first(portrait, real_weights):
+    detector = get_detector("yunet")
+    assert detector is not None
+    found = detector.detect(np.concatenate([portrait, portrait[:, ::-1]], axis=1))
+    assert len(found) == 2
+    assert found[0, 4] >= found[1, 4]
+    assert abs(found[0, 0] - found[1, 0]) > 200
+
+
+def test_sfd_reads_its_weights_from_a_local_folder(tmp_path, monkeypatch):
+    from face_alignment.detection.sfd.net_s3fd import s3fd
+
+    monkeypatch.setattr(faces, "DETECTION_HEIGHT", 64)
+    monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path))
+    torch.manual_seed(0)
+    network = s3fd()
+    with torch.no_grad():
+        network.conv3_3_norm_mbox_conf.bias[3] = (
+            1.0  # some cells of the finest map take the picture for a face
+        )
+    torch.save(network.state_dict(), tmp_path / CATALOGUE["sfd"].file)
+    detector = get_detector("sfd")
+    assert detector is not None
+    found = detector.detect(np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8))
+    assert found.shape[1] == 5 and len(found)
+    assert (np.diff(found[:, 4]) <= 0).all()
+
+
+@pytest.mark.parametrize("kind", ["yunet", "blazeface", "sfd"])
+def test_missing_weights_are_named_before_any_download(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KPBE_WEIGHTS", raising=False)
+    with pytest.raises(MissingWeights, match=CATALOGUE[kind].file):
+        get_detector(kind)
+
+
+@pytest.mark.parametrize("kind", ["yunet", "blazeface", "sfd"])
+def test_damaged_weights_are_named(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path))
+    for name in (kind, "blazeface_anchors"):
+        (tmp_path / CATALOGUE[name].file).write_bytes(b"<html>not found</html>")
+    with pytest.raises(BadCheckpoint, match=CATALOGUE[kind].file):
+        get_detector(kind)
+
+
+def test_known_boxes_need_no_detector():
+    assert get_detector("known") is None

@@ -1,0 +1,266 @@
+"""The evaluate stage on tiny clips, end to end: videos in, result files, table and figures out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kpbe.data.clips import Clip, read_manifest, write_manifest
+from kpbe.errors import KPBEError, MissingWeights
+from kpbe.evaluation import evaluate as stage
+from kpbe.evaluation.evaluate import evaluate
+from kpbe.evaluation.figures import figure3, score_plot
+from kpbe.evaluation.protocol import source_frame_index
+from kpbe.evaluation.results import read_per_clip
+from kpbe.evaluation.tables import render_table1
+from kpbe.media.video import read_frames, write_video
+from kpbe.params import Params, parse_params
+from kpbe.work import file_sha256, process_map, read_csv
+
+FRAMES, SIDE, FPS = 9, 48, 25.0
+
+
+def make_params(**evaluate_section: Any) -> Params:
+    schedule = {"steps": 1, "batch_size": 1}
+    training = {name: {"schedule": schedule} for name in ("stage1", "stage2", "wav2lip")}
+    return parse_params(
+        {
+            "data": {},
+            "model": {"name": "small"},
+            "backend": {},
+            "train": training,
+            "evaluate": {"lpips": "off", "bootstrap": 200, **evaluate_section},
+            "compute": {"device": "cpu", "render_batch": 4},
+        }
+    )
+
+
+def moving_picture(seed: int) -> np.ndarray:
+    """A smooth texture that drifts to the right, (FRAMES, SIDE, SIDE, 3) uint8."""
+    y, x, t, c = np.meshgrid(
+        np.arange(SIDE), np.arange(SIDE), np.arange(FRAMES), np.arange(3), indexing="ij", sparse=True
+    )
+    wave = np.sin((x + 3 * t) / (5 + seed) + c) + np.cos(y / (4 + seed) + seed)
+    return np.rint(127.5 + 55 * wave).astype(np.uint8).transpose(2, 0, 1, 3)
+
+
+def noisy(frames: np.ndarray, deviation: float) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(0, deviation, frames.shape)
+    return np.clip(frames + noise, 0, 255).astype(np.uint8)
+
+
+class World:
+    """data/clips with test clips of three identities, and both methods' videos."""
+
+    def __init__(self, root: Path) -> None:
+        self.clips, self.backend, self.enhanced, self.out = (
+            root / name for name in ("clips", "backend", "enhanced", "results/wav2lip")
+        )
+        clips = []
+        for number in range(4):
+            identity = f"id{number % 3}"
+            clip_id = f"{identity}#v{number}#000000#{FRAMES:06}"
+            video = self.clips / "test" / f"{clip_id}.mp4"
+            write_video(video, moving_picture(number), FPS)
+            truth = read_frames(video)
+            write_video(self.backend / f"{clip_id}.mkv", noisy(truth, 25), FPS, codec="ffv1")
+            write_video(self.enhanced / f"{clip_id}.mkv", noisy(truth, 8), FPS, codec="ffv1")
+            clips.append(
+                Clip(
+                    clip_id=clip_id,
+                    split="test",
+                    identity=identity,
+                    path=f"test/{video.name}",
+                    frames=FRAMES,
+                    fps=FPS,
+                    width=SIDE,
+                    height=SIDE,
+                    seconds=FRAMES / FPS,
+                    has_audio=False,
+                    source_url="",
+                    start=0,
+                    end=FRAMES,
+                    bbox="",
+                    sha256=file_sha256(video),
+                )
+            )
+        train = replace(clips[0], clip_id="other#v#0#9", split="train", identity="other", path="none.mp4")
+        write_manifest(self.clips, [*clips, train])
+        self.ids = [clip.clip_id for clip in clips]
+
+    def evaluate(self, params: Params | None = None, **options: Any) -> None:
+        evaluate(
+            "wav2lip", params or make_params(), self.clips, self.backend, self.enhanced, self.out, **options
+        )
+
+    def metrics(self) -> dict[str, Any]:
+        return json.loads((self.out / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("world")
+    World(root)
+    return root
+
+
+@pytest.fixture
+def world(untouched: Path, tmp_path: Path) -> World:
+    shutil.copytree(untouched, tmp_path, dirs_exist_ok=True)
+    world = World.__new__(World)
+    world.clips, world.backend, world.enhanced, world.out = (
+        tmp_path / name for name in ("clips", "backend", "enhanced", "results/wav2lip")
+    )
+    world.ids = [clip.clip_id for clip in read_manifest(world.clips, "test")]
+    return world
+
+
+def test_the_better_video_wins_and_settings_are_recorded(world: World) -> None:
+    world.evaluate()
+    result = world.metrics()
+    assert result["wav2lip+kpbe"]["psnr"] > result["wav2lip"]["psnr"] + 5
+    assert result["difference"]["ssim"] > 0 and result["difference"]["psnr_p"] < 0.05
+    assert result["static source"]["psnr"] < result["wav2lip+kpbe"]["psnr"]
+    settings = result["settings"]
+    assert (settings["clips"], settings["identities"], settings["image_size"]) == (4, 3, "48x48")
+    assert (settings["feed"], settings["data_range"]) == ("source_image", 255)
+    assert settings["lpips"].startswith("not measured") and "lpips" not in result["wav2lip"]
+
+
+def test_numbers_are_those_of_the_frames(world: World) -> None:
+    world.evaluate()
+    clip_id = world.ids[1]
+    truth = read_frames(world.clips / "test" / f"{clip_id}.mp4").astype(float)
+    shown = read_frames(world.backend / f"{clip_id}.mkv").astype(float)
+    psnr = 10 * np.log10(255**2 / ((truth - shown) ** 2).mean((1, 2, 3)))
+    rows = read_csv(world.out / "per_frame.csv")
+    written = [float(r["psnr"]) for r in rows if (r["clip_id"], r["method"]) == (clip_id, "wav2lip")]
+    assert written == pytest.approx(psnr, abs=1e-4)
+    score = next(s for s in read_per_clip(world.out) if (s.clip_id, s.method) == (clip_id, "wav2lip"))
+    assert score.values["psnr"] == pytest.approx(psnr.mean()) and score.frames == FRAMES
+    assert score.values["l1"] == pytest.approx(np.abs(truth - shown).mean() / 255)
+
+
+def test_the_static_source_is_the_protocols_frame(world: World) -> None:
+    world.evaluate()
+    rows = read_csv(world.out / "per_frame.csv")
+    for clip_id in world.ids:
+        static = [r for r in rows if (r["clip_id"], r["method"]) == (clip_id, "static source")]
+        identical = [int(r["frame"]) for r in static if r["psnr"] == "inf"]
+        assert identical == [source_frame_index(clip_id, FRAMES, make_params().evaluate.seed)]
+    static = [s for s in read_per_clip(world.out) if s.method == "static source"]
+    assert all(s.identical_frames == 1 and np.isfinite(s.values["psnr"]) for s in static)
+
+
+def test_clips_whose_videos_do_not_fit_are_rejected_with_the_reason(world: World) -> None:
+    (world.enhanced / f"{world.ids[0]}.mkv").unlink()
+    small = np.zeros((FRAMES, 32, 32, 3), np.uint8)
+    write_video(world.backend / f"{world.ids[1]}.mkv", small, FPS, codec="ffv1")
+    world.evaluate()
+    rejected = {row["clip_id"]: row["reason"] for row in read_csv(world.out / "rejected.csv")}
+    assert set(rejected) == set(world.ids[:2])
+    assert "is missing" in rejected[world.ids[0]] and f"{world.ids[0]}.mkv" in rejected[world.ids[0]]
+    assert "32x32" in rejected[world.ids[1]] and "48x48" in rejected[world.ids[1]]
+    assert {s.clip_id for s in read_per_clip(world.out)} == set(world.ids[2:])
+    assert world.metrics()["settings"]["rejected_clips"] == 2
+
+
+def test_a_few_missing_last_frames_are_left_out_for_every_method_but_a_cut_video_is_rejected(
+    world: World,
+) -> None:
+    for clip_id, kept in ((world.ids[0], FRAMES - 2), (world.ids[1], 2)):
+        path = world.backend / f"{clip_id}.mkv"
+        write_video(path, read_frames(path)[:kept], FPS, codec="ffv1")
+    world.evaluate()
+    frames = {(s.clip_id, s.frames) for s in read_per_clip(world.out)}
+    assert frames == {(world.ids[0], FRAMES - 2), (world.ids[2], FRAMES), (world.ids[3], FRAMES)}
+    assert [row["clip_id"] for row in read_csv(world.out / "rejected.csv")] == [world.ids[1]]
+
+
+def test_the_stage_fails_with_the_reasons_when_most_clips_are_rejected(world: World) -> None:
+    for clip_id in world.ids[:3]:
+        (world.enhanced / f"{clip_id}.mkv").unlink()
+    with pytest.raises(KPBEError, match="3 of 4 clips were rejected") as failure:
+        world.evaluate()
+    assert world.ids[0] in str(failure.value)
+    assert not (world.out / "metrics.json").exists()
+
+
+def test_only_changed_clips_are_scored_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.evaluate()
+    before = (world.out / "per_clip.csv").read_bytes()
+    scored: list[str] = []
+    score_clip = stage.score_clip
+
+    def recorded(videos: stage.ClipVideos, scoring: stage.Scoring) -> Any:
+        scored.append(videos.clip.clip_id)
+        return score_clip(videos, scoring)
+
+    monkeypatch.setattr(stage, "score_clip", recorded)
+    world.evaluate()
+    assert scored == [] and (world.out / "per_clip.csv").read_bytes() == before
+    path = world.enhanced / f"{world.ids[2]}.mkv"
+    write_video(path, noisy(read_frames(path), 3), FPS, codec="ffv1")
+    world.evaluate()
+    assert scored == [world.ids[2]]
+    assert (world.out / "per_clip.csv").read_bytes() != before
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_files(world: World) -> None:
+    world.evaluate()
+    names = ("per_clip.csv", "per_frame.csv", "metrics.json")
+    before = [(world.out / name).read_bytes() for name in names]
+    shutil.rmtree(world.out)
+    world.evaluate(map=process_map(2))
+    assert [(world.out / name).read_bytes() for name in names] == before
+
+
+def test_lpips_is_measured_where_its_weights_are(
+    world: World, shared_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KPBE_WEIGHTS", str(shared_weights))
+    world.evaluate(make_params(lpips="auto"))
+    result = world.metrics()
+    assert 0 < result["wav2lip+kpbe"]["lpips"] < result["wav2lip"]["lpips"]
+    assert "LPIPS-alex" in result["settings"]["lpips"]
+
+
+def test_without_weights_auto_says_why_and_on_fails(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KPBE_WEIGHTS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    world.evaluate(make_params(lpips="auto"))
+    assert "alexnet_imagenet_features.safetensors" in world.metrics()["settings"]["lpips"]
+    with pytest.raises(MissingWeights):
+        world.evaluate(make_params(lpips="on"))
+
+
+def test_table_and_figures_are_made_from_the_results(world: World) -> None:
+    world.evaluate()
+    root = world.out.parent
+    assert "Wav2Lip+KPBE" in render_table1(root, ["wav2lip"], notes=[])
+    with (root / "table1.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3 * 4 + 2 * 4
+    videos = [("Wav2Lip", world.backend), ("Wav2Lip+KPBE", world.enhanced)]
+    figure3(world.clips, videos, root / "figure3.png", clips=3)
+    score_plot(world.out, "wav2lip", world.out / "scores.png")
+    with Image.open(root / "figure3.png") as picture:
+        assert picture.width > 6 * 160 and picture.height > 3 * 160
+    with Image.open(world.out / "scores.png") as picture:
+        assert picture.width > 600
+
+
+def test_a_figure_without_videos_says_which_folder_is_empty(world: World) -> None:
+    shutil.rmtree(world.enhanced)
+    with pytest.raises(KPBEError, match="enhanced"):
+        figure3(world.clips, [("Wav2Lip+KPBE", world.enhanced)], world.out / "figure3.png")

@@ -1,0 +1,164 @@
+"""The frontend as a whole at small sizes: shapes, gradients, one source for many frames, sizes that do not fit, folding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from kpbe.errors import ParamsError
+from kpbe.frontend.folding import folded
+from kpbe.frontend.model import Decomposition, Frontend
+from kpbe.params import ModelParams
+
+NARROW: dict[str, Any] = {
+    "num_keypoints": 5,
+    "depth": 4,
+    "canonical_keypoints": {"width": 4, "blocks": 3, "input_scale": 0.5},
+    "pose_expression": {"width": 4, "stage_blocks": (1, 1, 1, 1)},
+    "appearance": {"width": 4, "volume_channels": 4, "volume_blocks": 1},
+    "motion_field": {"width": 4, "blocks": 2, "compressed_channels": 1},
+    "generator": {"width": 16, "blocks": 1},
+}
+
+
+def narrow(**changes: Any) -> ModelParams:
+    """Small parameters; a mapping updates its section."""
+    values: dict[str, Any] = {"image_size": 64, **NARROW}
+    for name, change in changes.items():
+        values[name] = {**values.get(name, {}), **change} if isinstance(change, dict) else change
+    return ModelParams.model_validate(values)
+
+
+def _render_pair(frontend: Frontend, batch: int = 2):
+    size = frontend.params.image_size
+    source = frontend.decompose(torch.rand(batch, 3, size, size))
+    pose, expression = frontend.estimate_pose_expression(torch.rand(batch, 3, size, size))
+    return source, frontend.render(source, source.driven_by(pose, expression))
+
+
+@pytest.mark.parametrize("decoder", ["original", "spade"])
+@pytest.mark.parametrize(("size", "down_blocks"), [(64, 1), (64, 2), (128, 2), (128, 3)])
+def test_every_weight_learns_at_small_sizes(size, down_blocks, decoder):
+    torch.manual_seed(0)
+    model = narrow(image_size=size, generator={"decoder": decoder}, appearance={"down_blocks": down_blocks})
+    frontend = Frontend(model).train()
+    source, rendering = _render_pair(frontend)
+    feature = size // 2**down_blocks
+    assert source.appearance is not None and source.appearance.shape == (2, 4, 4, feature, feature)
+    assert source.canonical_keypoints.shape == source.keypoints.shape == source.expression.shape == (2, 5, 3)
+    assert rendering.frame.shape == (2, 3, size, size)
+    assert rendering.mask.shape == (2, 6, 4, feature, feature)
+    assert rendering.deformation.shape == (2, 4, feature, feature, 3)
+    assert rendering.occlusion.shape == (2, 1, feature, feature)
+    assert 0 <= rendering.frame.min() and rendering.frame.max() <= 1
+    (rendering.frame * torch.rand_like(rendering.frame)).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in frontend.named_parameters()}
+    assert not [name for name, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()]
+
+
+def test_a_few_steps_bring_the_rendering_closer():
+    torch.manual_seed(0)
+    frontend = Frontend(narrow()).train()
+    source, driving = torch.rand(2, 2, 3, 64, 64)
+    optimiser = torch.optim.Adam(frontend.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(6):
+        decomposition = frontend.decompose(source)
+        keypoints = decomposition.driven_by(*frontend.estimate_pose_expression(driving))
+        loss = (frontend.render(decomposition, keypoints).frame - driving).abs().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+@torch.no_grad()
+def test_one_source_serves_a_batch_of_frames():
+    frontend = Frontend(narrow()).eval()
+    images = torch.rand(3, 3, 64, 64)
+    source = frontend.decompose(images[:1])
+    encodings = []
+    frontend.appearance.register_forward_hook(lambda *_: encodings.append(1))
+    keypoints = source.driven_by(*frontend.estimate_pose_expression(images))
+    together = frontend.render(source, keypoints)
+    assert not encodings
+    for i in range(3):
+        alone = frontend.render(source, keypoints[i : i + 1])
+        torch.testing.assert_close(together.frame[i : i + 1], alone.frame, atol=1e-5, rtol=0)
+        torch.testing.assert_close(together.deformation[i : i + 1], alone.deformation, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_frame_s_own_pose_and_expression_give_its_own_keypoints():
+    frontend = Frontend(narrow()).eval()
+    image = torch.rand(2, 3, 64, 64)
+    decomposition = frontend.decompose(image)
+    again = decomposition.driven_by(*frontend.estimate_pose_expression(image))
+    torch.testing.assert_close(again, decomposition.keypoints)
+
+
+@torch.no_grad()
+def test_moving_the_keypoints_moves_the_picture():
+    frontend = Frontend(narrow()).eval()
+    source = frontend.decompose(torch.rand(1, 3, 64, 64))
+    still = frontend.render(source, source.keypoints)
+    moved = frontend.render(source, source.keypoints + torch.tensor([0.3, 0.0, 0.0]))
+    # content that moves to the right is fetched from the left
+    assert (moved.deformation - still.deformation)[..., 0].mean() < -0.01
+    torch.testing.assert_close(moved.deformation[..., 1:], still.deformation[..., 1:], atol=0.1, rtol=0)
+
+
+def test_a_source_without_appearance_is_refused():
+    frontend = Frontend(narrow()).eval()
+    source = frontend.decompose(torch.rand(1, 3, 64, 64))
+    blind = Decomposition(None, source.canonical_keypoints, source.pose, source.expression)
+    with pytest.raises(ValueError, match="no appearance"):
+        frontend.render(blind, blind.keypoints)
+
+
+def test_keypoints_stay_exact_under_mixed_precision():
+    frontend = Frontend(narrow()).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        source, rendering = _render_pair(frontend)
+    assert source.keypoints.dtype == source.pose.rotation.dtype == rendering.deformation.dtype == torch.float32
+    assert rendering.frame.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_size": 48}, r"image_size = 48 gives features of 12x12, .*blocks = 3 cannot halve"),
+        ({"canonical_keypoints": {"input_scale": 0.3}}, "input_scale must be 1/n"),
+        ({"canonical_keypoints": {"blocks": 6}}, r"image_size a multiple of n \* 2\^blocks"),
+        ({"appearance": {"down_blocks": 5}, "image_size": 80}, "must be a multiple of 32"),
+        ({"generator": {"width": 18}}, r"generator\.width = 18 must be a multiple of 4"),
+        ({"generator": {"width": 18, "decoder": "spade"}}, r"generator\.width = 18 must be a multiple of 4"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused_in_words(changes, message):
+    section = {"motion_field": {"blocks": 3}} if changes == {"image_size": 48} else {}
+    with pytest.raises(ParamsError, match=message):
+        Frontend(narrow(**changes, **section))
+
+
+@pytest.mark.parametrize("decoder", ["original", "spade"])
+@torch.no_grad()
+def test_a_folded_frontend_renders_the_same_frames(decoder):
+    torch.manual_seed(0)
+    frontend = Frontend(narrow(generator={"decoder": decoder})).train()
+    for _ in range(3):  # so that batch norms are no identity
+        _render_pair(frontend, batch=4)
+    frontend.eval()
+    before = {name: tensor.clone() for name, tensor in frontend.state_dict().items()}
+    fast = folded(frontend)
+    images = torch.rand(2, 3, 64, 64)
+    source, fast_source = frontend.decompose(images[:1]), fast.decompose(images[:1])
+    torch.testing.assert_close(fast_source.keypoints, source.keypoints, atol=1e-4, rtol=0)
+    keypoints = source.driven_by(*frontend.estimate_pose_expression(images))
+    expected = frontend.render(source, keypoints).frame
+    torch.testing.assert_close(fast.render(fast_source, keypoints).frame, expected, atol=1e-4, rtol=0)
+    assert sum(p.numel() for p in fast.buffers()) < sum(p.numel() for p in frontend.buffers())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in frontend.state_dict().items())
