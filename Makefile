@@ -2,6 +2,7 @@
 # make test     the tests
 # make report   results in the browser
 # make ui       Prefect's UI with the pipeline in it
+# make params   compose params.yaml anew after a change in conf/
 # make lint     ruff and pyright
 # make clean    remove what the stages made (not DVC's cache) and tool caches
 
@@ -19,7 +20,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: repro test report ui lint clean
+.PHONY: repro test report ui params lint clean
 
 repro: $(INSTALLED)
 	$(BIN)/dvc repro
@@ -34,6 +35,10 @@ report: $(INSTALLED)
 ui: $(INSTALLED)
 	$(BIN)/python -m flows.serve
 
+params: $(INSTALLED)
+	$(BIN)/python -c "from dvc.utils.hydra import compose_and_dump; \
+	  compose_and_dump('params.yaml', '$(CURDIR)/conf', None, 'config', '$(CURDIR)', [])"
+
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,7 +50,7 @@ clean:
 	find kpbe flows reports tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@$(PYTHON) -c "import sys; sys.exit('' if (3, 11) <= sys.version_info < (3, 14) else 'KPBE needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ...')"
+	@$(PYTHON) -c "import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else 'KPBE needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ...')"
 	$(PYTHON) -m venv $(VENV)
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python

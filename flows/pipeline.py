@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.tracking import prepare_prefect, tracked
@@ -95,9 +96,12 @@ def reproduce(stage: str, force: bool = False, say: Callable[[str], Any] = print
 def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A process whose whole family is told to stop (trainings then save themselves) when the block is left by an error."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT__")}
+    environment["PYTHONUNBUFFERED"] = "1"
+    # dvc.yaml says `python`: this one, also where its environment is not activated
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
     process = subprocess.Popen(
         command,
-        env={**environment, "PYTHONUNBUFFERED": "1"},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
@@ -128,59 +132,15 @@ def pipeline(targets: Sequence[str] = (), force: bool = False) -> None:
         KPBEError: a stage failed; those after it were not begun.
     """
     if tracked():
-        state = pipeline_flow()(list(targets), force, return_state=True)
-        if state.is_failed() and state.data is None:
-            raise KPBEError(state.message or "the pipeline failed")
-        state.result()
+        prepare_prefect()
+        from flows.pipeline_flow import pipeline_flow
+
+        state = pipeline_flow(list(targets), force, return_state=True)
+        if not state.is_completed():
+            raise KPBEError(state.message or f"the pipeline ended as {state.name}.")
         return
     runs = [reproduce(stage, force) for stage in stages_in_order(targets)]
     print("\n".join(f"{run.stage}: {run.outcome} ({run.seconds:.0f} s)" for run in runs))
-
-
-def pipeline_flow() -> Any:
-    """The Prefect flow of `pipeline`, with one task for each stage."""
-    prepare_prefect()
-    from prefect import Flow, Task, get_run_logger
-    from prefect.artifacts import create_markdown_artifact
-    from prefect.cache_policies import NO_CACHE
-    from prefect.settings import PREFECT_API_URL
-    from prefect.states import Failed
-
-    def reproduce_stage(stage: str, force: bool) -> Any:
-        try:
-            return reproduce(stage, force, say=get_run_logger().info)
-        except KPBEError as error:
-            return Failed(message=str(error))
-
-    task = Task(
-        reproduce_stage,
-        name="reproduce",
-        task_run_name="{stage}",
-        cache_policy=NO_CACHE,
-        persist_result=False,
-    )
-
-    def body(targets: list[str] | None = None, force: bool = False) -> Any:
-        """`dvc repro` of all stages, or of `targets` (e.g. evaluate@wav2lip) and what they need."""
-        os.environ["PREFECT_API_URL"] = (
-            PREFECT_API_URL.value() or ""
-        )  # the stages' flows go to the same server
-        try:
-            stages = stages_in_order(targets or ())
-        except KPBEError as error:
-            return Failed(message=str(error))
-        rows = ["| stage | outcome | seconds |", "| --- | --- | --- |"]
-        for stage in stages:
-            state = task(stage, force, return_state=True)
-            if not state.is_completed():
-                return state
-            run = state.result()
-            get_run_logger().info(f"{run.stage}: {run.outcome}")
-            rows.append(f"| {run.stage} | {run.outcome} | {run.seconds:.0f} |")
-        create_markdown_artifact("\n".join(rows), key="pipeline", description="what ran, what was cached")
-        return None
-
-    return Flow(body, name="pipeline", log_prints=True)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from flows.stage import Stage, StageContext, main
 def report(context: StageContext) -> Path:
     """Write Table I and Figure 3."""
     from kpbe.evaluation.report import write_report
+    from kpbe.work import write_text
 
     trainings = {"stage 1": folders.STAGE1}
     for backend in context.params.backends:
@@ -24,7 +25,8 @@ def report(context: StageContext) -> Path:
         trainings,
         folders.RESULTS,
     )
-    print(table)
+    write_text(folders.RESULTS / "table1.txt", table)
+    print("`kpbe table1` shows Table I, `make report` the videos.")
     return folders.RESULTS
 
 

@@ -12,10 +12,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from flows.pipeline import pipeline_flow
 from flows.tracking import prepare_prefect, tracked
 from kpbe.errors import KPBEError
 
@@ -57,14 +57,17 @@ def _answers(url: str) -> bool:
 
 def serve_pipeline() -> None:
     """Offer the pipeline as the deployment `pipeline/kpbe` until interrupted."""
-    prepare_prefect()
     from prefect import serve
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.pipeline_flow import pipeline_flow
 
     if os.environ.get("PREFECT_API_URL") == LOCAL_API_URL:
         ui = LOCAL_API_URL.removesuffix("/api")
         print(f"\nUI: {ui} (Deployments, pipeline/kpbe, Run)", flush=True)
         print(f"To see a shell's `dvc repro` there too: export PREFECT_API_URL={LOCAL_API_URL}\n", flush=True)
-    serve(pipeline_flow().to_deployment(name="kpbe"), limit=1)
+    deployment: Any = pipeline_flow.to_deployment(name="kpbe", entrypoint_type=EntrypointType.MODULE_PATH)
+    serve(deployment, limit=1)
 
 
 def main() -> None:

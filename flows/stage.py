@@ -53,6 +53,7 @@ class Stage:
         if tracked():
             run_in_prefect(self, params, backend)
         else:
+            logging.basicConfig(level=logging.INFO, format="%(message)s")
             self.work(StageContext(params, backend, local_map(params.compute, self.holds_network)))
 
 
@@ -78,7 +79,6 @@ def main(stage: Stage) -> None:
     if stage.per_backend:
         parser.add_argument("--backend", required=True, help="one of `backends` in params.yaml")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         stage.run(load_params(), getattr(arguments, "backend", ""))
     except KPBEError as error:

@@ -103,7 +103,9 @@ def prefect_map(compute: ComputeParams, holds_network: bool) -> ShardMap:
         if not shards:
             return
         key = artifact_key(f"{describe}-progress")
-        progress = create_progress_artifact(0.0, key=key, description=f"{describe}: {len(shards)} shards")
+        progress: Any = create_progress_artifact(
+            0.0, key=key, description=f"{describe}: {len(shards)} shards"
+        )
         shown = time.monotonic()
         with _shard_function(compute, holds_network) as run_shard:
             task = Task(

@@ -26,23 +26,23 @@ class Section(BaseModel):
 class SampleParams(Section):
     """The built-in procedural talking heads (kpbe/data/sample.py)."""
 
-    train_identities: int = Field(12, ge=1)
-    test_identities: int = Field(4, ge=1)
-    clips_per_identity: int = Field(4, ge=1)
-    seconds: float = Field(2.6, ge=0.5, le=60)
-    frame_size: int = Field(256, ge=64, le=1024)
-    seed: int = Field(1, ge=0)
+    train_identities: int = Field(default=12, ge=1)
+    test_identities: int = Field(default=4, ge=1)
+    clips_per_identity: int = Field(default=4, ge=1)
+    seconds: float = Field(default=2.6, ge=0.5, le=60)
+    frame_size: int = Field(default=256, ge=64, le=1024)
+    seed: int = Field(default=1, ge=0)
 
 
 class CropParams(Section):
     """Box tubes as FOMM's video preprocessing cuts them (reference: video-preprocessing/crop_vox.py)."""
 
     mode: Literal["tube", "whole"] = "tube"
-    iou: float = Field(0.25, ge=0, le=1)
-    min_frames: int = Field(64, ge=1)
-    max_frames: int = Field(1024, ge=1)
-    min_size: int = Field(256, ge=1)
-    increase: float = Field(0.1, ge=0, le=2)
+    iou: float = Field(default=0.25, ge=0, le=1)
+    min_frames: int = Field(default=64, ge=1)
+    max_frames: int = Field(default=1024, ge=1)
+    min_size: int = Field(default=256, ge=1)
+    increase: float = Field(default=0.1, ge=0, le=2)
     at_border: Literal["reject", "shift"] = "reject"
 
 
@@ -54,10 +54,10 @@ class DataParams(Section):
     list: Path | None = None
     metadata: Path | None = None
     detector: Literal["known", "yunet", "blazeface", "sfd"] = "known"
-    fps: float = Field(25.0, gt=0, le=120)
-    gop: int = Field(12, ge=1, le=250)
-    crf: int = Field(12, ge=0, le=40)
-    max_rejected_fraction: float = Field(0.5, ge=0, le=1)
+    fps: float = Field(default=25.0, gt=0, le=120)
+    gop: int = Field(default=12, ge=1, le=250)
+    crf: int = Field(default=12, ge=0, le=40)
+    max_rejected_fraction: float = Field(default=0.5, ge=0, le=1)
     crop: CropParams = CropParams()
     sample: SampleParams = SampleParams()
 
@@ -74,53 +74,53 @@ class DataParams(Section):
 class CanonicalKeypointParams(Section):
     """Canonical keypoint estimator: a 2D-to-3D U-Net with soft-argmax."""
 
-    width: int = Field(32, ge=1)
-    max_width: int = Field(1024, ge=1)
-    blocks: int = Field(5, ge=1)
-    input_scale: float = Field(0.25, gt=0, le=1)
-    temperature: float = Field(0.1, gt=0)
+    width: int = Field(default=32, ge=1)
+    max_width: int = Field(default=1024, ge=1)
+    blocks: int = Field(default=5, ge=1)
+    input_scale: float = Field(default=0.25, gt=0, le=1)
+    temperature: float = Field(default=0.1, gt=0)
 
 
 class PoseExpressionParams(Section):
     """Head pose and expression estimator: a bottleneck ResNet with binned angles."""
 
-    width: int = Field(64, ge=4)
+    width: int = Field(default=64, ge=4)
     stage_blocks: tuple[int, int, int, int] = (3, 3, 5, 2)
-    bins: int = Field(66, ge=2)
+    bins: int = Field(default=66, ge=2)
 
 
 class AppearanceParams(Section):
     """Appearance feature extractor: image to feature volume."""
 
-    width: int = Field(64, ge=1)
-    max_width: int = Field(512, ge=1)
-    down_blocks: int = Field(2, ge=1)
-    volume_channels: int = Field(32, ge=1)
-    volume_blocks: int = Field(6, ge=0)
+    width: int = Field(default=64, ge=1)
+    max_width: int = Field(default=512, ge=1)
+    down_blocks: int = Field(default=2, ge=1)
+    volume_channels: int = Field(default=32, ge=1)
+    volume_blocks: int = Field(default=6, ge=0)
 
 
 class MotionFieldParams(Section):
     """Motion field estimator: 3D hourglass over warped, compressed features."""
 
-    width: int = Field(32, ge=1)
-    max_width: int = Field(1024, ge=1)
-    blocks: int = Field(5, ge=1)
-    compressed_channels: int = Field(4, ge=1)
+    width: int = Field(default=32, ge=1)
+    max_width: int = Field(default=1024, ge=1)
+    blocks: int = Field(default=5, ge=1)
+    compressed_channels: int = Field(default=4, ge=1)
 
 
 class GeneratorParams(Section):
     """Generator: warped volume to image, with OSFV's plain or SPADE decoder."""
 
     decoder: Literal["original", "spade"] = "original"
-    width: int = Field(256, ge=1)
-    blocks: int = Field(6, ge=0)
+    width: int = Field(default=256, ge=1)
+    blocks: int = Field(default=6, ge=0)
 
 
 class ConventionParams(Section):
     """Quirks that public checkpoints depend on (reference: zhanglonghao1992's OSFV code, golden/README section 4)."""
 
     degree_offset: float = 99.0
-    pi: float = Field(3.14, ge=3.1, le=3.15)
+    pi: float = Field(default=3.14, ge=3.1, le=3.15)
     swap_yaw_and_roll_heads: bool = True
     align_corners: bool = False
     rotation: Literal["pitch_yaw_roll", "beta"] = "pitch_yaw_roll"
@@ -130,9 +130,9 @@ class ModelParams(Section):
     """The frontend's five modules (paper Fig. 1 and 2; sizes of `vox256` are the published OSFV ones)."""
 
     name: str = "vox256"
-    image_size: int = Field(256, ge=32, le=1024, multiple_of=16)
-    num_keypoints: int = Field(15, ge=2)
-    depth: int = Field(16, ge=2)
+    image_size: int = Field(default=256, ge=32, le=1024, multiple_of=16)
+    num_keypoints: int = Field(default=15, ge=2)
+    depth: int = Field(default=16, ge=2)
     canonical_keypoints: CanonicalKeypointParams = CanonicalKeypointParams()
     pose_expression: PoseExpressionParams = PoseExpressionParams()
     appearance: AppearanceParams = AppearanceParams()
@@ -149,11 +149,11 @@ class Wav2LipParams(Section):
 
     checkpoint: Path | None = None
     feed: Literal["source_image", "video"] = "source_image"
-    width_multiplier: float = Field(1.0, gt=0, le=1)
+    width_multiplier: float = Field(default=1.0, gt=0, le=1)
     pads: tuple[int, int, int, int] = (0, 10, 0, 0)
     smooth_boxes: bool = True
     detector: Literal["known", "yunet", "blazeface", "sfd"] = "known"
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     mel_padding: Literal["zeros", "reflect"] = "zeros"
 
 
@@ -169,11 +169,11 @@ class BackendsParams(Section):
 class OptimiserParams(Section):
     """Adam with the paper's betas (IV.B)."""
 
-    lr: float = Field(2e-4, gt=0, le=1)
-    beta1: float = Field(0.5, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
+    lr: float = Field(default=2e-4, gt=0, le=1)
+    beta1: float = Field(default=0.5, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
     milestones: tuple[float, ...] = ()
-    clip_norm: float = Field(0.0, ge=0)
+    clip_norm: float = Field(default=0.0, ge=0)
 
 
 class ScheduleParams(Section):
@@ -181,11 +181,11 @@ class ScheduleParams(Section):
 
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    time_budget_s: float | None = Field(None, gt=0)
-    checkpoint_every: int = Field(500, ge=1)
-    sheet_every: int = Field(500, ge=1)
-    log_every: int = Field(20, ge=1)
-    validation_pairs: int = Field(8, ge=1)
+    time_budget_s: float | None = Field(default=None, gt=0)
+    checkpoint_every: int = Field(default=500, ge=1)
+    sheet_every: int = Field(default=500, ge=1)
+    log_every: int = Field(default=20, ge=1)
+    validation_pairs: int = Field(default=8, ge=1)
 
 
 class PerceptualParams(Section):
@@ -198,13 +198,13 @@ class PerceptualParams(Section):
 class FrontendLossParams(Section):
     """Weights of the frontend's loss terms (reference/02 2.3 for stage 1; paper eq. 3 and 4 for stage 2)."""
 
-    perceptual: float = Field(10.0, ge=0)
-    pixel: float = Field(0.0, ge=0)
-    gan: float = Field(1.0, ge=0)
-    feature_matching: float = Field(10.0, ge=0)
-    equivariance: float = Field(10.0, ge=0)
-    keypoint_prior: float = Field(10.0, ge=0)
-    expression: float = Field(5.0, ge=0)
+    perceptual: float = Field(default=10.0, ge=0)
+    pixel: float = Field(default=0.0, ge=0)
+    gan: float = Field(default=1.0, ge=0)
+    feature_matching: float = Field(default=10.0, ge=0)
+    equivariance: float = Field(default=10.0, ge=0)
+    keypoint_prior: float = Field(default=10.0, ge=0)
+    expression: float = Field(default=5.0, ge=0)
 
 
 class FrontendTrainParams(Section):
@@ -220,8 +220,8 @@ class FrontendTrainParams(Section):
 class BackendLossParams(Section):
     """Weights of Wav2Lip's loss terms (reference/05 5.5)."""
 
-    reconstruction: float = Field(1.0, ge=0)
-    sync: float = Field(0.0, ge=0)
+    reconstruction: float = Field(default=1.0, ge=0)
+    sync: float = Field(default=0.0, ge=0)
 
 
 class BackendTrainParams(Section):
@@ -236,7 +236,7 @@ class BackendTrainParams(Section):
 class TrainParams(Section):
     """The three trainings of the DAG."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     stage1: FrontendTrainParams
     stage2: FrontendTrainParams
     wav2lip: BackendTrainParams
@@ -248,22 +248,22 @@ class TrainParams(Section):
 class EvaluateParams(Section):
     """Protocol of Table I (DESIGN section 6)."""
 
-    seed: int = Field(2210, ge=0)
+    seed: int = Field(default=2210, ge=0)
     lpips: Literal["auto", "on", "off"] = "auto"
-    bootstrap: int = Field(10000, ge=100)
-    figure_clips: int = Field(4, ge=1)
+    bootstrap: int = Field(default=10000, ge=100)
+    figure_clips: int = Field(default=4, ge=1)
 
 
 class ComputeParams(Section):
     """Where the work runs; never changes a result."""
 
     device: Literal["cpu", "cuda", "auto"] = "auto"
-    devices: int = Field(1, ge=1)
+    devices: int = Field(default=1, ge=1)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     runner: Literal["threads", "processes", "dask", "ray"] = "processes"
-    workers: int = Field(2, ge=1)
-    shard_size: int = Field(64, ge=1)
-    render_batch: int = Field(16, ge=1)
+    workers: int = Field(default=2, ge=1)
+    shard_size: int = Field(default=64, ge=1)
+    render_batch: int = Field(default=16, ge=1)
 
 
 class Params(Section):
@@ -271,7 +271,7 @@ class Params(Section):
 
     data: DataParams
     model: ModelParams
-    backends: tuple[Literal["wav2lip"], ...] = Field(("wav2lip",), min_length=1)
+    backends: tuple[Literal["wav2lip"], ...] = Field(default=("wav2lip",), min_length=1)
     backend: BackendsParams
     train: TrainParams
     evaluate: EvaluateParams

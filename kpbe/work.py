@@ -194,7 +194,9 @@ def thread_map(workers: int) -> ShardMap:
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Spawned processes that share the cores evenly; shards not begun are dropped when the block is left by an error."""
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(workers,))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(workers,)
+    )
     try:
         yield pool
     finally:
@@ -307,7 +309,9 @@ def _make_shard(
 
 def _remove_stale(folder: Path, tasks: Sequence[ClipTask], facts: dict[str, dict[str, Any]]) -> None:
     """Remove unfinished files and everything of clips that are no longer asked for; `facts` are those of finished tasks."""
-    wanted = {path for task in tasks for path in (task.record, *task.all_outputs(facts.get(task.clip_id, {})))}
+    wanted = {
+        path for task in tasks for path in (task.record, *task.all_outputs(facts.get(task.clip_id, {})))
+    }
     for path in folder.rglob(f"{UNFINISHED}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     clip_folders = {path.parent for path in wanted} | {p.parent for p in folder.rglob(f"*{RECORD_SUFFIX}")}

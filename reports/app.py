@@ -1,4 +1,7 @@
-"""The site: `make report`, or `streamlit run reports/app.py` from the repository root."""
+"""The site: `make report`, or `streamlit run reports/app.py` from the repository root.
+
+The pages are not in a folder called `pages`: Streamlit would run a page that is opened first without this file.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ def main() -> None:
     st.html(STYLE)
     page = st.navigation(
         [
-            st.Page("pages/results.py", title="Results", icon=":material/table_chart:", default=True),
-            st.Page("pages/clips.py", title="Clips", icon=":material/movie:"),
-            st.Page("pages/training.py", title="Training", icon=":material/show_chart:"),
-            st.Page("pages/data.py", title="Data", icon=":material/groups:"),
+            st.Page("views/results.py", title="Results", icon=":material/table_chart:", default=True),
+            st.Page("views/clips.py", title="Clips", icon=":material/movie:"),
+            st.Page("views/training.py", title="Training", icon=":material/show_chart:"),
+            st.Page("views/data.py", title="Data", icon=":material/groups:"),
         ],
         position="top",
     )

@@ -12,15 +12,13 @@ from kpbe.data.clips import Clip
 from kpbe.evaluation.results import ClipScore, display_name, enhanced_method, finite_values, methods_of
 from kpbe.evaluation.statistics import mean_interval
 from kpbe.evaluation.tables import DECIMALS, HEADINGS
-from reports.layout import BACKEND_COLOR, ENHANCED_COLOR, STATIC_COLOR, method_color
+from reports.layout import BACKEND_COLOR, ENHANCED_COLOR, LOWER_IS_BETTER, STATIC_COLOR, method_color
 
 SPLIT_COLORS = {"train": STATIC_COLOR, "test": ENHANCED_COLOR}
 PICK = "pick"
 SMOOTHED_FROM = 40
 LONG_LIST = 60
-FEW_BARS = 24
-BAR_SIZE = 26
-Chart = alt.Chart | alt.LayerChart
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart
 
 
 def joined_clips(scores: Sequence[ClipScore], backend: str, metric: str) -> Chart:
@@ -79,18 +77,18 @@ def gain_bars(scores: Sequence[ClipScore], backend: str, metric: str, chosen: st
         }
     )
     axis = alt.Axis(labels=False, ticks=False, domain=False)
-    better = "datum.gain < 0" if metric in ("l1", "lpips") else "datum.gain >= 0"
+    better = "datum.gain < 0" if metric in LOWER_IS_BETTER else "datum.gain >= 0"
     return (
         alt.Chart(table)
-        .mark_bar(cursor="pointer", **({"size": BAR_SIZE} if len(table) <= FEW_BARS else {}))
+        .mark_bar(cursor="pointer", width=alt.RelativeBandSize(band=0.6))
         .encode(
-            x=alt.X("clip:N", sort=None, title=None, axis=axis, scale=alt.Scale(paddingInner=0.25)),
-            y=alt.Y("gain:Q", title=None, axis=_quiet_axis()),
+            x=alt.X("clip:N", sort=None, title=None, axis=axis),
+            y=alt.Y("gain:Q", title=None, axis=_quiet_axis(3)),
             color=alt.condition(better, alt.value(ENHANCED_COLOR), alt.value(BACKEND_COLOR)),
             opacity=alt.condition("datum.chosen", alt.value(1.0), alt.value(0.4)),
             tooltip=[alt.Tooltip("clip"), alt.Tooltip("gain", format=f"+.{DECIMALS[metric]}f")],
         )
-        .add_params(alt.selection_point(PICK, fields=["clip"]))
+        .add_params(alt.selection_point(PICK, fields=["clip"], nearest=True))
         .properties(height=130)
     )
 
@@ -106,14 +104,14 @@ def clip_gains(scores: Sequence[ClipScore], backend: str, metric: str) -> dict[s
 def frame_curves(
     frames: pd.DataFrame, backend: str, metric: str, fps: float, source_frame: int | None
 ) -> Chart:
-    """A metric over the seconds of one clip, a line for each method; a dashed rule stands at the source frame."""
+    """A metric over the seconds of one clip, a line for each method in its colour; a dashed rule stands at the source frame."""
     methods = methods_of(backend)
     table = frames[np.isfinite(frames[metric])].assign(
         seconds=lambda rows: rows["frame"] / fps, Method=lambda rows: rows["method"].map(display_name)
     )[["seconds", "frame", "Method", metric]]
     x = alt.X("seconds:Q", title="seconds", axis=alt.Axis(grid=False, tickCount=6))
-    y = alt.Y(f"{metric}:Q", scale=alt.Scale(zero=False), title=None, axis=_quiet_axis())
-    color = alt.Color("Method:N", scale=_colors(methods), title=None, legend=alt.Legend(orient="top"))
+    y = alt.Y(f"{metric}:Q", scale=alt.Scale(zero=False), title=None, axis=_quiet_axis(4))
+    color = alt.Color("Method:N", scale=_colors(methods), legend=None)
     nearest = alt.selection_point(nearest=True, on="pointerover", fields=["frame"], empty=False)
     curves = alt.Chart(table).mark_line(strokeWidth=1.8, clip=True).encode(x=x, y=y, color=color)
     form = f".{DECIMALS[metric]}f"
@@ -139,12 +137,12 @@ def frame_curves(
 
 def training_curve(curves: pd.DataFrame, column: str, logarithmic: bool = False) -> Chart:
     """One loss or metric over the steps; long curves get a running mean over the pale raw one."""
-    table = curves[["step", column]].dropna()
+    table = curves.loc[:, ["step", column]].dropna()
     if logarithmic:
-        table = table[table[column] > 0]
+        table = table.loc[table[column] > 0, :]
     scale = alt.Scale(type="log") if logarithmic else alt.Scale(zero=False)
     x = alt.X("step:Q", title=None, axis=alt.Axis(grid=False, tickCount=5))
-    y = alt.Y(f"{column}:Q", scale=scale, title=None, axis=_quiet_axis())
+    y = alt.Y(f"{column}:Q", scale=scale, title=None, axis=_quiet_axis(3))
     tooltip = [alt.Tooltip("step"), alt.Tooltip(column, format=".4g")]
     smoothed = len(table) >= SMOOTHED_FROM
     raw = alt.Chart(table).mark_line(
@@ -170,7 +168,7 @@ def identity_bars(clips: Sequence[Clip]) -> Chart:
     used = [split for split in SPLIT_COLORS if split in set(table["split"])]
     scale = alt.Scale(domain=used, range=[SPLIT_COLORS[split] for split in used])
     color = alt.Color("split:N", scale=scale, title=None, legend=alt.Legend(orient="top"))
-    if table["identity"].nunique() > LONG_LIST:
+    if len({clip.identity for clip in clips}) > LONG_LIST:
         per_identity = table.groupby(["identity", "split"], as_index=False)["seconds"].sum()
         x = alt.X(
             "seconds:Q", bin=alt.Bin(maxbins=40), title="seconds of an identity", axis=alt.Axis(grid=False)
@@ -202,5 +200,5 @@ def _colors(methods: Sequence[str]) -> alt.Scale:
     return alt.Scale(domain=names, range=[method_color(method) for method in methods])
 
 
-def _quiet_axis() -> alt.Axis:
-    return alt.Axis(domain=False, ticks=False, tickCount=5)
+def _quiet_axis(ticks: int = 5) -> alt.Axis:
+    return alt.Axis(domain=False, ticks=False, tickCount=ticks)

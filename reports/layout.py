@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import NoReturn
@@ -16,13 +16,14 @@ from kpbe.evaluation.tables import DECIMALS
 ENHANCED_COLOR = "#3b7ddd"
 BACKEND_COLOR = "#e0812f"
 STATIC_COLOR = "#8f959e"
+LOWER_IS_BETTER = ("l1", "lpips")
 
 STYLE = """
 <style>
 .stMainBlockContainer { max-width: 1120px; padding-left: 1.5rem; padding-right: 1.5rem; padding-bottom: 4rem; }
 .stMainBlockContainer h1 { letter-spacing: -0.01em; padding: 0 0 0.2rem; }
 .stMainBlockContainer h2 { margin-top: 1.6rem; padding: 0 0 0.15rem; }
-.kp-lead { font-size: 1.3rem; line-height: 1.5; max-width: 50rem; margin: 0; text-wrap: pretty; }
+.kp-lead { font-size: 1.3rem; line-height: 1.5; max-width: 50rem; margin: 0; text-wrap: balance; }
 .kp-faint { opacity: 0.68; font-size: 0.9rem; line-height: 1.5; margin: 0; max-width: 52rem; }
 .kp-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: 0.9rem; }
 .kp-card { border: 1px solid var(--kp-line); border-radius: 0.6rem; padding: 0.95rem 1.1rem 0.9rem; min-width: 0; }
@@ -129,6 +130,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         f'<div class="kp-scroll"><table class="kp"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def rejection_table(found: Sequence[Mapping[str, str]]) -> None:
+    """Rejected clips, rows of rejected.csv: what happened, to which clip, in which stage."""
+    rows = [
+        [Cell(row["clip_id"] or row["path"], row["stage"], "left"), Cell(row["reason"], look="wrap")]
+        for row in found
+    ]
+    table(("Clip", "Reason"), rows)
 
 
 def notes(lines: Sequence[str]) -> None:

@@ -46,6 +46,11 @@ class Training:
         return _json_object(self.folder / SUMMARY)
 
     @property
+    def last_step(self) -> int:
+        """The last step that the curves tell of, 0 when they are empty."""
+        return max(self.curves["step"].tolist(), default=0)
+
+    @property
     def sheets(self) -> dict[int, Path]:
         """Pictures of the validation pairs by step."""
         return {int(path.stem): path for path in sorted((self.folder / SHEETS).glob("[0-9]*.png"))}
@@ -116,7 +121,7 @@ def clip_scores(backend: str) -> list[ClipScore]:
 def frame_scores(backend: str, clip_id: str) -> pd.DataFrame | None:
     """SSIM and PSNR of each frame of a clip: columns method, frame, ssim, psnr (infinite where identical)."""
     frames = _frame_scores(place(folders.RESULTS) / backend / PER_FRAME)
-    return None if frames is None else frames[frames["clip_id"] == clip_id].drop(columns="clip_id")
+    return None if frames is None else frames.loc[frames["clip_id"] == clip_id, :].drop(columns="clip_id")
 
 
 def evaluation_seed(backend: str) -> int | None:

@@ -19,7 +19,9 @@ DetectorKind = Literal["known", "yunet", "blazeface", "sfd"]
 DETECTION_HEIGHT = 360
 """Pictures are scaled down to this height before detection, as FOMM's preprocessing does."""
 
-MIN_SCORE = 0.6
+YUNET_MIN_SCORE = 0.6
+MIN_SCORE = 0.5
+"""Of `sfd` and `blazeface`, as FOMM's preprocessing and Wav2Lip have it."""
 
 _FILES: dict[str, tuple[str, ...]] = {
     "known": (),
@@ -114,7 +116,7 @@ class YuNet:
             cv2.utils.logging.LOG_LEVEL_ERROR
         )  # OpenCV 5 warns about a target nobody asked for
         try:
-            self._network = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), MIN_SCORE, 0.3, 50)
+            self._network = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), YUNET_MIN_SCORE, 0.3, 50)
         finally:
             cv2.utils.logging.setLogLevel(log_level)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kpbe.errors import ParamsError
-from kpbe.frontend.layers import ConvBlock, DownBlock, ResidualBlock, widths
+from kpbe.frontend.layers import ConvBlock, DownBlock, ResidualBlock, channels_last, widths
 from kpbe.params import ModelParams
 
 
@@ -39,9 +39,14 @@ class Appearance(nn.Module):
         first_kernel = 7 if model.generator.decoder == "original" else 3
         self.depth = model.depth
         self.first = ConvBlock(2, 3, channels[0], first_kernel)
-        self.down = nn.Sequential(*(DownBlock(2, channels[i], channels[i + 1]) for i in range(params.down_blocks)))
+        self.down = nn.Sequential(
+            *(DownBlock(2, channels[i], channels[i + 1]) for i in range(params.down_blocks))
+        )
         self.lift = nn.Conv2d(channels[-1], params.volume_channels * model.depth, 1)
-        self.volume = nn.Sequential(*(ResidualBlock(3, params.volume_channels) for _ in range(params.volume_blocks)))
+        self.volume = nn.Sequential(
+            *(ResidualBlock(3, params.volume_channels) for _ in range(params.volume_blocks))
+        )
+        channels_last(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """Feature volumes (B, C, D, h, w) of images (B, 3, H, W) in [0, 1]."""

@@ -27,7 +27,11 @@ from kpbe.work import whole
 
 FORMAT = "kpbe-frontend"
 BLUR_KERNEL = "down.weight"
-SADTALKER_PREFIXES = {"kp_extractor.": "kp_detector", "generator.": "generator", "he_estimator.": "he_estimator"}
+SADTALKER_PREFIXES = {
+    "kp_extractor.": "kp_detector",
+    "generator.": "generator",
+    "he_estimator.": "he_estimator",
+}
 OTHER_NETWORKS = {
     "face_encoder_blocks.": "a Wav2Lip checkpoint",
     "face_encoder.0.conv_block.": "a Wav2Lip SyncNet checkpoint",
@@ -47,7 +51,11 @@ OTHER_NETWORKS = {
 def save_frontend(path: Path | str, frontend: Frontend, metadata: Mapping[str, Any]) -> None:
     """Write weights, `ModelParams` and JSON-able facts about them as one safetensors file, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in frontend.state_dict().items()}
-    header = {"format": FORMAT, "model": frontend.params.model_dump_json(), "facts": json.dumps(dict(metadata))}
+    header = {
+        "format": FORMAT,
+        "model": frontend.params.model_dump_json(),
+        "facts": json.dumps(dict(metadata)),
+    }
     with whole(path) as temporary:
         save_file(tensors, temporary, header)
 
@@ -62,12 +70,16 @@ def load_frontend(path: Path | str, device: torch.device | str = "cpu") -> Front
     path = Path(path)
     header, tensors = _read_safetensors(path)
     if header.get("format") != FORMAT:
-        raise BadCheckpoint(f"{path} was not written by KPBE: public checkpoints are read by load_public_checkpoint.")
+        raise BadCheckpoint(
+            f"{path} was not written by KPBE: public checkpoints are read by load_public_checkpoint."
+        )
     try:
         model = ModelParams.model_validate_json(header["model"])
     except ValidationError as error:
         wrong = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise BadCheckpoint(f"{path} was written by another version of KPBE: its model.{wrong} is not known here.") from None
+        raise BadCheckpoint(
+            f"{path} was written by another version of KPBE: its model.{wrong} is not known here."
+        ) from None
     frontend = Frontend(model)
     load_named(frontend, tensors, {name: name for name in frontend.state_dict()}, str(path))
     return frontend.to(device).eval()
@@ -108,7 +120,9 @@ def load_public_checkpoint(checkpoint: Path | str | Mapping[str, Any], model: Mo
     _refuse_other_input_scale(networks["kp_detector"], model, origin)
     frontend = Frontend(model)
     for network, table in frontend_tables(model).items():
-        load_named(frontend, networks[network], public_keys(frontend.state_dict(), table), f"{origin} ({network})")
+        load_named(
+            frontend, networks[network], public_keys(frontend.state_dict(), table), f"{origin} ({network})"
+        )
     return frontend.eval()
 
 
@@ -139,13 +153,17 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise MissingWeights(f"{path} does not exist.") from None
     except Exception as error:  # torch.load raises many types for damaged or foreign files
-        raise BadCheckpoint(f"{path} is damaged or not a checkpoint ({type(error).__name__} while reading it).") from None
+        raise BadCheckpoint(
+            f"{path} is damaged or not a checkpoint ({type(error).__name__} while reading it)."
+        ) from None
     if not isinstance(content, Mapping):
         raise BadCheckpoint(f"{path} holds a {type(content).__name__}, not the weights of a network.")
     return content
 
 
-def load_named(network: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str], origin: str) -> None:
+def load_named(
+    network: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str], origin: str
+) -> None:
     """Copy `state` into `network`; `names` maps the network's own entries to those of `state`.
 
     Shapes are strict. `num_batches_tracked` may be missing, and so may the network's entries that `names` leaves out. Entries of
@@ -160,7 +178,9 @@ def load_named(network: nn.Module, state: Mapping[str, Tensor], names: Mapping[s
         if tensor is None:
             if stored_name.endswith("num_batches_tracked"):
                 continue
-            raise BadCheckpoint(f"{origin} lacks {stored_name}: it was made with other model parameters or is damaged.")
+            raise BadCheckpoint(
+                f"{origin} lacks {stored_name}: it was made with other model parameters or is damaged."
+            )
         if tensor.shape != own[name].shape:
             raise BadCheckpoint(
                 f"{origin} has {stored_name} of shape {tuple(tensor.shape)} where the model parameters ask for "
@@ -168,7 +188,9 @@ def load_named(network: nn.Module, state: Mapping[str, Tensor], names: Mapping[s
             )
         found[name] = tensor
     families = {name.split(".")[0] for name in names.values()}
-    left_over = [n for n in state if n.split(".")[0] in families and n not in set(names.values()) | {BLUR_KERNEL}]
+    left_over = [
+        n for n in state if n.split(".")[0] in families and n not in set(names.values()) | {BLUR_KERNEL}
+    ]
     if left_over:
         raise BadCheckpoint(f"{origin} has {left_over[0]}, which the model parameters leave no room for.")
     network.load_state_dict(found, strict=False)
@@ -188,7 +210,9 @@ def _networks(content: Mapping[str, Any], origin: str) -> dict[str, dict[str, Te
     missing = set(SADTALKER_PREFIXES.values()) - set(networks)
     if missing:
         names = _entry_names(content)
-        other = next((what for part, what in OTHER_NETWORKS.items() if any(n.startswith(part) for n in names)), None)
+        other = next(
+            (what for part, what in OTHER_NETWORKS.items() if any(n.startswith(part) for n in names)), None
+        )
         if other is not None:
             raise BadCheckpoint(f"{origin} is {other}, not an OSFV (face-vid2vid) checkpoint.")
         raise BadCheckpoint(
@@ -215,17 +239,18 @@ def _refuse_other_decoder(generator: Mapping[str, Tensor], model: ModelParams, o
 
 
 def _refuse_other_input_scale(kp_detector: Mapping[str, Tensor], model: ModelParams, origin: str) -> None:
-    blurs, scale = BLUR_KERNEL in kp_detector, model.canonical_keypoints.input_scale
-    if scale < 1 and not blurs:
+    blur = kp_detector.get(BLUR_KERNEL)
+    reduction = 1 if blur is None else (blur.shape[-1] - 1) // 4 + 1  # its radius is 2 (n - 1)
+    if reduction == round(1 / model.canonical_keypoints.input_scale):
+        return
+    if reduction == 1:
         raise BadCheckpoint(
             f"{origin} finds canonical keypoints at full resolution, as the beta checkpoint does: set "
             f"model.canonical_keypoints.input_scale = 1 and model.conventions.rotation = beta."
         )
-    if scale == 1 and blurs:
-        size = (kp_detector[BLUR_KERNEL].shape[-1] - 1) // 4 + 1
-        raise BadCheckpoint(
-            f"{origin} finds canonical keypoints on a reduced image: set model.canonical_keypoints.input_scale = {1 / size:g}."
-        )
+    raise BadCheckpoint(
+        f"{origin} finds canonical keypoints on a reduced image: set model.canonical_keypoints.input_scale = {1 / reduction:g}."
+    )
 
 
 # -- safetensors --------------------------------------------------------------------------------------------------

@@ -77,7 +77,9 @@ def rotation_matrix(degrees: Tensor, conventions: ConventionParams) -> Tensor:
     R = Rx(roll) Ry(pitch) Rz(yaw). Public checkpoints were trained with pi = 3.14, hence `conventions.pi`.
     """
     yaw, pitch, roll = (degrees * (conventions.pi / 180.0)).unbind(-1)
-    about_x, about_y, about_z = (pitch, yaw, roll) if conventions.rotation == "pitch_yaw_roll" else (roll, pitch, yaw)
+    about_x, about_y, about_z = (
+        (pitch, yaw, roll) if conventions.rotation == "pitch_yaw_roll" else (roll, pitch, yaw)
+    )
     return _rotation_about(0, about_x) @ _rotation_about(1, about_y) @ _rotation_about(2, about_z)
 
 
@@ -95,7 +97,9 @@ def _rotation_about(axis: int, radians: Tensor) -> Tensor:
 
 
 @full_precision
-def transform_keypoints(canonical: Tensor, rotation: Tensor, translation: Tensor, expression: Tensor) -> Tensor:
+def transform_keypoints(
+    canonical: Tensor, rotation: Tensor, translation: Tensor, expression: Tensor
+) -> Tensor:
     """Keypoints k = R k_c + t + exp (paper eq. 1 and 2).
 
     Args:
@@ -110,7 +114,9 @@ def transform_keypoints(canonical: Tensor, rotation: Tensor, translation: Tensor
     return canonical @ rotation.mT + translation[:, None] + expression
 
 
-def relative_keypoints(source: Tensor, driving: Tensor, initial: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+def relative_keypoints(
+    source: Tensor, driving: Tensor, initial: Tensor, scale: float | Tensor = 1.0
+) -> Tensor:
     """The source's keypoints (1 or B, K, 3) moved as the driving ones moved since its `initial` frame."""
     return source + scale * (driving - initial)
 
@@ -122,7 +128,9 @@ def adapted_scale(source: Tensor, initial: Tensor) -> float:
         source: (1, K, 3) keypoints, K >= 4 and not in one plane.
         initial: (1, K, 3) keypoints of the driving video's first frame.
     """
-    volumes = [ConvexHull(np.asarray(points[0].detach().cpu(), np.float64)).volume for points in (source, initial)]
+    volumes = [
+        ConvexHull(np.asarray(points[0].detach().cpu(), np.float64)).volume for points in (source, initial)
+    ]
     return float(np.sqrt(volumes[0] / volumes[1]))
 
 
@@ -222,11 +230,8 @@ def translated_volumes(volume: Tensor, shifts: Tensor, align_corners: bool) -> T
 
 def _interpolation_weights(length: int, shift: Tensor, align_corners: bool) -> Tensor:
     """Linear interpolation weights (B, M, length, length) that sample an axis at its own coordinates plus (B, M) shifts."""
-    coordinates = coordinate_axis(length, shift) + shift[..., None] + 1.0
-    if align_corners:
-        positions = coordinates * (0.5 * (length - 1))
-    else:
-        positions = coordinates * (0.5 * length) - 0.5
+    from_first_edge = 0.5 * (coordinate_axis(length, shift) + shift[..., None] + 1.0)
+    positions = from_first_edge * (length - 1) if align_corners else from_first_edge * length - 0.5
     samples = torch.arange(length, dtype=shift.dtype, device=shift.device)
     return F.relu(1.0 - (positions[..., None] - samples).abs())
 
@@ -235,4 +240,6 @@ def _interpolation_weights(length: int, shift: Tensor, align_corners: bool) -> T
 def warp_volume(volume: Tensor, deformation: Tensor, align_corners: bool) -> Tensor:
     """Sample a (1 or B, C, D, H, W) volume at a deformation (B, D, H, W, 3); outside is zero."""
     volume = volume.expand(len(deformation), -1, -1, -1, -1)
-    return F.grid_sample(volume, deformation, mode="bilinear", padding_mode="zeros", align_corners=align_corners)
+    return F.grid_sample(
+        volume, deformation, mode="bilinear", padding_mode="zeros", align_corners=align_corners
+    )

@@ -6,7 +6,14 @@ from torch import Tensor, nn
 
 from kpbe.errors import ParamsError
 from kpbe.frontend.geometry import expected_coordinates
-from kpbe.frontend.layers import AntiAliasDownscale, DownBlock, UpBlock, same_convolution, widths
+from kpbe.frontend.layers import (
+    AntiAliasDownscale,
+    DownBlock,
+    UpBlock,
+    channels_last,
+    same_convolution,
+    widths,
+)
 from kpbe.params import ModelParams
 
 
@@ -33,8 +40,11 @@ class CanonicalKeypoints(nn.Module):
             *(DownBlock(2, 3 if i == 0 else channels[i], channels[i + 1]) for i in range(params.blocks))
         )
         self.lift = nn.Conv2d(channels[-1], channels[-1] * model.depth, 1)
-        self.decoder = nn.Sequential(*(UpBlock(3, channels[i + 1], channels[i]) for i in reversed(range(params.blocks))))
+        self.decoder = nn.Sequential(
+            *(UpBlock(3, channels[i + 1], channels[i]) for i in reversed(range(params.blocks)))
+        )
         self.heatmaps = same_convolution(3, channels[0], model.num_keypoints, 3)
+        channels_last(self)
 
     def heatmap_logits(self, image: Tensor) -> Tensor:
         """Logits (B, K, D, h, w) of where each keypoint lies, from images (B, 3, H, W) in [0, 1]."""

@@ -41,7 +41,9 @@ def channels_last(network: nn.Module) -> None:
 class ConvBlock(nn.Module):
     """Convolution, batch norm, rectifier; `slope` 0 is ReLU."""
 
-    def __init__(self, dims: int, channels_in: int, channels_out: int, kernel: int = 3, slope: float = 0.0) -> None:
+    def __init__(
+        self, dims: int, channels_in: int, channels_out: int, kernel: int = 3, slope: float = 0.0
+    ) -> None:
         super().__init__()
         self.conv = same_convolution(dims, channels_in, channels_out, kernel)
         self.norm = BATCH_NORM[dims](channels_out)
@@ -97,7 +99,11 @@ class AntiAliasDownscale(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return F.conv2d(
-            image, self.kernel, stride=self.factor, padding=self.kernel.shape[-1] // 2, groups=len(self.kernel)
+            image,
+            self.kernel,
+            stride=self.factor,
+            padding=self.kernel.shape[-1] // 2,
+            groups=len(self.kernel),
         )
 
 

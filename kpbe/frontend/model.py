@@ -1,5 +1,6 @@
 """The frontend as one model: decompose an image, compose keypoints, render a frame (paper Fig. 1 and 2).
 
+Example:
     source = frontend.decompose(source_image)
     pose, _ = frontend.estimate_pose_expression(pose_frame)
     _, expression = frontend.estimate_pose_expression(backend_frame)
@@ -9,14 +10,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from kpbe.frontend.appearance import Appearance
 from kpbe.frontend.generator import Generator
 from kpbe.frontend.geometry import HeadPose, transform_keypoints
 from kpbe.frontend.keypoints import CanonicalKeypoints
-from kpbe.frontend.layers import channels_last
 from kpbe.frontend.motion_field import MotionField
 from kpbe.frontend.pose_expression import PoseExpression
 from kpbe.params import ModelParams
@@ -80,7 +82,16 @@ class Frontend(nn.Module):
         self.appearance = Appearance(model)
         self.motion_field = MotionField(model)
         self.generator = Generator(model)
-        channels_last(self)
+
+    def for_rendering(self) -> Self:
+        """This frontend, frozen: spectral norms are divided into their weights once, not for every batch of frames.
+
+        It can be neither trained nor saved afterwards.
+        """
+        for module in self.eval().requires_grad_(False).modules():
+            if is_parametrized(module, "weight"):
+                remove_parametrizations(module, "weight")
+        return self
 
     def decompose(self, image: Tensor) -> Decomposition:
         """Appearance, canonical keypoints, pose and expression of images (B, 3, H, W) in [0, 1]."""

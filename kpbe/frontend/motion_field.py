@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from kpbe.errors import ParamsError
 from kpbe.frontend.appearance import feature_size
 from kpbe.frontend.geometry import combine_motions, keypoint_heatmaps, motion_shifts, translated_volumes
-from kpbe.frontend.layers import ConvBlock, DownBlock, UpBlock, same_convolution, widths
+from kpbe.frontend.layers import ConvBlock, DownBlock, UpBlock, channels_last, same_convolution, widths
 from kpbe.params import ModelParams
 
 
@@ -41,7 +41,8 @@ class Hourglass(nn.Module):
             DownBlock(3, channels_in if i == 0 else channels[i], channels[i + 1]) for i in range(blocks)
         )
         self.decoder = nn.ModuleList(
-            UpBlock(3, channels[i + 1] * (1 if i == blocks - 1 else 2), channels[i]) for i in reversed(range(blocks))
+            UpBlock(3, channels[i + 1] * (1 if i == blocks - 1 else 2), channels[i])
+            for i in reversed(range(blocks))
         )
         self.last = ConvBlock(3, self.channels_out, self.channels_out)
 
@@ -79,6 +80,7 @@ class MotionField(nn.Module):
         )
         self.mask = same_convolution(3, self.hourglass.channels_out, motions, 7)
         self.occlusion = same_convolution(2, self.hourglass.channels_out * model.depth, 1, 7)
+        channels_last(self)
 
     def forward(self, appearance: Tensor, source_keypoints: Tensor, driving_keypoints: Tensor) -> Motion:
         """Motion from the source to the driving keypoints.

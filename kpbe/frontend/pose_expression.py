@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpbe.frontend.geometry import HeadPose, expected_degrees
+from kpbe.frontend.layers import channels_last
 from kpbe.params import ConventionParams, ModelParams
 
 
@@ -30,7 +31,10 @@ class PoseExpressionHeads:
 
     def pose(self, conventions: ConventionParams) -> HeadPose:
         """The head pose that the logits stand for."""
-        angles = [expected_degrees(logits, conventions.degree_offset) for logits in (self.yaw, self.pitch, self.roll)]
+        angles = [
+            expected_degrees(logits, conventions.degree_offset)
+            for logits in (self.yaw, self.pitch, self.roll)
+        ]
         return HeadPose.from_degrees(torch.stack(angles, dim=-1), self.translation.float(), conventions)
 
 
@@ -90,11 +94,16 @@ class PoseExpression(nn.Module):
         self.roll = nn.Linear(channels[-1], params.bins)
         self.translation = nn.Linear(channels[-1], 3)
         self.expression = nn.Linear(channels[-1], 3 * model.num_keypoints)
+        channels_last(self)
 
     def forward(self, image: Tensor) -> PoseExpressionHeads:
         """Heads for images (B, 3, H, W) in [0, 1]."""
         x = F.max_pool2d(F.relu(self.norm(self.conv(image))), 3, 2, 1)
         x = self.stages(x).mean((2, 3))
         return PoseExpressionHeads(
-            self.yaw(x), self.pitch(x), self.roll(x), self.translation(x), self.expression(x).unflatten(1, (-1, 3))
+            self.yaw(x),
+            self.pitch(x),
+            self.roll(x),
+            self.translation(x),
+            self.expression(x).unflatten(1, (-1, 3)),
         )

@@ -150,13 +150,10 @@ def _decode(path: Path, zero: float | None, start: float, end: float | None) -> 
     with _open(path) as container:
         track = container.streams.audio[0]
         rate = track.rate
-        exact = track.time_base * rate <= 1  # Matroska's milliseconds would shift the span by some samples
-        if (
-            zero is not None
-            and exact
-            and start > 2 * SEEK_MARGIN
-            and container.format.name in INDEXED_CONTAINERS
-        ):
+        # Matroska's times are rounded to milliseconds: after a seek the samples would sit a little beside their place
+        exact = container.format.name in INDEXED_CONTAINERS and track.time_base * rate <= 1
+        skips = zero is not None and exact and start > 2 * SEEK_MARGIN
+        if zero is not None and skips:
             container.seek(int((zero + start - SEEK_MARGIN) / track.time_base), stream=track)
         for frame in _float_frames(container, track):
             samples = frame.to_ndarray().mean(axis=0, dtype=np.float32)
@@ -172,11 +169,9 @@ def _decode(path: Path, zero: float | None, start: float, end: float | None) -> 
             reached += len(samples)
             if end is not None and reached > (end + SEEK_MARGIN) * rate:
                 break
-    if not pieces:
-        raise NoAudio(
-            f"{path} has an audio track without sound in it: give it sound or take it off the list."
-        )
-    return np.concatenate(pieces), rate, offset
+    if not pieces and not skips:
+        raise NoAudio(f"{path} has an empty audio track: give it sound or take it off the list.")
+    return np.concatenate([*pieces, np.zeros(0, np.float32)]), rate, offset
 
 
 def _float_frames(container: Any, track: Any) -> Iterator[Any]:
@@ -197,9 +192,7 @@ def _resampled(
     """`count` samples from time `start` on; `native` begins at sample `offset`, silence surrounds it."""
     divisor = gcd(rate, native_rate)
     up, down = rate // divisor, native_rate // divisor
-    lead = (
-        0 if up == down else -(-64 // up) + 16
-    )  # output blocks of `up` samples that keep the filter off the edges
+    lead = 0 if up == down else -(-64 // up) + 16  # blocks of `up` samples: the filter sees past the edges
     first = round(start * native_rate) - lead * down
     needed = -(-count // up) * down + 2 * lead * down
     span = np.zeros(needed, np.float32)

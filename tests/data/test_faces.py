@@ -70,11 +70,9 @@ def test_sfd_reads_its_weights_from_a_local_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path))
     torch.manual_seed(0)
     network = s3fd()
-    with torch.no_grad():
-        network.conv3_3_norm_mbox_conf.bias[3] = (
-            1.0  # some cells of the finest map take the picture for a face
-        )
-    torch.save(network.state_dict(), tmp_path / CATALOGUE["sfd"].file)
+    parameters = network.state_dict()
+    parameters["conv3_3_norm_mbox_conf.bias"][3] = 1.0  # takes some cells of the picture for a face
+    torch.save(parameters, tmp_path / CATALOGUE["sfd"].file)
     detector = get_detector("sfd")
     assert detector is not None
     found = detector.detect(np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8))

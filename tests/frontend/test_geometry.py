@@ -29,7 +29,8 @@ from kpbe.frontend.geometry import (
 )
 from kpbe.params import ConventionParams
 
-EXACT = ConventionParams(pi=3.141592653589793)
+DEFAULT = ConventionParams.model_validate({})
+EXACT = DEFAULT.model_copy(update={"pi": 3.141592653589793})
 PURE_MATHS = 1e-5
 
 UNTIMED = settings(deadline=None, max_examples=40)
@@ -59,12 +60,14 @@ def test_pose_maths_is_the_reference_s(golden):
     fixture = golden("osfv_motion")
     logits = torch.from_numpy(golden.fill.normal("osfv/logits/A", (8, 66), 2.0))
     golden.compare(fixture, "degrees_of_logits", expected_degrees(logits, 99.0), PURE_MATHS)
-    golden.compare(fixture, "rotation_of_angles", rotation_matrix(_degrees(golden, 8), ConventionParams()), PURE_MATHS)
+    golden.compare(fixture, "rotation_of_angles", rotation_matrix(_degrees(golden, 8), DEFAULT), PURE_MATHS)
 
 
 def test_keypoints_are_the_reference_s(golden):
-    fixture, conventions = golden("osfv_motion"), ConventionParams()
-    source, driving, initial = (_driven(fixture, heads, conventions) for heads in (slice(0, 1), slice(1, 2), slice(0, 2)))
+    fixture, conventions = golden("osfv_motion"), DEFAULT
+    source, driving, initial = (
+        _driven(fixture, heads, conventions) for heads in (slice(0, 1), slice(1, 2), slice(0, 2))
+    )
     golden.compare(fixture, "kp_source", source, PURE_MATHS)
     golden.compare(fixture, "kp_driving", driving, PURE_MATHS)
     golden.compare(fixture, "kp_initial", initial, PURE_MATHS)
@@ -75,13 +78,15 @@ def test_keypoints_are_the_reference_s(golden):
 
 @pytest.mark.parametrize(
     "wrong",
-    [ConventionParams(pi=3.1415), ConventionParams(degree_offset=97.5), ConventionParams(rotation="beta")],
+    [{"pi": 3.1415}, {"degree_offset": 97.5}, {"rotation": "beta"}],
     ids=["pi", "offset", "beta"],
 )
 def test_other_conventions_give_other_keypoints(golden, wrong):
     fixture = golden("osfv_motion")
     with pytest.raises(AssertionError):
-        golden.compare(fixture, "kp_driving", _driven(fixture, slice(1, 2), wrong), PURE_MATHS)
+        golden.compare(
+            fixture, "kp_driving", _driven(fixture, slice(1, 2), DEFAULT.model_copy(update=wrong)), PURE_MATHS
+        )
 
 
 @given(yaw=angles, pitch=angles, roll=angles)
@@ -99,7 +104,7 @@ def test_rotations_are_scipy_s(yaw, pitch, roll):
 @UNTIMED
 def test_rotations_keep_lengths_and_handedness(yaw, pitch, roll, pi):
     degrees = torch.tensor([[yaw, pitch, roll]], dtype=torch.float64)
-    rotation = rotation_matrix(degrees, ConventionParams(pi=pi))[0]
+    rotation = rotation_matrix(degrees, DEFAULT.model_copy(update={"pi": pi}))[0]
     torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3, dtype=torch.float64), atol=1e-12, rtol=0)
     assert torch.linalg.det(rotation) == pytest.approx(1)
 
@@ -172,7 +177,9 @@ def test_translated_volumes_have_grid_sample_s_gradients():
     volume = torch.rand(2, 2, 4, 6, 5, requires_grad=True)
     motions = (torch.rand(2, 3, 3) - 0.5).requires_grad_()
     weights = torch.rand(2, 3, 2, 4, 6, 5)
-    ours = torch.autograd.grad((translated_volumes(volume, motions, False) * weights).sum(), (volume, motions))
+    ours = torch.autograd.grad(
+        (translated_volumes(volume, motions, False) * weights).sum(), (volume, motions)
+    )
     grid = coordinate_grid((4, 6, 5)) + motions[:, :, None, None, None]
     sampled = F.grid_sample(volume.repeat_interleave(3, 0), grid.flatten(0, 1), align_corners=False)
     torch_s = torch.autograd.grad((sampled.view_as(weights) * weights).sum(), (volume, motions))
@@ -185,7 +192,9 @@ def test_combined_motion_is_the_weighted_sum_of_sparse_motions():
     motions = motion_shifts(torch.rand(1, 3, 3), torch.rand(2, 3, 3))
     assert motions.shape == (2, 4, 3) and not motions[:, 0].any()
     sparse = coordinate_grid((3, 5, 6)) + motions[:, :, None, None, None]
-    torch.testing.assert_close(combine_motions(mask, motions), (mask[..., None] * sparse).sum(1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        combine_motions(mask, motions), (mask[..., None] * sparse).sum(1), atol=1e-6, rtol=0
+    )
 
 
 def test_mixed_precision_does_not_blur_coordinates():

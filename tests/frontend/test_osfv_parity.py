@@ -6,6 +6,7 @@ Weights come through the public key map, so these tests check the loader too.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,10 +15,18 @@ from torch import Tensor, nn
 
 from kpbe.errors import BadCheckpoint
 from kpbe.frontend.checkpoints import load_public_checkpoint, public_state_dicts
-from kpbe.frontend.geometry import coordinate_grid, motion_shifts, transform_keypoints, warp_volume
+from kpbe.frontend.generator import SpadeBlock, SpadeDecoder
+from kpbe.frontend.geometry import (
+    coordinate_grid,
+    motion_shifts,
+    transform_keypoints,
+    translated_volumes,
+    warp_volume,
+)
 from kpbe.frontend.model import Frontend
-from kpbe.params import GeneratorParams, ModelParams
+from kpbe.params import ModelParams
 
+VOX256 = ModelParams.model_validate({})
 NETWORKS = 2e-4
 STAGES = 1e-3
 MEAN_PREDICTION = 5e-5
@@ -48,14 +57,18 @@ def images(golden) -> Tensor:
 @pytest.fixture(scope="module")
 def states(golden) -> dict[str, dict[str, Tensor]]:
     """Public state dicts of config vox-256 with the original decoder."""
-    names = {"kp_detector": "osfv_kp_detector", "he_estimator": "osfv_he_estimator", "generator": "osfv_generator_original"}
-    return _filled(golden, ModelParams(), names)
+    names = {
+        "kp_detector": "osfv_kp_detector",
+        "he_estimator": "osfv_he_estimator",
+        "generator": "osfv_generator_original",
+    }
+    return _filled(golden, VOX256, names)
 
 
 @pytest.fixture(scope="module")
 def frontend(states) -> Frontend:
     """The filled frontend."""
-    return load_public_checkpoint(states, ModelParams())
+    return load_public_checkpoint(states, VOX256)
 
 
 @pytest.fixture(autouse=True)
@@ -64,13 +77,14 @@ def _no_gradients() -> Iterator[None]:
         yield
 
 
+def _keep(seen: dict[str, Tensor], name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+    seen[name] = output
+
+
 def _outputs(modules: dict[str, nn.Module], run) -> dict[str, Tensor]:
     """Outputs of modules while `run()` runs."""
     seen: dict[str, Tensor] = {}
-    hooks = [
-        module.register_forward_hook(lambda _m, _i, output, name=name: seen.__setitem__(name, output))
-        for name, module in modules.items()
-    ]
+    hooks = [module.register_forward_hook(partial(_keep, seen, name)) for name, module in modules.items()]
     run()
     for hook in hooks:
         hook.remove()
@@ -110,7 +124,7 @@ def test_pose_and_expression_heads(golden, frontend, images):
 
 @pytest.mark.slow
 def test_yaw_and_roll_heads_are_swapped_by_convention(golden, states, images):
-    model = ModelParams()
+    model = VOX256
     unswapped = model.model_copy(
         update={"conventions": model.conventions.model_copy(update={"swap_yaw_and_roll_heads": False})}
     )
@@ -137,10 +151,15 @@ def test_original_generator(golden, frontend, images):
     hypotheses = estimator.hypotheses(appearance, source, driving).unflatten(1, (16, 5))
     golden.compare(fixture, "heatmaps", hypotheses[:, :, :1], 1e-5)
     golden.compare(fixture, "deformed_features", hypotheses[:, :, 1:], STAGES)
-    del hypotheses
+    other_corners = translated_volumes(estimator.compress(appearance), motion_shifts(source, driving), True)
+    with pytest.raises(AssertionError):
+        golden.compare(fixture, "deformed_features", other_corners, 0.05)
+    del hypotheses, other_corners
 
     motions: list = []
-    seen = _outputs({"hourglass": estimator.hourglass}, lambda: motions.append(estimator(appearance, source, driving)))
+    seen = _outputs(
+        {"hourglass": estimator.hourglass}, lambda: motions.append(estimator(appearance, source, driving))
+    )
     motion = motions[0]
     golden.compare(fixture, "hourglass", seen["hourglass"], STAGES)
     golden.compare(fixture, "mask", motion.mask, STAGES)
@@ -149,7 +168,9 @@ def test_original_generator(golden, frontend, images):
 
     golden.compare(fixture, "warped_feature", warp_volume(appearance, motion.deformation, False), STAGES)
     frames: list[Tensor] = []
-    seen = _outputs({"mix": frontend.generator.mix}, lambda: frames.append(frontend.generator(appearance, motion)))
+    seen = _outputs(
+        {"mix": frontend.generator.mix}, lambda: frames.append(frontend.generator(appearance, motion))
+    )
     golden.compare(fixture, "fourth", seen["mix"], STAGES)
     _compare_prediction(golden, fixture, frames[0])
 
@@ -168,10 +189,13 @@ def test_whole_frontend_with_its_own_keypoints(golden, frontend, images):
 
 @pytest.mark.slow
 def test_spade_generator(golden, images):
-    fixture, model = golden("osfv_generator_spade"), ModelParams(generator=GeneratorParams(decoder="spade"))
+    fixture, model = (
+        golden("osfv_generator_spade"),
+        ModelParams.model_validate({"generator": {"decoder": "spade"}}),
+    )
     states = _filled(golden, model, {"generator": "osfv_generator_spade"})
     with pytest.raises(BadCheckpoint, match=r"has the spade decoder: set model\.generator\.decoder = spade"):
-        load_public_checkpoint(states, ModelParams())
+        load_public_checkpoint(states, VOX256)
     frontend = load_public_checkpoint(states, model)
     del states
     source, driving = (torch.from_numpy(fixture[name]) for name in ("kp_source", "kp_driving"))
@@ -181,6 +205,7 @@ def test_spade_generator(golden, images):
     golden.compare(fixture, "occlusion_map", motion.occlusion, STAGES)
 
     decoder, frames = frontend.generator.decoder, []
+    assert isinstance(decoder, SpadeDecoder)
     modules = {
         "mix": frontend.generator.mix,
         "decoder_fc": decoder.first,
@@ -194,6 +219,8 @@ def test_spade_generator(golden, images):
     for name, output in seen.items():
         golden.compare(fixture, name, output, STAGES)
     _compare_prediction(golden, fixture, frames[0])
-    shortcut = decoder.up[0].conv_s
-    sigma = shortcut.parametrizations.weight.original.norm() / shortcut.weight.norm()
+    block = decoder.up[0]
+    assert isinstance(block, SpadeBlock)
+    original = frontend.state_dict()["generator.decoder.up.0.conv_s.parametrizations.weight.original"]
+    sigma = original.norm() / torch.as_tensor(block.conv_s.weight).norm()
     golden.compare(fixture, "sigma_up_0_conv_s", sigma, 1e-5)

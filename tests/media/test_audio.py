@@ -259,6 +259,15 @@ def test_seeking_far_into_compressed_sound_is_exact(codec: str, name: str, tmp_p
     np.testing.assert_allclose(span, whole[8 * AUDIO_RATE : 9 * AUDIO_RATE], atol=1e-4)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_span_after_the_last_sound_is_silent(suffix: str, tmp_path: Path) -> None:
+    write_wav(tmp_path / "tone.wav", tone(1.0))
+    path = tmp_path / f"long.{suffix}"
+    write_video(path, [np.zeros((32, 32, 3), np.uint8)] * 200, 25, audio=tmp_path / "tone.wav")
+    wave = read_audio(path, AUDIO_RATE, 6.0, 7.0)
+    assert len(wave) == AUDIO_RATE and is_silent(wave)
+
+
 def test_a_mute_video_takes_the_wav_beside_it(tmp_path: Path) -> None:
     clip = tmp_path / "id1#v#0#10.mp4"
     write_video(clip, [np.zeros((32, 32, 3), np.uint8)] * 10, 25)

@@ -178,14 +178,14 @@ def project(empty_project: Path, finished_project: Path) -> Path:
 
 @pytest.fixture
 def open_page() -> Callable[..., AppTest]:
-    """Opens a page of the site, e.g. open_page("clips", clip="...") with query parameters."""
+    """Opens a page of the site by name, with query parameters of its address."""
 
     def opened(name: str, **query: str) -> AppTest:
         site = AppTest.from_file(str(REPOSITORY / "reports" / "app.py"), default_timeout=60).run()
         for key, value in query.items():
             site.query_params[key] = value
         if name != "results":
-            site.switch_page(f"pages/{name}.py").run()
+            site.switch_page(f"views/{name}.py").run()
         return site
 
     return opened

@@ -122,7 +122,7 @@ def _track(
     count = int(np.ceil(segments[-1].end * FINE_RATE)) + 1
     fine = np.zeros(count)
     for segment in segments:
-        fine[round(segment.start * FINE_RATE) : round(segment.end * FINE_RATE) + 1] = value(segment)
+        fine[round(segment.start * FINE_RATE) :] = value(segment)
     if reach:
         for segment in segments:
             first, last = round((segment.start - reach) * FINE_RATE), round((segment.end + reach) * FINE_RATE)

@@ -166,7 +166,7 @@ def strands(
     rng: np.random.Generator, shape: tuple[int, int], colour: np.ndarray, curl: float = 0.0
 ) -> np.ndarray:
     """Hair texture (h, w, 5): streaks along the columns; curl > 0 breaks them up."""
-    rows, columns = shape
+    columns = shape[1]
     fine = smooth_noise(rng, shape, (max(3, int(6 + 60 * curl)), columns // 2))
     wide = smooth_noise(rng, shape, (max(3, int(4 + 30 * curl)), columns // 7))
     light = 1 + 0.14 * fine + 0.12 * wide

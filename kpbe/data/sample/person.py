@@ -17,7 +17,7 @@ from kpbe.data.sample.parts import build_ears, build_glasses, build_mouth_inside
 from kpbe.data.sample.pieces import SKIN, Mesh, assemble, linear, piece, smooth_noise, smoothstep
 
 DISTANCE = 9.0  # of the camera from the head, head units
-FOCAL = 2.32  # focal length over frame width
+FOCAL = 2.26  # focal length over frame width
 HEAD_CENTRE_Y = 0.47  # where the head's origin lies in the frame at rest
 SKULL_BASE = np.array((0.0, 0.75, 0.22))
 NECK_BASE = np.array((0.0, 1.70, 0.30))

@@ -63,9 +63,9 @@ _ALL = (
     _vowel("OW", 460, 900, 2400, 0.78, 0.50, 0.50, wide=-0.9, forward=0.9, length=135),
     _vowel("UW", 310, 880, 2300, 0.58, 0.22, 0.22, wide=-1.2, forward=1.2),
     _vowel("ER", 470, 1350, 1700, 0.70, 0.36, 0.30, wide=-0.3, forward=0.4),
-    Phoneme("M", "nasal", (260, 1050, 2200), 0.26, gap=0.0, jaw=0.08, closed=1.0, milliseconds=85),
-    Phoneme("N", "nasal", (270, 1500, 2500), 0.26, gap=0.18, jaw=0.14, tongue=0.8, milliseconds=70),
-    Phoneme("NG", "nasal", (270, 1900, 2400), 0.24, gap=0.24, jaw=0.22, milliseconds=80),
+    Phoneme("M", "nasal", (260, 1050, 2200), 0.36, gap=0.0, jaw=0.08, closed=1.0, milliseconds=85),
+    Phoneme("N", "nasal", (270, 1500, 2500), 0.36, gap=0.18, jaw=0.14, tongue=0.8, milliseconds=70),
+    Phoneme("NG", "nasal", (270, 1900, 2400), 0.36, gap=0.24, jaw=0.22, milliseconds=80),
     Phoneme(
         "S",
         "fricative",
@@ -151,16 +151,14 @@ def babble(rng: np.random.Generator, seconds: float) -> list[Segment]:
     add(PAUSE, scale=float(rng.uniform(0.3, 0.7)))
     last_pause = 0.14
     until_pause = int(rng.integers(4, 7))
-    previous = ""
+    vowels: list[str] = []
     while time < seconds - last_pause:
         stress = float(rng.uniform() < 0.4)
         if rng.uniform() < 0.9:
             add(str(rng.choice(_ONSETS, p=_ONSET_WEIGHTS / _ONSET_WEIGHTS.sum())))
-        vowel = previous
-        while vowel == previous:
-            vowel = str(rng.choice(_VOWELS))
-        previous = vowel
-        add(vowel, stress, 1.15 if stress else 0.95)
+        if not vowels:
+            vowels = [str(symbol) for symbol in rng.permutation(_VOWELS)]  # all come before one comes again
+        add(vowels.pop(), stress, 1.15 if stress else 0.95)
         if rng.uniform() < 0.3:
             add(str(rng.choice(_CODAS)))
         until_pause -= 1

@@ -12,6 +12,7 @@ from kpbe.data.sample.phonemes import Segment
 
 RATE = 16000
 _FOURTH_FORMANT = 3500.0
+_TRACK_RATE = 2000  # of everything that changes with the phonemes, Hz
 
 
 def synthesise(
@@ -41,8 +42,10 @@ def synthesise(
     _close_and_burst(segments, voice, noise_level)
     time = np.arange(count) / RATE
     stress = _track(segments, count, lambda s: s.stress, 0.05)
-    wobble = gaussian_filter1d(rng.normal(size=count), 0.03 * RATE, mode="nearest")
-    wobble /= wobble.std() + 1e-9
+    wobble = gaussian_filter1d(
+        rng.normal(size=count * _TRACK_RATE // RATE + 2), 0.03 * _TRACK_RATE, mode="nearest"
+    )
+    wobble = _to_samples(wobble / wobble.std(), count)
     pitch = pitch_hz * (1.10 - 0.22 * time / max(seconds, 1e-6)) * (1 + 0.16 * stress + 0.02 * wobble)
     sound = _resonate(
         _glottal_pulses(pitch) * voice,
@@ -62,10 +65,15 @@ def synthesise(
 def _track(
     segments: Sequence[Segment], count: int, value: Callable[[Segment], float], smooth: float
 ) -> np.ndarray:
-    track = np.empty(count)
+    """A per-phoneme value over `count` samples, smoothed by a Gaussian of `smooth` seconds."""
+    coarse = np.empty(count * _TRACK_RATE // RATE + 2)
     for segment in segments:
-        track[round(segment.start * RATE) : round(segment.end * RATE) + 1] = value(segment)
-    return gaussian_filter1d(track, smooth * RATE, mode="nearest")
+        coarse[round(segment.start * _TRACK_RATE) :] = value(segment)
+    return _to_samples(gaussian_filter1d(coarse, smooth * _TRACK_RATE, mode="nearest"), count)
+
+
+def _to_samples(coarse: np.ndarray, count: int) -> np.ndarray:
+    return np.interp(np.arange(count) / RATE, np.arange(len(coarse)) / _TRACK_RATE, coarse)
 
 
 def _close_and_burst(segments: Sequence[Segment], voice: np.ndarray, noise: np.ndarray) -> None:
@@ -115,5 +123,5 @@ def _resonate(source, white, noise_level, noise_centre, noise_width, formants, n
         y = (1 - radius) * white[n] * noise_level[n] + b * memory[4, 0] + c * memory[4, 1]
         memory[4, 1] = memory[4, 0]
         memory[4, 0] = y
-        out[n] = voiced + 0.35 * y
+        out[n] = voiced + 1.1 * y
     return out

@@ -13,6 +13,7 @@ from reports import project, provenance
 from reports.layout import (
     BACKEND_COLOR,
     ENHANCED_COLOR,
+    LOWER_IS_BETTER,
     STATIC_COLOR,
     Card,
     Cell,
@@ -29,7 +30,6 @@ from reports.layout import (
     table,
 )
 
-LOWER_IS_BETTER = ("l1", "lpips")
 IN_WORDS = ("ssim", "psnr")
 CHANGE_IN_WORDS = {1: "raises", -1: "lowers", 0: "does not clearly change"}
 ON_CARDS = ("ssim", "psnr", "lpips")
@@ -93,7 +93,7 @@ def gains(shown: Table1, backend: str) -> None:
             lines.append(f"paper {row.paper[metric]:+.2f}")
         found.append(
             Card(
-                f"{HEADINGS[metric]}, change by KPBE",
+                f"Change in {HEADINGS[metric]}",
                 number(difference.mean, metric, "+"),
                 tuple(lines),
                 {1: ENHANCED_COLOR, 0: STATIC_COLOR, -1: BACKEND_COLOR}[better],

@@ -38,7 +38,7 @@ def summary(training: Training) -> None:
     facts = training.summary
     if facts is None:
         st.info(
-            f"This training is not finished; its curves end at step {int(training.curves['step'].max())}.",
+            f"This training is not finished; its curves end at step {training.last_step}.",
             icon=":material/hourglass_top:",
         )
         return
@@ -82,7 +82,7 @@ def sheets(training: Training) -> None:
 
 def curves(training: Training, names: list[str], logarithmic: bool = False) -> None:
     """A small chart for each curve, a few in a row."""
-    drawn = [name for name in names if training.curves[name].notna().any()]
+    drawn = [name for name in names if training.curves[name].dropna().tolist()]
     for start in range(0, len(drawn), COLUMNS):
         row = drawn[start : start + COLUMNS]
         for column, name in zip(st.columns(COLUMNS, gap="medium"), row, strict=False):

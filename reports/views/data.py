@@ -8,7 +8,7 @@ import streamlit as st
 
 from kpbe.data.clips import Clip
 from reports import charts, project
-from reports.layout import Card, Cell, cards, counted, duration, heading, not_yet, section, table
+from reports.layout import Card, cards, counted, duration, heading, not_yet, rejection_table, section
 
 SHOWN_CLIPS = 4
 LISTED = ("clip_id", "identity", "split", "seconds", "frames", "width", "height", "source_url")
@@ -52,7 +52,7 @@ def summary(clips: Sequence[Clip]) -> None:
 
 def watch(clips: Sequence[Clip]) -> None:
     """A few clips of one identity."""
-    section("Look at an identity")
+    section("Look at an identity", "The pictures only: a clip's sound lies beside it as a 16 kHz WAV file.")
     identities = sorted({clip.identity for clip in clips})
     identity = st.selectbox("Identity", identities, label_visibility="collapsed", width=280)
     found = [clip for clip in clips if clip.identity == identity and clip.video.is_file()][:SHOWN_CLIPS]
@@ -75,17 +75,7 @@ def rejected() -> None:
     section(
         "Rejected", f"{counted(len(found), 'clip')} could not be processed; the stages went on without them."
     )
-    table(
-        ("Stage", "Clip", "Reason"),
-        [
-            [
-                Cell(row["stage"], look="left"),
-                Cell(row["clip_id"] or row["path"], look="left"),
-                Cell(row["reason"], look="wrap"),
-            ]
-            for row in found
-        ],
-    )
+    rejection_table(found)
 
 
 page()

@@ -12,13 +12,23 @@ from kpbe.evaluation.protocol import source_frame_index
 from kpbe.evaluation.results import METRICS, ClipScore, display_name, methods_of
 from kpbe.evaluation.tables import HEADINGS
 from reports import charts, project
-from reports.layout import Cell, counted, heading, method_color, not_yet, number, section, table
+from reports.layout import (
+    LOWER_IS_BETTER,
+    Cell,
+    counted,
+    heading,
+    method_color,
+    not_yet,
+    number,
+    rejection_table,
+    section,
+    table,
+)
 
 ORDERS = {"Greatest gain first": False, "Smallest gain first": True}
 UNUSUAL = {np.inf: "identical"}
 CURVES = ("ssim", "psnr")
 CHART, CLIP = "gains", "clip"
-LOWER_IS_BETTER = ("l1", "lpips")
 
 
 def page() -> None:
@@ -139,17 +149,7 @@ def rejected() -> None:
     found = project.rejections()
     if found:
         with st.expander(f"{counted(len(found), 'clip')} rejected on the way here", icon=":material/block:"):
-            table(
-                ("Clip", "Stage", "Reason"),
-                [
-                    [
-                        Cell(row["clip_id"] or row["path"], look="left"),
-                        Cell(row["stage"], look="left"),
-                        Cell(row["reason"], look="wrap"),
-                    ]
-                    for row in found
-                ],
-            )
+            rejection_table(found)
 
 
 page()

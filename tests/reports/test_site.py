@@ -1,0 +1,301 @@
+"""The site as a visitor sees it, through Streamlit's AppTest."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from flows import folders
+from kpbe.work import read_csv, write_csv, write_json
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = ("results", "clips", "training", "data")
+Open = Callable[..., AppTest]
+
+
+def text_of(site: AppTest) -> str:
+    """Everything that a page writes as HTML."""
+    return "\n".join(element.value for element in site.html)
+
+
+def elements_of(site: AppTest, kind: str) -> Sequence[Any]:
+    return site.get(kind)
+
+
+def charts_of(site: AppTest) -> list[str]:
+    return [element.proto.spec for element in elements_of(site, "vega_lite_chart")]
+
+
+def videos_of(site: AppTest) -> list[str]:
+    return [element.proto.alt for element in elements_of(site, "video")]
+
+
+# -- every page ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_before_any_run_say_what_to_run(page: str, empty_project: Path, open_page: Open) -> None:
+    site = open_page(page)
+    assert not site.exception and not site.error
+    assert [title.value.lower() for title in site.title] == [page]
+    assert "<code>make repro</code>" in text_of(site)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_of_a_finished_project_open_without_complaint(
+    page: str, project: Path, open_page: Open
+) -> None:
+    site = open_page(page)
+    assert not site.exception and not site.error and not site.info
+    assert "make repro" not in text_of(site)
+    assert charts_of(site)
+
+
+@pytest.mark.parametrize(
+    ("page", "damaged"),
+    [
+        ("results", folders.RESULTS / "table1.json"),
+        ("clips", folders.RESULTS / "wav2lip" / "per_clip.csv"),
+        ("clips", folders.RESULTS / "wav2lip" / "per_frame.csv"),
+        ("training", folders.STAGE1 / "curves.csv"),
+        ("data", folders.CLIPS / "clips.csv"),
+    ],
+)
+def test_damaged_file_is_named_in_one_sentence(
+    page: str, damaged: Path, project: Path, open_page: Open
+) -> None:
+    (project / damaged).write_text('{"half a fi\nle,,\n', encoding="utf-8")
+    site = open_page(page)
+    assert not site.exception
+    assert [damaged.name in error.value for error in site.error] == [True]
+
+
+def test_site_does_not_wait_for_torch() -> None:
+    modules = ("reports.app", "reports.charts", "reports.provenance")
+    code = f"import sys, {', '.join(modules[1:])}; print([m for m in ('torch', 'prefect', 'cv2') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_folder_makes_streamlit_skip_the_navigation() -> None:
+    """Streamlit runs files of a folder `pages` beside app.py on their own when their address is opened first."""
+    assert not (REPOSITORY / "reports" / "pages").exists()
+
+
+# -- results ------------------------------------------------------------------------------------------------------
+
+
+def test_results_show_table1_with_intervals_and_the_papers_numbers(project: Path, open_page: Open) -> None:
+    table = json.loads((project / folders.RESULTS / "table1.json").read_text())
+    site = open_page("results")
+    text = text_of(site)
+    for row in table["methods"]:
+        ssim = row["means"]["ssim"]
+        assert f"{ssim['mean']:.3f}" in text
+        assert f"{ssim['low']:.3f} to {ssim['high']:.3f}" in text
+    difference = table["differences"][0]["differences"]["psnr"]
+    assert f"{difference['mean']:+.2f}" in text and f"p = {difference['p']:.3f}" in text
+    for paper in ("0.85", "28.67", "0.90", "30.37", "paper +1.70"):
+        assert paper in text
+    for line in table["about"]:
+        assert line.split(":")[0].replace("'", "&#x27;") in text
+    assert len(site.get("image")) == 1 and len(site.get("download_button")) == 3
+
+
+def test_verdict_claims_no_more_than_the_interval(project: Path, open_page: Open) -> None:
+    assert "KPBE raises Wav2Lip&#x27;s SSIM from" in text_of(open_page("results"))
+    path = project / folders.RESULTS / "table1.json"
+    table = json.loads(path.read_text())
+    table["differences"][0]["differences"]["ssim"] |= {"low": -0.2, "high": 0.3}
+    table["differences"][0]["differences"]["psnr"] |= {"mean": -2.0, "low": -3.0, "high": -1.0}
+    write_json(path, table)
+    text = text_of(open_page("results"))
+    assert "KPBE does not clearly change Wav2Lip&#x27;s SSIM" in text
+    assert "lowers Wav2Lip&#x27;s PSNR" in text
+
+
+def test_open_page_follows_a_new_run(project: Path, open_page: Open) -> None:
+    site = open_page("results")
+    path = project / folders.RESULTS / "table1.json"
+    table = json.loads(path.read_text())
+    table["methods"][2]["means"]["ssim"]["mean"] = 0.98765
+    write_json(path, table)
+    assert "0.988" not in text_of(site)
+    assert "0.988" in text_of(site.run())
+
+
+def test_params_that_changed_since_the_run_are_named(project: Path, open_page: Open) -> None:
+    assert "params.yaml is as it was" in text_of(open_page("results"))
+    params = project / "params.yaml"
+    text = params.read_text().replace("fps: 25.0", "fps: 30.0").replace("iou: 0.25", "iou: 0.5")
+    params.write_text(text)
+    text = text_of(open_page("results"))
+    assert "data.fps was 25.0, is 30.0 (stage preprocess)" in text
+    assert "data.crop.iou was 0.25, is 0.5" in text
+    assert "01234567" in text and "2.5 MB" in text
+
+
+def test_wrong_params_do_not_hide_the_results(project: Path, open_page: Open) -> None:
+    (project / "params.yaml").write_text("data: {fps: -1}\n")
+    site = open_page("results")
+    assert not site.exception and not site.error
+    assert "data.fps = -1 is not allowed" in text_of(site)
+
+
+# -- clips --------------------------------------------------------------------------------------------------------
+
+
+def gains_of(project: Path) -> dict[str, float]:
+    rows = read_csv(project / folders.RESULTS / "wav2lip" / "per_clip.csv")
+    ssim = {(row["clip_id"], row["method"]): float(row["ssim"]) for row in rows}
+    return {
+        clip: ssim[clip, "wav2lip+kpbe"] - ssim[clip, "wav2lip"]
+        for clip, method in ssim
+        if method == "wav2lip"
+    }
+
+
+def test_clips_are_listed_from_best_to_worst_and_back(project: Path, open_page: Open) -> None:
+    gains = gains_of(project)
+    best_first = sorted(gains, key=lambda clip: -gains[clip])
+    site = open_page("clips")
+    assert site.selectbox(key="clip").options == best_first
+    assert site.selectbox(key="clip").value == best_first[0]
+    order = next(box for box in site.selectbox if box.label == "Order")
+    order.select("Smallest gain first").run()
+    assert site.selectbox(key="clip").options == best_first[::-1]
+    assert site.selectbox(key="clip").value == best_first[0], "the chosen clip stays"
+
+
+def test_smallest_distance_counts_as_greatest_gain(project: Path, open_page: Open) -> None:
+    site = open_page("clips")
+    next(box for box in site.selectbox if box.label == "Gain in").select("l1").run()
+    rows = read_csv(project / folders.RESULTS / "wav2lip" / "per_clip.csv")
+    l1 = {(row["clip_id"], row["method"]): float(row["l1"]) for row in rows}
+    clips = {clip for clip, _ in l1}
+    expected = sorted(clips, key=lambda clip: l1[clip, "wav2lip+kpbe"] - l1[clip, "wav2lip"])
+    assert site.selectbox(key="clip").options == expected
+
+
+def test_chosen_clip_is_played_scored_and_kept_in_the_address(project: Path, open_page: Open) -> None:
+    wanted = "dee#v0#000000#000010"
+    site = open_page("clips")
+    site.selectbox(key="clip").select(wanted).run()
+    assert videos_of(site) == [f"{wanted}: ground truth, Wav2Lip, enhanced."]
+    assert site.query_params["clip"] == wanted
+    row = next(
+        row
+        for row in read_csv(project / folders.RESULTS / "wav2lip" / "per_clip.csv")
+        if (row["clip_id"], row["method"]) == (wanted, "wav2lip+kpbe")
+    )
+    assert f"<b>{float(row['psnr']):.2f}</b>" in text_of(site)
+    assert len(charts_of(site)) == 3
+
+
+def test_address_opens_a_clip_and_an_unknown_one_the_first(project: Path, open_page: Open) -> None:
+    assert open_page("clips", clip="cy#v1#000000#000010").selectbox(key="clip").value == "cy#v1#000000#000010"
+    site = open_page("clips", clip="../../etc/passwd")
+    assert site.selectbox(key="clip").value in gains_of(project)
+
+
+def test_clip_without_viewing_copy_says_so(project: Path, open_page: Open) -> None:
+    site = open_page("clips")
+    clip = site.selectbox(key="clip").value
+    (project / folders.ENHANCED_VIDEOS / "wav2lip" / "viewing" / f"{clip}.mp4").unlink()
+    site.run()
+    assert not site.exception and not videos_of(site)
+    assert [f"no viewing copy of {clip}" in info.value for info in site.info] == [True]
+
+
+def test_clip_whose_frames_are_all_identical_is_shown_as_identical(project: Path, open_page: Open) -> None:
+    path = project / folders.RESULTS / "wav2lip" / "per_clip.csv"
+    rows = read_csv(path)
+    chosen = rows[0]["clip_id"]
+    for row in rows:
+        if row["clip_id"] == chosen and row["method"] == "wav2lip+kpbe":
+            row["psnr"] = "inf"
+    write_csv(path, list(rows[0]), rows)
+    site = open_page("clips", clip=chosen)
+    assert not site.exception
+    assert "<b>identical</b>" in text_of(site)
+
+
+def test_rejected_clips_are_shown_with_their_reason_as_plain_text(project: Path, open_page: Open) -> None:
+    for page in ("clips", "data"):
+        text = text_of(open_page(page))
+        assert "mallory#v0#000000#000010" in text and "no &lt;face&gt; found" in text
+
+
+# -- training -----------------------------------------------------------------------------------------------------
+
+
+def test_every_training_that_exists_can_be_looked_at(project: Path, open_page: Open) -> None:
+    site = open_page("training")
+    trainings = ["Backend Wav2Lip", "Stage 1", "Stage 2, Wav2Lip"]
+    assert elements_of(site, "segmented_control")[0].options == trainings
+    for name in trainings:
+        elements_of(site, "segmented_control")[0].set_value(name).run()
+        assert not site.exception
+        assert "ended by its time budget" in text_of(site)
+        assert len(charts_of(site)) == (3 if name == "Backend Wav2Lip" else 4)
+        assert len(site.get("image")) == 1
+
+
+def test_slider_goes_through_the_validation_sheets(project: Path, open_page: Open) -> None:
+    site = open_page("training")
+    assert site.select_slider[0].options == ["200", "400"]
+    assert site.select_slider[0].value == 400
+    last = elements_of(site, "image")[0].proto
+    site.select_slider[0].set_value(200).run()
+    assert "step 200" in str(elements_of(site, "image")[0].proto) and "step 400" in str(last)
+
+
+def test_running_training_shows_its_curves_so_far(project: Path, open_page: Open) -> None:
+    for summary in (project / "checkpoints").rglob("summary.json"):
+        summary.unlink()
+    site = open_page("training")
+    assert not site.exception
+    assert ["not finished; its curves end at step 1000" in info.value for info in site.info] == [True]
+    assert charts_of(site)
+
+
+def test_losses_can_be_seen_on_a_logarithmic_scale(project: Path, open_page: Open) -> None:
+    site = open_page("training")
+    assert not any('"log"' in spec for spec in charts_of(site))
+    site.toggle[0].set_value(True).run()
+    assert sum('"log"' in spec for spec in charts_of(site)) == 2
+
+
+# -- data ---------------------------------------------------------------------------------------------------------
+
+
+def test_data_page_counts_clips_identities_and_time(project: Path, open_page: Open) -> None:
+    site = open_page("data")
+    text = text_of(site)
+    assert "8 clips" in text and text.count("2 identities") == 2 and "64x64" in text
+    assert videos_of(site) == ["ada#v0#000000#000010", "ada#v1#000000#000010"]
+    site.selectbox[0].select("dee").run()
+    assert videos_of(site) == ["dee#v0#000000#000010", "dee#v1#000000#000010"]
+
+
+def test_clips_that_are_not_on_this_machine_are_said_to_be_missing(project: Path, open_page: Open) -> None:
+    for video in (project / folders.CLIPS).rglob("*.mp4"):
+        video.unlink()
+    site = open_page("data")
+    assert not site.exception and not videos_of(site)
+    assert ["dvc pull" in info.value for info in site.info] == [True]

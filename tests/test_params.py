@@ -1,0 +1,143 @@
+"""params.yaml: what is refused and how, and that conf/ composes it."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dvc.utils.hydra import compose_and_dump
+
+from kpbe.errors import ParamsError
+from kpbe.params import Params, load_params, parse_params
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CONF = REPOSITORY / "conf"
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def compose(folder: Path, *overrides: str) -> Path:
+    """params.yaml as `dvc exp run -S ...` composes it."""
+    path = folder / "params.yaml"
+    compose_and_dump(str(path), str(CONF), None, "config", str(REPOSITORY), list(overrides))
+    return path
+
+
+@pytest.fixture
+def values() -> dict[str, Any]:
+    return yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+
+
+def change(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    *path, last = key.split(".")
+    section = values
+    for name in path:
+        section = section[name]
+    section[last] = value
+    return values
+
+
+def test_params_yaml_is_the_composed_default(tmp_path: Path) -> None:
+    assert compose(tmp_path).read_text() == (REPOSITORY / "params.yaml").read_text()
+
+
+def test_params_yaml_is_the_small_sample_without_weights_or_gpu() -> None:
+    params = load_params(REPOSITORY / "params.yaml")
+    assert params.data.source == "sample"
+    assert params.data.detector == "known"
+    assert params.backend.wav2lip.checkpoint is None
+    assert params.compute.device == "cpu"
+
+
+@pytest.mark.parametrize(
+    "choice", list(itertools.product(options("data"), options("model"))), ids=lambda choice: "-".join(choice)
+)
+def test_every_data_and_model_group_composes(choice: tuple[str, str], tmp_path: Path) -> None:
+    params = load_params(compose(tmp_path, f"data={choice[0]}", f"model={choice[1]}"))
+    assert (params.data.source, params.model.name) == choice
+
+
+@pytest.mark.parametrize(
+    "choice",
+    list(itertools.product(options("train"), options("compute"), options("backend"))),
+    ids=lambda choice: "-".join(choice),
+)
+def test_every_train_compute_and_backend_group_composes(choice: tuple[str, str, str], tmp_path: Path) -> None:
+    train, compute, backend = choice
+    overrides = [f"train={train}", f"compute={compute}", f"backend={backend}"]
+    assert backend in Params.model_fields["backend"].annotation.model_fields  # pyright: ignore
+    load_params(compose(tmp_path, *overrides))
+
+
+def test_single_values_of_a_group_can_be_overridden(tmp_path: Path) -> None:
+    overrides = ["data=folder", "data.root=../shared/clips", "data.list=../shared/clips/real_small.csv"]
+    params = load_params(compose(tmp_path, *overrides, "train.stage1.schedule.steps=3"))
+    assert params.data.root == Path("../shared/clips")
+    assert params.data.list == Path("../shared/clips/real_small.csv")
+    assert params.train.stage1.schedule.steps == 3
+
+
+def test_model_groups_are_the_published_sizes(tmp_path: Path) -> None:
+    vox = load_params(compose(tmp_path, "model=vox256")).model
+    assert vox == type(vox)()  # the defaults of kpbe/params.py are OSFV's
+    spade = load_params(compose(tmp_path, "model=vox256_spade")).model
+    assert spade.generator.decoder == "spade"
+    assert spade.model_copy(update={"name": "vox256", "generator": vox.generator}) == vox
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("data.fps", -25.0, ["data.fps", "-25.0", "greater than 0"]),
+        ("data.detector", "dlib", ["data.detector", "'dlib'", "yunet"]),
+        ("model.image_size", 100, ["model.image_size", "100", "multiple of 16"]),
+        (
+            "train.stage1.schedule.steps",
+            0,
+            ["train.stage1.schedule.steps", "0", "greater than or equal to 1"],
+        ),
+        ("compute.workers", "many", ["compute.workers", "'many'", "integer"]),
+        ("backends", [], ["backends", "at least 1"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(
+    values: dict[str, Any], key: str, value: Any, words: list[str]
+) -> None:
+    with pytest.raises(ParamsError) as error:
+        parse_params(change(values, key, value), name="params.yaml")
+    assert all(word in str(error.value) for word in ["params.yaml", *words])
+    assert "\n" not in str(error.value)
+
+
+def test_a_misspelt_key_and_a_missing_one_are_named(values: dict[str, Any]) -> None:
+    del values["train"]["stage2"]["schedule"]["steps"]
+    change(values, "data.frames_per_second", 25)
+    with pytest.raises(ParamsError, match=r"data\.frames_per_second is not a known key") as error:
+        parse_params(values)
+    assert "train.stage2.schedule.steps is missing" in str(error.value)
+
+
+def test_voxceleb_without_metadata_is_refused(values: dict[str, Any]) -> None:
+    change(values, "data.source", "voxceleb1")
+    with pytest.raises(ParamsError, match=r"data\.metadata must name vox-metadata\.csv"):
+        parse_params(values)
+
+
+def test_a_missing_or_broken_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="does not exist: run from the repository root"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("data: [1, 2")
+    with pytest.raises(ParamsError, match="not valid YAML") as error:
+        load_params(tmp_path / "params.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_params_do_not_change_after_reading(values: dict[str, Any]) -> None:
+    params = parse_params(values)
+    with pytest.raises(ValueError, match="frozen"):
+        params.data.fps = 30.0  # type: ignore[misc]
