@@ -54,16 +54,17 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install -c constraints.txt -e .
+	@echo 'installing KPBE and what it needs (PyTorch is large: some minutes)'
+	@$(BIN)/python -m pip install -q -c constraints.txt -e .
 	@# opencv-python needs libGL, which servers lack; the same version without windows goes over it there
 	@$(BIN)/python -c "import cv2" 2>/dev/null \
 	  || $(BIN)/python -m pip install -c constraints.txt --force-reinstall --no-deps opencv-python-headless
 	@touch $@
 
 $(INSTALLED_TEST): $(INSTALLED)
-	$(BIN)/python -m pip install -c constraints.txt -e '.[test]'
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
-	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@

@@ -8,6 +8,7 @@ from kpbe.errors import MissingWeights
 
 RAW = Path("data/raw")
 CLIPS = Path("data/clips")
+HEAD_POSE = Path("data/head_pose")
 BACKEND_VIDEOS = Path("data/backend")
 ENHANCED_VIDEOS = Path("data/enhanced")
 BACKEND_CHECKPOINTS = Path("checkpoints/backends")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,11 +49,14 @@ class Stage:
         Raises:
             KPBEError: what the user has to know.
         """
+
+        def work(map: ShardMap) -> Path:
+            return self.work(StageContext(params, backend, map))
+
         if tracked():
-            run_in_prefect(self, params, backend)
+            run_in_prefect(self.name, work, params, backend, self.holds_network)
         else:
-            logging.basicConfig(level=logging.INFO, format="%(message)s")
-            self.work(StageContext(params, backend, local_map(params.compute, self.holds_network)))
+            work(local_map(params.compute, self.holds_network))
 
 
 def local_map(compute: ComputeParams, holds_network: bool) -> ShardMap:

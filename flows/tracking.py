@@ -12,15 +12,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flows.summary import summarise
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.params import ComputeParams, Params
 from kpbe.work import ShardMap, run_in_pool, worker_pool
-
-if TYPE_CHECKING:
-    from flows.stage import Stage
 
 RETRY_DELAYS_S = [2.0, 15.0]
 PROGRESS_EVERY_S = 2.0
@@ -41,14 +38,22 @@ def tracked() -> bool:
 
 
 def prepare_prefect() -> None:
-    """Settings that must stand before Prefect's first import: our loggers go to the UI, nothing goes to its makers."""
-    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "kpbe")
+    """Settings that must stand before Prefect's first import: no usage data leaves this machine."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
-def run_in_prefect(stage: Stage, params: Params, backend: str = "") -> None:
+def run_in_prefect(
+    name: str, work: Callable[[ShardMap], Path], params: Params, backend: str, holds_network: bool
+) -> None:
     """Run a stage's work as a Prefect flow.
+
+    Args:
+        name: the stage, which names the flow.
+        work: given a map over shards, makes the stage's output folder and returns it.
+        params: the whole params, shown with the run; `compute` chooses the task runner.
+        backend: shown with the run; "" for stages that are for no backend.
+        holds_network: see `flows.stage.Stage`.
 
     Raises:
         KPBEError: the work failed; the flow run is then Failed with the same message.
@@ -58,16 +63,12 @@ def run_in_prefect(stage: Stage, params: Params, backend: str = "") -> None:
     from prefect.artifacts import create_markdown_artifact
     from prefect.states import Failed
 
-    from flows.stage import StageContext
-
-    label = f"{stage.name}@{backend}" if backend else stage.name
+    label = f"{name}@{backend}" if backend else name
     failures: list[KPBEError] = []
 
-    def work(backend: str, params_yaml: dict[str, Any]) -> Any:
+    def stage_flow(backend: str, params_yaml: dict[str, Any]) -> Any:
         try:
-            folder = stage.work(
-                StageContext(params, backend, prefect_map(params.compute, stage.holds_network))
-            )
+            folder = work(prefect_map(params.compute, holds_network))
         except KPBEError as error:
             failures.append(error)
             return Failed(message=str(error))
@@ -75,11 +76,10 @@ def run_in_prefect(stage: Stage, params: Params, backend: str = "") -> None:
         return None
 
     flow = Flow(
-        work,
-        name=stage.name,
-        description=stage.work.__doc__,
+        stage_flow,
+        name=name,
         flow_run_name=label,
-        task_runner=_task_runner(params.compute, stage.holds_network),
+        task_runner=_task_runner(params.compute, holds_network),
         log_prints=True,
         validate_parameters=False,
     )

@@ -1,4 +1,4 @@
-"""Stage `train_stage2@<backend>`: data/clips, data/backend/<backend>, checkpoints/stage1 -> checkpoints/stage2/<backend>."""
+"""Stage `train_stage2@<backend>`: clips, head pose labels, the backend's videos, stage 1 -> checkpoints/stage2/<backend>."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ def train_stage2(context: StageContext) -> Path:
 
     out = folders.STAGE2 / context.backend
     videos = folders.BACKEND_VIDEOS / context.backend
-    stage2.train_stage2(context.backend, context.params, folders.CLIPS, videos, folders.STAGE1, out)
+    stage2.train_stage2(
+        context.backend, context.params, folders.CLIPS, folders.HEAD_POSE, videos, folders.STAGE1, out
+    )
     return out
 
 

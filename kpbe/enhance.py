@@ -15,6 +15,7 @@ from kpbe.compute import torch_device
 from kpbe.data.clips import read_manifest
 from kpbe.errors import BadClip
 from kpbe.evaluation.protocol import source_frame_index
+from kpbe.evaluation.results import display_name, enhanced_method
 from kpbe.frontend.checkpoints import load_frontend
 from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import Frontend
@@ -70,7 +71,7 @@ def enhance_clips(
 ) -> list[Rejection]:
     """Enhance the backend's videos of all test clips.
 
-    Writes `test/<clip_id>.mkv` (lossless, what the metrics read) and `viewing/<clip_id>.mp4` (ground truth, backend and enhanced side by side,
+    Writes `test/<clip_id>.mkv` (lossless, what the metrics read) and `viewing/<clip_id>.mp4` (ground truth, backend, enhanced side by side,
     with sound) for each test clip.
 
     Args:
@@ -105,7 +106,7 @@ def enhance_clips(
     device = torch_device(params.compute)
     make = partial(
         _enhance_clip,
-        frontend=load_frontend(checkpoint, device).eval(),
+        frontend=load_frontend(checkpoint, device).for_rendering(),
         backend=backend,
         seed=seed,
         batch_size=params.compute.render_batch,
@@ -133,7 +134,11 @@ def _enhance_clip(
     enhanced = np.stack(list(enhance(frontend, source_image, real, synthesized, batch_size)))
     lossless, viewing = task.outputs
     write_video(lossless, enhanced, clip.fps, codec="ffv1", audio=clip.wav)
-    columns = {"ground truth": real, backend: synthesized, f"{backend}+KPBE": enhanced}
+    columns = {
+        "Ground truth": real,
+        display_name(backend): synthesized,
+        display_name(enhanced_method(backend)): enhanced,
+    }
     write_video(viewing, _side_by_side(columns), clip.fps, audio=clip.wav)
     return {"frames": len(enhanced)}
 

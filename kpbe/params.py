@@ -24,7 +24,7 @@ class Section(BaseModel):
 
 
 class SampleParams(Section):
-    """The built-in procedural talking heads (kpbe/data/sample.py)."""
+    """The built-in procedural talking heads (kpbe/data/sample)."""
 
     train_identities: int = Field(default=12, ge=1)
     test_identities: int = Field(default=4, ge=1)
@@ -106,6 +106,7 @@ class MotionFieldParams(Section):
     max_width: int = Field(default=1024, ge=1)
     blocks: int = Field(default=5, ge=1)
     compressed_channels: int = Field(default=4, ge=1)
+    mask_kernel: Literal[3, 5, 7] = 7
 
 
 class GeneratorParams(Section):
@@ -172,14 +173,14 @@ class OptimiserParams(Section):
     lr: float = Field(default=2e-4, gt=0, le=1)
     beta1: float = Field(default=0.5, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
-    milestones: tuple[float, ...] = ()
+    milestones: tuple[int, ...] = ()
     clip_norm: float = Field(default=0.0, ge=0)
 
 
 class ScheduleParams(Section):
     """How long a training stage runs and how often it reports."""
 
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=0)
     batch_size: int = Field(ge=1)
     time_budget_s: float | None = Field(default=None, gt=0)
     checkpoint_every: int = Field(default=500, ge=1)
@@ -204,6 +205,7 @@ class FrontendLossParams(Section):
     feature_matching: float = Field(default=10.0, ge=0)
     equivariance: float = Field(default=10.0, ge=0)
     keypoint_prior: float = Field(default=10.0, ge=0)
+    head_pose: float = Field(default=20.0, ge=0)
     expression: float = Field(default=5.0, ge=0)
 
 

@@ -78,7 +78,7 @@ class MotionField(nn.Module):
         self.hourglass = Hourglass(
             motions * (params.compressed_channels + 1), params.width, params.blocks, params.max_width
         )
-        self.mask = same_convolution(3, self.hourglass.channels_out, motions, 7)
+        self.mask = same_convolution(3, self.hourglass.channels_out, motions, params.mask_kernel)
         self.occlusion = same_convolution(2, self.hourglass.channels_out * model.depth, 1, 7)
         channels_last(self)
 

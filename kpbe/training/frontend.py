@@ -28,6 +28,7 @@ from kpbe.training.losses import (
     equivariance,
     expression_magnitude,
     feature_matching,
+    head_pose,
     hinge_discriminator,
     hinge_generator,
     keypoint_prior,
@@ -49,7 +50,7 @@ class Reconstruction(nn.Module):
         """Render the pair.
 
         Returns:
-            generated (B, 3, H, W), driving_keypoints (B, K, 3), expression (B, K, 3) and, with a warp,
+            generated (B, 3, H, W), driving_keypoints (B, K, 3), expression (B, K, 3), degrees (B, 3) and, with a warp,
             unwarped_keypoints and warped_keypoints (B, K, 3): of the pose frame itself and of the warped one.
         """
         source = self.frontend.decompose(pair.source)
@@ -62,6 +63,7 @@ class Reconstruction(nn.Module):
             "generated": self.frontend.render(source, driving_keypoints).frame,
             "driving_keypoints": driving_keypoints,
             "expression": expression,
+            "degrees": pose.degrees,
         }
         if warp is not None:
             warped = self.frontend.estimate_pose_expression(warp.warp_image(pair.pose))
@@ -169,6 +171,8 @@ class FrontendTrainee:
             )
         if weights.keypoint_prior:
             terms["keypoint_prior"] = keypoint_prior(keypoints)
+        if weights.head_pose and self.training.labelled:
+            terms["head_pose"] = head_pose(result["degrees"], pair.degrees)
         if weights.expression:
             terms["expression"] = expression_magnitude(result["expression"])
         return terms

@@ -33,6 +33,18 @@ def expression_magnitude(expression: Tensor) -> Tensor:
     return expression.abs().flatten(1).sum(1).mean()
 
 
+def head_pose(degrees: Tensor, labels: Tensor) -> Tensor:
+    """Mean absolute difference of yaw, pitch and roll in degrees, summed over the three; NaN labels are left out.
+
+    Args:
+        degrees: estimated angles (B, 3).
+        labels: the teacher's (B, 3).
+    """
+    known = ~labels.isnan()
+    error = (degrees - labels.nan_to_num()).abs() * known
+    return (error.sum(0) / known.sum(0).clamp(min=1)).sum()
+
+
 def keypoint_prior(keypoints: Tensor, min_squared_distance: float = 0.1, mean_depth: float = 0.33) -> Tensor:
     """Keeps keypoints apart and their mean depth at `mean_depth`.
 

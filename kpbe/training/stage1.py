@@ -13,8 +13,10 @@ from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import train
 
 
-def train_stage1(params: Params, clips: Path, out: Path) -> None:
+def train_stage1(params: Params, clips: Path, head_poses: Path, out: Path) -> None:
     """Train the frontend from scratch on the training clips of `clips` (data/clips) and leave it in `out`.
+
+    Head pose labels are taken from `head_poses` (data/head_pose) where there are any.
 
     Raises:
         KPBEError: no training clip, SIGTERM, or a loss that is not finite.
@@ -27,13 +29,16 @@ def train_stage1(params: Params, clips: Path, out: Path) -> None:
     facts = {"stage": "stage1", "clips": len(train_clips), "seed": params.train.seed}
     trainee = FrontendTrainee(
         Frontend(params.model),
-        ClipFrames(train_clips),
-        ClipFrames(validation_clips),
+        ClipFrames(train_clips, head_poses),
+        ClipFrames(validation_clips, head_poses),
         stage,
         params.train.seed,
         fabric,
         facts,
     )
     facts["perceptual"] = trainee.perceptual_name
-    identity = training_identity(params, stage, train_clips, trainee.perceptual_name)
+    facts["head_pose_labels"] = trainee.training.labelled
+    identity = training_identity(
+        params, stage, train_clips, trainee.perceptual_name, trainee.training.labels_digest
+    )
     train("stage 1", trainee, stage.schedule, out, identity, facts)

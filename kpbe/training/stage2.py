@@ -16,7 +16,13 @@ from kpbe.work import file_sha256
 
 
 def train_stage2(
-    backend: str, params: Params, clips: Path, backend_videos: Path, stage1: Path, out: Path
+    backend: str,
+    params: Params,
+    clips: Path,
+    head_poses: Path,
+    backend_videos: Path,
+    stage1: Path,
+    out: Path,
 ) -> None:
     """Fine-tune stage 1's frontend on pairs of real frames and the backend's frames.
 
@@ -24,6 +30,7 @@ def train_stage2(
         backend: name, written into the checkpoint.
         params: the whole params.
         clips: data/clips.
+        head_poses: data/head_pose.
         backend_videos: the backend's videos of these clips, `<split>/<clip_id>.mkv`.
         stage1: folder of stage 1's result.
         out: folder for the result.
@@ -49,17 +56,24 @@ def train_stage2(
     }
     trainee = FrontendTrainee(
         load_frontend(start),
-        ClipFrames(train_clips, backend_videos),
-        ClipFrames(validation_clips, backend_videos),
+        ClipFrames(train_clips, head_poses, backend_videos),
+        ClipFrames(validation_clips, head_poses, backend_videos),
         stage,
         params.train.seed,
         fabric,
         facts,
     )
     facts["perceptual"] = trainee.perceptual_name
+    facts["head_pose_labels"] = trainee.training.labelled
     videos = [file_sha256(backend_video(backend_videos, clip)) for clip in train_clips]
     identity = training_identity(
-        params, stage, train_clips, trainee.perceptual_name, facts["stage1_sha256"], videos
+        params,
+        stage,
+        train_clips,
+        trainee.perceptual_name,
+        trainee.training.labels_digest,
+        facts["stage1_sha256"],
+        videos,
     )
     train(f"stage 2 ({backend})", trainee, stage.schedule, out, identity, facts)
 

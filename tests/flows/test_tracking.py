@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import subprocess
 import sys
@@ -58,7 +57,6 @@ def fake_stage(name: str, out: Path, payloads: list[str], allowed: float = 0.5) 
             name, tasks, write_clip, out, map=context.map, max_rejected_fraction=allowed
         )
         print(f"{context.backend or 'no backend'}: {len(finished)} clips")
-        logging.getLogger("kpbe.fake").info("logged by the library")
         return out
 
     work.__name__ = name
@@ -203,7 +201,7 @@ def test_a_stage_makes_the_same_files_with_prefect_and_without(
     assert run.name == f"{name}@wav2lip"
     assert run.parameters["backend"] == "wav2lip"
     assert run.parameters["params_yaml"]["model"]["name"] == params.model.name
-    assert {"wav2lip: 3 clips", "logged by the library"} <= set(log_lines(run))
+    assert "wav2lip: 3 clips" in log_lines(run)
     artifacts = artifacts_of(run)
     assert artifacts[f"{name}-progress"] == 100
     assert "two faces were found." in artifacts[f"{name}-wav2lip"]

@@ -71,7 +71,14 @@ def test_killed_outright_goes_on_from_the_last_checkpoint(tmp_path):
     train("whole", whole, schedule(), tmp_path / "whole", "same", {})
     pid = os.fork()
     if pid == 0:
-        train("parts", LineFit(kill_at=27, signal_number=signal.SIGKILL), schedule(), tmp_path / "parts", "same", {})
+        train(
+            "parts",
+            LineFit(kill_at=27, signal_number=signal.SIGKILL),
+            schedule(),
+            tmp_path / "parts",
+            "same",
+            {},
+        )
         os._exit(0)
     _, status = os.waitpid(pid, 0)
     assert os.WIFSIGNALED(status)

@@ -41,7 +41,9 @@ def images(golden, fixed):
 @pytest.fixture(scope="module")
 def warp(fixed):
     theta = torch.from_numpy(fixed["theta"])
-    return RandomWarp(theta, image_grid(5, 5, theta).view(1, -1, 2), torch.from_numpy(fixed["control_params"]))
+    return RandomWarp(
+        theta, image_grid(5, 5, theta).view(1, -1, 2), torch.from_numpy(fixed["control_params"])
+    )
 
 
 def test_warp_of_coordinates_and_frames(golden, fixed, warp, images):

@@ -1,0 +1,79 @@
+"""The whole DAG by the real command, on a few real clips with a handful of training steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kpbe.work import read_csv, write_csv
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+CLIPS = {
+    "lrwar/12389.mp4": ("id012", "train"),
+    "lrwar/05897.mp4": ("id012", "train"),
+    "grid_lipnet/GRID_sbwe5n.mpg": ("id143", "train"),
+    "lrwar/00620.mp4": ("id005", "train"),
+    "grid_lipnet/GRID_lbbc2a.mpg": ("id138", "test"),
+    "lrs_lip2speech/fs2_av_check_93000_gt.mp4": ("id109", "test"),
+}
+FEW_STEPS = {"steps": 3, "batch_size": 2, "validation_pairs": 2, "sheet_every": 2}
+
+
+def run(folder: Path, *command: str) -> str:
+    environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of its own with the files of this one as they are now."""
+    folder = tmp_path_factory.mktemp("project")
+    listed = run(REPOSITORY, "git", "ls-files", "-co", "--exclude-standard")
+    for name in listed.splitlines():
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, folder / name)
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in ([*git, "init", "-q"], [*git, "add", "-A"], [*git, "commit", "-qm", "as it is"]):
+        run(folder, *command)
+    return folder
+
+
+@pytest.mark.slow
+def test_real_clips_go_all_the_way_to_table_1(project, shared_clips, shared_weights, monkeypatch):
+    monkeypatch.setenv("KPBE_WEIGHTS", str(shared_weights))
+    rows = [{"path": path, "identity": who, "split": split} for path, (who, split) in CLIPS.items()]
+    write_csv(project / "few.csv", ["path", "identity", "split"], rows)
+    options = ["data=folder", f"data.root={shared_clips}", "data.list=few.csv"]
+    for training in ("stage1", "stage2", "wav2lip"):
+        options += [f"train.{training}.schedule.{key}={value}" for key, value in FEW_STEPS.items()]
+    run(project, "dvc", "exp", "run", *(word for option in options for word in ("-S", option)))
+
+    clips = read_csv(project / "data/clips/clips.csv")
+    assert {clip["identity"] for clip in clips} == {who for who, _ in CLIPS.values()}
+    assert not read_csv(project / "data/clips/rejected.csv")
+    metrics = json.loads((project / "reports/results/wav2lip/metrics.json").read_text())
+    for method in ("static source", "wav2lip", "wav2lip+kpbe"):
+        assert 0 < metrics[method]["ssim"] < 1 and 5 < metrics[method]["psnr"] < 60
+    assert metrics["settings"]["clips"] == 2
+    scored = read_csv(project / "reports/results/wav2lip/per_clip.csv")
+    assert len(scored) == 2 * 3
+    summary = json.loads((project / "checkpoints/stage2/wav2lip/summary.json").read_text())
+    assert summary["steps"] == 3 and summary["perceptual"].startswith("VGG-19")
+    table = (project / "reports/results/table1.md").read_text()
+    assert "Wav2Lip+KPBE" in table and "VGG-19" in table and "30.37" in table
+    assert (project / "reports/results/figure3.png").stat().st_size > 10_000
+
+    assert "wav2lip+kpbe" in run(project, "dvc", "metrics", "show", "--json")
+    assert "Data and pipelines are up to date" in run(project, "dvc", "repro")
