@@ -209,6 +209,24 @@ class FrontendLossParams(Section):
     expression: float = Field(default=5.0, ge=0)
 
 
+class WarmUpParams(Section):
+    """Pairs grow apart: the same frame until step `same_frame_until`, any two frames of a clip from step `any_frame_from`.
+
+    Self-reconstruction teaches appearance and decoder first; motion is then learned from sharp, slightly displaced features. Zeros
+    turn it off (FOMM's sampling from the first step).
+    """
+
+    same_frame_until: int = Field(default=0, ge=0)
+    any_frame_from: int = Field(default=0, ge=0)
+
+    def reach(self, step: int) -> float:
+        """How far apart two frames may be at a step, as a share of the clip, 0 to 1."""
+        if step >= self.any_frame_from:
+            return 1.0
+        grown = (step - self.same_frame_until) / max(1, self.any_frame_from - self.same_frame_until)
+        return max(0.0, grown)
+
+
 class FrontendTrainParams(Section):
     """One of the frontend's two training stages."""
 
@@ -216,6 +234,7 @@ class FrontendTrainParams(Section):
     optimiser: OptimiserParams = OptimiserParams()
     perceptual: PerceptualParams = PerceptualParams()
     losses: FrontendLossParams = FrontendLossParams()
+    warm_up: WarmUpParams = WarmUpParams()
     augment: bool = True
 
 

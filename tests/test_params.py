@@ -98,8 +98,8 @@ def test_model_groups_are_the_published_sizes(tmp_path: Path) -> None:
         ("model.image_size", 100, ["model.image_size", "100", "multiple of 16"]),
         (
             "train.stage1.schedule.steps",
-            0,
-            ["train.stage1.schedule.steps", "0", "greater than or equal to 1"],
+            -1,
+            ["train.stage1.schedule.steps", "-1", "greater than or equal to 0"],
         ),
         ("compute.workers", "many", ["compute.workers", "'many'", "integer"]),
         ("backends", [], ["backends", "at least 1"]),

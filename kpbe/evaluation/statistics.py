@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 RESAMPLES_AT_ONCE = 1000
@@ -48,7 +48,7 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> Mean:
     n, mean = len(values), float(values.mean())
     if n < 2:
         return Mean(n, mean, None, None)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / np.sqrt(n))
     return Mean(n, mean, mean - half, mean + half)
 
 

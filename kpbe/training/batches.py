@@ -111,18 +111,24 @@ def hold_out_validation(clips: Sequence[Clip], pairs: int) -> tuple[list[Clip], 
     return training, spare or list(clips[:pairs])
 
 
-def random_pairs(frames: ClipFrames, batch_size: int, seed: int, step: int, augment: bool) -> FramePair:
+def random_pairs(
+    frames: ClipFrames, batch_size: int, seed: int, step: int, augment: bool, reach: float = 1.0
+) -> FramePair:
     """One batch by FOMM's sampling: a random identity, a random clip of it, two of its frames (with replacement).
 
     With `augment`, each pair is, as in FOMM, reversed in time or mirrored, and its brightness, contrast, saturation
-    are jittered by up to 10 %, the same way for all its images.
+    are jittered by up to 10 %, the same way for all its images. The two frames are at most `reach` of the clip's length apart.
     """
     rng = np.random.default_rng((seed, step))
     picked: list[_Pick] = []
     for _ in range(batch_size):
         own = frames.clips_by_identity[rng.integers(len(frames.clips_by_identity))]
         clip = own[rng.integers(len(own))]
-        source, driving = np.sort(rng.integers(len(frames.real[clip]), size=2))
+        count = len(frames.real[clip])
+        source = int(rng.integers(count))
+        apart = round(reach * (count - 1))
+        driving = int(rng.integers(max(0, source - apart), min(count, source + apart + 1)))
+        source, driving = sorted((source, driving))
         mirrored = False
         if augment:
             if rng.random() < 0.5:

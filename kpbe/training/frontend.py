@@ -125,8 +125,10 @@ class FrontendTrainee:
             for group in optimiser.param_groups:
                 group["lr"] = scheduled_lr(self.params.optimiser, step)
         self.reconstruction.train()
-        pair = random_pairs(self.training, schedule.batch_size, self.seed, step, self.params.augment)
-        pair = pair.to(self.fabric.device)
+        reach = self.params.warm_up.reach(step)
+        pair = random_pairs(
+            self.training, schedule.batch_size, self.seed, step, self.params.augment, reach
+        ).to(self.fabric.device)
         warp = None
         if weights.equivariance:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)

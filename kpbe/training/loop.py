@@ -87,7 +87,10 @@ def train(
         metrics, sheet = trainee.validate()
         _write_sheet(folder / SHEETS_FOLDER / f"{progress['step']:07d}.png", sheet)
         row = {"step": progress["step"], **losses, **metrics}
+        if rows and rows[-1]["step"] == row["step"]:
+            row = rows.pop() | row
         rows.append(row)
+        progress["metrics"], progress["validated"] = metrics, progress["step"]
         return metrics
 
     bar = tqdm(
@@ -107,7 +110,7 @@ def train(
             progress["step"] += 1
             step = progress["step"]
             if step % schedule.sheet_every == 0:
-                metrics = progress["metrics"] = report(losses)
+                metrics = report(losses)
             elif step % schedule.log_every == 0:
                 rows.append({"step": step, **losses})
             progress["seconds"] += time.monotonic() - began
@@ -117,8 +120,8 @@ def train(
                 save()
             if asked_to_stop():
                 raise KPBEError(f"{name} was told to stop at step {step}: run it again to go on from there.")
-    if not rows or rows[-1]["step"] != progress["step"] or "metrics" not in progress:
-        progress["metrics"] = report({})
+    if progress.get("validated") != progress["step"]:
+        report({})
     save()
     trainee.export(folder)
     done = {"steps": progress["step"], "seconds": round(progress["seconds"], 1)}

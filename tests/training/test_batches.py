@@ -13,6 +13,7 @@ from kpbe.data.clips import Clip
 from kpbe.data.head_pose import label_path
 from kpbe.errors import KPBEError
 from kpbe.media.video import write_video
+from kpbe.params import WarmUpParams
 from kpbe.training.batches import ClipFrames, fixed_pairs, hold_out_validation, random_pairs
 from kpbe.training.losses import head_pose
 
@@ -130,3 +131,14 @@ def test_fixed_pairs_never_change(folder, clips):
 def test_no_clip_is_said_in_one_sentence(tmp_path):
     with pytest.raises(KPBEError, match=r"rejected\.csv"):
         ClipFrames([], tmp_path)
+
+
+def test_warm_up_pairs_grow_apart(folder, clips):
+    frames = ClipFrames(clips, folder / "none")
+    warm_up = WarmUpParams(same_frame_until=2, any_frame_from=6)
+    gaps = []
+    for step in range(8):
+        pair = random_pairs(frames, 64, seed=0, step=step, augment=False, reach=warm_up.reach(step))
+        red = pair.pose[:, 0].mean((1, 2)) - pair.source[:, 0].mean((1, 2))
+        gaps.append(round(red.abs().max().item() * 255 / 40))
+    assert gaps[:3] == [0, 0, 0] and gaps == sorted(gaps) and gaps[6:] == [FRAMES - 1, FRAMES - 1]

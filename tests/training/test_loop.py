@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -112,6 +113,16 @@ def test_time_budget_ends_training_and_is_said_in_the_summary(tmp_path):
     summary = (tmp_path / "summary.json").read_text()
     assert '"stopped_by_time_budget": true' in summary and '"note": "x"' in summary
     assert (tmp_path / "line.pt").exists()
+
+
+def test_the_summary_tells_the_metrics_of_the_last_step(tmp_path):
+    trainee = LineFit()
+    train("a", trainee, schedule(steps=15), tmp_path, "same", {})
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["steps"] == 15 and summary["slope"] == trainee.network.weight.item()
+    rows = read_csv(tmp_path / CURVES_FILE)
+    assert [row["step"] for row in rows] == ["5", "10", "15"]
+    assert rows[-1]["loss"] and rows[-1]["slope"]
 
 
 def test_not_finite_loss_stops_and_keeps_the_last_good_state(tmp_path):

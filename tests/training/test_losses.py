@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from kpbe.frontend.checkpoints import load_named
+from kpbe.frontend.public_keys import discriminator_table, public_keys
 from kpbe.training.discriminators import PatchDiscriminator
 from kpbe.training.losses import (
     RandomWarp,
@@ -66,8 +68,9 @@ def test_equivariance_keypoint_prior_and_expression(golden, fixed, warp):
 def test_adversarial_terms(golden, fixed, images):
     discriminator = PatchDiscriminator().eval()
     state = discriminator.state_dict()
-    filled = golden.load_filled("osfv_discriminator", {k: tuple(v.shape) for k, v in state.items()})
-    discriminator.load_state_dict(state | {k: torch.from_numpy(np.array(v)) for k, v in filled.items()})
+    names = public_keys(state, discriminator_table(blocks=4))
+    filled = golden.load_filled("osfv_discriminator", {names[key]: tuple(state[key].shape) for key in state})
+    load_named(discriminator, {k: torch.from_numpy(v) for k, v in filled.items()}, names, "fixture")
     generated, driving = images
     with torch.no_grad():
         fake_features, fake_score = discriminator(generated)
