@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -75,6 +76,7 @@ def train(
     parts = trainee.parts()
     progress = load_state(folder / STATE_FILE, parts, identity)
     if progress is None:
+        shutil.rmtree(folder / SHEETS_FOLDER, ignore_errors=True)
         progress = {"identity": identity, "step": 0, "seconds": 0.0, "curves": []}
     rows: list[dict[str, float]] = progress["curves"]
     budget = schedule.time_budget_s or float("inf")

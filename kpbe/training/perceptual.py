@@ -32,6 +32,9 @@ class VGG19Features(nn.Module):
         BadCheckpoint: the file holds other tensors.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, path: Path | None = None):
         super().__init__()
         layers: list[nn.Module] = []

@@ -92,6 +92,10 @@ def test_killed_outright_goes_on_from_the_last_checkpoint(tmp_path):
 def test_other_data_or_params_start_anew(tmp_path, capsys):
     train("a", LineFit(), schedule(steps=10), tmp_path, "first", {})
     again = LineFit()
+    train("a", again, schedule(steps=5), tmp_path, "second", {})
+    assert [sheet.stem for sheet in (tmp_path / "sheets").iterdir()] == ["0000005"], (
+        "no sheet of the old training"
+    )
     train("a", again, schedule(steps=10), tmp_path, "second", {})
     fresh = LineFit()
     train("a", fresh, schedule(steps=10), tmp_path / "fresh", "second", {})

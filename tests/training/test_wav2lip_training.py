@@ -48,7 +48,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write_video(clip.video, frames, 25.0, codec="h264-lossless")
     write_wav(clip.wav, np.sin(np.arange(FRAMES * 640) * 0.2).astype(np.float32) * 0.5)
-    np.save(clip.boxes, np.tile(np.float32([8, 8, 56, 56]), (FRAMES, 1)))
+    np.save(clip.boxes, np.tile(np.array([8, 8, 56, 56], np.float32), (FRAMES, 1)))
     write_manifest(folder, [clip])
     return folder
 
