@@ -107,7 +107,7 @@ class Wav2LipTrainee:
         return {"generator": self.model, "optimiser": self.optimiser}
 
     def step(self, step: int) -> dict[str, float]:
-        """See `Trainee`; the loss is (1 - sync weight) * L1 of the whole face + sync weight * sync term."""
+        """See `Trainee`; the loss is the weighted sum of the L1 of the whole face and the sync term."""
         for group in self.optimiser.param_groups:
             group["lr"] = scheduled_lr(self.params.optimiser, step)
         self.model.train()

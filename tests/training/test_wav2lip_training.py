@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from kpbe.backends.wav2lip.checkpoints import load_generator
+from kpbe.backends.wav2lip.networks import SyncNet
 from kpbe.data.clips import Clip, write_manifest
 from kpbe.errors import KPBEError
 from kpbe.media.audio import write_wav
 from kpbe.media.video import write_video
 from kpbe.params import Params, load_params, parse_params
 from kpbe.training.wav2lip import GENERATOR_FILE, FaceClip, random_windows, train_wav2lip
+from kpbe.work import read_csv
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES = 12
@@ -72,6 +74,21 @@ def test_the_loss_falls_and_synthesis_loads_the_checkpoint(clips, tmp_path):
     )
     assert after < 0.8 * before
     assert load_generator(tmp_path / "trained" / GENERATOR_FILE).width_multiplier == 0.125
+
+
+@pytest.mark.slow
+def test_an_expert_brings_the_sync_term_and_stays_frozen(clips, tmp_path):
+    expert = tmp_path / "expert.pth"
+    torch.save({"state_dict": SyncNet().state_dict()}, expert)
+    before = expert.read_bytes()
+    values = params(losses={"sync": 0.1}, steps=2, batch_size=2, log_every=1).model_dump(mode="json")
+    values["train"]["wav2lip"]["sync_expert"] = str(expert)
+    train_wav2lip(parse_params(values), clips, tmp_path / "out")
+    rows = read_csv(tmp_path / "out" / "curves.csv")
+    assert all(float(row["sync"]) > 0 for row in rows)
+    reconstruction, sync = float(rows[0]["reconstruction"]), float(rows[0]["sync"])
+    assert float(rows[0]["loss"]) == pytest.approx(reconstruction + 0.1 * sync, rel=1e-4)
+    assert expert.read_bytes() == before
 
 
 def test_a_sync_weight_without_an_expert_is_refused(clips, tmp_path):
