@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kpbe.compute import torch_device
-from kpbe.data.clips import read_manifest
+from kpbe.data.clips import backend_video, read_manifest
 from kpbe.errors import BadClip
 from kpbe.evaluation.protocol import source_frame_index
 from kpbe.evaluation.results import display_name, enhanced_method
@@ -90,7 +90,7 @@ def enhance_clips(
     checkpoint_digest = fingerprint(checkpoint)
     tasks = []
     for clip in read_manifest(clips, "test"):
-        video = backend_videos / "test" / f"{clip.clip_id}.mkv"
+        video = backend_video(backend_videos, clip)
         tasks.append(
             ClipTask(
                 clip_id=clip.clip_id,

@@ -12,7 +12,7 @@ import numpy as np
 
 from kpbe.backends.base import Backend, BackendParams, SynthesisRequest, backend_params, get_backend
 from kpbe.compute import torch_device
-from kpbe.data.clips import Clip, read_manifest
+from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.errors import BadClip, MissingWeights
 from kpbe.evaluation.protocol import source_frame_index
 from kpbe.media.audio import AUDIO_RATE, read_audio
@@ -71,7 +71,7 @@ def synthesize(
         made_from = fingerprint(
             PROCEDURE, backend_name, settings, section.feed, source_frame, weights, inputs
         )
-        video = out / clip.split / f"{clip.clip_id}.mkv"
+        video = backend_video(out, clip)
         record = video.with_name(f"{clip.clip_id}.json")
         tasks.append(
             ClipTask(clip.clip_id, record, (video,), made_from, str(clip.video), (clip, source_frame))

@@ -65,6 +65,11 @@ class Clip:
 COLUMNS = tuple(f.name for f in fields(Clip) if f.name != "folder")
 
 
+def backend_video(folder: Path, clip: Clip) -> Path:
+    """A backend's lossless video of a clip in its folder (data/backend/<backend>); it may not exist."""
+    return folder / clip.split / f"{clip.clip_id}.mkv"
+
+
 def make_clip_id(identity: str, video_id: str, start: int, end: int) -> str:
     """FOMM's name of a clip: `identity#video#start#end`, frames with six digits."""
     return f"{identity}#{video_id}#{start:06}#{end:06}"

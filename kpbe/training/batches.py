@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kpbe.data.clips import Clip
+from kpbe.data.clips import Clip, backend_video
 from kpbe.data.head_pose import label_path
 from kpbe.errors import KPBEError
 from kpbe.frontend.images import to_tensor
@@ -68,9 +68,7 @@ class ClipFrames:
         self.degrees = [_labels(clip, head_poses) for clip in clips]
         self.backend = None
         if backend_videos is not None:
-            self.backend = [
-                read_frames(backend_videos / clip.split / f"{clip.clip_id}.mkv") for clip in clips
-            ]
+            self.backend = [read_frames(backend_video(backend_videos, clip)) for clip in clips]
 
     @property
     def labelled(self) -> int:

@@ -82,7 +82,8 @@ class FrontendTrainee:
         params: schedule, losses, optimiser.
         seed: of batches and warps.
         fabric: launched Lightning Fabric.
-        facts: metadata for the exported checkpoint.
+        facts: about this training; `self.facts` adds which perceptual term and how many labels it has, for the exported
+            checkpoint and the summary.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class FrontendTrainee:
         fabric: Fabric,
         facts: dict[str, Any],
     ):
-        self.params, self.seed, self.fabric, self.facts, self.training = params, seed, fabric, facts, training
+        self.params, self.seed, self.fabric, self.training = params, seed, fabric, training
         self.frontend = frontend
         self.reconstruction, self.optimiser = fabric.setup(
             Reconstruction(frontend), adam(frontend.parameters(), params.optimiser)
@@ -106,6 +107,7 @@ class FrontendTrainee:
         )
         perceptual, self.perceptual_name = perceptual_loss(params.perceptual)
         self.perceptual = perceptual.to(fabric.device)
+        self.facts = {**facts, "perceptual": self.perceptual_name, "head_pose_labels": training.labelled}
         self.pixels = PixelPyramid(params.perceptual.scales).to(fabric.device)
         self.fixed = fixed_pairs(validation, params.schedule.validation_pairs, seed).to(fabric.device)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kpbe.frontend.geometry import coordinate_axis
+from kpbe.frontend.geometry import coordinate_grid_2d
 
 
 def hinge_generator(fake_score: Tensor) -> Tensor:
@@ -58,12 +58,6 @@ def keypoint_prior(keypoints: Tensor, min_squared_distance: float = 0.1, mean_de
     return (too_close + depth).mean()
 
 
-def image_grid(height: int, width: int, like: Tensor) -> Tensor:
-    """Coordinates (H, W, 2) of image points, x then y, in [-1, 1] with both ends, on the device of `like`."""
-    y, x = torch.meshgrid(coordinate_axis(height, like), coordinate_axis(width, like), indexing="ij")
-    return torch.stack([x, y], dim=-1)
-
-
 @dataclass(frozen=True)
 class RandomWarp:
     """A random affine map followed by a thin-plate spline, of image coordinates in [-1, 1] (FOMM's `Transform`).
@@ -90,7 +84,7 @@ class RandomWarp:
         """Draw one warp per image; noise of the affine part and of the spline weights is Gaussian."""
         theta = torch.eye(2, 3) + torch.randn(batch, 2, 3, generator=generator) * affine_sigma
         weights = torch.randn(batch, 1, points * points, generator=generator) * spline_sigma
-        return cls(theta, image_grid(points, points, theta).view(1, -1, 2), weights)
+        return cls(theta, coordinate_grid_2d(points, points, theta).view(1, -1, 2), weights)
 
     def to(self, device: torch.device) -> RandomWarp:
         """The same warp on another device."""
@@ -108,7 +102,7 @@ class RandomWarp:
     def warp_image(self, images: Tensor) -> Tensor:
         """Warp images (B, 3, H, W); borders are reflected, sampling is bilinear (align_corners off as in the reference)."""
         batch, _, height, width = images.shape
-        grid = image_grid(height, width, images).view(1, -1, 2).expand(batch, -1, -1)
+        grid = coordinate_grid_2d(height, width, images).view(1, -1, 2).expand(batch, -1, -1)
         grid = self.warp_coordinates(grid).view(batch, height, width, 2)
         return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 

@@ -36,9 +36,7 @@ def train_stage1(params: Params, clips: Path, head_poses: Path, out: Path) -> No
         fabric,
         facts,
     )
-    facts["perceptual"] = trainee.perceptual_name
-    facts["head_pose_labels"] = trainee.training.labelled
     identity = training_identity(
         params, stage, train_clips, trainee.perceptual_name, trainee.training.labels_digest
     )
-    train("stage 1", trainee, stage.schedule, out, identity, facts)
+    train("stage 1", trainee, stage.schedule, out, identity, trainee.facts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kpbe.data.clips import Clip, read_manifest
+from kpbe.data.clips import backend_video, read_manifest
 from kpbe.errors import KPBEError
 from kpbe.frontend.checkpoints import load_frontend
 from kpbe.params import Params
@@ -63,8 +63,6 @@ def train_stage2(
         fabric,
         facts,
     )
-    facts["perceptual"] = trainee.perceptual_name
-    facts["head_pose_labels"] = trainee.training.labelled
     videos = [file_sha256(backend_video(backend_videos, clip)) for clip in train_clips]
     identity = training_identity(
         params,
@@ -75,9 +73,4 @@ def train_stage2(
         facts["stage1_sha256"],
         videos,
     )
-    train(f"stage 2 ({backend})", trainee, stage.schedule, out, identity, facts)
-
-
-def backend_video(folder: Path, clip: Clip) -> Path:
-    """Where a backend's video of a clip lies."""
-    return folder / clip.split / f"{clip.clip_id}.mkv"
+    train(f"stage 2 ({backend})", trainee, stage.schedule, out, identity, trainee.facts)

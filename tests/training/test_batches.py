@@ -20,30 +20,8 @@ from kpbe.training.losses import head_pose
 FRAMES = 6
 
 
-def clip(folder: Path, identity: str, video: str) -> Clip:
-    name = f"{identity}#{video}#000000#000006"
-    return Clip(
-        name,
-        "train",
-        identity,
-        f"train/{name}.mp4",
-        FRAMES,
-        25.0,
-        32,
-        32,
-        0.24,
-        True,
-        "",
-        0,
-        FRAMES,
-        "",
-        "",
-        folder,
-    )
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory, new_clip) -> Path:
     """Two identities, three clips; frame k of clip c has red 40 k and green 60 c, its left half is brighter."""
     folder = tmp_path_factory.mktemp("clips")
     for number, (identity, video) in enumerate([("a", "1"), ("a", "2"), ("b", "1")]):
@@ -51,7 +29,7 @@ def folder(tmp_path_factory) -> Path:
         frames[..., 0] = 40 * np.arange(FRAMES)[:, None, None]
         frames[..., 1] = 60 * number
         frames[:, :, :16, 2] = 200
-        name = clip(folder, identity, video)
+        name = new_clip(folder, "train", identity, FRAMES, video=video, size=32)
         write_video(folder / name.path, frames, 25.0, codec="h264-lossless")
         (folder / "backend" / "train").mkdir(parents=True, exist_ok=True)
         backend = frames.copy()
@@ -61,8 +39,9 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def clips(folder) -> list[Clip]:
-    return [clip(folder, "a", "1"), clip(folder, "a", "2"), clip(folder, "b", "1")]
+def clips(folder, new_clip) -> list[Clip]:
+    names = [("a", "1"), ("a", "2"), ("b", "1")]
+    return [new_clip(folder, "train", who, FRAMES, video=video, size=32) for who, video in names]
 
 
 def same(a, b) -> bool:

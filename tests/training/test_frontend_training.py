@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from kpbe.data.clips import Clip, write_manifest
+from kpbe.data.clips import write_manifest
 from kpbe.enhance import enhance_clips
 from kpbe.errors import KPBEError
 from kpbe.frontend.checkpoints import load_frontend
@@ -26,7 +26,7 @@ FRAMES = 5
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clips(tmp_path_factory: pytest.TempPathFactory, new_clip) -> Path:
     """Three identities (one for test): a bright disc that wanders over a background."""
     folder = tmp_path_factory.mktemp("clips")
     y, x = np.mgrid[:64, :64]
@@ -35,24 +35,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frames = np.full((FRAMES, 64, 64, 3), 60 * number, np.uint8)
         for k in range(FRAMES):
             frames[k][(x - 16 - 8 * k) ** 2 + (y - 32) ** 2 < 150] = (230, 200, 90 * number)
-        clip = Clip(
-            f"{who}#1#000000#{FRAMES:06}",
-            split,
-            who,
-            f"{split}/{who}#1#000000#{FRAMES:06}.mp4",
-            FRAMES,
-            25.0,
-            64,
-            64,
-            FRAMES / 25,
-            True,
-            "",
-            0,
-            FRAMES,
-            "0-0-64-64",
-            str(number),
-            folder,
-        )
+        clip = new_clip(folder, split, who, FRAMES, sha256=str(number))
         write_video(clip.video, frames, 25.0, codec="h264-lossless")
         write_wav(clip.wav, np.full(FRAMES * 640, 0.1, np.float32))
         write_video(folder / "backend" / split / f"{clip.clip_id}.mkv", frames, 25.0, codec="ffv1")

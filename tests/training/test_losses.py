@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kpbe.frontend.checkpoints import load_named
+from kpbe.frontend.geometry import coordinate_grid_2d
 from kpbe.frontend.public_keys import discriminator_table, public_keys
 from kpbe.training.discriminators import PatchDiscriminator
 from kpbe.training.losses import (
@@ -16,7 +17,6 @@ from kpbe.training.losses import (
     feature_matching,
     hinge_discriminator,
     hinge_generator,
-    image_grid,
     keypoint_prior,
 )
 from kpbe.training.perceptual import PixelPyramid, VGG19Features, VGGPyramid, pyramid
@@ -44,7 +44,7 @@ def images(golden, fixed):
 def warp(fixed):
     theta = torch.from_numpy(fixed["theta"])
     return RandomWarp(
-        theta, image_grid(5, 5, theta).view(1, -1, 2), torch.from_numpy(fixed["control_params"])
+        theta, coordinate_grid_2d(5, 5).view(1, -1, 2), torch.from_numpy(fixed["control_params"])
     )
 
 

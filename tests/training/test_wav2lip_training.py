@@ -11,7 +11,7 @@ import torch
 
 from kpbe.backends.wav2lip.checkpoints import load_generator
 from kpbe.backends.wav2lip.networks import SyncNet
-from kpbe.data.clips import Clip, write_manifest
+from kpbe.data.clips import write_manifest
 from kpbe.errors import KPBEError
 from kpbe.media.audio import write_wav
 from kpbe.media.video import write_video
@@ -24,30 +24,12 @@ FRAMES = 12
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clips(tmp_path_factory: pytest.TempPathFactory, new_clip) -> Path:
     """One clip whose lower half gets brighter from frame to frame."""
     folder = tmp_path_factory.mktemp("clips")
-    name = f"a#1#000000#{FRAMES:06}"
     frames = np.full((FRAMES, 64, 64, 3), 100, np.uint8)
     frames[:, 32:] = (10 * np.arange(FRAMES))[:, None, None, None]
-    clip = Clip(
-        name,
-        "train",
-        "a",
-        f"train/{name}.mp4",
-        FRAMES,
-        25.0,
-        64,
-        64,
-        FRAMES / 25,
-        True,
-        "",
-        0,
-        FRAMES,
-        "",
-        "x",
-        folder,
-    )
+    clip = new_clip(folder, "train", "a", FRAMES)
     write_video(clip.video, frames, 25.0, codec="h264-lossless")
     write_wav(clip.wav, np.sin(np.arange(FRAMES * 640) * 0.2).astype(np.float32) * 0.5)
     np.save(clip.boxes, np.tile(np.array([8, 8, 56, 56], np.float32), (FRAMES, 1)))
@@ -96,14 +78,8 @@ def test_a_sync_weight_without_an_expert_is_refused(clips, tmp_path):
         train_wav2lip(params(losses={"sync": 0.03}), clips, tmp_path)
 
 
-def test_windows_are_consecutive_frames_with_their_speech_and_depend_on_the_step_only(clips):
-    own = FaceClip(
-        Clip(
-            f"a#1#000000#{FRAMES:06}", "train", "a", f"train/a#1#000000#{FRAMES:06}.mp4", FRAMES, 25.0, 64, 64, 0.48,
-            True, "", 0, FRAMES, "", "x", clips,
-        ),
-        params().backend.wav2lip,
-    )  # fmt: skip
+def test_windows_are_consecutive_frames_with_their_speech_and_depend_on_the_step_only(clips, new_clip):
+    own = FaceClip(new_clip(clips, "train", "a", FRAMES), params().backend.wav2lip)
     faces, references, mels = random_windows([own], 3, 5, seed=0, step=4)
     assert faces.shape == references.shape == (3, 5, 3, 96, 96) and mels.shape == (3, 5, 1, 80, 16)
     lower = faces[:, :, :, 60:].mean((2, 3, 4)) * 255
