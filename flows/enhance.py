@@ -11,6 +11,7 @@ from flows.stage import Stage, StageContext, main
 def enhance(context: StageContext) -> Path:
     """Enhance a backend's test videos with the trained frontend."""
     from kpbe.enhance import enhance_clips
+    from kpbe.weights import trained_weights
 
     backend = context.backend
     out = folders.ENHANCED_VIDEOS / backend
@@ -19,7 +20,7 @@ def enhance(context: StageContext) -> Path:
         context.params,
         folders.CLIPS,
         folders.BACKEND_VIDEOS / backend,
-        folders.weights_in(folders.STAGE2 / backend),
+        trained_weights(folders.STAGE2 / backend),
         out,
         map=context.map,
     )

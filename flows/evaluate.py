@@ -1,4 +1,4 @@
-"""Stage `evaluate@<backend>`: data/clips, data/backend/<backend>, data/enhanced/<backend> -> reports/results/<backend>."""
+"""Stage `evaluate@<backend>`: data/clips, data/backend/<backend>, data/enhanced/<backend> -> reports/results/evaluation/<backend>."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def evaluate(context: StageContext) -> Path:
     from kpbe.evaluation import evaluate as work
 
     backend = context.backend
-    out = folders.RESULTS / backend
+    out = folders.EVALUATION / backend
     work.evaluate(
         backend,
         context.params,

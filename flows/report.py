@@ -1,4 +1,4 @@
-"""Stage `report`: reports/results/<backend> -> reports/results/table1.*, figure3.png and <backend>/scores.png."""
+"""Stage `report`: reports/results/evaluation, checkpoints -> reports/results/table1.*, figures/, curves/."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from flows.stage import Stage, StageContext, main
 
 
 def report(context: StageContext) -> Path:
-    """Write Table I and Figure 3."""
+    """Write Table I, Figure 3, the backends' score plots, and the trainings' curves and last sheets for `dvc plots`."""
     from kpbe.evaluation.report import write_report
     from kpbe.work import write_text
 
     trainings = {"stage 1": folders.STAGE1}
     for backend in context.params.backends:
+        trainings[f"{backend} sync"] = folders.SYNC_CHECKPOINTS / backend
         trainings[f"{backend} generator"] = folders.BACKEND_CHECKPOINTS / backend
         trainings[f"stage 2 ({backend})"] = folders.STAGE2 / backend
     table = write_report(

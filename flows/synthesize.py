@@ -17,7 +17,7 @@ def synthesize(context: StageContext) -> Path:
         context.backend,
         context.params,
         folders.CLIPS,
-        folders.weights_in(folders.BACKEND_CHECKPOINTS / context.backend),
+        folders.BACKEND_CHECKPOINTS / context.backend,
         out,
         map=context.map,
     )

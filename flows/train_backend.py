@@ -1,4 +1,4 @@
-"""Stage `train_backend@<backend>`: data/clips -> checkpoints/backends/<backend>."""
+"""Stage `train_backend@<backend>`: data/clips, checkpoints/sync/<backend> -> checkpoints/backends/<backend>."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from flows.stage import Stage, StageContext, main
 
 def train_backend(context: StageContext) -> Path:
     """Train or fine-tune a backend's generator, or take its public checkpoint."""
-    from kpbe.training import backend as work
+    from kpbe.backends import training as work
 
     out = folders.BACKEND_CHECKPOINTS / context.backend
-    work.train_backend(context.backend, context.params, folders.CLIPS, out)
+    sync = folders.SYNC_CHECKPOINTS / context.backend
+    work.train_backend(context.backend, context.params, folders.CLIPS, sync, out)
     return out
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from kpbe.errors import KPBEError
 
 TABLE1 = Path("reports/results/table1.txt")
+BACKEND_CHECKPOINTS = Path("checkpoints/backends")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -51,8 +53,43 @@ def table1() -> None:
     typer.echo(TABLE1.read_text(encoding="utf-8"))
     folder = TABLE1.parent
     typer.echo(
-        f"Table: {folder / 'table1.md'}, figure: {folder / 'figure3.png'}, videos and curves: make report"
+        f"Table: {folder / 'table1.md'}, figure: {folder / 'figures' / 'figure3.png'}, videos and curves: make report"
     )
+
+
+@app.command()
+def speak(
+    backend: Annotated[str, typer.Argument(help="name of a backend in params.yaml, e.g. wav2lip")],
+    source: Annotated[Path, typer.Option(help="picture or video of the speaker")],
+    audio: Annotated[Path, typer.Option(help="speech: any file with sound")],
+    out: Annotated[Path, typer.Option(help=".mkv (lossless) or .mp4")],
+    pose: Annotated[
+        Path | None, typer.Option(help="video of the head pose, for backends that take one")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="weights; without it those that the DAG left in checkpoints/backends")
+    ] = None,
+) -> None:
+    """Let a backend speak, without enhancement: a picture or a video, and speech, to a talking video."""
+    from kpbe.backends.base import backend_of
+    from kpbe.backends.speech_video import request_of_files, write_speech_video
+    from kpbe.compute import torch_device
+    from kpbe.params import load_params
+    from kpbe.weights import trained_weights
+
+    params = load_params()
+    kind, settings = backend_of(params, backend)
+    if checkpoint is None:
+        trained = BACKEND_CHECKPOINTS / backend
+        checkpoint = trained_weights(trained) if kind.trainable else settings.checkpoint
+    # nothing is known of a file's faces beforehand
+    unknown = {key: "yunet" for key in ("detector", "landmarks") if getattr(settings, key, None) == "known"}
+    loaded = kind.from_checkpoint(
+        checkpoint, settings.model_copy(update=unknown), str(torch_device(params.compute))
+    )
+    request = request_of_files(source, audio, pose)
+    write_speech_video(out, loaded, request, audio)
+    typer.echo(f"{out}: {request.frames} frames at {request.fps:g} fps")
 
 
 def main() -> None:

@@ -1,15 +1,17 @@
 """params.yaml as typed objects: one class per section, the only reader of that file.
 
-`conf/` holds the Hydra groups that compose it (`dvc exp run -S data=folder`); whatever they compose must fit these classes.
+`conf/` holds the Hydra groups that compose it (`dvc exp run -S data=folder`); whatever they compose must fit these classes. The class of
+a backend's section lies with the backend (`kpbe.backends`).
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kpbe.errors import ParamsError
 
@@ -142,28 +144,6 @@ class ModelParams(Section):
     conventions: ConventionParams = ConventionParams()
 
 
-# -- backends -----------------------------------------------------------------------------------------------------
-
-
-class Wav2LipParams(Section):
-    """Wav2Lip (reference: Rudrabha/Wav2Lip). `checkpoint` is a public file; without one the DAG trains a generator."""
-
-    checkpoint: Path | None = None
-    feed: Literal["source_image", "video"] = "source_image"
-    width_multiplier: float = Field(default=1.0, gt=0, le=1)
-    pads: tuple[int, int, int, int] = (0, 10, 0, 0)
-    smooth_boxes: bool = True
-    detector: Literal["known", "yunet", "blazeface", "sfd"] = "known"
-    batch_size: int = Field(default=64, ge=1)
-    mel_padding: Literal["zeros", "reflect"] = "zeros"
-
-
-class BackendsParams(Section):
-    """One section per backend."""
-
-    wav2lip: Wav2LipParams = Wav2LipParams()
-
-
 # -- training -----------------------------------------------------------------------------------------------------
 
 
@@ -238,29 +218,12 @@ class FrontendTrainParams(Section):
     augment: bool = True
 
 
-class BackendLossParams(Section):
-    """Weights of Wav2Lip's loss terms (reference/05 5.5)."""
-
-    reconstruction: float = Field(default=1.0, ge=0)
-    sync: float = Field(default=0.0, ge=0)
-
-
-class BackendTrainParams(Section):
-    """Training or fine-tuning of a backend's generator."""
-
-    schedule: ScheduleParams
-    optimiser: OptimiserParams = OptimiserParams(lr=1e-4)
-    losses: BackendLossParams = BackendLossParams()
-    sync_expert: Path | None = None
-
-
 class TrainParams(Section):
-    """The three trainings of the DAG."""
+    """The frontend's two trainings; a backend's own are in its section. `seed` is that of all of them."""
 
     seed: int = Field(default=0, ge=0)
     stage1: FrontendTrainParams
     stage2: FrontendTrainParams
-    wav2lip: BackendTrainParams
 
 
 # -- evaluation and compute ---------------------------------------------------------------------------------------
@@ -288,15 +251,39 @@ class ComputeParams(Section):
 
 
 class Params(Section):
-    """The whole of params.yaml."""
+    """The whole of params.yaml.
+
+    `backends` are the backends that the DAG carries through; `backend` holds a section for each by the same name, whose keys its own
+    class knows (`kpbe.backends.base.backend_settings` reads it).
+    """
 
     data: DataParams
     model: ModelParams
-    backends: tuple[Literal["wav2lip"], ...] = Field(default=("wav2lip",), min_length=1)
-    backend: BackendsParams
+    backends: tuple[str, ...] = Field(default=("wav2lip",), min_length=1)
+    backend: dict[str, dict[str, Any]]
     train: TrainParams
     evaluate: EvaluateParams
     compute: ComputeParams
+
+    @field_validator("backends")
+    @classmethod
+    def _plain_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError(f"backends = {list(names)} names a backend twice")
+        if wrong := [name for name in names if not re.fullmatch(r"[\w.-]+", name)]:
+            raise ValueError(
+                f"backends = {wrong} is not allowed: letters, digits, '-', '_', '.' (they name folders)"
+            )
+        return names
+
+    @model_validator(mode="after")
+    def _backends_have_sections(self) -> Params:
+        if missing := [name for name in self.backends if name not in self.backend]:
+            raise ValueError(
+                f"backend has no section {', '.join(missing)}, but backends names it: add conf/backend/{missing[0]}.yaml "
+                "to the choice of `backend`"
+            )
+        return self
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:
@@ -318,15 +305,33 @@ def load_params(path: Path | str = "params.yaml") -> Params:
 
 def parse_params(values: Any, name: str = "params") -> Params:
     """Validate already read values; `name` stands for their origin in error messages."""
+    return parse_section(Params, values, name)
+
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def parse_section(section: type[AnySection], values: Any, name: str, prefix: str = "") -> AnySection:
+    """Validate the values of one section.
+
+    Args:
+        section: its class.
+        values: what the file holds.
+        name: stands for their origin in error messages.
+        prefix: where the section lies in the file, e.g. "backend.wav2lip.".
+
+    Raises:
+        ParamsError: names every wrong key, its value and what is allowed.
+    """
     try:
-        return Params.model_validate(values)
+        return section.model_validate(values)
     except ValidationError as error:
-        wrong = "; ".join(_in_words(item) for item in error.errors())
+        wrong = "; ".join(_in_words(item, prefix) for item in error.errors())
         raise ParamsError(f"{name}: {wrong}.") from None
 
 
-def _in_words(item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"]) or "the file"
+def _in_words(item: Any, prefix: str) -> str:
+    key = prefix + ".".join(str(part) for part in item["loc"]) or "the file"
     if item["type"] == "extra_forbidden":
         return f"{key} is not a known key (a typo?)"
     if item["type"] == "missing":

@@ -77,6 +77,13 @@ CATALOGUE: dict[str, WeightFile] = {
         "1adrianb/face-alignment on GitHub, which names the download page of its author",
         "619a316812",
     ),
+    "fan": WeightFile(
+        "2DFAN4-11f355bf06.pth.tar",
+        "68 landmarks (backend.pcavs.landmarks: fan), PC-AVS's own",
+        "BSD-3-Clause",
+        "1adrianb/face-alignment on GitHub, which names the download page of its author",
+        "11f355bf06",
+    ),
     "vgg19": WeightFile(
         "vgg19_imagenet_features_fp16.safetensors",
         "perceptual loss (VGG-19 convolutions, torchvision key names, half precision)",
@@ -100,6 +107,12 @@ CATALOGUE: dict[str, WeightFile] = {
     ),
     "lipsync_expert": WeightFile(
         "lipsync_expert.pth", "lip-sync expert of Wav2Lip's sync loss", _WAV2LIP_LICENCE, _WAV2LIP
+    ),
+    "pcavs": WeightFile(
+        "latest_net_G.pth",
+        "PC-AVS generator; latest_net_V.pth, latest_net_E.pth and latest_net_A_sync.pth lie beside it",
+        "CC BY 4.0",
+        "Hangz-nju-cuhk/Talking-Face_PC-AVS on GitHub, section 'Quick Start' of its README",
     ),
     "whenet": WeightFile(
         "WHENet.onnx",
@@ -175,3 +188,17 @@ def is_published_file(name: str, path: Path) -> bool | None:
     """Whether `path` has the published digest of `name`; None when no digest is known."""
     digest = CATALOGUE[name].sha256
     return None if digest is None else file_sha256(path).startswith(digest)
+
+
+def trained_weights(folder: Path) -> Path:
+    """The network that a training left in its folder for later stages: its one .safetensors file.
+
+    Raises:
+        MissingWeights: there is none.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) != 1:
+        raise MissingWeights(
+            f"{folder} holds {len(files)} .safetensors files instead of one: run its training stage again."
+        )
+    return files[0]

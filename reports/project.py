@@ -106,7 +106,7 @@ def backends_of(table: Table1) -> list[str]:
 
 def evaluated_backends() -> list[str]:
     """Backends that have per-clip results."""
-    return sorted(path.parent.name for path in place(folders.RESULTS).glob(f"*/{PER_CLIP}"))
+    return sorted(path.parent.name for path in place(folders.EVALUATION).glob(f"*/{PER_CLIP}"))
 
 
 def clip_scores(backend: str) -> list[ClipScore]:
@@ -115,18 +115,18 @@ def clip_scores(backend: str) -> list[ClipScore]:
     Raises:
         KPBEError: per_clip.csv is damaged.
     """
-    return _clip_scores(place(folders.RESULTS) / backend / PER_CLIP) or []
+    return _clip_scores(place(folders.EVALUATION) / backend / PER_CLIP) or []
 
 
 def frame_scores(backend: str, clip_id: str) -> pd.DataFrame | None:
     """SSIM and PSNR of each frame of a clip: columns method, frame, ssim, psnr (infinite where identical)."""
-    frames = _frame_scores(place(folders.RESULTS) / backend / PER_FRAME)
+    frames = _frame_scores(place(folders.EVALUATION) / backend / PER_FRAME)
     return None if frames is None else frames.loc[frames["clip_id"] == clip_id, :].drop(columns="clip_id")
 
 
 def evaluation_seed(backend: str) -> int | None:
     """The seed that source frames were drawn with, None when it is not recorded."""
-    metrics = _json_object(place(folders.RESULTS) / backend / METRICS_FILE) or {}
+    metrics = _json_object(place(folders.EVALUATION) / backend / METRICS_FILE) or {}
     return metrics.get("settings", {}).get("seed")
 
 
@@ -153,7 +153,7 @@ def rejections() -> list[dict[str, str]]:
     stages = (
         folders.RAW,
         folders.CLIPS,
-        *(folder / "*" for folder in (folders.BACKEND_VIDEOS, folders.ENHANCED_VIDEOS, folders.RESULTS)),
+        *(folder / "*" for folder in (folders.BACKEND_VIDEOS, folders.ENHANCED_VIDEOS, folders.EVALUATION)),
     )
     files = [path for stage in stages for path in sorted(root().glob(f"{stage}/rejected.csv"))]
     return [row for path in files for row in _rejections(path) or []]
@@ -161,7 +161,8 @@ def rejections() -> list[dict[str, str]]:
 
 def trainings() -> list[Training]:
     """Every training that has begun, in the order of the DAG."""
-    named = [
+    named = [(f"Sync, {display_name(path.name)}", path) for path in _folders_in(folders.SYNC_CHECKPOINTS)]
+    named += [
         (f"Backend {display_name(path.name)}", path) for path in _folders_in(folders.BACKEND_CHECKPOINTS)
     ]
     named.append(("Stage 1", place(folders.STAGE1)))

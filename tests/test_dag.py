@@ -63,17 +63,17 @@ def test_real_clips_go_all_the_way_to_table_1(project, shared_clips, shared_weig
     clips = read_csv(project / "data/clips/clips.csv")
     assert {clip["identity"] for clip in clips} == {who for who, _ in CLIPS.values()}
     assert not read_csv(project / "data/clips/rejected.csv")
-    metrics = json.loads((project / "reports/results/wav2lip/metrics.json").read_text())
+    metrics = json.loads((project / "reports/results/evaluation/wav2lip/metrics.json").read_text())
     for method in ("static source", "wav2lip", "wav2lip+kpbe"):
         assert 0 < metrics[method]["ssim"] < 1 and 5 < metrics[method]["psnr"] < 60
     assert metrics["settings"]["clips"] == 2
-    scored = read_csv(project / "reports/results/wav2lip/per_clip.csv")
+    scored = read_csv(project / "reports/results/evaluation/wav2lip/per_clip.csv")
     assert len(scored) == 2 * 3
     summary = json.loads((project / "checkpoints/stage2/wav2lip/summary.json").read_text())
     assert summary["steps"] == 3 and summary["perceptual"].startswith("VGG-19")
     table = (project / "reports/results/table1.md").read_text()
     assert "Wav2Lip+KPBE" in table and "VGG-19" in table and "30.37" in table
-    assert (project / "reports/results/figure3.png").stat().st_size > 10_000
+    assert (project / "reports/results/figures/figure3.png").stat().st_size > 10_000
 
     assert "wav2lip+kpbe" in run(project, "dvc", "metrics", "show", "--json")
     assert "Data and pipelines are up to date" in run(project, "dvc", "repro")

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from dvc.utils.hydra import compose_and_dump
 
+from kpbe.backends.base import backend_of
 from kpbe.errors import ParamsError
-from kpbe.params import Params, load_params, parse_params
+from kpbe.params import load_params, parse_params
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONF = REPOSITORY / "conf"
@@ -50,7 +51,8 @@ def test_params_yaml_is_the_small_sample_without_weights_or_gpu() -> None:
     params = load_params(REPOSITORY / "params.yaml")
     assert params.data.source == "sample"
     assert params.data.detector == "known"
-    assert params.backend.wav2lip.checkpoint is None
+    for name in params.backends:
+        assert backend_of(params, name)[1].checkpoint is None
     assert params.compute.device == "cpu"
 
 
@@ -70,8 +72,14 @@ def test_every_data_and_model_group_composes(choice: tuple[str, str], tmp_path: 
 def test_every_train_compute_and_backend_group_composes(choice: tuple[str, str, str], tmp_path: Path) -> None:
     train, compute, backend = choice
     overrides = [f"train={train}", f"compute={compute}", f"backend={backend}"]
-    assert backend in Params.model_fields["backend"].annotation.model_fields  # pyright: ignore
-    load_params(compose(tmp_path, *overrides))
+    params = load_params(compose(tmp_path, *overrides))
+    assert len(params.backends) == 1
+    backend_of(params, params.backends[0])
+
+
+def test_backends_are_those_of_the_chosen_group(tmp_path: Path) -> None:
+    params = load_params(compose(tmp_path, "backend=[pcavs,wav2lip_full]"))
+    assert params.backends == ("pcavs", "wav2lip")
 
 
 def test_single_values_of_a_group_can_be_overridden(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""What KPBE asks of an audio-driven method, and the registry that finds one by name.
+"""What KPBE asks of an audio-driven method, and the registry that finds one by its kind.
 
-A backend is one module (or package) of `kpbe.backends` with one class decorated by `@register("<name>")`; its settings are
-the section `backend.<name>` of params.yaml. Nothing else changes when a backend is added.
+A backend is one module (or package) of `kpbe.backends` called like its kind, with one class decorated by `@register("<kind>")`, and one
+file conf/backend/<name>.yaml with its settings. Nothing else changes when a backend is added: the stages loop over `backends` of
+params.yaml, and two backends may be of the same kind (two checkpoints of one method, two external programs).
 """
 
 from __future__ import annotations
@@ -10,16 +11,39 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
+from pydantic import ConfigDict
 
-from kpbe.errors import KPBEError
+from kpbe.errors import BadClip, KPBEError, ParamsError
 from kpbe.media.audio import AUDIO_RATE
-from kpbe.params import Params
+from kpbe.params import OptimiserParams, Params, ScheduleParams, Section, parse_section
 
 Feed = Literal["source_image", "video"]
+
+
+class BackendSettings(Section):
+    """What every backend's section of params.yaml has at least.
+
+    Attributes:
+        kind: which class of `kpbe.backends` it is.
+        feed: what the backend is given of a clip: one frame of it, or all of them (DESIGN section 6).
+        checkpoint: published weights; None where the DAG trains them or the backend needs none.
+    """
+
+    kind: str
+    feed: Feed = "source_image"
+    checkpoint: Path | None = None
+
+
+class TrainingSettings(Section):
+    """A training of a backend's: how long, with which optimiser. Backends add their loss weights."""
+
+    schedule: ScheduleParams
+    optimiser: OptimiserParams = OptimiserParams(lr=1e-4)
 
 
 @dataclass(frozen=True)
@@ -27,13 +51,17 @@ class SynthesisRequest:
     """One video to synthesise.
 
     Attributes:
-        name: clip id or file name, for messages and for backends that look videos up by it.
+        name: file named in messages.
         source_frames: uint8 RGB (H, W, 3) frames of the speaker, all of one size. Exactly one frame means a still image. May be
             iterated more than once, and is read again from its start when the audio lasts longer.
         wave: float32 mono speech in [-1, 1] at 16 kHz; sample 0 belongs to the first frame.
         fps: frames per second of the source and of the output.
         boxes: (N, 4) face boxes of the source frames as left, top, right, bottom in pixels; None lets the backend detect faces.
-        pose_frames: uint8 RGB frames whose head pose the output follows; only for backends that take pose from a video.
+        landmarks: (N, 3, 2) eyes and mouth of the source frames (`kpbe.data.landmarks`); None lets the backend find them.
+        pose_frames: uint8 RGB frames whose head pose the output follows, at `fps`; only for backends that take pose from a video.
+        pose_landmarks: as `landmarks`, of the pose frames.
+        clip_id: for backends that look clips up by it.
+        log: file for what a program prints that the backend runs, overwritten; None keeps nothing of it.
     """
 
     name: str
@@ -41,42 +69,72 @@ class SynthesisRequest:
     wave: np.ndarray
     fps: float = 25.0
     boxes: np.ndarray | None = None
+    landmarks: np.ndarray | None = None
     pose_frames: Iterable[np.ndarray] | None = None
+    pose_landmarks: np.ndarray | None = None
+    clip_id: str = ""
+    log: Path | None = None
 
     @property
     def frames(self) -> int:
         """Number of output frames: as many as cover the audio, round(fps * seconds)."""
         return round(self.fps * len(self.wave) / AUDIO_RATE)
 
+    def first_frames(self, count: int) -> list[np.ndarray]:
+        """Up to `count` source frames.
 
-class BackendParams(Protocol):
-    """What every backend's section of params.yaml has at least."""
+        Raises:
+            BadClip: there is no source frame, or the audio is shorter than one video frame.
+        """
+        first = list(islice(iter(self.source_frames), count))
+        if not first:
+            raise BadClip(f"{self.name} has no source frame to speak with.")
+        if not self.frames:
+            raise BadClip(f"{self.name}: the audio is shorter than one video frame.")
+        return first
 
-    @property
-    def checkpoint(self) -> Path | None: ...
 
-    @property
-    def feed(self) -> Feed: ...
+@dataclass(frozen=True)
+class TrainingJob:
+    """What a backend's training is given.
+
+    Attributes:
+        name: the backend's name in params.yaml.
+        settings: its section, an instance of the class's `Settings`.
+        params: the whole params.
+        clips: data/clips.
+        sync: what `train_sync` left (checkpoints/sync/<name>).
+        out: folder for the result.
+    """
+
+    name: str
+    settings: Any
+    params: Params
+    clips: Path
+    sync: Path
+    out: Path
 
 
 class Backend(Protocol):
     """An audio-driven method, loaded and ready.
 
     Attributes:
-        name: the key of params.yaml and of output folders; set by `register`.
-        trainable: whether KPBE can train a checkpoint when none is given.
+        kind: set by `register`.
+        Settings: class of its section of params.yaml.
+        trainable: whether `train` leaves a checkpoint, from scratch or fine-tuned; otherwise `settings.checkpoint` is used as it is.
     """
 
-    name: ClassVar[str]
+    kind: ClassVar[str]
+    Settings: ClassVar[type[BackendSettings]]
     trainable: ClassVar[bool]
 
     @classmethod
-    def from_checkpoint(cls, path: Path, params: Any, device: str) -> Self:
+    def from_checkpoint(cls, path: Path | None, settings: Any, device: str) -> Self:
         """Load the networks.
 
         Args:
-            path: weights in any layout that the backend documents.
-            params: the backend's section of params.yaml.
+            path: weights in any layout that the backend documents; None only where it needs none.
+            settings: the backend's section of params.yaml.
             device: a torch device name.
 
         Raises:
@@ -86,63 +144,105 @@ class Backend(Protocol):
         ...
 
     @classmethod
-    def fingerprint_params(cls, params: Any) -> dict[str, Any]:
-        """The settings that output pixels depend on, JSON-able; leaves out batch sizes and the path of the checkpoint."""
+    def made_from(cls, settings: Any, clip_id: str) -> Any:
+        """What a clip's pixels depend on beyond checkpoint and clip, JSON-able (digests for files); no batch sizes, no paths."""
         ...
 
-    def synthesize(self, request: SynthesisRequest) -> Iterator[np.ndarray]:
-        """Yield exactly `request.frames` uint8 RGB frames of the source's size, in constant memory.
+    def prepare(self, request: SynthesisRequest) -> Any:
+        """Whatever `synthesize` needs to know of the whole clip before its first frame: faces, alignment, speech features.
 
         Raises:
             BadClip: this video cannot be done (no face, no source frame).
         """
         ...
 
+    def synthesize(self, request: SynthesisRequest, prepared: Any) -> Iterator[np.ndarray]:
+        """Yield exactly `request.frames` uint8 RGB frames of the source's size, the first at time zero, in constant memory.
+
+        Args:
+            request: source, speech and pose.
+            prepared: what `prepare` returned for the same request.
+
+        Raises:
+            BadClip: this video cannot be done.
+        """
+        ...
+
+    @classmethod
+    def train_sync(cls, job: TrainingJob) -> None:
+        """Train the audio-visual synchrony networks that `train` learns from, if there are any; only for trainable backends."""
+        ...
+
+    @classmethod
+    def train(cls, job: TrainingJob) -> None:
+        """Leave the backend's weights in `job.out` as one .safetensors file; only for trainable backends."""
+        ...
+
 
 BackendClass = TypeVar("BackendClass", bound=type[Backend])
+
+
+def speak(backend: Backend, request: SynthesisRequest) -> Iterator[np.ndarray]:
+    """The frames of one video, prepared and synthesised.
+
+    Raises:
+        BadClip: this video cannot be done; before the first frame where that can be known.
+    """
+    return backend.synthesize(request, backend.prepare(request))
+
 
 _registry: dict[str, type[Backend]] = {}
 
 
-def register(name: str) -> Callable[[BackendClass], BackendClass]:
-    """Class decorator that makes a backend known as `name`."""
+def register(kind: str) -> Callable[[BackendClass], BackendClass]:
+    """Class decorator that makes a backend known as `kind`."""
 
     def add(cls: BackendClass) -> BackendClass:
-        cls.name = name
-        _registry[name] = cls
+        cls.kind = kind
+        _registry[kind] = cls
         return cls
 
     return add
 
 
-def backend_names() -> list[str]:
-    """Names of all backends, sorted."""
+def backend_kinds() -> list[str]:
+    """Kinds of all backends, sorted."""
     package = importlib.import_module(__package__ or "kpbe.backends")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
     return sorted(_registry)
 
 
-def get_backend(name: str) -> type[Backend]:
-    """The backend class called `name`.
+def get_backend(kind: str) -> type[Backend]:
+    """The backend class of a kind.
 
     Raises:
         KPBEError: there is none; the message lists the known ones.
     """
-    if name not in _registry and name not in (known := backend_names()):
-        raise KPBEError(f"there is no backend called {name!r}: known are {', '.join(known)}.")
-    return _registry[name]
+    if kind not in _registry and kind not in (known := backend_kinds()):
+        raise KPBEError(f"there is no backend of kind {kind!r}: known are {', '.join(known)}.")
+    return _registry[kind]
 
 
-def backend_params(params: Params, name: str) -> BackendParams:
-    """The section `backend.<name>` of params.
+def backend_of(params: Params, name: str) -> tuple[type[Backend], Any]:
+    """Class and settings of the backend that params.yaml calls `name`.
 
     Raises:
-        KPBEError: params.yaml has no such section.
+        ParamsError: there is no section backend.<name>, or it does not fit its class; the message names each wrong key.
+        KPBEError: its kind is unknown.
     """
-    section = getattr(params.backend, name, None)
-    if section is None:
-        raise KPBEError(
-            f"params.yaml has no section backend.{name}: add its settings (conf/backend/{name}.yaml)."
+    values = params.backend.get(name)
+    if values is None:
+        raise ParamsError(
+            f"params.yaml has no section backend.{name}: it has {', '.join(params.backend) or 'none'}; see conf/backend/."
         )
-    return section
+    backend = get_backend(parse_section(_Kind, values, "params.yaml", f"backend.{name}.").kind)
+    return backend, parse_section(backend.Settings, values, "params.yaml", f"backend.{name}.")
+
+
+class _Kind(Section):
+    """The one key by which the class of the others is found."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    kind: str

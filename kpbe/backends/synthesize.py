@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -10,17 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from kpbe.backends.base import Backend, BackendParams, SynthesisRequest, backend_params, get_backend
+from kpbe.backends.base import Backend, BackendSettings, SynthesisRequest, backend_of, get_backend
+from kpbe.backends.speech_video import VideoFrames, write_speech_video
 from kpbe.compute import torch_device
 from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.errors import BadClip, MissingWeights
 from kpbe.evaluation.protocol import source_frame_index
 from kpbe.media.audio import AUDIO_RATE, read_audio
-from kpbe.media.video import VideoReader, VideoWriter, frames_at_constant_fps
+from kpbe.media.video import VideoReader
 from kpbe.params import Params
+from kpbe.weights import trained_weights
 from kpbe.work import ClipTask, Rejection, ShardMap, file_sha256, fingerprint, run_clip_tasks, serial_map
 
-PROCEDURE = 1
+LOGS = "logs"
+"""Folder beside those of the splits: what the programs of external backends printed, <clip_id>.log."""
+
+PROCEDURE = 2
 """Part of every fingerprint: raise it when the same inputs give other pixels than before."""
 
 
@@ -28,7 +33,7 @@ def synthesize(
     backend_name: str,
     params: Params,
     clips_folder: Path,
-    checkpoint: Path,
+    trained: Path,
     out: Path,
     *,
     map: ShardMap = serial_map,
@@ -36,15 +41,15 @@ def synthesize(
 ) -> tuple[list[tuple[ClipTask, dict[str, Any]]], list[Rejection]]:
     """Synthesise the clips of some splits; clips that are already whole stay.
 
-    Writes `out`/<split>/<clip_id>.mkv (FFV1, the clip's frame rate and number of frames, its sound as PCM), a record beside each,
-    and `out`/rejected.csv. The backend gets the clip's source frame (feed "source_image") or all its frames ("video"), and its
-    frames as pose video.
+    Writes `out`/<split>/<clip_id>.mkv (FFV1, the clip's frame rate and number of frames, its sound as PCM, bit for bit), a record beside
+    each, `out`/logs/<clip_id>.log where the backend runs a program, and `out`/rejected.csv. The backend gets the clip's source frame (feed
+    "source_image") or all its frames ("video"), and its frames as pose video. Decoding, the backend and encoding run beside each other.
 
     Args:
-        backend_name: a registered backend; its settings are `params.backend.<name>`.
+        backend_name: the backend's name in params.yaml.
         params: all params.
         clips_folder: the folder of clips.csv.
-        checkpoint: the backend's weights.
+        trained: what train_backend left (checkpoints/backends/<name>); backends that cannot be trained take `settings.checkpoint`.
         out: data/backend/<name>.
         map: how shards of clips are run; the default suits a network on one device.
         splits: which clips.
@@ -55,28 +60,37 @@ def synthesize(
     Raises:
         KPBEError: unknown backend, bad checkpoint, too many rejected clips.
     """
-    section = backend_params(params, backend_name)
-    settings = get_backend(backend_name).fingerprint_params(section)
-    if not checkpoint.is_file():
+    backend, settings = backend_of(params, backend_name)
+    checkpoint = trained_weights(trained) if backend.trainable else settings.checkpoint
+    if checkpoint is not None and not checkpoint.is_file():
         raise MissingWeights(
-            f"{checkpoint} does not exist: train the backend {backend_name} or name its public checkpoint."
+            f"{checkpoint} (backend.{backend_name}.checkpoint) is not a file: correct the path or fetch it."
         )
-    weights = file_sha256(checkpoint)
+    weights = file_sha256(checkpoint) if checkpoint else ""
     tasks = []
     for clip in (c for split in splits for c in read_manifest(clips_folder, split)):
         source_frame = None
-        if section.feed == "source_image":
+        if settings.feed == "source_image":
             source_frame = source_frame_index(clip.clip_id, clip.frames, params.evaluate.seed)
-        inputs = [clip.sha256, *(file_sha256(p) if p.exists() else None for p in (clip.wav, clip.boxes))]
+        beside = (clip.wav, clip.boxes, clip.landmarks)
+        inputs = [clip.sha256, *(file_sha256(p) if p.exists() else None for p in beside)]
         made_from = fingerprint(
-            PROCEDURE, backend_name, settings, section.feed, source_frame, weights, inputs
+            PROCEDURE,
+            backend.kind,
+            backend.made_from(settings, clip.clip_id),
+            settings.feed,
+            source_frame,
+            weights,
+            inputs,
         )
         video = backend_video(out, clip)
         record = video.with_name(f"{clip.clip_id}.json")
+        log = out / LOGS / f"{clip.clip_id}.log"
         tasks.append(
-            ClipTask(clip.clip_id, record, (video,), made_from, str(clip.video), (clip, source_frame))
+            ClipTask(clip.clip_id, record, (video,), made_from, str(clip.video), (clip, source_frame, log))
         )
-    speaker = _Speaker(backend_name, section, checkpoint, weights, str(torch_device(params.compute)))
+    _remove_stale_logs(out / LOGS, tasks)
+    speaker = _Speaker(backend.kind, settings, checkpoint, weights, str(torch_device(params.compute)))
     return run_clip_tasks(
         f"synthesize {backend_name}",
         tasks,
@@ -88,15 +102,12 @@ def synthesize(
     )
 
 
-@dataclass(frozen=True)
-class VideoFrames:
-    """Frames of a video at a constant rate; every iteration decodes it again, so nothing is kept in memory."""
-
-    path: Path
-    fps: float
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return frames_at_constant_fps(self.path, self.fps)
+def _remove_stale_logs(folder: Path, tasks: Sequence[ClipTask]) -> None:
+    """A log is no output of its clip, which a rejection would remove: it is needed most then."""
+    wanted = {f"{task.clip_id}.log" for task in tasks}
+    for path in folder.glob("*.log"):
+        if path.name not in wanted:
+            path.unlink()
 
 
 def fit_wave(wave: np.ndarray, frames: int, fps: float) -> np.ndarray:
@@ -109,48 +120,43 @@ def fit_wave(wave: np.ndarray, frames: int, fps: float) -> np.ndarray:
 class _Speaker:
     """What a worker process needs to load the backend; `weights` makes a rewritten checkpoint another key."""
 
-    backend_name: str
-    section: BackendParams
-    checkpoint: Path
+    kind: str
+    settings: BackendSettings
+    checkpoint: Path | None
     weights: str
     device: str
 
 
 @lru_cache(maxsize=1)
 def _load(speaker: _Speaker) -> Backend:
-    return get_backend(speaker.backend_name).from_checkpoint(
-        speaker.checkpoint, speaker.section, speaker.device
-    )
+    return get_backend(speaker.kind).from_checkpoint(speaker.checkpoint, speaker.settings, speaker.device)
 
 
 def _synthesize_clip(speaker: _Speaker, task: ClipTask) -> dict[str, Any]:
-    clip, source_frame = task.payload
+    clip, source_frame, log = task.payload
     backend = _load(speaker)
-    request = _request(clip, source_frame)
-    written = 0
-    with VideoWriter(task.outputs[0], clip.fps, codec="ffv1", audio=clip.wav) as writer:
-        for frame in backend.synthesize(request):
-            writer.write(frame)
-            written += 1
-        if written != clip.frames:
-            raise BadClip(f"{clip.video}: {speaker.backend_name} made {written} frames of {clip.frames}.")
-    return {"frames": written, "fps": clip.fps, "source_frame": source_frame}
+    request = _request(clip, source_frame, log)
+    write_speech_video(task.outputs[0], backend, request, clip.wav)
+    return {"frames": clip.frames, "fps": clip.fps, "source_frame": source_frame}
 
 
-def _request(clip: Clip, source_frame: int | None) -> SynthesisRequest:
+def _request(clip: Clip, source_frame: int | None, log: Path) -> SynthesisRequest:
     if not clip.has_audio:
         raise BadClip(
             f"{clip.video} has no sound, and a backend needs speech: give it sound or take it off the list."
         )
     frames = VideoFrames(clip.video, clip.fps)
-    boxes = np.load(clip.boxes) if clip.boxes.exists() else None
-    if source_frame is not None:
-        boxes = boxes[source_frame : source_frame + 1] if boxes is not None else None
+    boxes, landmarks = (np.load(p) if p.exists() else None for p in (clip.boxes, clip.landmarks))
+    own = slice(None) if source_frame is None else slice(source_frame, source_frame + 1)
     return SynthesisRequest(
         name=str(clip.video),
         source_frames=frames if source_frame is None else [VideoReader(clip.video)[source_frame]],
         wave=fit_wave(read_audio(clip.wav), clip.frames, clip.fps),
         fps=clip.fps,
-        boxes=boxes,
+        boxes=None if boxes is None else boxes[own],
+        landmarks=None if landmarks is None else landmarks[own],
         pose_frames=frames,
+        pose_landmarks=landmarks,
+        clip_id=clip.clip_id,
+        log=log,
     )

@@ -61,6 +61,12 @@ class Clip:
         """Face boxes, float32 (frames, 4) left, top, right, bottom in clip pixels; absent when they are not known."""
         return self.video.with_suffix(".boxes.npy")
 
+    @property
+    def landmarks(self) -> Path:
+        """Eyes (from left to right in the picture) and middle of the mouth, float32 (frames, 3, 2) in clip pixels; absent when they are
+        not known."""
+        return self.video.with_suffix(".landmarks.npy")
+
 
 COLUMNS = tuple(f.name for f in fields(Clip) if f.name != "folder")
 

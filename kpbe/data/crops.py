@@ -144,3 +144,11 @@ def boxes_in_crop(boxes: np.ndarray, crop: PixelBox, image_size: int) -> np.ndar
     left, top, right, bottom = crop
     scale = image_size / np.array([right - left, bottom - top] * 2, float)
     return np.clip((boxes - (left, top, left, top)) * scale, 0, image_size).astype(np.float32)
+
+
+def points_in_crop(points: np.ndarray, crop: PixelBox, image_size: int) -> np.ndarray:
+    """Points (..., 2) of the frame as float32 points in pixels of the crop resized to `image_size`; they may lie outside."""
+    left, top, right, bottom = crop
+    scale = image_size / np.array([right - left, bottom - top], float)
+    # pixel centres lie at whole numbers, and stay where they are in the picture
+    return ((points + 0.5 - (left, top)) * scale - 0.5).astype(np.float32)

@@ -43,12 +43,14 @@ class Cut:
         start, end: sampled frames, `end` exclusive.
         crop: region in pixels of the raw video.
         boxes: (end - start, 4) face boxes in pixels of the raw video, or None when they are not known.
+        landmarks: (end - start, 3, 2) eyes and mouth likewise.
     """
 
     start: int
     end: int
     crop: PixelBox
     boxes: np.ndarray | None
+    landmarks: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def _track(
         raise BadClip(f"{video.boxes} does not hold one face box (left, top, right, bottom) for each frame")
     times = frames.start + sample_times(len(frames) / frames.fps, frames.fps)
     shown = np.minimum(((times + 0.1 / frames.fps) * info.fps).astype(int), len(boxes) - 1)
-    return FaceTrack(boxes[shown].astype(float), np.zeros(len(shown), bool))
+    landmarks = None if video.landmarks is None else np.load(video.landmarks)[shown]
+    return FaceTrack(boxes[shown].astype(float), np.zeros(len(shown), bool), landmarks)
 
 
 def _parts(frames: SampledFrames, track: FaceTrack | None, crop: CropParams) -> list[Tube]:
@@ -168,8 +171,10 @@ def _cut(
     else:
         require_length(tube.end - tube.start, crop.min_frames, frames.fps)
         box = centred_square(info.width, info.height)
-    boxes = None if track is None else fill_missing(track.boxes)[tube.start : tube.end]
-    return Cut(tube.start, tube.end, box, boxes)
+    if track is None:
+        return Cut(tube.start, tube.end, box, None)
+    landmarks = None if track.landmarks is None else track.landmarks[tube.start : tube.end]
+    return Cut(tube.start, tube.end, box, fill_missing(track.boxes)[tube.start : tube.end], landmarks)
 
 
 def _native_bbox(video: RawVideo, info: VideoInfo) -> PixelBox:

@@ -122,13 +122,19 @@ class YuNet:
 
     def detect(self, frame: np.ndarray) -> np.ndarray:
         """See `FaceDetector.detect`."""
+        return self.detect_with_landmarks(frame)[0]
+
+    def detect_with_landmarks(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Faces as `detect` gives them, and their points (n, 5, 2) in pixels.
+
+        The points are right eye, left eye, nose tip, right and left corner of the mouth, right and left being the person's.
+        """
         self._network.setInputSize((frame.shape[1], frame.shape[0]))
         _, found = self._network.detect(np.ascontiguousarray(frame[..., ::-1]))
-        if found is None:
-            return np.empty((0, 5))
-        faces = found[:, [0, 1, 2, 3, -1]].astype(np.float64)
+        found = np.empty((0, 15)) if found is None else _best_first(found.astype(np.float64), score=14)
+        faces = found[:, [0, 1, 2, 3, 14]]
         faces[:, 2:4] += faces[:, :2]
-        return _best_first(faces)
+        return faces, found[:, 4:14].reshape(-1, 5, 2)
 
 
 class FaceAlignmentDetector:
@@ -155,5 +161,5 @@ class FaceAlignmentDetector:
         return _best_first(np.asarray(found, np.float64).reshape(-1, 5)) if len(found) else np.empty((0, 5))
 
 
-def _best_first(faces: np.ndarray) -> np.ndarray:
-    return faces[np.argsort(-faces[:, 4], kind="stable")]
+def _best_first(faces: np.ndarray, score: int = 4) -> np.ndarray:
+    return faces[np.argsort(-faces[:, score], kind="stable")]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from kpbe.data.clips import Clip, make_clip_id, write_manifest
-from kpbe.data.crops import boxes_in_crop
+from kpbe.data.crops import boxes_in_crop, points_in_crop
 from kpbe.data.cuts import Cut, Refusal, SampledFrames, plan_cuts
 from kpbe.data.faces import DetectorKind, FaceDetector, get_detector, weight_files
 from kpbe.data.raw import RawVideo, format_bbox, read_raw_videos
@@ -39,7 +39,7 @@ from kpbe.work import (
 )
 
 STAGE = "preprocess"
-RECIPE = 1
+RECIPE = 2
 """Part of every fingerprint: raised whenever the same inputs and params would give other clips."""
 
 
@@ -63,9 +63,9 @@ def preprocess(
     """Cut the videos of `raw`/videos.csv into clips and write `out`/clips.csv and `out`/rejected.csv.
 
     Each clip is `out`/<split>/<clip_id>.mp4 (square, constant rate, H.264), .wav (16 kHz mono) and, where faces are known,
-    .boxes.npy. A video is rejected when it cannot be read, has no or silent sound, shows no face, or gives no clip; single
-    tubes that are too short, too small, at the border or show two faces are listed in rejected.csv as well, but only
-    videos without any clip count for `data.max_rejected_fraction`.
+    .boxes.npy, and .landmarks.npy where they came with the video. A video is rejected when it cannot be read, has no or silent
+    sound, shows no face, or gives no clip; single tubes that are too short, too small, at the border or show two faces are listed
+    in rejected.csv as well, but only videos without any clip count for `data.max_rejected_fraction`.
 
     Args:
         data: the data section of params.yaml.
@@ -126,7 +126,7 @@ def _task(job: Job, out: Path, detector: list[str | None], digest: Callable[[Pat
     name = f"{video.identity}#{video.video_id}"
     if video.start is not None and video.end is not None:
         name = make_clip_id(video.identity, video.video_id, video.start, video.end)
-    inputs = [video.path, video.path.with_suffix(".wav"), *([video.boxes] if video.boxes else [])]
+    inputs = [video.path, video.path.with_suffix(".wav"), *filter(None, (video.boxes, video.landmarks))]
     made_from = fingerprint(
         {"recipe": RECIPE, "image_size": job.image_size, "detector": [data.detector, *detector]},
         data.model_dump(mode="json", include={"fps", "gop", "crf", "crop"}),
@@ -134,6 +134,7 @@ def _task(job: Job, out: Path, detector: list[str | None], digest: Callable[[Pat
             **asdict(video),
             "path": None,
             "boxes": None,
+            "landmarks": None,
             "inputs": [digest(path) for path in inputs],
         },
     )
@@ -183,9 +184,7 @@ def make_clips(task: ClipTask) -> dict[str, Any]:
     return {
         "clips": [{k: v for k, v in asdict(clip).items() if k != "folder"} for clip in clips],
         "rejected": [(_clip_id(job, refusal.start, refusal.end), refusal.reason) for refusal in refusals],
-        "outputs": [
-            path.name for clip in clips for path in (clip.video, clip.wav, clip.boxes) if path.exists()
-        ],
+        "outputs": [path.name for clip in clips for path in _files(clip) if path.exists()],
     }
 
 
@@ -257,6 +256,9 @@ def _write(clip: Clip, job: Job, cut: Cut, pictures: Iterator[np.ndarray], start
         if cut.boxes is not None:
             with whole(clip.boxes) as temporary:
                 np.save(temporary, boxes_in_crop(cut.boxes, cut.crop, job.image_size))
+        if cut.landmarks is not None:
+            with whole(clip.landmarks) as temporary:
+                np.save(temporary, points_in_crop(cut.landmarks, cut.crop, job.image_size))
     except BadClip:
         _remove(clip)
         raise
@@ -272,6 +274,10 @@ def _crop(picture: np.ndarray, cut: Cut, image_size: int) -> np.ndarray:
     return cv2.resize(picture[top:bottom, left:right], (image_size, image_size), interpolation=interpolation)
 
 
+def _files(clip: Clip) -> tuple[Path, ...]:
+    return clip.video, clip.wav, clip.boxes, clip.landmarks
+
+
 def _remove(clip: Clip) -> None:
-    for path in (clip.video, clip.wav, clip.boxes):
+    for path in _files(clip):
         path.unlink(missing_ok=True)

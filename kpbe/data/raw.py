@@ -47,6 +47,7 @@ class RawVideo:
         bbox: crop known from metadata, in pixels of a `width` x `height` frame; None when it is to be found.
         width, height, fps: reference size and rate of `bbox`, `start` and `end`; None when there is none.
         boxes: .npy with face boxes (frames of the raw video, 4); None when they are to be detected.
+        landmarks: .npy with eyes and mouth (frames of the raw video, 3, 2), only beside `boxes`; None when they are not known.
         source_url: where the video comes from, may be empty.
     """
 
@@ -61,6 +62,7 @@ class RawVideo:
     height: int | None = None
     fps: float | None = None
     boxes: Path | None = None
+    landmarks: Path | None = None
     source_url: str = ""
 
 
@@ -149,5 +151,6 @@ def _raw_video(row: Mapping[str, str]) -> RawVideo:
         height=int(row["height"]) if row["height"] else None,
         fps=float(row["fps"]) if row["fps"] else None,
         boxes=Path(row["boxes"]) if row["boxes"] else None,
+        landmarks=Path(row["landmarks"]) if row["landmarks"] else None,
         source_url=row["source_url"],
     )

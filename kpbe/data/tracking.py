@@ -21,10 +21,12 @@ class FaceTrack:
     Attributes:
         boxes: (N, 4) float64 left, top, right, bottom; zeros where no face was found.
         rivals: (N,) bool, frames that show another face of similar size.
+        landmarks: (N, 3, 2) eyes and mouth, where they came with the video; None otherwise.
     """
 
     boxes: np.ndarray
     rivals: np.ndarray
+    landmarks: np.ndarray | None = None
 
 
 def track_face(

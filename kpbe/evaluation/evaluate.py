@@ -89,7 +89,7 @@ def evaluate(
         clips_folder: data/clips, with clips.csv; its test clips are the ground truth.
         backend_folder: folder of the backend's <clip_id>.mkv of the test clips.
         enhanced_folder: folder of the enhanced <clip_id>.mkv.
-        out: reports/results/<backend>.
+        out: reports/results/evaluation/<backend>.
         map: how shards of clips are run.
 
     Raises:
@@ -248,7 +248,7 @@ def _settings(
         **metrics.SETTINGS,
         "lpips": lpips_state,
         "backend": backend,
-        "feed": getattr(params.backend, backend).feed,
+        "feed": params.backend[backend].get("feed", "source_image"),
         "data_source": _data_source(params),
         "image_size": ", ".join(sorted({f"{clip.width}x{clip.height}" for clip in clips})),
         "frontend": params.model.name,

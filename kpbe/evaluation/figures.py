@@ -82,7 +82,7 @@ def score_plot(results_folder: Path, backend: str, out: Path) -> None:
     Thin lines are clips, dots with bars the means with 95 % intervals.
 
     Args:
-        results_folder: reports/results/<backend>.
+        results_folder: reports/results/evaluation/<backend>.
         backend: registry name.
         out: the PNG.
 

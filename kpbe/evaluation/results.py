@@ -1,4 +1,4 @@
-"""The result files of the evaluate stage, reports/results/<backend>/, and what is read out of them."""
+"""The result files of the evaluate stage, reports/results/evaluation/<backend>/, and what is read out of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import numpy as np
 from kpbe.errors import KPBEError
 from kpbe.evaluation.statistics import PairedDifference, paired_difference
 from kpbe.work import read_csv, write_csv
+
+EVALUATION = "evaluation"
+"""Folder of reports/results that holds one folder for each evaluated backend."""
 
 STATIC_SOURCE = "static source"
 METRICS = ("ssim", "psnr", "ssim_rgb", "l1", "lpips")

@@ -11,6 +11,7 @@ from textwrap import wrap
 from typing import Any
 
 from kpbe.evaluation.results import (
+    EVALUATION,
     METRICS,
     STATIC_SOURCE,
     ClipScore,
@@ -92,14 +93,14 @@ class Table1:
 
 
 def render_table1(results_root: Path, backends: Sequence[str], notes: Sequence[str] = ()) -> str:
-    """Build Table I from reports/results/<backend>/; write table1.md, table1.csv, table1.json into `results_root`.
+    """Build Table I from reports/results/evaluation/<backend>/; write table1.md, table1.csv, table1.json into `results_root`.
 
     table1.csv is tidy: one row per method (or difference) and metric. table1.json holds the same with the lines
     about the data.
 
     Args:
         results_root: reports/results.
-        backends: registry names, in the order of the table.
+        backends: names as in params.yaml, in the order of the table.
         notes: lines about how the methods were trained, shown above the table.
 
     Returns:
@@ -121,7 +122,10 @@ def build_table1(results_root: Path, backends: Sequence[str], notes: Sequence[st
     differences: list[DifferenceRow] = []
     about: list[str] = []
     for backend in backends:
-        scores, settings = read_per_clip(results_root / backend), read_settings(results_root / backend)
+        scores, settings = (
+            read_per_clip(results_root / EVALUATION / backend),
+            read_settings(results_root / EVALUATION / backend),
+        )
         about += [line for line in _about(settings, scores) if line not in about]
         rows = (_method_row(scores, method) for method in methods_of(backend))
         methods += [row for row in rows if row not in methods]

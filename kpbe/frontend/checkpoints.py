@@ -51,13 +51,10 @@ OTHER_NETWORKS = {
 def save_frontend(path: Path | str, frontend: Frontend, metadata: Mapping[str, Any]) -> None:
     """Write weights, `ModelParams` and JSON-able facts about them as one safetensors file, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in frontend.state_dict().items()}
-    header = {
-        "format": FORMAT,
-        "model": frontend.params.model_dump_json(),
-        "facts": json.dumps(dict(metadata)),
-    }
+    header = {"model": frontend.params.model_dump(mode="json"), "facts": dict(metadata)}
+    # several keys would be written in random order: the same weights, other bytes
     with whole(path) as temporary:
-        save_file(tensors, temporary, header)
+        save_file(tensors, temporary, {FORMAT: json.dumps(header, sort_keys=True)})
 
 
 def load_frontend(path: Path | str, device: torch.device | str = "cpu") -> Frontend:
@@ -69,12 +66,12 @@ def load_frontend(path: Path | str, device: torch.device | str = "cpu") -> Front
     """
     path = Path(path)
     header, tensors = _read_safetensors(path)
-    if header.get("format") != FORMAT:
+    if FORMAT not in header:
         raise BadCheckpoint(
             f"{path} was not written by KPBE: public checkpoints are read by load_public_checkpoint."
         )
     try:
-        model = ModelParams.model_validate_json(header["model"])
+        model = ModelParams.model_validate(json.loads(header[FORMAT])["model"])
     except ValidationError as error:
         wrong = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise BadCheckpoint(
@@ -94,9 +91,9 @@ def read_facts(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     with _open_safetensors(path) as file:
         header = file.metadata() or {}
-    if header.get("format") != FORMAT:
+    if FORMAT not in header:
         raise BadCheckpoint(f"{path} was not written by KPBE.")
-    return json.loads(header["facts"])
+    return json.loads(header[FORMAT])["facts"]
 
 
 # -- public checkpoints -------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Sound: any file as a mono wave on the video's time line, WAV writing, and Wav2Lip's mel spectrogram."""
+"""Sound: any file as a mono wave on the video's time line, WAV writing, and the backends' mel spectrograms."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ SEEK_MARGIN = 1.0
 
 WAV2LIP_FFT = 800
 WAV2LIP_HOP = 200
+
+PCAVS_MEL_FRAMES_PER_SECOND = 100
+PCAVS_FFT = 1280
+PCAVS_HOP = 160
+PCAVS_LOUDNESS = 0.1
 
 
 class NoAudio(BadClip):
@@ -208,7 +213,7 @@ def _resampled(
     return np.clip(span[lead * up : lead * up + count], -1.0, 1.0).astype(np.float32)
 
 
-# -- mel spectrogram -------------------------------------------------------------------------------
+# -- mel spectrograms ------------------------------------------------------------------------------
 
 
 def wav2lip_mel(wave: np.ndarray, padding: Literal["zeros", "reflect"] = "zeros") -> np.ndarray:
@@ -238,6 +243,36 @@ def wav2lip_mel(wave: np.ndarray, padding: Literal["zeros", "reflect"] = "zeros"
     magnitudes = np.abs(np.fft.rfft(frames * hann, axis=1))
     decibels = 20 * np.log10(np.maximum(1e-5, slaney_mel_bands(80, 55.0, 7600.0) @ magnitudes.T)) - 20
     return np.clip(8 * (decibels + 100) / 100 - 4, -4, 4).astype(np.float32)
+
+
+def pcavs_mel(wave: np.ndarray) -> np.ndarray:
+    """PC-AVS's log-mel spectrogram of a 16 kHz wave (Hangz-nju-cuhk/Talking-Face_PC-AVS, AudioConfig.py).
+
+    The wave is brought to a root mean square of 0.1 (amplified at most a thousandfold), so the numbers depend on the whole of it.
+    Magnitude STFT of the `lws` package (1280, hop 160, root of a half-sample symmetric Hann window, halved), 80 Slaney mel bands
+    from 125 to 7600 Hz, 20 log10 with floor 1e-5, minus 20 dB, -100..0 dB mapped to 0..1 and clipped.
+
+    Args:
+        wave: (n,) samples in [-1, 1] at 16 kHz.
+
+    Returns:
+        (ceil(n / 160) + 7, 80) float32 in [0, 1], 100 rows per second; row m covers samples 160 m - 1120 to 160 m + 159, outside of
+        which there is silence. Silence is 0.
+
+    Raises:
+        ValueError: `wave` is empty or not one-dimensional.
+    """
+    if wave.ndim != 1 or wave.size == 0:
+        raise ValueError(f"a wave must be one-dimensional and not empty, got shape {wave.shape}")
+    loudness = np.sqrt(np.mean(wave.astype(np.float64) ** 2))
+    lead = PCAVS_FFT - PCAVS_HOP
+    padded = np.pad(wave * (PCAVS_LOUDNESS / max(1e-4, loudness)), (lead, lead + -len(wave) % PCAVS_HOP))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, PCAVS_FFT)[::PCAVS_HOP]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(PCAVS_FFT) + 0.5) / PCAVS_FFT)
+    magnitudes = np.abs(np.fft.rfft(frames * (0.5 * np.sqrt(hann)), axis=1))
+    energies = magnitudes @ slaney_mel_bands(80, 125.0, 7600.0, PCAVS_FFT).T
+    decibels = 20 * np.log10(np.maximum(1e-5, energies)) - 20
+    return np.clip((decibels + 100) / 100, 0, 1).astype(np.float32)
 
 
 @cache

@@ -19,6 +19,15 @@ from kpbe.work import whole
 
 Codec = Literal["h264", "h264-lossless", "ffv1"]
 
+PCM_FORMATS = {
+    "pcm_u8": "u8",
+    "pcm_s16le": "s16",
+    "pcm_s24le": "s32",
+    "pcm_s32le": "s32",
+    "pcm_f32le": "flt",
+}
+"""Uncompressed sound that .mkv keeps as it is, with the sample format that its coder works in; all else becomes pcm_s16le there."""
+
 
 class VideoWriter:
     """Write RGB frames to a video that appears whole or not at all; the same frames give the same bytes.
@@ -30,7 +39,8 @@ class VideoWriter:
             `h264-lossless` and `ffv1` give back the very same RGB values.
         gop: largest distance between key frames; short ones make random access fast.
         crf: x264's quality of `h264`, lower is better.
-        audio: sound to mux from its beginning, cut at the end of the last frame: AAC in .mp4, PCM in .mkv.
+        audio: sound to mux from its beginning: AAC in .mp4, PCM in .mkv (uncompressed sound bit for bit).
+        whole_audio: keep sound that goes on after the end of the last frame instead of cutting it there.
 
     Raises:
         BadClip: no frame was written, or `audio` has no sound.
@@ -44,10 +54,11 @@ class VideoWriter:
         gop: int = 12,
         crf: int = 17,
         audio: Path | None = None,
+        whole_audio: bool = False,
     ) -> None:
         self.path = Path(path)
         self.fps = Fraction(fps).limit_denominator(1001)
-        self.codec, self.gop, self.crf, self.audio = codec, gop, crf, audio
+        self.codec, self.gop, self.crf, self.audio, self.whole_audio = codec, gop, crf, audio, whole_audio
         self.frames = 0
         self._cleanup = ExitStack()
         self._reformatter = VideoReformatter()
@@ -127,7 +138,7 @@ class VideoWriter:
             raise BadClip(f"{self.path} was not written: there is no frame to write.")
         self._container.mux(self._stream.encode(None))
         if self._sound is not None:
-            self._sound.finish(self.frames / self.fps)
+            self._sound.finish(None if self.whole_audio else self.frames / self.fps)
 
 
 class _Sound:
@@ -143,7 +154,10 @@ class _Sound:
             raise BadClip(f"{source} has no sound to write into {target}: give a .wav file.")
         track = self._source.streams.audio[0]
         pcm = target.suffix.lower() == ".mkv"
-        encoder = "pcm_s16le" if pcm else "aac"
+        encoder, sample_format = "aac", "fltp"
+        if pcm:
+            encoder = track.codec.name if track.codec.name in PCM_FORMATS else "pcm_s16le"
+            sample_format = PCM_FORMATS[encoder]
         rates = av.Codec(encoder, "w").audio_rates
         rate = track.rate if pcm or rates is None or track.rate in rates else 48000
         self._container = container
@@ -157,7 +171,7 @@ class _Sound:
         self._rate = rate
         self._written = 0
         self._fifo = av.AudioFifo()
-        self._chunks = self._resampled(track, av.AudioResampler("s16" if pcm else "fltp", layout, rate))
+        self._chunks = self._resampled(track, av.AudioResampler(sample_format, layout, rate))
         self._frame = 1024
 
     def __enter__(self) -> Self:
@@ -177,10 +191,14 @@ class _Sound:
         while (self._written + self._frame) <= seconds * self._rate and self._encode(self._frame):
             pass
 
-    def finish(self, seconds: Fraction) -> None:
-        """Encode the rest up to `seconds` and flush."""
-        self.write_until(seconds)
-        self._encode(round(seconds * self._rate) - self._written)
+    def finish(self, seconds: Fraction | None) -> None:
+        """Encode the rest, up to `seconds` where given, and flush."""
+        if seconds is None:
+            while self._encode(self._frame):
+                pass
+        else:
+            self.write_until(seconds)
+            self._encode(round(seconds * self._rate) - self._written)
         self._container.mux(self._stream.encode(None))
 
     def _encode(self, samples: int) -> bool:

@@ -22,7 +22,7 @@ from kpbe.media.sheets import contact_sheet
 from kpbe.params import FrontendTrainParams
 from kpbe.training.batches import ClipFrames, FramePair, fixed_pairs, random_pairs
 from kpbe.training.discriminators import PatchDiscriminator
-from kpbe.training.loop import adam, scheduled_lr
+from kpbe.training.loop import adam, set_learning_rate
 from kpbe.training.losses import (
     RandomWarp,
     equivariance,
@@ -124,8 +124,7 @@ class FrontendTrainee:
         """See `Trainee`."""
         weights, schedule = self.params.losses, self.params.schedule
         for optimiser in (self.optimiser, self.discriminator_optimiser):
-            for group in optimiser.param_groups:
-                group["lr"] = scheduled_lr(self.params.optimiser, step)
+            set_learning_rate(optimiser, self.params.optimiser, step)
         self.reconstruction.train()
         reach = self.params.warm_up.reach(step)
         pair = random_pairs(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
 
 from kpbe.compute import torch_device
 from kpbe.data.clips import Clip
-from kpbe.params import BackendTrainParams, ComputeParams, FrontendTrainParams, Params
+from kpbe.params import ComputeParams, ScheduleParams, Section
 from kpbe.work import fingerprint
 
-PROCEDURE = 1
+PROCEDURE = 2
 """Part of every training's identity: raised when the same data and params would train other weights."""
 
 
@@ -27,14 +27,23 @@ def launch(compute: ComputeParams, seed: int) -> Fabric:
     return fabric
 
 
-def training_identity(
-    params: Params, stage: FrontendTrainParams | BackendTrainParams, clips: Sequence[Clip], *more: Any
-) -> str:
+class ScheduledSection(Protocol):
+    """The section of params.yaml of any training."""
+
+    @property
+    def schedule(self) -> ScheduleParams: ...
+
+
+def training_identity(seed: int, section: ScheduledSection, clips: Sequence[Clip], *more: Any) -> str:
     """Digest of everything that determines a training's result except how long it runs and how it reports.
 
-    `more` is what a stage depends on beyond its params and clips.
+    Args:
+        seed: `train.seed`.
+        section: the training's section of params.yaml.
+        clips: it trains on.
+        more: what it depends on beyond these: sections of networks, digests of weights it starts from.
     """
-    stage_params = stage.model_dump(mode="json", exclude={"schedule"})
-    batch_size = stage.schedule.batch_size
+    assert isinstance(section, Section)
+    settings = section.model_dump(mode="json", exclude={"schedule"})
     contents = [(clip.clip_id, clip.sha256) for clip in clips]
-    return fingerprint(PROCEDURE, params.model, params.train.seed, stage_params, batch_size, contents, *more)
+    return fingerprint(PROCEDURE, seed, settings, section.schedule.batch_size, contents, *more)

@@ -17,13 +17,9 @@ from tqdm import tqdm
 
 from kpbe.errors import KPBEError
 from kpbe.params import OptimiserParams, ScheduleParams
+from kpbe.training.files import CURVES_FILE, SHEETS_FOLDER, STATE_FILE, SUMMARY_FILE
 from kpbe.training.state import Stateful, load_state, save_state
 from kpbe.work import whole, write_csv, write_json
-
-STATE_FILE = "state.pt"
-CURVES_FILE = "curves.csv"
-SUMMARY_FILE = "summary.json"
-SHEETS_FOLDER = "sheets"
 
 
 class Trainee(Protocol):
@@ -54,6 +50,12 @@ def adam(parameters: Any, params: OptimiserParams) -> torch.optim.Adam:
 def scheduled_lr(params: OptimiserParams, step: int) -> float:
     """Learning rate at a step: divided by ten at each milestone."""
     return params.lr * 0.1 ** sum(step >= milestone for milestone in params.milestones)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, params: OptimiserParams, step: int) -> None:
+    """Give every parameter group the scheduled learning rate of a step."""
+    for group in optimiser.param_groups:
+        group["lr"] = scheduled_lr(params, step)
 
 
 def train(

@@ -37,6 +37,11 @@ def train_stage1(params: Params, clips: Path, head_poses: Path, out: Path) -> No
         facts,
     )
     identity = training_identity(
-        params, stage, train_clips, trainee.perceptual_name, trainee.training.labels_digest
+        params.train.seed,
+        stage,
+        train_clips,
+        params.model,
+        trainee.perceptual_name,
+        trainee.training.labels_digest,
     )
     train("stage 1", trainee, stage.schedule, out, identity, trainee.facts)

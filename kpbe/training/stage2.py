@@ -65,9 +65,10 @@ def train_stage2(
     )
     videos = [file_sha256(backend_video(backend_videos, clip)) for clip in train_clips]
     identity = training_identity(
-        params,
+        params.train.seed,
         stage,
         train_clips,
+        params.model,
         trainee.perceptual_name,
         trainee.training.labels_digest,
         facts["stage1_sha256"],

@@ -176,7 +176,7 @@ def clip_plots(backend: str) -> None:
 
 def figure() -> None:
     """Figure 3."""
-    path = project.place(folders.RESULTS) / "figure3.png"
+    path = project.place(folders.RESULTS) / "figures" / "figure3.png"
     if path.is_file():
         section("Figure 3", "Test clips at the same moments: the truth, the backend, the backend enhanced.")
         st.image(

@@ -23,9 +23,10 @@ FRAMES = 12
 
 def params(**wav2lip) -> Params:
     schedule = {"schedule": {"steps": 1, "batch_size": 1}}
-    train = {"stage1": schedule, "stage2": schedule, "wav2lip": schedule}
+    train = {"stage1": schedule, "stage2": schedule}
+    section = {"kind": "wav2lip", "sync_expert": schedule, "train": schedule, **wav2lip}
     sections = {"data": {}, "model": {}, "evaluate": {}, "compute": {"device": "cpu"}}
-    return parse_params({**sections, "train": train, "backend": {"wav2lip": wav2lip}})
+    return parse_params({**sections, "train": train, "backend": {"wav2lip": section}})
 
 
 def write_clip(folder: Path, split: str, identity: str, has_audio: bool = True) -> Clip:
@@ -77,7 +78,7 @@ def checkpoint(tmp_path):
 
 
 def run(clips, checkpoint, out, map=serial_map, **wav2lip):
-    return synthesize("wav2lip", params(**wav2lip), clips[0].folder, checkpoint, out, map=map)
+    return synthesize("wav2lip", params(**wav2lip), clips[0].folder, checkpoint.parent, out, map=map)
 
 
 def videos(out: Path) -> dict[str, int]:
@@ -155,10 +156,10 @@ def test_clips_that_cannot_speak_are_rejected_with_their_reason(tmp_path, checkp
 
 
 def test_missing_weights_and_unknown_backends_are_named_before_any_work(clips, tmp_path):
-    with pytest.raises(MissingWeights, match=r"none\.safetensors"):
-        run(clips, tmp_path / "none.safetensors", tmp_path / "out")
+    with pytest.raises(MissingWeights, match=r"none holds 0 \.safetensors files"):
+        run(clips, tmp_path / "none" / "wav2lip.safetensors", tmp_path / "out")
     with pytest.raises(KPBEError, match="wave2lip"):
-        synthesize("wave2lip", params(), clips[0].folder, tmp_path / "none.safetensors", tmp_path / "out")
+        synthesize("wave2lip", params(), clips[0].folder, tmp_path / "none", tmp_path / "out")
 
 
 def test_waves_are_cut_or_filled_to_the_frames():

@@ -153,7 +153,7 @@ def test_opening_the_mouth_changes_the_picture_between_the_lip_points() -> None:
     shut, wide = still(yaw=15), still({"jaw": 1.0}, yaw=15)
     assert actor.mouth_gap(shut) == 0
     assert actor.mouth_gap(wide) == pytest.approx(0.2, abs=0.01)
-    _, lips = actor.landmarks(wide)
+    _, lips, _ = actor.landmarks(wide)
     left, upper, right, lower = lips
     assert left[0] < upper[0] < right[0]
     assert lower[1] - upper[1] > 10

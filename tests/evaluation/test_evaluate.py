@@ -30,12 +30,12 @@ FRAMES, SIDE, FPS = 9, 48, 25.0
 
 def make_params(**evaluate_section: Any) -> Params:
     schedule = {"steps": 1, "batch_size": 1}
-    training = {name: {"schedule": schedule} for name in ("stage1", "stage2", "wav2lip")}
+    training = {name: {"schedule": schedule} for name in ("stage1", "stage2")}
     return parse_params(
         {
             "data": {},
             "model": {"name": "small"},
-            "backend": {},
+            "backend": {"wav2lip": {"kind": "wav2lip"}},
             "train": training,
             "evaluate": {"lpips": "off", "bootstrap": 200, **evaluate_section},
             "compute": {"device": "cpu", "render_batch": 4},
@@ -62,7 +62,7 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.clips, self.backend, self.enhanced, self.out = (
-            root / name for name in ("clips", "backend", "enhanced", "results/wav2lip")
+            root / name for name in ("clips", "backend", "enhanced", "results/evaluation/wav2lip")
         )
         clips = []
         for number in range(4):
@@ -117,7 +117,7 @@ def world(untouched: Path, tmp_path: Path) -> World:
     shutil.copytree(untouched, tmp_path, dirs_exist_ok=True)
     world = World.__new__(World)
     world.clips, world.backend, world.enhanced, world.out = (
-        tmp_path / name for name in ("clips", "backend", "enhanced", "results/wav2lip")
+        tmp_path / name for name in ("clips", "backend", "enhanced", "results/evaluation/wav2lip")
     )
     world.ids = [clip.clip_id for clip in read_manifest(world.clips, "test")]
     return world
@@ -247,7 +247,7 @@ def test_without_weights_auto_says_why_and_on_fails(
 
 def test_table_and_figures_are_made_from_the_results(world: World) -> None:
     world.evaluate()
-    root = world.out.parent
+    root = world.out.parents[1]
     assert "Wav2Lip+KPBE" in render_table1(root, ["wav2lip"], notes=[])
     with (root / "table1.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 3 * 4 + 2 * 4

@@ -45,9 +45,9 @@ def scores_of(backend: str, clips: int, gain: float = 1.5) -> list[ClipScore]:
 
 def write_results(root: Path, backend: str, scores: list[ClipScore]) -> None:
     clips = len({score.clip_id for score in scores})
-    write_per_clip(root / backend, scores)
+    write_per_clip(root / "evaluation" / backend, scores)
     settings = {**SETTINGS, "backend": backend, "clips": clips}
-    write_json(root / backend / "metrics.json", {"settings": settings})
+    write_json(root / "evaluation" / backend / "metrics.json", {"settings": settings})
 
 
 def test_the_table_shows_means_intervals_n_and_the_papers_numbers(tmp_path: Path) -> None:
@@ -122,10 +122,10 @@ def test_missing_or_damaged_results_are_named(tmp_path: Path) -> None:
     with pytest.raises(KPBEError, match=r"per_clip\.csv does not exist"):
         render_table1(tmp_path, ["wav2lip"])
     write_results(tmp_path, "wav2lip", scores_of("wav2lip", 2))
-    (tmp_path / "wav2lip" / "metrics.json").write_text("{")
+    (tmp_path / "evaluation" / "wav2lip" / "metrics.json").write_text("{")
     with pytest.raises(KPBEError, match=r"metrics\.json is damaged"):
         render_table1(tmp_path, ["wav2lip"])
-    (tmp_path / "wav2lip" / "per_clip.csv").write_text("clip_id\nx\n")
+    (tmp_path / "evaluation" / "wav2lip" / "per_clip.csv").write_text("clip_id\nx\n")
     with pytest.raises(KPBEError, match=r"per_clip\.csv is damaged"):
         render_table1(tmp_path, ["wav2lip"])
     assert not (tmp_path / "table1.md").exists()

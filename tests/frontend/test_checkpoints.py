@@ -96,7 +96,7 @@ def test_own_file_of_another_version(tmp_path):
     path = tmp_path / "frontend.safetensors"
     save_frontend(path, Frontend(tiny()), {})
     model = {**json.loads(tiny().model_dump_json()), "wings": 2}
-    save_file(load_file(path), path, {"format": "kpbe-frontend", "model": json.dumps(model), "facts": "{}"})
+    save_file(load_file(path), path, {"kpbe-frontend": json.dumps({"model": model, "facts": {}})})
     with pytest.raises(BadCheckpoint, match=r"another version of KPBE: its model\.wings"):
         load_frontend(path)
 

@@ -123,9 +123,10 @@ def write_project(root: Path) -> None:
         viewing = root / folders.ENHANCED_VIDEOS / BACKEND / "viewing" / f"{clip.clip_id}.mp4"
         write_video(viewing, np.broadcast_to(shades, (FRAMES, SIDE, 3 * SIDE, 3)).copy(), FPS)
     results = root / folders.RESULTS
-    write_scores(results / BACKEND, test)
+    write_scores(root / folders.EVALUATION / BACKEND, test)
     render_table1(results, [BACKEND], ["stage 1: 6 training clips."])
-    Image.new("RGB", (60, 40), (200, 190, 180)).save(results / "figure3.png")
+    (results / "figures").mkdir()
+    Image.new("RGB", (60, 40), (200, 190, 180)).save(results / "figures" / "figure3.png")
     write_training(root / folders.STAGE1, ("validation_ssim", "validation_psnr"))
     write_training(root / folders.STAGE2 / BACKEND, ("validation_ssim", "validation_psnr"))
     write_training(root / folders.BACKEND_CHECKPOINTS / BACKEND, ("validation_l1",))

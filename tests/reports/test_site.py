@@ -63,8 +63,8 @@ def test_pages_of_a_finished_project_open_without_complaint(
     ("page", "damaged"),
     [
         ("results", folders.RESULTS / "table1.json"),
-        ("clips", folders.RESULTS / "wav2lip" / "per_clip.csv"),
-        ("clips", folders.RESULTS / "wav2lip" / "per_frame.csv"),
+        ("clips", folders.EVALUATION / "wav2lip" / "per_clip.csv"),
+        ("clips", folders.EVALUATION / "wav2lip" / "per_frame.csv"),
         ("training", folders.STAGE1 / "curves.csv"),
         ("data", folders.CLIPS / "clips.csv"),
     ],
@@ -161,7 +161,7 @@ def test_wrong_params_do_not_hide_the_results(project: Path, open_page: Open) ->
 
 
 def gains_of(project: Path) -> dict[str, float]:
-    rows = read_csv(project / folders.RESULTS / "wav2lip" / "per_clip.csv")
+    rows = read_csv(project / folders.EVALUATION / "wav2lip" / "per_clip.csv")
     ssim = {(row["clip_id"], row["method"]): float(row["ssim"]) for row in rows}
     return {
         clip: ssim[clip, "wav2lip+kpbe"] - ssim[clip, "wav2lip"]
@@ -185,7 +185,7 @@ def test_clips_are_listed_from_best_to_worst_and_back(project: Path, open_page: 
 def test_smallest_distance_counts_as_greatest_gain(project: Path, open_page: Open) -> None:
     site = open_page("clips")
     next(box for box in site.selectbox if box.label == "Gain in").select("l1").run()
-    rows = read_csv(project / folders.RESULTS / "wav2lip" / "per_clip.csv")
+    rows = read_csv(project / folders.EVALUATION / "wav2lip" / "per_clip.csv")
     l1 = {(row["clip_id"], row["method"]): float(row["l1"]) for row in rows}
     clips = {clip for clip, _ in l1}
     expected = sorted(clips, key=lambda clip: l1[clip, "wav2lip+kpbe"] - l1[clip, "wav2lip"])
@@ -200,7 +200,7 @@ def test_chosen_clip_is_played_scored_and_kept_in_the_address(project: Path, ope
     assert site.query_params["clip"] == wanted
     row = next(
         row
-        for row in read_csv(project / folders.RESULTS / "wav2lip" / "per_clip.csv")
+        for row in read_csv(project / folders.EVALUATION / "wav2lip" / "per_clip.csv")
         if (row["clip_id"], row["method"]) == (wanted, "wav2lip+kpbe")
     )
     assert f"<b>{float(row['psnr']):.2f}</b>" in text_of(site)
@@ -223,7 +223,7 @@ def test_clip_without_viewing_copy_says_so(project: Path, open_page: Open) -> No
 
 
 def test_clip_whose_frames_are_all_identical_is_shown_as_identical(project: Path, open_page: Open) -> None:
-    path = project / folders.RESULTS / "wav2lip" / "per_clip.csv"
+    path = project / folders.EVALUATION / "wav2lip" / "per_clip.csv"
     rows = read_csv(path)
     chosen = rows[0]["clip_id"]
     for row in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kpbe.backends.base import SynthesisRequest, register
+from kpbe.backends.base import BackendSettings, SynthesisRequest, TrainingJob, register
 from kpbe.backends.wav2lip.checkpoints import load_generator
 from kpbe.backends.wav2lip.faces import (
     crop_boxes,
@@ -22,10 +23,25 @@ from kpbe.backends.wav2lip.faces import (
     prepare_face_window,
 )
 from kpbe.backends.wav2lip.networks import Wav2LipGenerator
+from kpbe.backends.wav2lip.settings import Wav2LipSettings
 from kpbe.backends.wav2lip.windows import mel_batch, speech_mel, window_starts
 from kpbe.data.faces import FaceDetector, get_detector
-from kpbe.errors import BadClip
-from kpbe.params import Wav2LipParams
+from kpbe.errors import BadClip, MissingWeights
+from kpbe.media.background import prefetched
+
+
+@dataclass(frozen=True)
+class PreparedSpeech:
+    """Speech and crops of one video.
+
+    Attributes:
+        mel: (80, T) spectrogram. starts: first mel frame of each output frame's window.
+        rectangles: (N, 4) int64 crops of the source frames, left, top, right, bottom.
+    """
+
+    mel: np.ndarray
+    starts: list[int]
+    rectangles: np.ndarray
 
 
 @register("wav2lip")
@@ -34,44 +50,63 @@ class Wav2Lip:
 
     Args:
         generator: in eval mode, on `device`.
-        params: crop, mel and batch settings.
+        settings: crop, mel and batch settings.
         device: where the generator is.
     """
 
-    name: ClassVar[str]
+    kind: ClassVar[str]
+    Settings: ClassVar[type[BackendSettings]] = Wav2LipSettings
     trainable: ClassVar[bool] = True
 
-    def __init__(self, generator: Wav2LipGenerator, params: Wav2LipParams, device: str = "cpu"):
+    def __init__(self, generator: Wav2LipGenerator, settings: Wav2LipSettings, device: str = "cpu"):
         self.generator = generator
-        self.params = params
+        self.settings = settings
         self.device = torch.device(device)
 
     @classmethod
-    def from_checkpoint(cls, path: Path, params: Wav2LipParams, device: str = "cpu") -> Self:
-        """Load any layout of `load_generator`; the width is the checkpoint's, not `params.width_multiplier`."""
-        return cls(load_generator(path, device), params, device)
+    def from_checkpoint(cls, path: Path | None, settings: Wav2LipSettings, device: str = "cpu") -> Self:
+        """Load any layout of `load_generator`; the width is the checkpoint's, not `settings.width_multiplier`."""
+        if path is None:
+            raise MissingWeights(
+                "Wav2Lip needs a checkpoint: name one, or train it (dvc repro train_backend)."
+            )
+        return cls(load_generator(path, device), settings, device)
 
     @classmethod
-    def fingerprint_params(cls, params: Wav2LipParams) -> dict[str, Any]:
+    def made_from(cls, settings: Wav2LipSettings, clip_id: str) -> dict[str, Any]:
         """Crop, detector and mel settings."""
-        return params.model_dump(mode="json", include={"pads", "smooth_boxes", "detector", "mel_padding"})
+        return settings.model_dump(mode="json", include={"pads", "smooth_boxes", "detector", "mel_padding"})
 
-    def synthesize(self, request: SynthesisRequest) -> Iterator[np.ndarray]:
-        """Yield `request.frames` frames with the mouth painted to the speech; see `Backend.synthesize`."""
-        first = list(islice(iter(request.source_frames), 2))
-        if not first:
-            raise BadClip(f"{request.name} has no source frame to speak with.")
-        if not request.frames:
-            raise BadClip(f"{request.name}: the audio is shorter than one video frame.")
-        mel = speech_mel(request.wave, self.params.mel_padding)
+    @classmethod
+    def train_sync(cls, job: TrainingJob) -> None:
+        """Train the sync expert; see `Backend.train_sync`."""
+        from kpbe.backends.wav2lip.expert_training import train_sync_expert
+
+        train_sync_expert(job)
+
+    @classmethod
+    def train(cls, job: TrainingJob) -> None:
+        """Train the generator; see `Backend.train`."""
+        from kpbe.backends.wav2lip.training import train_generator
+
+        train_generator(job)
+
+    def prepare(self, request: SynthesisRequest) -> PreparedSpeech:
+        """Mel spectrogram, windows and face crops; see `Backend.prepare`."""
+        first = request.first_frames(1)[0]
+        mel = speech_mel(request.wave, self.settings.mel_padding)
         starts = window_starts(mel.shape[1], request.fps, request.frames)
-        size = self.params.batch_size
-        batches = (mel_batch(mel, starts[i : i + size]) for i in range(0, len(starts), size))
-        rectangles = self._rectangles(request, *first[0].shape[:2])
+        return PreparedSpeech(mel, starts, self._rectangles(request, *first.shape[:2]))
+
+    def synthesize(self, request: SynthesisRequest, prepared: PreparedSpeech) -> Iterator[np.ndarray]:
+        """Yield `request.frames` frames with the mouth painted to the speech; see `Backend.synthesize`."""
+        first = request.first_frames(2)
+        starts, size = prepared.starts, self.settings.batch_size
+        batches = (mel_batch(prepared.mel, starts[i : i + size]) for i in range(0, len(starts), size))
         if len(first) == 1:
-            yield from self._speak_still(first[0], rectangles[0], batches)
+            yield from self._speak_still(first[0], prepared.rectangles[0], batches)
         else:
-            yield from self._speak_video(_looped(request, rectangles), batches)
+            yield from self._speak_video(prefetched(_looped(request, prepared.rectangles), size), batches)
 
     @torch.inference_mode()
     def _paint(self, mel: Tensor, face_features: Sequence[Tensor]) -> np.ndarray:
@@ -108,7 +143,7 @@ class Wav2Lip:
             raise BadClip(
                 f"{request.name}: no face in frame {int(missing.argmax())}; Wav2Lip needs one in every frame."
             )
-        rectangles = crop_boxes(boxes, self.params.pads, self.params.smooth_boxes, height, width)
+        rectangles = crop_boxes(boxes, self.settings.pads, self.settings.smooth_boxes, height, width)
         empty = (rectangles[:, 2:] <= rectangles[:, :2]).any(axis=1)
         if empty.any():
             raise BadClip(
@@ -127,7 +162,7 @@ class Wav2Lip:
 
     @cached_property
     def _detector(self) -> FaceDetector | None:
-        return get_detector(self.params.detector, str(self.device))
+        return get_detector(self.settings.detector, str(self.device))
 
 
 def _looped(request: SynthesisRequest, rectangles: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

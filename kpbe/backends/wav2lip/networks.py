@@ -12,14 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kpbe.backends.layers import scaled_channels
+
 FACE_SIZE = 96
 SYNC_FRAMES = 5
-MIN_CHANNELS = 8
-
-
-def scaled_channels(official: int, width_multiplier: float) -> int:
-    """Channels of a narrow network: the official number times the multiplier, at least 8."""
-    return max(MIN_CHANNELS, round(official * width_multiplier))
 
 
 class ConvBlock(nn.Module):
@@ -181,28 +177,34 @@ class Wav2LipGenerator(nn.Module):
 
 
 class SyncNet(nn.Module):
-    """The sync expert: embeds five lower face halves and 0.2 s of audio into the same space (16.4 M parameters)."""
+    """The sync expert: embeds five lower face halves and 0.2 s of audio into the same space.
 
-    def __init__(self) -> None:
+    Args:
+        width_multiplier: scales every channel count, the embeddings' too; 1.0 is the official network (16.4 M parameters).
+    """
+
+    def __init__(self, width_multiplier: float = 1.0) -> None:
         super().__init__()
+        self.width_multiplier = width_multiplier
+        w32, w64, w128, w256, w512 = (scaled_channels(c, width_multiplier) for c in (32, 64, 128, 256, 512))
         self.face_encoder = nn.Sequential(
-            ConvBlock(3 * SYNC_FRAMES, 32, kernel=7, padding=3),
-            ConvBlock(32, 64, kernel=5, stride=(1, 2)),
-            *_residuals(64, 2),
-            ConvBlock(64, 128, stride=2),
-            *_residuals(128, 3),
-            ConvBlock(128, 256, stride=2),
-            *_residuals(256, 2),
-            ConvBlock(256, 512, stride=2),
-            *_residuals(512, 2),
-            ConvBlock(512, 512, stride=2),
-            ConvBlock(512, 512, padding=0),
-            ConvBlock(512, 512, kernel=1, padding=0),
+            ConvBlock(3 * SYNC_FRAMES, w32, kernel=7, padding=3),
+            ConvBlock(w32, w64, kernel=5, stride=(1, 2)),
+            *_residuals(w64, 2),
+            ConvBlock(w64, w128, stride=2),
+            *_residuals(w128, 3),
+            ConvBlock(w128, w256, stride=2),
+            *_residuals(w256, 2),
+            ConvBlock(w256, w512, stride=2),
+            *_residuals(w512, 2),
+            ConvBlock(w512, w512, stride=2),
+            ConvBlock(w512, w512, padding=0),
+            ConvBlock(w512, w512, kernel=1, padding=0),
         )
-        self.audio_encoder = _audio_encoder((32, 64, 128, 256, 512), last_residuals=2)
+        self.audio_encoder = _audio_encoder((w32, w64, w128, w256, w512), last_residuals=2)
 
     def forward(self, mel: Tensor, mouths: Tensor) -> tuple[Tensor, Tensor]:
-        """Embed (B, 1, 80, 16) mel windows and (B, 15, 48, 96) of `mouth_window` as unit vectors, (B, 512) each."""
+        """Embed (A, 1, 80, 16) mel windows and (B, 15, 48, 96) of `mouth_window`: unit vectors (A, C) and (B, C), C = 512 at full width."""
         audio = F.normalize(self.audio_encoder(mel).flatten(1))
         face = F.normalize(self.face_encoder(mouths).flatten(1))
         return audio, face
@@ -223,25 +225,25 @@ def sync_loss(audio_embedding: Tensor, face_embedding: Tensor, in_sync: float) -
 
 
 class QualityDiscriminator(nn.Module):
-    """Tells real from painted mouths by the lower half of single faces (14.1 M parameters)."""
+    """Tells real from painted mouths by the lower half of single faces.
 
-    def __init__(self) -> None:
+    Args:
+        width_multiplier: scales every channel count; 1.0 is the official network (14.1 M parameters).
+    """
+
+    def __init__(self, width_multiplier: float = 1.0) -> None:
         super().__init__()
-        self.face_encoder_blocks = nn.ModuleList([nn.Sequential(LeakyConvBlock(3, 32, 7, padding=3))])
-        for channels, wider, kernel, stride in (
-            (32, 64, 5, (1, 2)),
-            (64, 128, 5, 2),
-            (128, 256, 5, 2),
-            (256, 512, 3, 2),
-            (512, 512, 3, 2),
-        ):
-            down = LeakyConvBlock(channels, wider, kernel, stride, kernel // 2)
-            same = LeakyConvBlock(wider, wider, kernel, padding=kernel // 2)
+        widths = [scaled_channels(c, width_multiplier) for c in (32, 64, 128, 256, 512, 512)]
+        last = widths[-1]
+        self.face_encoder_blocks = nn.ModuleList([nn.Sequential(LeakyConvBlock(3, widths[0], 7, padding=3))])
+        for level, (kernel, stride) in enumerate(((5, (1, 2)), (5, 2), (5, 2), (3, 2), (3, 2))):
+            down = LeakyConvBlock(widths[level], widths[level + 1], kernel, stride, kernel // 2)
+            same = LeakyConvBlock(widths[level + 1], widths[level + 1], kernel, padding=kernel // 2)
             self.face_encoder_blocks.append(nn.Sequential(down, same))
         self.face_encoder_blocks.append(
-            nn.Sequential(LeakyConvBlock(512, 512, 3), LeakyConvBlock(512, 512, 1))
+            nn.Sequential(LeakyConvBlock(last, last, 3), LeakyConvBlock(last, last, 1))
         )
-        self.binary_pred = nn.Sequential(nn.Conv2d(512, 1, 1), nn.Sigmoid())
+        self.binary_pred = nn.Sequential(nn.Conv2d(last, 1, 1), nn.Sigmoid())
 
     def forward(self, faces: Tensor) -> Tensor:
         """(B, 3, 96, 96) faces -> (B, 1) probability of being real."""

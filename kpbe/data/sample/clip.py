@@ -28,6 +28,7 @@ class Truth:
         mouth_opening: (N,) height between the inner lips, head units. blink: (N,) 0 open, 1 closed.
         boxes: (N, 4) face boxes left, top, right, bottom, pixels.
         lips: (N, 4, 2) left corner, upper inner lip, right corner, lower inner lip, pixels.
+        eyes: (N, 2, 2) centres of the eyes, from left to right in the picture, pixels.
         phonemes: symbols; starts, ends: their times in seconds.
     """
 
@@ -38,9 +39,15 @@ class Truth:
     blink: np.ndarray
     boxes: np.ndarray
     lips: np.ndarray
+    eyes: np.ndarray
     phonemes: tuple[str, ...]
     starts: np.ndarray
     ends: np.ndarray
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        """Eyes and middle of the mouth, float32 (N, 3, 2), as `kpbe.data.landmarks` finds them in pictures."""
+        return np.concatenate([self.eyes, self.lips.mean(1, keepdims=True)], 1).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def _poses(motion: Motion) -> list[Pose]:
 
 
 def _truth(actor: Person, poses: list[Pose], motion: Motion, segments: list[Segment]) -> Truth:
-    boxes, lips = zip(*(actor.landmarks(pose) for pose in poses), strict=True)
+    boxes, lips, eyes = zip(*(actor.landmarks(pose) for pose in poses), strict=True)
     return Truth(
         rotation=np.stack([pose.rotation for pose in poses]).astype(np.float32),
         translation=np.stack([pose.translation for pose in poses]).astype(np.float32),
@@ -128,6 +135,7 @@ def _truth(actor: Person, poses: list[Pose], motion: Motion, segments: list[Segm
         blink=motion.blink.astype(np.float32),
         boxes=np.stack(boxes),
         lips=np.stack(lips),
+        eyes=np.stack(eyes),
         phonemes=tuple(segment.phoneme.symbol for segment in segments),
         starts=np.array([segment.start for segment in segments], np.float32),
         ends=np.array([segment.end for segment in segments], np.float32),

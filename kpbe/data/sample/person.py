@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from kpbe.data.sample import raster
 from kpbe.data.sample.hair import build_hair
-from kpbe.data.sample.head import HeadSurface, build_head
+from kpbe.data.sample.head import EYE_Y, HeadSurface, build_head
 from kpbe.data.sample.identity import Identity, draw_identity, generator
 from kpbe.data.sample.paint import paint_head
 from kpbe.data.sample.parts import build_ears, build_glasses, build_mouth_inside, build_torso
@@ -123,8 +123,8 @@ class Person:
             gap += sign * sum(shapes[name][row, column, 1] * pose.controls.get(name, 0.0) for name in shapes)
         return max(float(gap), 0.0)
 
-    def landmarks(self, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
-        """Face box (4,) left, top, right, bottom and lip points (4, 2), float32 pixels; see `Truth`."""
+    def landmarks(self, pose: Pose) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Face box (4,) left, top, right, bottom, lip points (4, 2) and eyes (2, 2), float32 pixels; see `Truth`."""
         vertices = self.vertices(pose)[: self.head.rest.shape[0] * self.head.rest.shape[1]]
         points = project(vertices, self.size).reshape(*self.head.rest.shape[:2], 2)
         box = np.concatenate([points[self._face].min(0), points[self._face].max(0)])
@@ -133,7 +133,17 @@ class Person:
         middle = self.head.rest.shape[1] // 2
         ends = points[slit, middle - corner], points[slit, middle + corner]
         lips = np.stack([ends[0], points[self._upper_lip], ends[1], points[self._lower_lip]])
-        return box.astype(np.float32), lips.astype(np.float32)
+        eyes = np.stack([points[eye] for eye in self._eyes])
+        return box.astype(np.float32), lips.astype(np.float32), eyes.astype(np.float32)
+
+    @property
+    def _eyes(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of the eyes' centres, from left to right in the picture."""
+        front = np.cos(self.head.angle) > 0
+        centres = ((-self.head.places.eye_x, EYE_Y), (self.head.places.eye_x, EYE_Y))
+        away = (np.hypot(*np.moveaxis(self.head.flat - centre, -1, 0)) for centre in centres)
+        nearest = (divmod(int(np.where(front, d, np.inf).argmin()), d.shape[1]) for d in away)
+        return tuple(nearest)
 
     @property
     def _upper_lip(self) -> tuple[int, int]:

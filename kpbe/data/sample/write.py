@@ -17,14 +17,15 @@ from kpbe.media.video import VideoWriter
 from kpbe.params import SampleParams
 from kpbe.work import ClipTask, ShardMap, fingerprint, run_clip_tasks, serial_map, whole
 
-VERSION = 2  # of the pictures and sounds; raise it when they change
+VERSION = 3  # of the pictures and sounds; raise it when they change
 CRF = 12
 
 
 def write_sample(params: SampleParams, out: Path, map: ShardMap = serial_map) -> list[RawVideo]:
     """Write the sample's videos to out/<split>/<identity>_<nn>.mp4 (H.264 with the sound muxed).
 
-    Beside each lie .wav (16 kHz mono PCM16), .boxes.npy ((N, 4) float32 face boxes), .truth.npz (see `Truth`) and the
+    Beside each lie .wav (16 kHz mono PCM16), .boxes.npy ((N, 4) float32 face boxes), .landmarks.npy ((N, 3, 2)
+    float32 eyes and mouth), .truth.npz (see `Truth`) and the
     record .json. Whole clips of the same params are kept, so a run that was cut off goes on.
 
     Returns:
@@ -53,7 +54,10 @@ def _task(params: SampleParams, out: Path, split: str, index: int, clip: int) ->
     return ClipTask(
         clip_id=name,
         record=stem.with_suffix(".json"),
-        outputs=tuple(stem.with_suffix(suffix) for suffix in (".mp4", ".wav", ".boxes.npy", ".truth.npz")),
+        outputs=tuple(
+            stem.with_suffix(suffix)
+            for suffix in (".mp4", ".wav", ".boxes.npy", ".landmarks.npy", ".truth.npz")
+        ),
         fingerprint=fingerprint("sample", VERSION, about, split, index, clip),
         origin=str(stem.with_suffix(".mp4")),
         payload=(params, split, index, clip),
@@ -63,13 +67,15 @@ def _task(params: SampleParams, out: Path, split: str, index: int, clip: int) ->
 def _make(task: ClipTask) -> dict[str, Any]:
     params, split, index, clip = task.payload
     rendered = render_clip(index, clip, params)
-    video, wav, boxes, truth = task.outputs
+    video, wav, boxes, landmarks, truth = task.outputs
     write_wav(wav, rendered.wave, RATE)
     with VideoWriter(video, FPS, codec="h264", gop=12, crf=CRF, audio=wav) as writer:
         for frame in rendered.frames:
             writer.write(frame)
     with whole(boxes) as temporary:
         np.save(temporary, rendered.truth.boxes)
+    with whole(landmarks) as temporary:
+        np.save(temporary, rendered.truth.landmarks)
     with whole(truth) as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **_plain(rendered))
     return {
@@ -87,7 +93,7 @@ def _plain(rendered: RenderedClip) -> dict[str, Any]:
 
 
 def _raw_video(task: ClipTask, facts: dict[str, Any]) -> RawVideo:
-    video, _, boxes, _ = task.outputs
+    video, _, boxes, landmarks, _ = task.outputs
     return RawVideo(
         path=video,
         identity=facts["identity"],
@@ -97,4 +103,5 @@ def _raw_video(task: ClipTask, facts: dict[str, Any]) -> RawVideo:
         height=facts["height"],
         fps=FPS,
         boxes=boxes,
+        landmarks=landmarks,
     )

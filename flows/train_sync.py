@@ -1,0 +1,21 @@
+"""Stage `train_sync@<backend>`: data/clips -> checkpoints/sync/<backend>."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows import folders
+from flows.stage import Stage, StageContext, main
+
+
+def train_sync(context: StageContext) -> Path:
+    """Train the audio-visual synchrony networks that a backend's generator learns from (Wav2Lip's sync expert)."""
+    from kpbe.backends import training as work
+
+    out = folders.SYNC_CHECKPOINTS / context.backend
+    work.train_sync(context.backend, context.params, folders.CLIPS, out)
+    return out
+
+
+if __name__ == "__main__":
+    main(Stage(train_sync, per_backend=True, holds_network=True))

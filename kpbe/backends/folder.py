@@ -1,0 +1,119 @@
+"""The backend kind `folder`: videos that somebody already made, matched to the clips by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from kpbe.backends.base import BackendSettings, SynthesisRequest, TrainingJob, register
+from kpbe.backends.external import ExternalSettings, WrongLength, fitted_frames, refuse_too_short
+from kpbe.data.raw import VIDEO_SUFFIXES
+from kpbe.errors import BadClip, KPBEError
+from kpbe.work import file_sha256
+
+SPLITS = ("train", "test")
+
+
+class FolderSettings(ExternalSettings):
+    """Videos made elsewhere.
+
+    Attributes:
+        folder: holds `<clip_id>.<suffix>`, directly or in folders `train` and `test`, with any suffix of a video; `#` in the clip id may
+            be written `_`.
+    """
+
+    kind: Literal["folder"] = "folder"
+    folder: Path
+
+
+@register("folder")
+class FolderBackend:
+    """A folder of videos as a backend.
+
+    Args:
+        settings: which folder.
+    """
+
+    kind: ClassVar[str]
+    Settings: ClassVar[type[BackendSettings]] = FolderSettings
+    trainable: ClassVar[bool] = False
+
+    def __init__(self, settings: FolderSettings):
+        self.settings = settings
+
+    @classmethod
+    def from_checkpoint(cls, path: Path | None, settings: FolderSettings, device: str = "cpu") -> Self:
+        """Find the folder.
+
+        Raises:
+            KPBEError: there is none.
+        """
+        if not settings.folder.is_dir():
+            raise KPBEError(
+                f"{settings.folder} (folder) is not a folder: correct it, or put the videos of the clips there."
+            )
+        return cls(settings)
+
+    @classmethod
+    def made_from(cls, settings: FolderSettings, clip_id: str) -> dict[str, Any]:
+        """The length rule and the digest of the clip's video, so that a replaced one is taken over again."""
+        return {
+            "allowed_missing_frames": settings.allowed_missing_frames,
+            "videos": [file_sha256(path) for path in videos_of(settings.folder, clip_id)],
+        }
+
+    @classmethod
+    def train_sync(cls, job: TrainingJob) -> None:
+        """Nothing: the videos are there."""
+
+    @classmethod
+    def train(cls, job: TrainingJob) -> None:
+        """Nothing: the videos are there."""
+
+    def prepare(self, request: SynthesisRequest) -> Path:
+        """Find the clip's video; see `Backend.prepare`.
+
+        Raises:
+            BadClip: there is none, more than one, or it is unreadable or too short.
+        """
+        folder, clip_id = self.settings.folder, request.clip_id
+        found = videos_of(folder, clip_id)
+        if not found:
+            raise BadClip(
+                f"{request.name}: {folder} has no video of it, neither {clip_id}.mp4 nor {plain(clip_id)}.mp4 or another suffix, there "
+                "or in train/ or test/."
+            )
+        if len(found) > 1:
+            names = ", ".join(str(path.relative_to(folder)) for path in found)
+            raise BadClip(f"{request.name}: {folder} has {len(found)} videos of it ({names}): keep one.")
+        try:
+            refuse_too_short(found[0], request, self.settings.allowed_missing_frames)
+        except WrongLength as error:
+            raise BadClip(f"{request.name}: {found[0]} has only {error}.") from None
+        return found[0]
+
+    def synthesize(self, request: SynthesisRequest, prepared: Path) -> Iterator[np.ndarray]:
+        """Yield the video's frames at the clip's rate and size; see `Backend.synthesize`."""
+        yield from fitted_frames(prepared, request)
+
+
+def plain(clip_id: str) -> str:
+    """A clip id without `#`, which some programs and web servers take for something else."""
+    return clip_id.replace("#", "_")
+
+
+def videos_of(folder: Path, clip_id: str) -> list[Path]:
+    """All videos of a clip in a folder, sorted; none when there is no clip id.
+
+    Names are tried rather than the folder listed: a listing for each of ten thousand clips takes minutes.
+    """
+    places = (folder, *(folder / split for split in SPLITS))
+    names = sorted({clip_id, plain(clip_id)}) if clip_id else []
+    suffixes = sorted(spelt for suffix in VIDEO_SUFFIXES for spelt in (suffix, suffix.upper()))
+    tried = (place / f"{name}{suffix}" for place in places for name in names for suffix in suffixes)
+    found = [(path, path.stat()) for path in tried if path.is_file()]
+    # a file system that ignores case shows one file under two names
+    return sorted({(stat.st_dev, stat.st_ino): path for path, stat in found}.values())

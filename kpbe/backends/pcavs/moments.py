@@ -1,0 +1,136 @@
+"""What PC-AVS is trained on: aligned frames and speech of a clip, drawn as moments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kpbe.backends.pcavs.alignment import align_frame, alignment_matrices
+from kpbe.backends.pcavs.settings import PCAVSSettings
+from kpbe.backends.pcavs.windows import mel_windows, window_starts
+from kpbe.data.clips import Clip, read_manifest
+from kpbe.data.landmarks import find_landmarks, get_landmark_finder
+from kpbe.errors import KPBEError
+from kpbe.media.audio import pcavs_mel, read_audio
+from kpbe.media.video import read_frames
+from kpbe.training.batches import hold_out_validation
+
+
+class SpeakingClip:
+    """Aligned frames and spectrogram of one clip, held in memory.
+
+    Attributes:
+        frames: uint8 (N, 3, S, S) RGB, aligned.
+        mel: (T, 80) spectrogram.
+        starts: first mel row of each frame's window.
+
+    Raises:
+        KPBEError: the clip has no landmarks and none are found.
+    """
+
+    def __init__(self, clip: Clip, settings: PCAVSSettings):
+        frames = read_frames(clip.video)
+        if clip.landmarks.exists():
+            landmarks = np.load(clip.landmarks)
+        else:
+            finder = get_landmark_finder(settings.landmarks)
+            if finder is None:
+                raise KPBEError(
+                    f"{clip.video} has no landmarks beside it: set landmarks of the PC-AVS backend to yunet or fan."
+                )
+            landmarks = find_landmarks(frames, finder)
+        if not np.isfinite(landmarks).all():
+            raise KPBEError(f"{clip.video} shows no face to align: take it off the list of training videos.")
+        size = settings.image_size
+        matrices = alignment_matrices(landmarks)
+        aligned = np.stack([align_frame(f, m, size) for f, m in zip(frames, matrices, strict=True)])
+        self.frames = torch.from_numpy(aligned).permute(0, 3, 1, 2).contiguous()
+        self.mel = pcavs_mel(read_audio(clip.wav))
+        self.starts = window_starts(len(frames), clip.fps)
+
+    def windows(self, indices: Sequence[int]) -> Tensor:
+        """Mel windows (N, 1, 80, 20) of some frames."""
+        return mel_windows(self.mel, [self.starts[i] for i in indices])
+
+
+@dataclass(frozen=True)
+class TrainingClips:
+    """The clips of a training: those it learns from (as rows of the manifest, too) and those it is judged by."""
+
+    clips: list[Clip]
+    training: list[SpeakingClip]
+    validation: list[SpeakingClip]
+
+    @classmethod
+    def load(cls, folder: Path, settings: PCAVSSettings, validation_clips: int) -> TrainingClips:
+        """Read the training clips of data/clips.
+
+        Raises:
+            KPBEError: there is none, or one shows no face.
+        """
+        manifest = read_manifest(folder, "train")
+        if not manifest:
+            raise KPBEError(f"{folder} has no training clip: see {folder / 'rejected.csv'} for the reasons.")
+        training, validation = hold_out_validation(manifest, validation_clips)
+        return cls(
+            training,
+            [SpeakingClip(clip, settings) for clip in training],
+            [SpeakingClip(clip, settings) for clip in validation],
+        )
+
+
+@dataclass(frozen=True)
+class Moments:
+    """B moments of speech.
+
+    Attributes:
+        identity: (B, 3, S, S) another moment of the same clip, in [-1, 1].
+        target: (B, 3, S, S) the moment's frame.
+        windows: (B, 1, 80, 20) its sound.
+    """
+
+    identity: Tensor
+    target: Tensor
+    windows: Tensor
+
+    def to(self, device: torch.device) -> Moments:
+        """The same on another device."""
+        return Moments(self.identity.to(device), self.target.to(device), self.windows.to(device))
+
+
+def random_moments(
+    clips: Sequence[SpeakingClip], batch_size: int, per_clip: int, seed: int, step: int
+) -> Moments:
+    """Moments of random clips, `per_clip` of each; a function of (seed, step).
+
+    Moments of one clip tell the encoders apart what is said, those of several whom they may ignore.
+    """
+    rng = np.random.default_rng((seed, step, 0xB5))
+    picked = []
+    while len(picked) < batch_size:
+        clip = clips[int(rng.integers(len(clips)))]
+        count = min(per_clip, batch_size - len(picked), len(clip.frames))
+        for frame in rng.choice(len(clip.frames), count, replace=False):
+            picked.append((clip, int(frame), int(rng.integers(len(clip.frames)))))
+    return stack_moments(picked)
+
+
+def fixed_moments(clips: Sequence[SpeakingClip], count: int, seed: int) -> Moments:
+    """Validation moments that stay the same for a whole training, of each clip in turn."""
+    rng = np.random.default_rng((seed, 0xF5))
+    of_clips = [clips[i % len(clips)] for i in range(count)]
+    drawn = [(clip, rng.integers(len(clip.frames), size=2)) for clip in of_clips]
+    return stack_moments([(clip, int(frame), int(other)) for clip, (frame, other) in drawn])
+
+
+def stack_moments(picked: Sequence[tuple[SpeakingClip, int, int]]) -> Moments:
+    """Moments from (clip, frame, identity frame)."""
+    target = torch.stack([clip.frames[frame] for clip, frame, _ in picked])
+    identity = torch.stack([clip.frames[other] for clip, _, other in picked])
+    windows = torch.cat([clip.windows([frame]) for clip, frame, _ in picked])
+    return Moments(identity.float() / 127.5 - 1, target.float() / 127.5 - 1, windows)

@@ -1,0 +1,82 @@
+"""PC-AVS's section of params.yaml (reference: Hangz-nju-cuhk/Talking-Face_PC-AVS)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from kpbe.backends.base import BackendSettings, TrainingSettings
+from kpbe.data.landmarks import LandmarkKind
+from kpbe.params import PerceptualParams, Section
+
+
+class SyncTrainingSettings(TrainingSettings):
+    """Contrastive training of mouth and audio encoder; the batch is the number of candidates a window is told apart from.
+
+    Attributes:
+        temperature: of the softmax over cosine similarities.
+    """
+
+    temperature: float = Field(default=0.1, gt=0)
+
+
+class PCAVSLossWeights(Section):
+    """Weights of the generator's loss terms; the defaults are those of the reference's options (reference/06 6.4).
+
+    Attributes:
+        reconstruction: mean absolute difference of the pictures, in [0, 1]. Ours: the reference's options have none.
+        perceptual: see `PerceptualParams`.
+        contrastive: audio against mouth features, both directions.
+        cross_modal: mean absolute difference of audio's and picture's mouth features.
+    """
+
+    reconstruction: float = Field(default=10.0, ge=0)
+    perceptual: float = Field(default=10.0, ge=0)
+    gan: float = Field(default=1.0, ge=0)
+    feature_matching: float = Field(default=10.0, ge=0)
+    contrastive: float = Field(default=1.0, ge=0)
+    cross_modal: float = Field(default=1.0, ge=0)
+
+
+class GeneratorTrainingSettings(TrainingSettings):
+    """Training or fine-tuning of all four networks.
+
+    Attributes:
+        generator_lr_factor: how much longer the generator's steps are: its weights have unit variance and are scaled at run time.
+        temperature: of the contrastive term.
+    """
+
+    losses: PCAVSLossWeights = PCAVSLossWeights()
+    perceptual: PerceptualParams = PerceptualParams()
+    generator_lr_factor: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=0.1, gt=0)
+
+
+class PCAVSSettings(BackendSettings):
+    """PC-AVS.
+
+    Attributes:
+        checkpoint: folder with the four published latest_net_*.pth; without one the DAG trains the networks.
+        image_size: edge of the aligned pictures in pixels; 224 as published.
+        width_multiplier: 1.0 as published.
+        landmarks: how eyes and mouth are found where they do not come with the data, as the sample's do.
+        identity_frames: source frames whose identities are averaged.
+        mouth_gain: factor of the audio's mouth features (reference: 1.2).
+        noise: of the generator; `stored` maps keep still what noise drawn anew would make flicker.
+        feather: pixels over which the pasted picture fades into its background at the edges.
+    """
+
+    kind: Literal["pcavs"] = "pcavs"
+    checkpoint: Path | None = None
+    image_size: int = Field(default=224, ge=64, le=1024, multiple_of=32)
+    width_multiplier: float = Field(default=1.0, gt=0, le=1)
+    landmarks: LandmarkKind = "yunet"
+    identity_frames: int = Field(default=1, ge=1)
+    mouth_gain: float = Field(default=1.2, gt=0)
+    noise: Literal["stored", "off"] = "stored"
+    feather: float = Field(default=4.0, ge=0)
+    batch_size: int = Field(default=8, ge=1)
+    sync: SyncTrainingSettings
+    train: GeneratorTrainingSettings

@@ -1,0 +1,159 @@
+"""Contrastive training of PC-AVS's mouth and audio encoder, before the generator learns to draw what they say.
+
+The reference never released its training code; its options name an audio-visual contrastive loss in both directions (reference/06 6.4).
+That these two encoders are trained alone first is ours: a generator that cannot hear yet learns to ignore the mouth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kpbe.backends.base import TrainingJob
+from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
+from kpbe.backends.pcavs.model import PCAVSNetworks
+from kpbe.backends.pcavs.moments import SpeakingClip, TrainingClips, random_moments
+from kpbe.backends.pcavs.settings import PCAVSSettings, SyncTrainingSettings
+from kpbe.media.sheets import contact_sheet
+from kpbe.training.launch import launch, training_identity
+from kpbe.training.loop import adam, scheduled_lr, train
+from kpbe.training.state import Stateful
+from kpbe.training.synchrony import OFFSETS, accuracy_at_offset, contrastive
+from kpbe.work import fingerprint
+
+SYNC_FILE = "sync.safetensors"
+CLIPS_PER_BATCH = 2
+"""Few, so that voices and faces tell little about which sound belongs to which mouth."""
+
+
+class SyncEncoders(nn.Module):
+    """Mouth encoder of frames and of audio as one module with one forward (so that it can be wrapped)."""
+
+    def __init__(self, networks: PCAVSNetworks):
+        super().__init__()
+        self.non_identity, self.audio = networks.non_identity, networks.audio
+
+    def forward(self, frames: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, 3, S, S) in [-1, 1] and mel windows (B, 1, 80, 20) -> mouth features (B, D) of either."""
+        return self.non_identity.mouth(self.non_identity(frames)), self.audio(windows)
+
+
+class SyncTrainee:
+    """The two encoders under training (a `loop.Trainee`)."""
+
+    def __init__(
+        self,
+        networks: PCAVSNetworks,
+        training: Sequence[SpeakingClip],
+        validation: Sequence[SpeakingClip],
+        settings: SyncTrainingSettings,
+        seed: int,
+        fabric: Fabric,
+        facts: dict[str, Any],
+    ):
+        self.networks, self.training, self.validation = networks, training, validation
+        self.settings, self.seed, self.fabric, self.facts = settings, seed, fabric, facts
+        encoders = SyncEncoders(networks)
+        self.encoders, self.optimiser = fabric.setup(
+            encoders, adam(encoders.parameters(), settings.optimiser)
+        )
+
+    def parts(self) -> dict[str, Stateful]:
+        """See `Trainee`."""
+        return {"encoders": self.encoders, "optimiser": self.optimiser}
+
+    def step(self, step: int) -> dict[str, float]:
+        """See `Trainee`."""
+        seed_dropout(self.seed, step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = scheduled_lr(self.settings.optimiser, step)
+        self.encoders.train()
+        batch_size = self.settings.schedule.batch_size
+        per_clip = max(1, batch_size // CLIPS_PER_BATCH)
+        moments = random_moments(self.training, batch_size, per_clip, self.seed, step)
+        moments = moments.to(self.fabric.device)
+        visual, audio = self.encoders(moments.target, moments.windows)
+        loss = contrastive(audio, visual, self.settings.temperature)
+        self.optimiser.zero_grad()
+        self.fabric.backward(loss)
+        self.optimiser.step()
+        return {"loss": loss.item()}
+
+    @torch.no_grad()
+    def validate(self) -> tuple[dict[str, float], np.ndarray]:
+        """See `Trainee`: accuracy at offset, exactly and within one frame, over all frames of the validation clips."""
+        self.encoders.eval()
+        similarity = torch.cat([self._similarity_by_offset(clip) for clip in self.validation])
+        metrics = {
+            "offset_accuracy": accuracy_at_offset(similarity),
+            "offset_accuracy_1": accuracy_at_offset(similarity, within=1),
+        }
+        middle = [clip.frames[len(clip.frames) // 2].permute(1, 2, 0).numpy() for clip in self.validation]
+        heard = [_similarity_picture(self._similarity_by_offset(clip)) for clip in self.validation]
+        return metrics, contact_sheet([("frame", middle), (f"-{OFFSETS} .. {OFFSETS}", heard)])
+
+    def _similarity_by_offset(self, clip: SpeakingClip) -> Tensor:
+        """Cosine similarity (N, 2 R + 1) of every frame with the sound `OFFSETS` frames before to as many after."""
+        frames = clip.frames.float().to(self.fabric.device) / 127.5 - 1
+        windows = clip.windows(range(len(frames))).to(self.fabric.device)
+        pieces = [self.encoders(*piece) for piece in zip(frames.split(64), windows.split(64), strict=True)]
+        visual, audio = (F.normalize(torch.cat(side)) for side in zip(*pieces, strict=True))
+        padded = F.pad(visual @ audio.T, (OFFSETS, OFFSETS), value=-torch.inf)
+        own = torch.arange(len(padded), device=padded.device)[:, None]
+        return padded.gather(1, own + torch.arange(2 * OFFSETS + 1, device=padded.device))
+
+    def export(self, folder: Path) -> None:
+        """See `Trainee`."""
+        save_networks(folder / SYNC_FILE, self.networks.eval(), self.facts)
+
+
+def seed_dropout(seed: int, step: int) -> None:
+    """Make torch's own random numbers, which dropout takes, a function of the step, so that a resumed training sees the same ones."""
+    torch.manual_seed(seed * 1_000_003 + step)
+
+
+def _similarity_picture(similarity: Tensor) -> np.ndarray:
+    """Similarity by frame (down) and offset (across) as grey levels, uint8 (N, N, 3)."""
+    finite = similarity.cpu().clamp(-1, 1)
+    grey = ((finite + 1) * 127.5).byte().numpy()
+    wide = grey.repeat(-(-len(grey) // grey.shape[1]), axis=1)[:, : len(grey)]
+    return np.repeat(wide[..., None], 3, axis=2)
+
+
+def train_sync(job: TrainingJob) -> None:
+    """Train mouth and audio encoder on the training clips, from `settings.checkpoint` when given, else from scratch.
+
+    Raises:
+        KPBEError: no training clip, or clips without landmarks.
+    """
+    settings: PCAVSSettings = job.settings
+    seed = job.params.train.seed
+    fabric = launch(job.params.compute, seed)
+    clips = TrainingClips.load(job.clips, settings, settings.sync.schedule.validation_pairs)
+    networks, started_from = starting_networks(settings)
+    facts = {"clips": len(clips.training), "seed": seed, "started_from": started_from}
+    trainee = SyncTrainee(networks, clips.training, clips.validation, settings.sync, seed, fabric, facts)
+    identity = training_identity(seed, settings.sync, clips.clips, *determining(settings))
+    train(f"{job.name} sync", trainee, settings.sync.schedule, job.out, identity, facts)
+
+
+def starting_networks(settings: PCAVSSettings) -> tuple[PCAVSNetworks, str]:
+    """Networks to begin with, and what they are in a word: the published ones when settings name them, else new ones."""
+    if settings.checkpoint is not None:
+        return load_networks(settings.checkpoint), settings.checkpoint.name
+    return PCAVSNetworks(settings.width_multiplier, settings.image_size), "scratch"
+
+
+def determining(settings: PCAVSSettings) -> tuple[Any, ...]:
+    """What a training's result depends on beside its own section: sizes, alignment, and the weights it starts from."""
+    start = settings.checkpoint
+    files = [] if start is None else sorted(start.glob("*.pth")) if start.is_dir() else [start]
+    sizes = settings.model_dump(mode="json", include={"image_size", "width_multiplier", "landmarks"})
+    return sizes, fingerprint(*files)

@@ -1,0 +1,225 @@
+"""Training of PC-AVS: all four networks learn to draw a moment from another picture of the person, its sound and its head pose.
+
+The reference never released its training code. From its options (reference/06 6.4) we take perceptual loss, hinge GAN with feature
+matching, the contrastive loss and the cross-modal term; the plain L1 term, one discriminator of one scale and the schedule are ours, and
+the identity classifier and the pose disentanglement term are left out: the pose code has twelve numbers, too few to smuggle a mouth
+through, and sees its frame with changed colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kpbe.backends.base import TrainingJob
+from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
+from kpbe.backends.pcavs.model import PCAVSNetworks
+from kpbe.backends.pcavs.moments import Moments, SpeakingClip, TrainingClips, fixed_moments, random_moments
+from kpbe.backends.pcavs.settings import GeneratorTrainingSettings, PCAVSSettings
+from kpbe.backends.pcavs.sync_training import SYNC_FILE, determining, seed_dropout, starting_networks
+from kpbe.evaluation.metrics import psnr, ssim
+from kpbe.frontend.images import to_uint8
+from kpbe.media.sheets import contact_sheet
+from kpbe.training.batches import jitter_colours
+from kpbe.training.discriminators import PatchDiscriminator
+from kpbe.training.launch import launch, training_identity
+from kpbe.training.loop import adam, scheduled_lr, train
+from kpbe.training.losses import feature_matching, hinge_discriminator, hinge_generator
+from kpbe.training.perceptual import perceptual_loss
+from kpbe.training.state import Stateful
+from kpbe.training.synchrony import contrastive
+from kpbe.work import file_sha256
+
+NETWORKS_FILE = "networks.safetensors"
+MOMENTS_PER_CLIP = 1
+"""Every picture of a batch shows another clip: batch norm and gradients then see many people at once."""
+
+
+class SpeechReconstruction(nn.Module):
+    """All networks as one module with one forward (so that it can be wrapped)."""
+
+    def __init__(self, networks: PCAVSNetworks):
+        super().__init__()
+        self.networks = networks
+
+    def forward(self, moments: Moments, recoloured: Tensor) -> dict[str, Tensor]:
+        """Draw moments from their sound.
+
+        Args:
+            moments: B moments.
+            recoloured: (B, 3, S, S) the targets with other colours, what head pose and seen mouth are taken from, in [-1, 1].
+
+        Returns:
+            generated (B, 3, S, S) in [0, 1]; heard and seen, (B, D) mouth features.
+        """
+        identity = self.networks.encode_identity(moments.identity)
+        pose, seen = self.networks.encode_pose_and_mouth(recoloured)
+        heard = self.networks.encode_mouth_from_audio(moments.windows)
+        generated = self.networks.render(identity, heard, pose)
+        return {"generated": generated.add(1).div(2), "heard": heard, "seen": seen}
+
+
+class PCAVSTrainee:
+    """PC-AVS and its discriminator under training (a `loop.Trainee`)."""
+
+    def __init__(
+        self,
+        networks: PCAVSNetworks,
+        training: Sequence[SpeakingClip],
+        validation: Sequence[SpeakingClip],
+        settings: GeneratorTrainingSettings,
+        seed: int,
+        fabric: Fabric,
+        facts: dict[str, Any],
+    ):
+        self.networks, self.training, self.settings = networks, training, settings
+        self.seed, self.fabric = seed, fabric
+        self.model, self.optimiser = fabric.setup(
+            SpeechReconstruction(networks), self._adam(networks, settings)
+        )
+        self.discriminator = self.discriminator_optimiser = None
+        if settings.losses.gan or settings.losses.feature_matching:
+            discriminator = PatchDiscriminator()
+            self.discriminator, self.discriminator_optimiser = fabric.setup(
+                discriminator, adam(discriminator.parameters(), settings.optimiser)
+            )
+        perceptual, name = perceptual_loss(settings.perceptual)
+        self.perceptual = perceptual.to(fabric.device)
+        self.facts = {**facts, "perceptual": name}
+        self.fixed = fixed_moments(validation, settings.schedule.validation_pairs, seed).to(fabric.device)
+
+    @staticmethod
+    def _adam(networks: PCAVSNetworks, settings: GeneratorTrainingSettings) -> torch.optim.Adam:
+        """Adam with two groups; the generator's weights are scaled at run time and need longer steps."""
+        generator = list(networks.generator.parameters())
+        ids = {id(p) for p in generator}
+        others = [p for p in networks.parameters() if id(p) not in ids]
+        groups = [
+            {"params": others, "factor": 1.0},
+            {"params": generator, "factor": settings.generator_lr_factor},
+        ]
+        return adam(groups, settings.optimiser)
+
+    def parts(self) -> dict[str, Stateful]:
+        """See `Trainee`."""
+        parts: dict[str, Stateful] = {"networks": self.model, "optimiser": self.optimiser}
+        if self.discriminator is not None and self.discriminator_optimiser is not None:
+            parts |= {
+                "discriminator": self.discriminator,
+                "discriminator_optimiser": self.discriminator_optimiser,
+            }
+        return parts
+
+    def step(self, step: int) -> dict[str, float]:
+        """See `Trainee`."""
+        seed_dropout(self.seed, step)
+        for optimiser in filter(None, (self.optimiser, self.discriminator_optimiser)):
+            for group in optimiser.param_groups:
+                group["lr"] = scheduled_lr(self.settings.optimiser, step) * group.get("factor", 1.0)
+        self.model.train()
+        batch_size = self.settings.schedule.batch_size
+        moments = random_moments(self.training, batch_size, MOMENTS_PER_CLIP, self.seed, step)
+        moments = moments.to(self.fabric.device)
+        result = self.model(moments, self._recoloured(moments.target, step))
+        target = moments.target.add(1).div(2)
+        terms = self._terms(result, target)
+        loss = torch.stack([getattr(self.settings.losses, name) * term for name, term in terms.items()]).sum()
+        self.optimiser.zero_grad()
+        self.fabric.backward(loss)
+        if self.settings.optimiser.clip_norm:
+            self.fabric.clip_gradients(self.model, self.optimiser, max_norm=self.settings.optimiser.clip_norm)
+        self.optimiser.step()
+        losses = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
+        if self.discriminator is not None:
+            losses["discriminator"] = self._discriminator_step(target, result["generated"].detach())
+        return losses
+
+    def _recoloured(self, images: Tensor, step: int) -> Tensor:
+        rng = np.random.default_rng((self.seed, step, 0xC0))
+        factors = torch.from_numpy(rng.uniform(0.8, 1.2, (3, len(images), 1, 1, 1)).astype(np.float32))
+        return jitter_colours(images.add(1).div(2), *factors.to(images.device)).mul(2).sub(1)
+
+    def _terms(self, result: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
+        weights, generated = self.settings.losses, result["generated"]
+        terms: dict[str, Tensor] = {}
+        if weights.reconstruction:
+            terms["reconstruction"] = F.l1_loss(generated, target)
+        if weights.perceptual:
+            terms["perceptual"] = self.perceptual(generated, target)
+        if weights.contrastive:
+            terms["contrastive"] = contrastive(result["heard"], result["seen"], self.settings.temperature)
+        if weights.cross_modal:
+            terms["cross_modal"] = F.l1_loss(result["heard"], result["seen"])
+        if self.discriminator is not None:
+            # the discriminator's own gradients would be thrown away
+            self.discriminator.requires_grad_(False)
+            fake_features, fake_score = self.discriminator(generated)
+            with torch.no_grad():
+                real_features, _ = self.discriminator(target)
+            self.discriminator.requires_grad_(True)
+            terms["gan"] = hinge_generator(fake_score)
+            terms["feature_matching"] = feature_matching(real_features, fake_features)
+        return terms
+
+    def _discriminator_step(self, real: Tensor, generated: Tensor) -> float:
+        assert self.discriminator is not None and self.discriminator_optimiser is not None
+        loss = hinge_discriminator(self.discriminator(real)[1], self.discriminator(generated)[1])
+        self.discriminator_optimiser.zero_grad()
+        self.fabric.backward(loss)
+        self.discriminator_optimiser.step()
+        return loss.item()
+
+    @torch.no_grad()
+    def validate(self) -> tuple[dict[str, float], np.ndarray]:
+        """See `Trainee`; SSIM and PSNR of the aligned pictures, drawn from sound, on the fixed moments."""
+        self.model.eval()
+        generated = to_uint8(self.model(self.fixed, self.fixed.target)["generated"])
+        identity, real = (to_uint8(x.add(1).div(2)) for x in (self.fixed.identity, self.fixed.target))
+        metrics = {
+            "validation_ssim": float(ssim(generated, real).mean()),
+            "validation_psnr": float(psnr(generated, real).mean()),
+        }
+        rows = {"identity": identity, "target": real, "output": generated}
+        return metrics, contact_sheet([(label, list(images)) for label, images in rows.items()])
+
+    def export(self, folder: Any) -> None:
+        """See `Trainee`."""
+        save_networks(folder / NETWORKS_FILE, self.networks.eval(), self.facts)
+
+
+def train_networks(job: TrainingJob) -> None:
+    """Train all networks on the training clips, going on from what `train_sync` left.
+
+    With `settings.checkpoint` and zero steps of both trainings, the published networks are taken as they are.
+
+    Raises:
+        KPBEError: no training clip, clips without landmarks, or nothing from `train_sync`.
+    """
+    settings: PCAVSSettings = job.settings
+    seed = job.params.train.seed
+    fabric = launch(job.params.compute, seed)
+    clips = TrainingClips.load(job.clips, settings, settings.train.schedule.validation_pairs)
+    sync = job.sync / SYNC_FILE
+    networks = load_networks(sync)
+    facts = {
+        "clips": len(clips.training),
+        "seed": seed,
+        "started_from": starting_networks(settings)[1],
+        "sync_sha256": file_sha256(sync),
+    }
+    trainee = PCAVSTrainee(networks, clips.training, clips.validation, settings.train, seed, fabric, facts)
+    identity = training_identity(
+        seed,
+        settings.train,
+        clips.clips,
+        trainee.facts["perceptual"],
+        facts["sync_sha256"],
+        *determining(settings),
+    )
+    train(job.name, trainee, settings.train.schedule, job.out, identity, trainee.facts)

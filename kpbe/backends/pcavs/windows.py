@@ -1,0 +1,48 @@
+"""Which 20 mel rows (0.2 s) belong to which video frame, and which pose frame.
+
+Frame i hears the five frames' sound around it: at 25 fps mel rows 4 (i - 2) to 4 (i - 2) + 19. The reference renders only frames whose
+window lies inside the spectrogram (2 to T // 4 - 3); here every frame is rendered, and rows outside are zeros, which is exactly what
+silence before and after the speech gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kpbe.media.audio import PCAVS_MEL_FRAMES_PER_SECOND
+
+MEL_WINDOW = 20
+LEAD = 8
+"""Mel rows from a window's start to its frame's time."""
+
+
+def window_starts(frames: int, fps: float = 25.0) -> list[int]:
+    """First mel rows of the windows of frames 0 to `frames` - 1: int(100 i / fps) - 8; the first ones are negative."""
+    return [int(i * PCAVS_MEL_FRAMES_PER_SECOND / fps) - LEAD for i in range(frames)]
+
+
+def mel_windows(mel: np.ndarray, starts: Sequence[int]) -> Tensor:
+    """Windows of a spectrogram as the audio encoder takes them.
+
+    Args:
+        mel: (T, 80) of `pcavs_mel`.
+        starts: N first rows; windows may reach beyond the spectrogram.
+
+    Returns:
+        float32 (N, 1, 80, 20).
+    """
+    rows = np.asarray(starts, np.int64)[:, None] + np.arange(MEL_WINDOW)
+    inside = (rows >= 0) & (rows < len(mel))
+    windows = np.zeros((*rows.shape, mel.shape[1]), np.float32)
+    windows[inside] = mel[rows[inside]]
+    return torch.from_numpy(windows.transpose(0, 2, 1)[:, None].copy())
+
+
+def ping_pong(index: int, count: int) -> int:
+    """Pose frame of video frame `index` when there are `count`: forward, then backward, the frames at the turns shown twice."""
+    position = index % (2 * count)
+    return position if position < count else 2 * count - 1 - position

@@ -1,0 +1,87 @@
+"""One video of a backend's: from files to frames, and frames with their sound to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from kpbe.backends.base import Backend, SynthesisRequest, speak
+from kpbe.errors import BadClip
+from kpbe.media.audio import read_audio
+from kpbe.media.background import prefetched
+from kpbe.media.video import VideoWriter, frames_at_constant_fps
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """Frames of a video at a constant rate; every iteration decodes it again, so nothing is kept in memory."""
+
+    path: Path
+    fps: float
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return frames_at_constant_fps(self.path, self.fps)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """A picture as (H, W, 3) uint8 RGB.
+
+    Raises:
+        BadClip: the file is missing or no picture.
+    """
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise BadClip(f"{path} cannot be read as a picture: correct the path or give a PNG or JPEG file.")
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def request_of_files(
+    source: Path, audio: Path, pose: Path | None = None, fps: float = 25.0
+) -> SynthesisRequest:
+    """What a backend is asked for when source, speech and head pose are files.
+
+    Args:
+        source: a picture, or a video of which every frame is spoken on.
+        audio: any file with sound; its whole length is spoken.
+        pose: video of the head pose; the source's frames when None.
+        fps: of the output; source and pose are sampled at it.
+
+    Raises:
+        BadClip: a file is missing or holds something else.
+    """
+    wave = read_audio(audio)
+    if source.suffix.lower() in IMAGE_SUFFIXES:
+        frames: list[np.ndarray] | VideoFrames = [read_image(source)]
+    else:
+        frames = VideoFrames(source, fps)
+    pose_frames = None if pose is None else VideoFrames(pose, fps)
+    return SynthesisRequest(str(source), frames, wave, fps, pose_frames=pose_frames, clip_id=source.stem)
+
+
+def write_speech_video(path: Path, backend: Backend, request: SynthesisRequest, audio: Path) -> None:
+    """Let a backend speak and write its frames with the whole of `audio`; whole or not at all.
+
+    Decoding, the backend and encoding run beside each other.
+
+    Args:
+        path: .mkv for lossless pictures (FFV1) and the very samples of uncompressed sound; .mp4 for people (H.264, AAC).
+        backend: loaded and ready.
+        request: what to speak.
+        audio: the file that `request.wave` was read from.
+
+    Raises:
+        BadClip: the backend cannot do this video, or made another number of frames than `request.frames`.
+    """
+    frames = speak(backend, request)
+    codec = "ffv1" if path.suffix.lower() == ".mkv" else "h264"
+    with VideoWriter(path, request.fps, codec=codec, audio=audio, whole_audio=True) as writer:
+        for frame in prefetched(frames):
+            writer.write(frame)
+        if writer.frames != request.frames:
+            raise BadClip(f"{request.name}: {backend.kind} made {writer.frames} frames of {request.frames}.")

@@ -1,0 +1,166 @@
+"""What Wav2Lip's trainings learn from: face crops and speech of the training clips, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kpbe.backends.base import TrainingJob
+from kpbe.backends.wav2lip.faces import crop_boxes, prepare_face_window
+from kpbe.backends.wav2lip.networks import SYNC_FRAMES
+from kpbe.backends.wav2lip.settings import Wav2LipSettings
+from kpbe.backends.wav2lip.windows import mel_batch, speech_mel, window_starts
+from kpbe.data.clips import Clip, read_manifest
+from kpbe.errors import KPBEError
+from kpbe.media.audio import read_audio
+from kpbe.media.video import read_frames
+from kpbe.training.batches import hold_out_validation
+
+
+class FaceClip:
+    """Face crops and mel windows of one clip.
+
+    Attributes:
+        name: the clip's id.
+        faces: uint8 (N, 3, 96, 96), BGR.
+        mel: (80, T) spectrogram.
+        starts: first mel frame of each video frame's window.
+
+    Raises:
+        KPBEError: the clip has no face boxes beside it.
+    """
+
+    def __init__(self, clip: Clip, settings: Wav2LipSettings):
+        if not clip.boxes.exists():
+            raise KPBEError(
+                f"{clip.video} has no face boxes beside it: set data.detector to yunet, blazeface or sfd and run preprocess again."
+            )
+        frames = read_frames(clip.video)
+        rectangles = crop_boxes(
+            np.load(clip.boxes), settings.pads, settings.smooth_boxes, clip.height, clip.width
+        )
+        self.name = clip.clip_id
+        self.faces = prepare_face_window(frames, rectangles).mul(255).round().byte()
+        self.mel = speech_mel(read_audio(clip.wav), settings.mel_padding)
+        self.starts = window_starts(self.mel.shape[1], clip.fps, len(frames))
+
+    @property
+    def sync_windows(self) -> int:
+        """Number of windows of five frames that have their own sound; frames beyond the sound's end share its last window."""
+        return min(len(self.faces) - SYNC_FRAMES + 1, len(set(self.starts)))
+
+    def mouths(self, firsts: Sequence[int]) -> Tensor:
+        """Lower halves of the five frames from each of `firsts` on, float32 (B, 15, 48, 96), BGR in [0, 1]: SyncNet's input."""
+        lower = self.faces[:, :, self.faces.shape[2] // 2 :]
+        return torch.stack([lower[i : i + SYNC_FRAMES].flatten(0, 1) for i in firsts]).float() / 255
+
+    def sounds(self, firsts: Sequence[int]) -> Tensor:
+        """Mel windows that belong to the frames `firsts`, float32 (B, 1, 80, 16)."""
+        return mel_batch(self.mel, [self.starts[i] for i in firsts])
+
+
+def load_face_clips(job: TrainingJob, pairs: int) -> tuple[list[Clip], list[FaceClip], list[FaceClip]]:
+    """Training clips and held-out validation clips (`hold_out_validation`).
+
+    Args:
+        job: the training.
+        pairs: number of validation clips, at most.
+
+    Returns:
+        The manifest's rows of the training clips, their faces, the faces of the validation clips.
+
+    Raises:
+        KPBEError: there is no training clip, or one without face boxes, or none has two windows of five frames.
+    """
+    manifest = read_manifest(job.clips, "train")
+    if not manifest:
+        raise KPBEError(
+            f"{job.clips} has no training clip: see {job.clips / 'rejected.csv'} for the reasons."
+        )
+    training, validation = hold_out_validation(manifest, pairs)
+    loaded = []
+    for clips in (training, validation):
+        loaded.append([face for clip in clips if (face := FaceClip(clip, job.settings)).sync_windows > 1])
+        if not loaded[-1]:
+            raise KPBEError(f"{job.clips} has no clip of more than {SYNC_FRAMES} frames to train Wav2Lip on.")
+    return training, loaded[0], loaded[1]
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """What the generator learns from: N frames, of which the first 5 * `windows` are windows of five consecutive ones.
+
+    Attributes:
+        faces: (N, 3, 96, 96) BGR in [0, 1].
+        references: the same shape, from another moment of the same clip.
+        mels: (N, 1, 80, 16), each frame's sound.
+        windows: number of windows.
+    """
+
+    faces: Tensor
+    references: Tensor
+    mels: Tensor
+    windows: int
+
+    @classmethod
+    def cut(cls, places: Iterable[tuple[FaceClip, int, int, int]], windows: int) -> FrameBatch:
+        """Frames from places (clip, first frame, first frame of the reference, length)."""
+        faces, references, mels = [], [], []
+        for clip, first, other, length in places:
+            faces.append(clip.faces[first : first + length])
+            references.append(clip.faces[other : other + length])
+            mels.append(clip.sounds(range(first, first + length)))
+        return cls(
+            torch.cat(faces).float() / 255, torch.cat(references).float() / 255, torch.cat(mels), windows
+        )
+
+    def to(self, device: torch.device) -> FrameBatch:
+        """The same frames on another device."""
+        return FrameBatch(
+            self.faces.to(device), self.references.to(device), self.mels.to(device), self.windows
+        )
+
+    def split(self, size: int) -> Iterator[FrameBatch]:
+        """The same frames, at most `size` (a multiple of five) at a time."""
+        for begin in range(0, len(self.faces), size):
+            part = slice(begin, begin + size)
+            windows = min(max(0, self.windows - begin // SYNC_FRAMES), size // SYNC_FRAMES)
+            yield FrameBatch(self.faces[part], self.references[part], self.mels[part], windows)
+
+
+def random_frames(
+    clips: Sequence[FaceClip], batch_size: int, windows: int, seed: int, step: int
+) -> FrameBatch:
+    """`batch_size` frames of random clips: `windows` windows, the rest singly; a function of (seed, step)."""
+    rng = np.random.default_rng((seed, step, 0xAD))
+
+    def place(length: int) -> tuple[FaceClip, int, int, int]:
+        clip = clips[int(rng.integers(len(clips)))]
+        first, other = rng.integers(len(clip.faces) - length + 1, size=2)
+        return clip, int(first), int(other), length
+
+    singly = batch_size - windows * SYNC_FRAMES
+    return FrameBatch.cut(
+        [*(place(SYNC_FRAMES) for _ in range(windows)), *(place(1) for _ in range(singly))], windows
+    )
+
+
+def evenly_spaced_frames(clips: Sequence[FaceClip], per_clip: int, in_windows: bool) -> FrameBatch:
+    """`per_clip` windows, or single frames, of every clip from its beginning to its end; references come from half a clip away."""
+    length = SYNC_FRAMES if in_windows else 1
+    places = []
+    for clip in clips:
+        last = len(clip.faces) - length
+        for first in np.linspace(0, last, per_clip).round().astype(int).tolist():
+            places.append((clip, first, (first + (last + 1) // 2) % (last + 1), length))
+    return FrameBatch.cut(places, len(places) if in_windows else 0)
+
+
+def crop_settings(settings: Wav2LipSettings) -> dict[str, Any]:
+    """Settings that face crops and mel windows depend on, JSON-able."""
+    return settings.model_dump(mode="json", include={"pads", "smooth_boxes", "mel_padding"})

@@ -1,0 +1,71 @@
+"""Wav2Lip's section of params.yaml (reference: Rudrabha/Wav2Lip)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from kpbe.backends.base import BackendSettings, TrainingSettings
+from kpbe.params import Section
+
+
+class Wav2LipLossWeights(Section):
+    """Weights of the generator's loss terms (reference/05 5.5).
+
+    Attributes:
+        sync: of the frozen expert's loss; joins in once the validation's sync loss is below `sync_below`.
+        gan: of the quality discriminator's loss. The L1 term has the rest, 1 - sync - gan.
+    """
+
+    sync: float = Field(default=0.03, ge=0, lt=1)
+    sync_below: float = Field(default=0.75, gt=0)
+    gan: float = Field(default=0.07, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leave_some_reconstruction(self) -> Wav2LipLossWeights:
+        if self.sync + self.gan >= 1:
+            raise ValueError(
+                f"losses.sync + losses.gan is {self.sync + self.gan:g}: the reconstruction needs a rest of 1"
+            )
+        return self
+
+
+class SyncExpertSettings(TrainingSettings):
+    """The sync expert: `checkpoint` is a public file, fine-tuned when there are steps; without one it is trained.
+
+    Attributes:
+        width_multiplier: of an expert trained from scratch.
+        windows_per_clip: a batch takes so many windows of one clip; each face is in sync with its own sound and shifted against those
+            of the others.
+    """
+
+    checkpoint: Path | None = None
+    width_multiplier: float = Field(default=1.0, gt=0, le=1)
+    windows_per_clip: int = Field(default=4, ge=2)
+
+
+class GeneratorTrainingSettings(TrainingSettings):
+    """Training or fine-tuning of the generator; `schedule.batch_size` counts frames (the reference's windows have five)."""
+
+    losses: Wav2LipLossWeights = Wav2LipLossWeights()
+
+
+class Wav2LipSettings(BackendSettings):
+    """Wav2Lip; `checkpoint` is a public generator, without one the DAG trains it."""
+
+    kind: Literal["wav2lip"] = "wav2lip"
+    width_multiplier: float = Field(default=1.0, gt=0, le=1)
+    pads: tuple[int, int, int, int] = (0, 10, 0, 0)
+    smooth_boxes: bool = True
+    detector: Literal["known", "yunet", "blazeface", "sfd"] = "known"
+    batch_size: int = Field(default=64, ge=1)
+    mel_padding: Literal["zeros", "reflect"] = "zeros"
+    sync_expert: SyncExpertSettings
+    train: GeneratorTrainingSettings
+
+    @property
+    def needs_sync_expert(self) -> bool:
+        """Whether the generator's training would ask an expert: not with a sync weight of 0, nor when nothing is trained."""
+        return self.train.losses.sync > 0 and self.train.schedule.steps > 0

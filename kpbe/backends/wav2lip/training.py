@@ -1,0 +1,258 @@
+"""Training or fine-tuning of Wav2Lip's generator (reference/05 5.5): reconstruction, a frozen sync expert, a quality discriminator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.nn import functional as F
+
+from kpbe.backends.base import TrainingJob
+from kpbe.backends.wav2lip.checkpoints import load_generator, load_sync_expert, save_generator
+from kpbe.backends.wav2lip.expert_training import EXPERT_FILE
+from kpbe.backends.wav2lip.face_clips import (
+    FaceClip,
+    FrameBatch,
+    crop_settings,
+    evenly_spaced_frames,
+    load_face_clips,
+    random_frames,
+)
+from kpbe.backends.wav2lip.faces import generator_input
+from kpbe.backends.wav2lip.networks import (
+    SYNC_FRAMES,
+    QualityDiscriminator,
+    SyncNet,
+    Wav2LipGenerator,
+    mouth_window,
+    sync_loss,
+)
+from kpbe.backends.wav2lip.settings import GeneratorTrainingSettings, Wav2LipSettings
+from kpbe.errors import MissingWeights
+from kpbe.frontend.images import to_uint8
+from kpbe.media.sheets import contact_sheet
+from kpbe.training.launch import launch, training_identity
+from kpbe.training.loop import adam, set_learning_rate, train
+from kpbe.training.state import Stateful
+from kpbe.work import file_sha256
+
+GENERATOR_FILE = "generator.safetensors"
+MOMENTS_PER_CLIP = 2
+"""Validation windows (or frames, without an expert) of each held-out clip."""
+FRAMES_AT_ONCE = 40
+
+
+class SyncGate:
+    """Keeps the sync term out until the validation's sync loss has once been below a threshold (a `Stateful`).
+
+    An expert that is shown blurred first faces would pull them anywhere; the reference opens it at 0.75 and never closes it again.
+
+    Args:
+        below: the threshold.
+        every: steps between the validations that count, so that one at the end of a run, which a longer run would not have made, changes
+            nothing.
+    """
+
+    def __init__(self, below: float, every: int):
+        self.below, self.every = below, every
+        self.open = False
+
+    def observe(self, steps_done: int, validation_sync_loss: float) -> None:
+        """Take note of a validation after `steps_done` steps."""
+        if steps_done and steps_done % self.every == 0 and validation_sync_loss < self.below:
+            self.open = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Stateful`."""
+        return {"open": self.open}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See `Stateful`."""
+        self.open = bool(state_dict["open"])
+
+
+class GeneratorTrainee:
+    """Wav2Lip's generator, and its quality discriminator, under training (a `loop.Trainee`).
+
+    Args:
+        generator: network to train.
+        expert: frozen, in eval mode; None leaves the sync term out.
+        training: clips to train on.
+        validation: clips of the fixed windows.
+        settings: schedule, losses, optimiser; a discriminator of the generator's width is built when `losses.gan` is not 0.
+        seed: of the windows.
+        fabric: launched Lightning Fabric.
+        facts: about this training, for the exported checkpoint.
+    """
+
+    def __init__(
+        self,
+        generator: Wav2LipGenerator,
+        expert: SyncNet | None,
+        training: Sequence[FaceClip],
+        validation: Sequence[FaceClip],
+        settings: GeneratorTrainingSettings,
+        seed: int,
+        fabric: Fabric,
+        facts: dict[str, Any],
+    ):
+        self.settings, self.seed, self.fabric, self.facts = settings, seed, fabric, facts
+        self.training, self.generator = training, generator
+        self.model, self.optimiser = fabric.setup(generator, adam(generator.parameters(), settings.optimiser))
+        self.discriminator = None
+        if settings.losses.gan:
+            discriminator = QualityDiscriminator(generator.width_multiplier)
+            self.discriminator, self.discriminator_optimiser = fabric.setup(
+                discriminator, adam(discriminator.parameters(), settings.optimiser)
+            )
+        self.expert = expert and expert.to(fabric.device)
+        self.gate = SyncGate(settings.losses.sync_below, settings.schedule.sheet_every)
+        self.fixed = evenly_spaced_frames(validation, MOMENTS_PER_CLIP, in_windows=expert is not None)
+        self.steps_done = 0
+
+    def parts(self) -> dict[str, Stateful]:
+        """See `Trainee`."""
+        parts: dict[str, Stateful] = {"generator": self.model, "optimiser": self.optimiser, "gate": self.gate}
+        if self.discriminator is not None:
+            parts |= {
+                "discriminator": self.discriminator,
+                "discriminator_optimiser": self.discriminator_optimiser,
+            }
+        return parts
+
+    def step(self, step: int) -> dict[str, float]:
+        """See `Trainee`; the loss is s * sync + d * gan + (1 - s - d) * L1 of the whole face, s and d of `losses`, s 0 behind the gate."""
+        weights, optimiser = self.settings.losses, self.settings.optimiser
+        set_learning_rate(self.optimiser, optimiser, step)
+        self.model.train()
+        batch_size = self.settings.schedule.batch_size
+        windows = windows_of(batch_size) if self.gate.open else 0
+        frames = random_frames(self.training, batch_size, windows, self.seed, step).to(self.fabric.device)
+        painted = self._paint(frames)
+        terms = {"reconstruction": F.l1_loss(painted, frames.faces)}
+        share = {"reconstruction": 1 - weights.gan}
+        if self.gate.open:
+            terms["sync"] = self._sync_loss(frames, painted)
+            share |= {"sync": weights.sync, "reconstruction": 1 - weights.gan - weights.sync}
+        if self.discriminator is not None:
+            # its own gradients would be thrown away
+            self.discriminator.requires_grad_(False)
+            terms["gan"] = _cross_entropy(self.discriminator(painted), 1)
+            self.discriminator.requires_grad_(True)
+            share["gan"] = weights.gan
+        loss = torch.stack([share[name] * term for name, term in terms.items()]).sum()
+        self.optimiser.zero_grad()
+        self.fabric.backward(loss)
+        if optimiser.clip_norm:
+            self.fabric.clip_gradients(self.model, self.optimiser, max_norm=optimiser.clip_norm)
+        self.optimiser.step()
+        losses = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
+        if self.discriminator is not None:
+            losses["discriminator"] = self._discriminator_step(frames.faces, painted.detach(), step)
+        self.steps_done = step + 1
+        return losses
+
+    def _paint(self, frames: FrameBatch) -> Tensor:
+        """(N, 3, 96, 96) in [0, 1]."""
+        return self.model(frames.mels, generator_input(frames.faces, frames.references))
+
+    def _sync_loss(self, frames: FrameBatch, painted: Tensor) -> Tensor:
+        """Of the windows; the expert hears the sound of the first of five frames."""
+        assert self.expert is not None
+        inside = frames.windows * SYNC_FRAMES
+        windows = painted[:inside].unflatten(0, (frames.windows, SYNC_FRAMES)).transpose(1, 2)
+        return sync_loss(*self.expert(frames.mels[:inside:SYNC_FRAMES], mouth_window(windows)), in_sync=1)
+
+    def _discriminator_step(self, real: Tensor, painted: Tensor, step: int) -> float:
+        assert self.discriminator is not None
+        set_learning_rate(self.discriminator_optimiser, self.settings.optimiser, step)
+        real_score, painted_score = (self.discriminator(x) for x in (real, painted))
+        loss = _cross_entropy(real_score, 1) + _cross_entropy(painted_score, 0)
+        self.discriminator_optimiser.zero_grad()
+        self.fabric.backward(loss)
+        self.discriminator_optimiser.step()
+        return loss.item()
+
+    @torch.no_grad()
+    def validate(self) -> tuple[dict[str, float], np.ndarray]:
+        """See `Trainee`: L1 of the painted lower half, and with an expert its loss on the painted windows, on the fixed windows.
+
+        The sheet shows the first of each clip.
+        """
+        self.model.eval()
+        painted, sync = [], []
+        for part in self.fixed.split(FRAMES_AT_ONCE):
+            frames = part.to(self.fabric.device)
+            painted.append(self._paint(frames))
+            if self.expert is not None:
+                sync += [self._sync_loss(frames, painted[-1]).item()] * frames.windows
+        output, target = torch.cat(painted).cpu(), self.fixed.faces
+        half = target.shape[-2] // 2
+        metrics = {"validation_l1": F.l1_loss(output[..., half:, :], target[..., half:, :]).item()}
+        if sync:
+            metrics["validation_sync_loss"] = float(np.mean(sync))
+            self.gate.observe(self.steps_done, metrics["validation_sync_loss"])
+        rows = {"reference": self.fixed.references, "target": target, "output": output}
+        each = MOMENTS_PER_CLIP * (SYNC_FRAMES if self.fixed.windows else 1)
+        sheet = [(name, list(to_uint8(images[::each])[..., ::-1])) for name, images in rows.items()]
+        return metrics, contact_sheet(sheet)
+
+    def export(self, folder: Path) -> None:
+        """See `Trainee`."""
+        save_generator(folder / GENERATOR_FILE, self.generator.eval(), self.facts)
+
+
+def windows_of(batch_size: int) -> int:
+    """How many windows of five a batch of frames has for the sync term: half of the frames are in one, at least one window.
+
+    The reference trains on windows only. Five frames in a row are nearly the same picture, and a small batch of them learns to paint
+    much more slowly than as many single frames.
+    """
+    return max(1, batch_size // (2 * SYNC_FRAMES))
+
+
+def _cross_entropy(probability: Tensor, real: float) -> Tensor:
+    return F.binary_cross_entropy(probability, torch.full_like(probability, real))
+
+
+def train_generator(job: TrainingJob) -> None:
+    """Train the generator on the training clips, from `checkpoint` when given, else from scratch; leaves generator.safetensors.
+
+    Zero steps leave the checkpoint as it is.
+
+    Raises:
+        KPBEError: no training clip, clips without face boxes, or a sync weight without an expert in `job.sync`.
+    """
+    settings: Wav2LipSettings = job.settings
+    training, seed = settings.train, job.params.train.seed
+    expert_file = job.sync / EXPERT_FILE if settings.needs_sync_expert else None
+    if expert_file and not expert_file.exists():
+        raise MissingWeights(
+            f"{expert_file} does not exist, but backend.{job.name}.train.losses.sync is {training.losses.sync:g}: "
+            f"run dvc repro train_sync@{job.name}, or set the weight to 0."
+        )
+    fabric = launch(job.params.compute, seed)
+    clips, faces, validation = load_face_clips(job, training.schedule.validation_pairs)
+    start = settings.checkpoint
+    generator = load_generator(start) if start else Wav2LipGenerator(settings.width_multiplier)
+    expert = load_sync_expert(expert_file) if expert_file else None
+    digests = [file_sha256(path) if path else None for path in (start, expert_file)]
+    facts = {
+        "clips": len(faces),
+        "seed": seed,
+        "started_from": start.name if start else "scratch",
+        "started_from_sha256": digests[0],
+        "sync_expert_sha256": digests[1],
+    }
+    trainee = GeneratorTrainee(generator, expert, faces, validation, training, seed, fabric, facts)
+    # Only with an expert do validations change the training: they open the gate.
+    validations = [training.schedule.sheet_every, training.schedule.validation_pairs] if expert else None
+    identity = training_identity(
+        seed, training, clips, crop_settings(settings), settings.width_multiplier, digests, validations
+    )
+    train(job.name, trainee, training.schedule, job.out, identity, facts)

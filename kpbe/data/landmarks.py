@@ -1,0 +1,143 @@
+"""Eyes and mouth of a face: the three points by which faces are aligned.
+
+YuNet's five points, or the 68 points of the face-alignment package's FAN where its weights are on this machine. Order: left eye, right eye
+(as seen in the picture), middle of the mouth; pixels, whose centres lie at whole numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Literal, Protocol
+
+import numpy as np
+
+from kpbe.data.faces import YuNet, get_detector
+from kpbe.errors import BadCheckpoint
+from kpbe.weights import require
+
+LandmarkKind = Literal["known", "yunet", "fan"]
+
+SMALLEST_SIDE = 256
+"""Smaller pictures are enlarged before the search: detectors miss faces of a few dozen pixels."""
+
+
+class LandmarkFinder(Protocol):
+    """Finds eyes and mouth of the most prominent face."""
+
+    def find(self, frame: np.ndarray) -> np.ndarray | None:
+        """Points (3, 2) float64 in pixels of a (H, W, 3) uint8 RGB picture; None without a face."""
+        ...
+
+
+def get_landmark_finder(kind: LandmarkKind, device: str = "cpu") -> LandmarkFinder | None:
+    """A finder with its weights, or None for `known` (landmarks come with the data).
+
+    Args:
+        kind: `yunet` takes a few milliseconds per picture; `fan` is what PC-AVS's authors used, and slow on a CPU.
+        device: torch device of `fan`.
+
+    Raises:
+        MissingWeights: a weight file is not on this machine.
+        BadCheckpoint: a weight file cannot be loaded.
+    """
+    if kind == "known":
+        return None
+    if kind == "fan":
+        return _Enlarging(FanFinder(require("fan"), device))
+    get_detector("yunet")  # refuses missing and damaged weights in words
+    return _Enlarging(YuNetFinder(YuNet(require("yunet"))))
+
+
+class YuNetFinder:
+    """The five points of YuNet; the middle of the mouth is that of its corners."""
+
+    def __init__(self, detector: YuNet) -> None:
+        self._detector = detector
+
+    def find(self, frame: np.ndarray) -> np.ndarray | None:
+        """See `LandmarkFinder.find`."""
+        faces, points = self._detector.detect_with_landmarks(frame)
+        if not len(faces):
+            return None
+        right_eye, left_eye, _, right_corner, left_corner = points[0]
+        return np.stack([right_eye, left_eye, (right_corner + left_corner) / 2])
+
+
+class FanFinder:
+    """The 68 points of FAN (Bulat and Tzimiropoulos 2017) in YuNet's box; means of points 36-41, 42-47 and 60-67, as PC-AVS takes them.
+
+    Args:
+        weights: the face-alignment package's file of its 2D network.
+        device: torch device.
+
+    Raises:
+        BadCheckpoint: the file is something else.
+    """
+
+    def __init__(self, weights: Path, device: str) -> None:
+        import torch
+        from face_alignment.models import FAN
+
+        detector = get_detector("yunet")
+        assert detector is not None
+        self._detector, self._device = detector, torch.device(device)
+        network = FAN(4)
+        try:
+            network.load_state_dict(torch.load(weights, "cpu", weights_only=True))
+        except (RuntimeError, UnpicklingError, EOFError, OSError, AttributeError, TypeError):
+            raise BadCheckpoint(f"{weights} cannot be loaded as FAN: get it again.") from None
+        self._network = network.to(self._device).eval()
+
+    def find(self, frame: np.ndarray) -> np.ndarray | None:
+        """See `LandmarkFinder.find`."""
+        import torch
+        from face_alignment.utils import crop, get_preds_fromhm
+
+        faces = self._detector.detect(frame)
+        if not len(faces):
+            return None
+        left, top, right, bottom = faces[0, :4]
+        # face-alignment's own centre and scale of a face box
+        centre = np.array([(left + right) / 2, (top + bottom) / 2 - 0.12 * (bottom - top)])
+        scale = (right - left + bottom - top) / 195.0
+        picture = crop(frame, centre, scale).transpose(2, 0, 1)
+        images = torch.from_numpy(np.ascontiguousarray(picture)).float().div(255)[None]
+        with torch.inference_mode():
+            heatmaps = self._network(images.to(self._device))[-1].cpu().numpy()
+        _, points, _ = get_preds_fromhm(heatmaps, centre, scale)
+        return np.stack([points[0, part].mean(0) for part in (slice(36, 42), slice(42, 48), slice(60, 68))])
+
+
+class _Enlarging:
+    """Enlarges small pictures and scales the points back."""
+
+    def __init__(self, finder: LandmarkFinder) -> None:
+        self._finder = finder
+
+    def find(self, frame: np.ndarray) -> np.ndarray | None:
+        import cv2
+
+        factor = SMALLEST_SIDE / min(frame.shape[:2])
+        if factor <= 1:
+            return self._finder.find(frame)
+        size = (round(frame.shape[1] * factor), round(frame.shape[0] * factor))
+        points = self._finder.find(cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC))
+        if points is None:
+            return None
+        return (points + 0.5) * (frame.shape[1] / size[0], frame.shape[0] / size[1]) - 0.5
+
+
+def find_landmarks(frames: Iterable[np.ndarray], finder: LandmarkFinder) -> np.ndarray:
+    """Points of every frame, float32 (N, 3, 2); a frame without a face gets what lies between its neighbours.
+
+    Returns:
+        NaN everywhere when no frame shows a face.
+    """
+    found = [finder.find(frame) for frame in frames]
+    points = np.stack([np.full((3, 2), np.nan) if p is None else p for p in found]).reshape(len(found), 6)
+    known = np.flatnonzero(np.isfinite(points).all(1))
+    if 0 < len(known) < len(points):
+        points = np.stack([np.interp(np.arange(len(points)), known, points[known, i]) for i in range(6)], 1)
+    return points.reshape(-1, 3, 2).astype(np.float32)

@@ -1,0 +1,6 @@
+"""What a training leaves in its folder beside its weights."""
+
+STATE_FILE = "state.pt"
+CURVES_FILE = "curves.csv"
+SUMMARY_FILE = "summary.json"
+SHEETS_FOLDER = "sheets"

@@ -1,0 +1,196 @@
+"""Training of PC-AVS: encoders that learn to agree, networks that learn to draw, exact resume, clips without faces."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kpbe.backends.base import TrainingJob
+from kpbe.backends.pcavs import load_networks, save_networks
+from kpbe.backends.pcavs import training as training_module
+from kpbe.backends.pcavs.model import PCAVSNetworks
+from kpbe.backends.pcavs.moments import TrainingClips, random_moments
+from kpbe.backends.pcavs.settings import PCAVSSettings
+from kpbe.backends.pcavs.sync_training import SYNC_FILE, train_sync
+from kpbe.backends.pcavs.training import NETWORKS_FILE, train_networks
+from kpbe.data.clips import Clip, make_clip_id, write_manifest
+from kpbe.errors import KPBEError
+from kpbe.media.audio import write_wav
+from kpbe.media.video import write_video
+from kpbe.params import parse_params, parse_section
+from kpbe.training.files import STATE_FILE
+from kpbe.work import file_sha256, read_csv
+
+FRAMES, SIDE = 12, 64
+POINTS = np.array([[24, 26], [40, 26], [32, 44]], np.float32)
+
+
+def write_clip(folder: Path, identity: str, video: str) -> Clip:
+    rng = np.random.default_rng([ord(c) for c in identity + video])
+    clip_id = make_clip_id(identity, video, 0, FRAMES)
+    path = folder / "train" / f"{clip_id}.mp4"
+    coarse = rng.integers(0, 255, (FRAMES, 8, 8, 3), dtype=np.uint8)
+    write_video(path, coarse.repeat(8, 1).repeat(8, 2), 25.0)
+    np.save(path.with_suffix(".landmarks.npy"), np.tile(POINTS, (FRAMES, 1, 1)))
+    write_wav(path.with_suffix(".wav"), rng.normal(0, 0.1, FRAMES * 640).astype(np.float32))
+    return Clip(
+        clip_id, "train", identity, f"train/{clip_id}.mp4", FRAMES, 25.0, SIDE, SIDE, FRAMES / 25, True, "", 0, FRAMES,
+        "", file_sha256(path), folder,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    names = [(who, video) for who in ("anna", "bert") for video in ("1", "2")]
+    write_manifest(folder, [write_clip(folder, *name) for name in names])
+    return folder
+
+
+def new_job(clips: Path, root: Path, out: str = "out", **train: Any) -> TrainingJob:
+    schedule = {"batch_size": 4, "checkpoint_every": 2, "sheet_every": 2, "log_every": 1, "validation_pairs": 2}
+    stage = {"schedule": {"steps": 1, "batch_size": 1}}
+    sections = {"data": {}, "model": {}, "evaluate": {}, "compute": {"device": "cpu"}}
+    losses = {"gan": 0.1, "feature_matching": 1.0} | train.pop("losses", {})
+    section = {
+        "kind": "pcavs", "image_size": 64, "width_multiplier": 0.0625, "landmarks": "known",
+        "sync": {
+            "schedule": {**schedule, "steps": train.pop("sync_steps", 4), "batch_size": 8},
+            "optimiser": {"lr": 2e-3},
+        },
+        "train": {
+            "optimiser": {"lr": 2e-3}, "generator_lr_factor": 3.0,
+            "schedule": {**schedule, "steps": train.pop("steps", 4)},
+            "losses": losses, "perceptual": {"network": "pixels", "scales": [1.0, 0.5]}, **train,
+        },
+    }  # fmt: skip
+    params = parse_params({**sections, "train": {"stage1": stage, "stage2": stage}, "backends": ["p"], "backend": {"p": section}})
+    settings = parse_section(PCAVSSettings, section, "test")
+    return TrainingJob("p", settings, params, clips, root / "sync", root / out)
+
+
+def sync_first(job: TrainingJob) -> None:
+    train_sync(TrainingJob(job.name, job.settings, job.params, job.clips, job.sync, job.sync))
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def assert_same_state(one: Path, other: Path) -> None:
+    first, second = (torch.load(p / STATE_FILE, weights_only=True)["parts"] for p in (one, other))
+
+    def compare(a: Any, b: Any) -> None:
+        if isinstance(a, dict):
+            assert a.keys() == b.keys()
+            for key in a:
+                compare(a[key], b[key])
+        elif isinstance(a, list):
+            for x, y in zip(a, b, strict=True):
+                compare(x, y)
+        elif isinstance(a, torch.Tensor):
+            assert torch.equal(a, b)
+        else:
+            assert a == b
+
+    compare(first, second)
+
+
+def test_both_trainings_leave_networks_that_synthesis_loads(clips, tmp_path):
+    job = new_job(clips, tmp_path)
+    sync_first(job)
+    agreed = summary(job.sync)
+    assert 0 <= agreed["offset_accuracy"] <= agreed["offset_accuracy_1"] <= 1
+    train_networks(job)
+    found = summary(job.out)
+    assert found["steps"] == 4 and found["sync_sha256"] == file_sha256(job.sync / SYNC_FILE)
+    assert "validation_psnr" in found and found["perceptual"].startswith("multi-scale")
+    before, after = load_networks(job.sync / SYNC_FILE), load_networks(job.out / NETWORKS_FILE)
+    assert (after.width_multiplier, after.image_size) == (0.0625, 64)
+    changed = [
+        name for name, old in before.named_parameters() if not torch.equal(old, after.get_parameter(name))
+    ]
+    assert {name.split(".")[0] for name in changed} == {"identity", "non_identity", "audio", "generator"}
+    columns = read_csv(job.out / "curves.csv")[0].keys()
+    assert {"reconstruction", "perceptual", "contrastive", "cross_modal", "gan", "feature_matching", "discriminator"} <= columns
+    assert list((job.out / "sheets").glob("*.png"))
+
+
+def test_the_encoders_learn_which_sound_belongs_to_which_frame(clips, tmp_path):
+    job = new_job(clips, tmp_path, sync_steps=40)
+    sync_first(job)
+    losses = [float(row["loss"]) for row in read_csv(job.sync / "curves.csv") if row["loss"]]
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+
+
+def test_the_networks_learn_to_draw(clips, tmp_path):
+    off = {"gan": 0.0, "feature_matching": 0.0, "contrastive": 0.0, "cross_modal": 0.0}
+    job = new_job(clips, tmp_path, sync_steps=0, steps=40, losses=off)
+    sync_first(job)
+    train_networks(job)
+    rows = read_csv(job.out / "curves.csv")
+    losses = [float(row["reconstruction"]) for row in rows if row["reconstruction"]]
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    assert "discriminator" not in rows[0]
+
+
+def test_stopped_by_sigterm_and_resumed_equals_uninterrupted_bit_for_bit(clips, tmp_path, monkeypatch):
+    whole = new_job(clips, tmp_path, "whole")
+    sync_first(whole)
+    train_networks(whole)
+    cut = new_job(clips, tmp_path, "cut")
+    own_step = training_module.PCAVSTrainee.step
+
+    def stopping(self, step):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return own_step(self, step)
+
+    with monkeypatch.context() as patch, pytest.raises(KPBEError, match="told to stop"):
+        patch.setattr(training_module.PCAVSTrainee, "step", stopping)
+        train_networks(cut)
+    train_networks(cut)
+    assert_same_state(whole.out, cut.out)
+    assert (whole.out / NETWORKS_FILE).read_bytes() == (cut.out / NETWORKS_FILE).read_bytes()
+
+
+def test_published_networks_are_taken_as_they_are_with_no_steps(clips, tmp_path):
+    torch.manual_seed(3)
+    given = PCAVSNetworks(0.0625, 64)
+    save_networks(tmp_path / "given.safetensors", given)
+    job = new_job(clips, tmp_path, sync_steps=0, steps=0)
+    settings = job.settings.model_copy(update={"checkpoint": tmp_path / "given.safetensors"})
+    job = TrainingJob(job.name, settings, job.params, clips, job.sync, job.out)
+    sync_first(job)
+    train_networks(job)
+    taken = load_networks(job.out / NETWORKS_FILE)
+    for name, tensor in given.state_dict().items():
+        assert torch.equal(tensor, taken.state_dict()[name]), name
+    assert summary(job.out)["started_from"] == "given.safetensors"
+
+
+def test_batches_depend_on_seed_and_step_only(clips):
+    settings = new_job(clips, clips).settings
+    loaded = TrainingClips.load(clips, settings, 2)
+    one, same, other = (random_moments(loaded.training, 6, 2, 0, step) for step in (5, 5, 6))
+    assert torch.equal(one.target, same.target) and torch.equal(one.windows, same.windows)
+    assert not torch.equal(one.target, other.target)
+
+
+def test_clips_without_eyes_and_mouth_are_named(clips, tmp_path):
+    folder = tmp_path / "clips"
+    clip = write_clip(folder, "carl", "1")
+    write_manifest(folder, [clip])
+    clip.landmarks.unlink()
+    with pytest.raises(KPBEError, match=r"carl.*has no landmarks beside it"):
+        sync_first(new_job(folder, tmp_path))
+    np.save(clip.landmarks, np.full((FRAMES, 3, 2), np.nan, np.float32))
+    with pytest.raises(KPBEError, match=r"carl.*shows no face"):
+        sync_first(new_job(folder, tmp_path))

@@ -1,0 +1,55 @@
+"""Facts in the header of our weight files, in today's layout and in the older one."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from kpbe.backends.wav2lip import Wav2LipGenerator, load_generator, save_generator
+from kpbe.backends.weights_io import fill, number_fact, read_state, write_state
+from kpbe.errors import BadCheckpoint
+
+
+def test_facts_come_back_and_equal_networks_give_equal_bytes(tmp_path):
+    network = nn.Linear(3, 2)
+    facts = {"network": "line", "width_multiplier": 0.5, "steps": [1, 2]}
+    write_state(tmp_path / "a.safetensors", network, facts)
+    write_state(tmp_path / "b.safetensors", network, dict(reversed(facts.items())))
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    state, read = read_state(tmp_path / "a.safetensors", "Line")
+    assert read == facts and torch.equal(state["weight"], network.weight)
+
+
+def test_width_of_the_older_layout_with_a_key_for_each_fact_is_read(tmp_path):
+    narrow = Wav2LipGenerator(0.125)
+    facts = {"network": "wav2lip_generator", "width_multiplier": 0.125, "steps": 12}
+    metadata = {key: json.dumps(value) for key, value in facts.items()}
+    save_file(narrow.state_dict(), tmp_path / "old.safetensors", metadata)
+    assert load_generator(tmp_path / "old.safetensors").width_multiplier == 0.125
+    save_generator(tmp_path / "new.safetensors", narrow)
+    assert load_generator(tmp_path / "new.safetensors").width_multiplier == 0.125
+
+
+def test_metadata_of_other_programs_is_no_obstacle(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors", {"format": "pt"})
+    assert read_state(tmp_path / "other.safetensors", "any")[1] == {}
+
+
+@pytest.mark.parametrize("value", ["wide", 0, -1, None, float("inf"), [1]])
+def test_facts_that_are_no_numbers_are_refused(value):
+    with pytest.raises(BadCheckpoint, match=re.escape("x.safetensors has no number as width")):
+        number_fact({"width": value}, "width", 1.0, Path("x.safetensors"))
+
+
+def test_only_named_beginnings_may_be_missing():
+    network = nn.ModuleDict({"a": nn.Linear(1, 1), "b": nn.Linear(1, 1)})
+    state = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("a.")}
+    fill(network, state, Path("x.pth"), "pair", optional=("b.",))
+    with pytest.raises(BadCheckpoint, match=r"2 tensors are missing and 0 are unknown, such as b\.weight"):
+        fill(network, state, Path("x.pth"), "pair")
