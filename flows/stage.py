@@ -11,7 +11,7 @@ from pathlib import Path
 from flows.tracking import run_in_prefect, tracked
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.params import ComputeParams, Params, load_params
-from kpbe.work import ShardMap, process_map, serial_map, thread_map
+from kpbe.work import ShardMap, let_idle_threads_sleep, process_map, serial_map, thread_map
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def main(stage: Stage) -> None:
     if stage.per_backend:
         parser.add_argument("--backend", required=True, help="one of `backends` in params.yaml")
     arguments = parser.parse_args()
+    let_idle_threads_sleep()
     try:
         stage.run(load_params(), getattr(arguments, "backend", ""))
     except KPBEError as error:

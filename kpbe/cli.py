@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from kpbe.errors import KPBEError
+from kpbe.work import let_idle_threads_sleep
 
 TABLE1 = Path("reports/results/table1.txt")
 BACKEND_CHECKPOINTS = Path("checkpoints/backends")
@@ -94,6 +95,7 @@ def speak(
 
 def main() -> None:
     """Entry point: errors meant for the user are one message on stderr and exit code 1."""
+    let_idle_threads_sleep()
     try:
         app()
     except KPBEError as error:

@@ -23,6 +23,14 @@ CLIPS = {
     "grid_lipnet/GRID_lbbc2a.mpg": ("id138", "test"),
     "lrs_lip2speech/fs2_av_check_93000_gt.mp4": ("id109", "test"),
 }
+TRAININGS = (
+    "train.stage1",
+    "train.stage2",
+    "backend.wav2lip.sync_expert",
+    "backend.wav2lip.train",
+    "backend.pcavs.sync",
+    "backend.pcavs.train",
+)
 FEW_STEPS = {"steps": 3, "batch_size": 2, "validation_pairs": 2, "sheet_every": 2}
 
 
@@ -56,24 +64,29 @@ def test_real_clips_go_all_the_way_to_table_1(project, shared_clips, shared_weig
     rows = [{"path": path, "identity": who, "split": split} for path, (who, split) in CLIPS.items()]
     write_csv(project / "few.csv", ["path", "identity", "split"], rows)
     options = ["data=folder", f"data.root={shared_clips}", "data.list=few.csv"]
-    for training in ("stage1", "stage2", "wav2lip"):
-        options += [f"train.{training}.schedule.{key}={value}" for key, value in FEW_STEPS.items()]
+    for training in TRAININGS:
+        options += [f"{training}.schedule.{key}={value}" for key, value in FEW_STEPS.items()]
     run(project, "dvc", "exp", "run", *(word for option in options for word in ("-S", option)))
 
     clips = read_csv(project / "data/clips/clips.csv")
     assert {clip["identity"] for clip in clips} == {who for who, _ in CLIPS.values()}
     assert not read_csv(project / "data/clips/rejected.csv")
-    metrics = json.loads((project / "reports/results/evaluation/wav2lip/metrics.json").read_text())
-    for method in ("static source", "wav2lip", "wav2lip+kpbe"):
-        assert 0 < metrics[method]["ssim"] < 1 and 5 < metrics[method]["psnr"] < 60
-    assert metrics["settings"]["clips"] == 2
-    scored = read_csv(project / "reports/results/evaluation/wav2lip/per_clip.csv")
-    assert len(scored) == 2 * 3
-    summary = json.loads((project / "checkpoints/stage2/wav2lip/summary.json").read_text())
-    assert summary["steps"] == 3 and summary["perceptual"].startswith("VGG-19")
+    for backend in ("wav2lip", "pcavs"):
+        evaluation = project / "reports/results/evaluation" / backend
+        metrics = json.loads((evaluation / "metrics.json").read_text())
+        for method in ("static source", backend, f"{backend}+kpbe"):
+            assert 0 < metrics[method]["ssim"] < 1 and 5 < metrics[method]["psnr"] < 60
+        assert metrics["settings"]["clips"] == 2
+        assert len(read_csv(evaluation / "per_clip.csv")) == 2 * 3
+        assert not read_csv(project / "data/backend" / backend / "rejected.csv")
+        summary = json.loads((project / "checkpoints/stage2" / backend / "summary.json").read_text())
+        assert summary["steps"] == 3 and summary["perceptual"].startswith("VGG-19")
     table = (project / "reports/results/table1.md").read_text()
-    assert "Wav2Lip+KPBE" in table and "VGG-19" in table and "30.37" in table
+    for row in ("| Wav2Lip |", "Wav2Lip+KPBE", "| PC-AVS |", "PC-AVS+KPBE", "30.37", "23.64", "VGG-19"):
+        assert row in table
     assert (project / "reports/results/figures/figure3.png").stat().st_size > 10_000
 
-    assert "wav2lip+kpbe" in run(project, "dvc", "metrics", "show", "--json")
+    assert "pcavs+kpbe" in run(project, "dvc", "metrics", "show", "--json")
+    plots = run(project, "dvc", "plots", "show", "--json")
+    assert all(name in plots for name in ("stage_1.csv", "pcavs_sync.csv", "stage_2_wav2lip.csv", "figure3.png"))
     assert "Data and pipelines are up to date" in run(project, "dvc", "repro")

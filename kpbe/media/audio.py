@@ -34,6 +34,9 @@ JUMP_SECONDS = 0.04
 SEEK_MARGIN = 1.0
 """Seconds decoded around an asked span: coders with memory settle, the resampler sees past the edges."""
 
+MEL_BLOCK = 1024
+"""Spectra that are in memory at a time."""
+
 WAV2LIP_FFT = 800
 WAV2LIP_HOP = 200
 
@@ -238,11 +241,9 @@ def wav2lip_mel(wave: np.ndarray, padding: Literal["zeros", "reflect"] = "zeros"
     emphasised = wave.astype(np.float64)
     emphasised[1:] -= 0.97 * emphasised[:-1]
     padded = np.pad(emphasised, WAV2LIP_FFT // 2, mode="constant" if padding == "zeros" else "reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, WAV2LIP_FFT)[::WAV2LIP_HOP]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WAV2LIP_FFT) / WAV2LIP_FFT)
-    magnitudes = np.abs(np.fft.rfft(frames * hann, axis=1))
-    decibels = 20 * np.log10(np.maximum(1e-5, slaney_mel_bands(80, 55.0, 7600.0) @ magnitudes.T)) - 20
-    return np.clip(8 * (decibels + 100) / 100 - 4, -4, 4).astype(np.float32)
+    decibels = _mel_decibels(padded, hann, WAV2LIP_HOP, slaney_mel_bands(80, 55.0, 7600.0))
+    return np.ascontiguousarray(np.clip(8 * (decibels + 100) / 100 - 4, -4, 4).T.astype(np.float32))
 
 
 def pcavs_mel(wave: np.ndarray) -> np.ndarray:
@@ -267,12 +268,18 @@ def pcavs_mel(wave: np.ndarray) -> np.ndarray:
     loudness = np.sqrt(np.mean(wave.astype(np.float64) ** 2))
     lead = PCAVS_FFT - PCAVS_HOP
     padded = np.pad(wave * (PCAVS_LOUDNESS / max(1e-4, loudness)), (lead, lead + -len(wave) % PCAVS_HOP))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, PCAVS_FFT)[::PCAVS_HOP]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(PCAVS_FFT) + 0.5) / PCAVS_FFT)
-    magnitudes = np.abs(np.fft.rfft(frames * (0.5 * np.sqrt(hann)), axis=1))
-    energies = magnitudes @ slaney_mel_bands(80, 125.0, 7600.0, PCAVS_FFT).T
-    decibels = 20 * np.log10(np.maximum(1e-5, energies)) - 20
+    bands = slaney_mel_bands(80, 125.0, 7600.0, PCAVS_FFT)
+    decibels = _mel_decibels(padded, 0.5 * np.sqrt(hann), PCAVS_HOP, bands)
     return np.clip((decibels + 100) / 100, 0, 1).astype(np.float32)
+
+
+def _mel_decibels(padded: np.ndarray, window: np.ndarray, hop: int, bands: np.ndarray) -> np.ndarray:
+    """20 log10 of mel magnitudes with floor 1e-5, minus 20 dB, (T, bands); in blocks, since a long wave's spectra fill the memory."""
+    frames = np.lib.stride_tricks.sliding_window_view(padded, len(window))[::hop]
+    blocks = (frames[first : first + MEL_BLOCK] for first in range(0, len(frames), MEL_BLOCK))
+    mels = [np.abs(np.fft.rfft(block * window, axis=1)) @ bands.T for block in blocks]
+    return 20 * np.log10(np.maximum(1e-5, np.concatenate(mels))) - 20
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ WAIT_SECONDS = 0.1
 """How long a full queue is waited for before looking whether anybody still reads."""
 
 
-def prefetched(items: Iterable[Item], ahead: int = 32) -> Iterator[Item]:
+def prefetched(items: Iterable[Item], ahead: int = 32) -> Generator[Item]:
     """The same items in the same order, made by a thread that runs up to `ahead` items before the reader.
 
     Video coders, OpenCV and torch release the interpreter lock, so both sides really run at once. An error of the items is raised at

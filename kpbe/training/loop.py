@@ -53,9 +53,9 @@ def scheduled_lr(params: OptimiserParams, step: int) -> float:
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, params: OptimiserParams, step: int) -> None:
-    """Give every parameter group the scheduled learning rate of a step."""
+    """Give every parameter group the scheduled learning rate of a step, times the group's `factor` where it has one."""
     for group in optimiser.param_groups:
-        group["lr"] = scheduled_lr(params, step)
+        group["lr"] = scheduled_lr(params, step) * group.get("factor", 1.0)
 
 
 def train(

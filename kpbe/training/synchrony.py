@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-OFFSETS = 5
-"""Frames to either side that the accuracy at offset tells apart; chance is 1 / (2 * OFFSETS + 1)."""
+MAX_OFFSET = 5
+"""Frames by which sound is shifted either way to find the offset of a moment."""
 
 
 def contrastive(audio: Tensor, visual: Tensor, temperature: float) -> Tensor:
@@ -25,12 +25,34 @@ def contrastive(audio: Tensor, visual: Tensor, temperature: float) -> Tensor:
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
 
-def accuracy_at_offset(similarity: Tensor, within: int = 0) -> float:
-    """Share of windows whose most similar offset is the true one, or at most `within` frames beside it.
+def similarity_by_offset(audio: Tensor, face: Tensor) -> Tensor:
+    """Cosine similarity of each moment of a clip to the sound of the offsets -5, ..., 5 frames.
 
     Args:
-        similarity: (N, 2 R + 1) of N windows with their partner shifted by -R..R frames; -inf where a clip has none.
-        within: tolerated distance, frames.
+        audio: embeddings (N, C) of the sounds of consecutive moments.
+        face: embeddings (N, C) of their mouths.
+
+    Returns:
+        (N, 11); -inf where the offset reaches beyond the clip. A positive offset is sound from later than the mouths.
     """
-    true = similarity.shape[1] // 2
-    return float(((similarity.argmax(1) - true).abs() <= within).float().mean())
+    moments = torch.arange(len(face), device=face.device)
+    sounds = moments[:, None] + torch.arange(-MAX_OFFSET, MAX_OFFSET + 1, device=face.device)
+    similarity = torch.cosine_similarity(face[:, None], audio[sounds.clamp(0, len(audio) - 1)], dim=2)
+    return similarity.masked_fill((sounds < 0) | (sounds >= len(audio)), -torch.inf)
+
+
+def offset_accuracy(by_offset: Tensor, within: int = 0) -> float:
+    """Share of moments whose most similar sound is at most `within` frames from the true one; ties are errors.
+
+    Chance is 1/11 (9 %) for the frame itself and 3/11 (27 %) within one frame, a little more in short clips, whose first and last
+    windows have fewer offsets to choose from.
+
+    Args:
+        by_offset: (N, 11) of `similarity_by_offset`.
+        within: frames.
+    """
+    # The first of equal values wins, so the farthest offsets come first.
+    farthest_first = sorted(range(-MAX_OFFSET, MAX_OFFSET + 1), key=abs, reverse=True)
+    best = by_offset[:, [offset + MAX_OFFSET for offset in farthest_first]].argmax(1)
+    distance = torch.tensor(farthest_first, device=best.device)[best].abs()
+    return (distance <= within).float().mean().item()

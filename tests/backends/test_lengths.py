@@ -70,19 +70,21 @@ def write_pcm(path: Path, samples: np.ndarray, rate: int) -> None:
         file.writeframes(samples.astype("<i2").tobytes())
 
 
-def sound_of(path: Path) -> tuple[np.ndarray, int, float]:
+def sound_of(path: Path) -> tuple[np.ndarray, int, float | None]:
     """Samples (n, channels) as they are stored, their rate, and the time of the first one."""
     with av.open(str(path)) as container:
         track = container.streams.audio[0]
         frames = list(container.decode(track))
-        samples = np.concatenate([frame.to_ndarray().reshape(-1, track.layout.nb_channels) for frame in frames])
-        return samples, track.rate, float(frames[0].pts * frames[0].time_base)
+        samples = np.concatenate(
+            [frame.to_ndarray().reshape(-1, track.layout.nb_channels) for frame in frames]
+        )
+        return samples, track.rate, frames[0].time
 
 
-def first_picture_time(path: Path) -> float:
+def first_picture_time(path: Path) -> float | None:
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
-        return float(frame.pts * frame.time_base)
+        return frame.time
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,7 +107,7 @@ def test_frames_cover_the_sound_whatever_its_length(backends, kind, samples, fps
 @pytest.mark.parametrize("seconds", [0.2, 30.0])
 def test_the_shortest_and_a_long_sound(backends, kind, seconds):
     frames = [np.full((SIDE, SIDE, 3), 120, np.uint8)]
-    wave = np.random.default_rng(1).normal(0, 0.1, round(seconds * AUDIO_RATE)).astype(np.float32)
+    wave = np.random.default_rng(1).normal(0, 0.1, (round(seconds * AUDIO_RATE),)).astype(np.float32)
     made = sum(1 for _ in speak(backends[kind], SynthesisRequest("talk.mp4", frames, wave)))
     assert made == round(25 * seconds)
 
@@ -113,9 +115,8 @@ def test_the_shortest_and_a_long_sound(backends, kind, seconds):
 @pytest.mark.parametrize("kind", KINDS)
 def test_silence_gives_finite_still_pictures(backends, kind):
     frame = np.random.default_rng(2).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
-    made = np.stack(
-        list(speak(backends[kind], SynthesisRequest("talk.mp4", [frame], np.zeros(AUDIO_RATE, np.float32))))
-    ).astype(int)
+    asked = SynthesisRequest("talk.mp4", [frame], np.zeros(AUDIO_RATE, np.float32))
+    made = np.array(list(speak(backends[kind], asked)), int)
     assert len(made) == 25
     # 1: the last bit of a sum depends on the batch
     assert np.abs(made - made[:1]).max() <= 1

@@ -92,12 +92,9 @@ def test_pcavs_of_the_reference_gives_our_pictures(source, tmp_path):
     talk = source.talk(18, tmp_path)  # more than one batch
     networks = NARROW.networks(CPU)
     # random networks of any width hardly tell one frame from another
-    for layer in (
-        networks.identity.conv1x1,
-        networks.non_identity.headpose_embed[1],
-        networks.audio.model.fc,
-    ):
-        layer.weight.data *= 30
+    for name in ("identity.conv1x1", "non_identity.headpose_embed.1", "audio.model.fc"):
+        with torch.no_grad():
+            networks.get_parameter(f"{name}.weight").mul_(30)
     ours = spoken(procedures.our_pcavs(networks, talk, CPU), tmp_path / "ours.mkv")
     reference = PCAVSReference(networks, talk, tmp_path / "aligned", CPU, suffix=".png")
     theirs = spoken(reference.run, tmp_path / "theirs.mkv").astype(np.uint8)

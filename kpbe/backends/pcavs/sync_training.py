@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kpbe.backends.base import TrainingJob
 from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
@@ -23,9 +22,9 @@ from kpbe.backends.pcavs.moments import SpeakingClip, TrainingClips, random_mome
 from kpbe.backends.pcavs.settings import PCAVSSettings, SyncTrainingSettings
 from kpbe.media.sheets import contact_sheet
 from kpbe.training.launch import launch, training_identity
-from kpbe.training.loop import adam, scheduled_lr, train
+from kpbe.training.loop import adam, set_learning_rate, train
 from kpbe.training.state import Stateful
-from kpbe.training.synchrony import OFFSETS, accuracy_at_offset, contrastive
+from kpbe.training.synchrony import MAX_OFFSET, contrastive, offset_accuracy, similarity_by_offset
 from kpbe.work import fingerprint
 
 SYNC_FILE = "sync.safetensors"
@@ -72,8 +71,7 @@ class SyncTrainee:
     def step(self, step: int) -> dict[str, float]:
         """See `Trainee`."""
         seed_dropout(self.seed, step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = scheduled_lr(self.settings.optimiser, step)
+        set_learning_rate(self.optimiser, self.settings.optimiser, step)
         self.encoders.train()
         batch_size = self.settings.schedule.batch_size
         per_clip = max(1, batch_size // CLIPS_PER_BATCH)
@@ -90,24 +88,23 @@ class SyncTrainee:
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
         """See `Trainee`: accuracy at offset, exactly and within one frame, over all frames of the validation clips."""
         self.encoders.eval()
-        similarity = torch.cat([self._similarity_by_offset(clip) for clip in self.validation])
+        of_clips = [self._similarity_by_offset(clip) for clip in self.validation]
+        similarity = torch.cat(of_clips)
         metrics = {
-            "offset_accuracy": accuracy_at_offset(similarity),
-            "offset_accuracy_1": accuracy_at_offset(similarity, within=1),
+            "offset_accuracy": offset_accuracy(similarity),
+            "offset_accuracy_1": offset_accuracy(similarity, within=1),
         }
         middle = [clip.frames[len(clip.frames) // 2].permute(1, 2, 0).numpy() for clip in self.validation]
-        heard = [_similarity_picture(self._similarity_by_offset(clip)) for clip in self.validation]
-        return metrics, contact_sheet([("frame", middle), (f"-{OFFSETS} .. {OFFSETS}", heard)])
+        heard = [_similarity_picture(similarity) for similarity in of_clips]
+        return metrics, contact_sheet([("frame", middle), (f"-{MAX_OFFSET} .. {MAX_OFFSET}", heard)])
 
     def _similarity_by_offset(self, clip: SpeakingClip) -> Tensor:
-        """Cosine similarity (N, 2 R + 1) of every frame with the sound `OFFSETS` frames before to as many after."""
+        """See `similarity_by_offset`, of all frames of a clip."""
         frames = clip.frames.float().to(self.fabric.device) / 127.5 - 1
         windows = clip.windows(range(len(frames))).to(self.fabric.device)
         pieces = [self.encoders(*piece) for piece in zip(frames.split(64), windows.split(64), strict=True)]
-        visual, audio = (F.normalize(torch.cat(side)) for side in zip(*pieces, strict=True))
-        padded = F.pad(visual @ audio.T, (OFFSETS, OFFSETS), value=-torch.inf)
-        own = torch.arange(len(padded), device=padded.device)[:, None]
-        return padded.gather(1, own + torch.arange(2 * OFFSETS + 1, device=padded.device))
+        visual, audio = (torch.cat(side) for side in zip(*pieces, strict=True))
+        return similarity_by_offset(audio, visual)
 
     def export(self, folder: Path) -> None:
         """See `Trainee`."""

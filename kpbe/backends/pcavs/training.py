@@ -29,7 +29,7 @@ from kpbe.media.sheets import contact_sheet
 from kpbe.training.batches import jitter_colours
 from kpbe.training.discriminators import PatchDiscriminator
 from kpbe.training.launch import launch, training_identity
-from kpbe.training.loop import adam, scheduled_lr, train
+from kpbe.training.loop import adam, set_learning_rate, train
 from kpbe.training.losses import feature_matching, hinge_discriminator, hinge_generator
 from kpbe.training.perceptual import perceptual_loss
 from kpbe.training.state import Stateful
@@ -120,8 +120,7 @@ class PCAVSTrainee:
         """See `Trainee`."""
         seed_dropout(self.seed, step)
         for optimiser in filter(None, (self.optimiser, self.discriminator_optimiser)):
-            for group in optimiser.param_groups:
-                group["lr"] = scheduled_lr(self.settings.optimiser, step) * group.get("factor", 1.0)
+            set_learning_rate(optimiser, self.settings.optimiser, step)
         self.model.train()
         batch_size = self.settings.schedule.batch_size
         moments = random_moments(self.training, batch_size, MOMENTS_PER_CLIP, self.seed, step)

@@ -157,7 +157,7 @@ class Wav2Lip:
             raise BadClip(
                 f"{request.name} has no face boxes: set backend.wav2lip.detector to yunet, blazeface or sfd to find them."
             )
-        found = (self._detector.detect(frame) for frame in request.source_frames)
+        found = (self._detector.detect(frame) for frame in prefetched(request.source_frames))
         return np.stack([faces[0, :4] if len(faces) else np.full(4, np.nan) for faces in found])
 
     @cached_property

@@ -24,12 +24,10 @@ from kpbe.training.files import SUMMARY_FILE
 from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import adam, set_learning_rate, train
 from kpbe.training.state import Stateful
+from kpbe.training.synchrony import MAX_OFFSET, offset_accuracy, similarity_by_offset
 from kpbe.work import file_sha256, write_json
 
 EXPERT_FILE = "sync_expert.safetensors"
-MAX_OFFSET = 5
-"""Frames by which sound is shifted either way to find the offset of a window."""
-
 WINDOWS_AT_ONCE = 128
 
 
@@ -85,39 +83,6 @@ def contrast(audio: Tensor, face: Tensor, groups: Tensor) -> Tensor:
     shifted.fill_diagonal_(False)
     window, other = shifted.nonzero(as_tuple=True)
     return (sync_loss(audio, face, in_sync=1) + sync_loss(audio[other], face[window], in_sync=0)) / 2
-
-
-def similarity_by_offset(audio: Tensor, face: Tensor) -> Tensor:
-    """Cosine similarity of each window of a clip to the sound of the offsets -5, ..., 5 frames.
-
-    Args:
-        audio: embeddings (N, C) of the sounds of consecutive windows.
-        face: embeddings (N, C) of their mouths.
-
-    Returns:
-        (N, 11); -inf where the offset reaches beyond the clip. A positive offset is sound from later than the mouths.
-    """
-    moments = torch.arange(len(face), device=face.device)
-    sounds = moments[:, None] + torch.arange(-MAX_OFFSET, MAX_OFFSET + 1, device=face.device)
-    similarity = torch.cosine_similarity(face[:, None], audio[sounds.clamp(0, len(audio) - 1)], dim=2)
-    return similarity.masked_fill((sounds < 0) | (sounds >= len(audio)), -torch.inf)
-
-
-def offset_accuracy(by_offset: Tensor, within: int = 0) -> float:
-    """Share of windows whose most similar sound is at most `within` frames from the true one; ties are errors.
-
-    Chance is 1/11 (9 %) for the frame itself and 3/11 (27 %) within one frame, a little more in short clips, whose first and last
-    windows have fewer offsets to choose from.
-
-    Args:
-        by_offset: (N, 11) of `similarity_by_offset`.
-        within: frames.
-    """
-    # The first of equal values wins, so the farthest offsets come first.
-    farthest_first = sorted(range(-MAX_OFFSET, MAX_OFFSET + 1), key=abs, reverse=True)
-    best = by_offset[:, [offset + MAX_OFFSET for offset in farthest_first]].argmax(1)
-    distance = torch.tensor(farthest_first, device=best.device)[best].abs()
-    return (distance <= within).float().mean().item()
 
 
 class ExpertTrainee:

@@ -151,12 +151,12 @@ def random_frames(
 
 
 def evenly_spaced_frames(clips: Sequence[FaceClip], per_clip: int, in_windows: bool) -> FrameBatch:
-    """`per_clip` windows, or single frames, of every clip from its beginning to its end; references come from half a clip away."""
+    """`per_clip` windows, or single frames, of every clip, each in the middle of its share; references come from half a clip away."""
     length = SYNC_FRAMES if in_windows else 1
     places = []
     for clip in clips:
         last = len(clip.faces) - length
-        for first in np.linspace(0, last, per_clip).round().astype(int).tolist():
+        for first in (last * (np.arange(per_clip) + 0.5) / per_clip).astype(int).tolist():
             places.append((clip, first, (first + (last + 1) // 2) % (last + 1), length))
     return FrameBatch.cut(places, len(places) if in_windows else 0)
 

@@ -60,7 +60,7 @@ class Wav2LipSettings(BackendSettings):
     pads: tuple[int, int, int, int] = (0, 10, 0, 0)
     smooth_boxes: bool = True
     detector: Literal["known", "yunet", "blazeface", "sfd"] = "known"
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=8, ge=1)
     mel_padding: Literal["zeros", "reflect"] = "zeros"
     sync_expert: SyncExpertSettings
     train: GeneratorTrainingSettings

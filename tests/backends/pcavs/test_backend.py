@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +35,10 @@ def networks() -> PCAVSNetworks:
 def pcavs(networks: PCAVSNetworks, **changes) -> PCAVS:
     schedule = {"schedule": {"steps": 1, "batch_size": 1}}
     return PCAVS(
-        networks, PCAVSSettings.model_validate({"sync": schedule, "train": schedule, "batch_size": 4, "landmarks": "known", **changes})
+        networks,
+        PCAVSSettings.model_validate(
+            {"sync": schedule, "train": schedule, "batch_size": 4, "landmarks": "known", **changes}
+        ),
     )
 
 
@@ -143,6 +148,7 @@ def test_pose_frames_are_read_as_they_are_needed(networks):
                 yield frame
 
     frames = speak(pcavs(networks), request(4.0, poses=100, pose_frames=Poses()))
+    assert isinstance(frames, Generator)
     next(frames)
     frames.close()
     assert read < 30

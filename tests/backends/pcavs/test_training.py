@@ -36,7 +36,10 @@ def write_clip(folder: Path, identity: str, video: str) -> Clip:
     rng = np.random.default_rng([ord(c) for c in identity + video])
     clip_id = make_clip_id(identity, video, 0, FRAMES)
     path = folder / "train" / f"{clip_id}.mp4"
-    coarse = rng.integers(0, 255, (FRAMES, 8, 8, 3), dtype=np.uint8)
+    # a picture that is the clip's own, and what changes from frame to frame
+    coarse = (rng.integers(0, 2, (1, 8, 8, 3)) * 160 + rng.integers(0, 95, (FRAMES, 8, 8, 3))).astype(
+        np.uint8
+    )
     write_video(path, coarse.repeat(8, 1).repeat(8, 2), 25.0)
     np.save(path.with_suffix(".landmarks.npy"), np.tile(POINTS, (FRAMES, 1, 1)))
     write_wav(path.with_suffix(".wav"), rng.normal(0, 0.1, FRAMES * 640).astype(np.float32))
@@ -55,7 +58,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def new_job(clips: Path, root: Path, out: str = "out", **train: Any) -> TrainingJob:
-    schedule = {"batch_size": 4, "checkpoint_every": 2, "sheet_every": 2, "log_every": 1, "validation_pairs": 2}
+    schedule = {
+        "batch_size": 4,
+        "checkpoint_every": 2,
+        "sheet_every": 2,
+        "log_every": 1,
+        "validation_pairs": 2,
+    }
     stage = {"schedule": {"steps": 1, "batch_size": 1}}
     sections = {"data": {}, "model": {}, "evaluate": {}, "compute": {"device": "cpu"}}
     losses = {"gan": 0.1, "feature_matching": 1.0} | train.pop("losses", {})
@@ -71,7 +80,14 @@ def new_job(clips: Path, root: Path, out: str = "out", **train: Any) -> Training
             "losses": losses, "perceptual": {"network": "pixels", "scales": [1.0, 0.5]}, **train,
         },
     }  # fmt: skip
-    params = parse_params({**sections, "train": {"stage1": stage, "stage2": stage}, "backends": ["p"], "backend": {"p": section}})
+    params = parse_params(
+        {
+            **sections,
+            "train": {"stage1": stage, "stage2": stage},
+            "backends": ["p"],
+            "backend": {"p": section},
+        }
+    )
     settings = parse_section(PCAVSSettings, section, "test")
     return TrainingJob("p", settings, params, clips, root / "sync", root / out)
 
@@ -119,15 +135,23 @@ def test_both_trainings_leave_networks_that_synthesis_loads(clips, tmp_path):
     ]
     assert {name.split(".")[0] for name in changed} == {"identity", "non_identity", "audio", "generator"}
     columns = read_csv(job.out / "curves.csv")[0].keys()
-    assert {"reconstruction", "perceptual", "contrastive", "cross_modal", "gan", "feature_matching", "discriminator"} <= columns
+    assert {
+        "reconstruction",
+        "perceptual",
+        "contrastive",
+        "cross_modal",
+        "gan",
+        "feature_matching",
+        "discriminator",
+    } <= columns
     assert list((job.out / "sheets").glob("*.png"))
 
 
 def test_the_encoders_learn_which_sound_belongs_to_which_frame(clips, tmp_path):
-    job = new_job(clips, tmp_path, sync_steps=40)
+    job = new_job(clips, tmp_path, sync_steps=60)
     sync_first(job)
     losses = [float(row["loss"]) for row in read_csv(job.sync / "curves.csv") if row["loss"]]
-    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    assert np.mean(losses[-5:]) < 0.95 * np.log(8)  # chance in a batch of eight
 
 
 def test_the_networks_learn_to_draw(clips, tmp_path):

@@ -18,13 +18,12 @@ from kpbe.backends.wav2lip.expert_training import (
     EXPERT_FILE,
     ExpertTrainee,
     contrast,
-    offset_accuracy,
-    similarity_by_offset,
     sync_batch,
     train_sync_expert,
 )
 from kpbe.backends.wav2lip.face_clips import load_face_clips
 from kpbe.errors import BadCheckpoint, KPBEError
+from kpbe.training.synchrony import offset_accuracy, similarity_by_offset
 from kpbe.work import read_csv
 
 SYNC = {"sync": 0.03}

@@ -273,8 +273,9 @@ def test_windows_are_consecutive_frames_with_their_speech_and_depend_on_the_step
 
     fixed = evenly_spaced_frames(validation, 4, in_windows=True)
     assert len(fixed.faces) == 40 and fixed.windows == 8
-    assert torch.equal(fixed.faces[:5], validation[0].faces[:5].float() / 255)
-    assert torch.equal(fixed.faces[15:20], validation[0].faces[-5:].float() / 255)
+    for moment, first in enumerate((3, 9, 15, 21)):  # clips often begin and end in silence
+        window = fixed.faces[5 * moment : 5 * moment + 5]
+        assert torch.equal(window, validation[0].faces[first : first + 5].float() / 255)
     assert not any(torch.equal(a, b) for a, b in zip(fixed.faces, fixed.references, strict=True))
 
 
