@@ -88,5 +88,7 @@ def test_real_clips_go_all_the_way_to_table_1(project, shared_clips, shared_weig
 
     assert "pcavs+kpbe" in run(project, "dvc", "metrics", "show", "--json")
     plots = run(project, "dvc", "plots", "show", "--json")
-    assert all(name in plots for name in ("stage_1.csv", "pcavs_sync.csv", "stage_2_wav2lip.csv", "figure3.png"))
+    assert all(
+        name in plots for name in ("stage_1.csv", "pcavs_sync.csv", "stage_2_wav2lip.csv", "figure3.png")
+    )
     assert "Data and pipelines are up to date" in run(project, "dvc", "repro")
