@@ -1,12 +1,15 @@
 # make repro    environment, the whole DAG on the built-in sample, Table I
 # make test     the tests
 # make report   results in the browser
+# make survey   the survey for raters, nothing else
 # make ui       Prefect's UI with the pipeline in it
+# make ablation variants of stage 2 as DVC experiments, and their table
 # make params   compose params.yaml anew after a change in conf/
 # make lint     ruff and pyright
 # make clean    remove what the stages made (not DVC's cache) and tool caches
 
 PYTHON ?= python3
+SURVEY_PORT ?= 8502
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -20,7 +23,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: repro test report ui params lint clean
+.PHONY: repro test report ablation survey ui params lint clean
 
 repro: $(INSTALLED)
 	$(BIN)/dvc repro
@@ -32,8 +35,14 @@ test: $(INSTALLED_TEST)
 report: $(INSTALLED)
 	$(BIN)/streamlit run reports/app.py
 
+survey: $(INSTALLED)
+	$(BIN)/streamlit run reports/survey.py --server.port $(SURVEY_PORT)
+
 ui: $(INSTALLED)
 	$(BIN)/python -m flows.serve
+
+ablation: $(INSTALLED)
+	$(BIN)/python -m flows.ablation
 
 params: $(INSTALLED)
 	$(BIN)/python -c "from dvc.utils.hydra import compose_and_dump; \

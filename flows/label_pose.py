@@ -9,11 +9,19 @@ from flows.stage import Stage, StageContext, main
 
 
 def label_pose(context: StageContext) -> Path:
-    """Write head pose labels of the training clips where poses are known."""
-    from kpbe.data.head_pose import label_head_pose
+    """Label the head pose of every frame of the training clips: true poses where they are known, a teacher's elsewhere."""
+    from kpbe.data.label_pose import label_head_pose
 
-    labelled = label_head_pose(folders.RAW, folders.CLIPS, folders.HEAD_POSE)
-    print(f"label_pose: {labelled} training clips have head pose labels")
+    found = label_head_pose(
+        context.params.label_pose,
+        folders.RAW,
+        folders.CLIPS,
+        folders.HEAD_POSE,
+        compute=context.params.compute,
+        map=context.map,
+        max_rejected_fraction=context.params.data.max_rejected_fraction,
+    )
+    print(f"label_pose: {found['about']}")
     return folders.HEAD_POSE
 
 

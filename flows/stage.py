@@ -11,7 +11,7 @@ from pathlib import Path
 from flows.tracking import run_in_prefect, tracked
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.params import ComputeParams, Params, load_params
-from kpbe.work import ShardMap, let_idle_threads_sleep, process_map, serial_map, thread_map
+from kpbe.work import ShardMap, is_follower, let_idle_threads_sleep, process_map, serial_map, thread_map
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Stage:
     Attributes:
         work: does the work and returns the stage's output folder; its name is the stage's name.
         per_backend: whether the stage is run once for each backend.
-        holds_network: the work keeps a network in memory, so its shards run one by one in this process
-            (the network itself uses all cores or the GPU) instead of in `compute.workers` processes.
+        holds_network: the work keeps a network in memory. On a GPU its shards run one by one in this process; on a CPU, where several
+            processes with a network each are faster than one with several threads, `compute.runner` decides.
     """
 
     work: Callable[[StageContext], Path]
@@ -53,14 +53,21 @@ class Stage:
         def work(map: ShardMap) -> Path:
             return self.work(StageContext(params, backend, map))
 
-        if tracked():
-            run_in_prefect(self.name, work, params, backend, self.holds_network)
+        one_by_one = self.holds_network and not _has_processes_with_networks(params.compute)
+        if tracked() and not is_follower():
+            run_in_prefect(self.name, work, params, backend, one_by_one)
         else:
-            work(local_map(params.compute, self.holds_network))
+            work(local_map(params.compute, one_by_one))
 
 
-def local_map(compute: ComputeParams, holds_network: bool) -> ShardMap:
-    """Shards on this machine, without Prefect.
+def _has_processes_with_networks(compute: ComputeParams) -> bool:
+    from kpbe.compute import torch_device
+
+    return compute.runner == "processes" and torch_device(compute).type == "cpu"
+
+
+def local_map(compute: ComputeParams, one_by_one: bool) -> ShardMap:
+    """Shards on this machine, without Prefect; `one_by_one` in this process instead of `compute.workers` others.
 
     Raises:
         ParamsError: `compute.runner` is a cluster, which only Prefect reaches.
@@ -70,7 +77,7 @@ def local_map(compute: ComputeParams, holds_network: bool) -> ShardMap:
             f"compute.runner = {compute.runner} needs a Prefect API: start one with `make ui` and set PREFECT_API_URL, "
             "or choose processes."
         )
-    if holds_network:
+    if one_by_one:
         return serial_map
     return process_map(compute.workers) if compute.runner == "processes" else thread_map(compute.workers)
 

@@ -44,7 +44,7 @@ def prepare_prefect() -> None:
 
 
 def run_in_prefect(
-    name: str, work: Callable[[ShardMap], Path], params: Params, backend: str, holds_network: bool
+    name: str, work: Callable[[ShardMap], Path], params: Params, backend: str, one_by_one: bool
 ) -> None:
     """Run a stage's work as a Prefect flow.
 
@@ -53,7 +53,7 @@ def run_in_prefect(
         work: given a map over shards, makes the stage's output folder and returns it.
         params: the whole params, shown with the run; `compute` chooses the task runner.
         backend: shown with the run; "" for stages that are for no backend.
-        holds_network: see `flows.stage.Stage`.
+        one_by_one: shards run in this process, not in `compute.workers` others.
 
     Raises:
         KPBEError: the work failed; the flow run is then Failed with the same message.
@@ -68,7 +68,7 @@ def run_in_prefect(
 
     def stage_flow(backend: str, params_yaml: dict[str, Any]) -> Any:
         try:
-            folder = work(prefect_map(params.compute, holds_network))
+            folder = work(prefect_map(params.compute, one_by_one))
         except KPBEError as error:
             failures.append(error)
             return Failed(message=str(error))
@@ -79,7 +79,7 @@ def run_in_prefect(
         stage_flow,
         name=name,
         flow_run_name=label,
-        task_runner=_task_runner(params.compute, holds_network),
+        task_runner=_task_runner(params.compute, one_by_one),
         log_prints=True,
         validate_parameters=False,
     )
@@ -89,7 +89,7 @@ def run_in_prefect(
     state.result()
 
 
-def prefect_map(compute: ComputeParams, holds_network: bool) -> ShardMap:
+def prefect_map(compute: ComputeParams, one_by_one: bool) -> ShardMap:
     """Each shard a Prefect task: retried, named, with a progress artifact for all; to be called inside a flow.
 
     At most two shards for each worker are submitted ahead, so a failing stage does not run through the rest first.
@@ -107,7 +107,7 @@ def prefect_map(compute: ComputeParams, holds_network: bool) -> ShardMap:
             0.0, key=key, description=f"{describe}: {len(shards)} shards"
         )
         shown = time.monotonic()
-        with _shard_function(compute, holds_network) as run_shard:
+        with _shard_function(compute, one_by_one) as run_shard:
             task = Task(
                 run_shard,
                 name=describe,
@@ -135,9 +135,9 @@ def prefect_map(compute: ComputeParams, holds_network: bool) -> ShardMap:
 
 
 @contextmanager
-def _shard_function(compute: ComputeParams, holds_network: bool) -> Iterator[Callable[[Any, Any], Any]]:
+def _shard_function(compute: ComputeParams, one_by_one: bool) -> Iterator[Callable[[Any, Any], Any]]:
     """The function that a task calls; with `processes` its thread only waits for a process of our own pool."""
-    if holds_network or compute.runner != "processes":
+    if one_by_one or compute.runner != "processes":
         yield _run_here
         return
     with worker_pool(compute.workers) as pool:
@@ -157,7 +157,7 @@ def _may_pass_next_time(task: Any, task_run: Any, state: Any) -> bool:
     return not isinstance(state.result(raise_on_failure=False), KPBEError)
 
 
-def _task_runner(compute: ComputeParams, holds_network: bool) -> Any:
+def _task_runner(compute: ComputeParams, one_by_one: bool) -> Any:
     try:
         if compute.runner == "dask":
             from prefect_dask import DaskTaskRunner  # pyright: ignore[reportMissingImports]
@@ -173,7 +173,7 @@ def _task_runner(compute: ComputeParams, holds_network: bool) -> Any:
         ) from None
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    return ThreadPoolTaskRunner(max_workers=1 if holds_network else compute.workers)
+    return ThreadPoolTaskRunner(max_workers=1 if one_by_one else compute.workers)
 
 
 def artifact_key(label: str) -> str:

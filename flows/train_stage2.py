@@ -13,9 +13,14 @@ def train_stage2(context: StageContext) -> Path:
     from kpbe.training import stage2
 
     out = folders.STAGE2 / context.backend
-    videos = folders.BACKEND_VIDEOS / context.backend
     stage2.train_stage2(
-        context.backend, context.params, folders.CLIPS, folders.HEAD_POSE, videos, folders.STAGE1, out
+        context.backend,
+        context.params,
+        folders.CLIPS,
+        folders.HEAD_POSE,
+        folders.BACKEND_VIDEOS,
+        folders.STAGE1,
+        out,
     )
     return out
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kpbe.errors import KPBEError
+from kpbe.survey.cli import app as survey_app
 from kpbe.work import let_idle_threads_sleep
+
+if TYPE_CHECKING:
+    from kpbe.frontend.model import Frontend
 
 TABLE1 = Path("reports/results/table1.txt")
 BACKEND_CHECKPOINTS = Path("checkpoints/backends")
+CHECKPOINT_HELP = "a frontend or its folder; without it the first in checkpoints/stage2, else checkpoints/stage1"
+FRAMING_HELP = "which square is used: auto, face, centre or whole"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(survey_app, name="survey")
 
 
 @app.callback()
@@ -91,6 +98,65 @@ def speak(
     request = request_of_files(source, audio, pose)
     write_speech_video(out, loaded, request, audio)
     typer.echo(f"{out}: {request.frames} frames at {request.fps:g} fps")
+
+
+@app.command()
+def enhance(
+    talking: Annotated[Path, typer.Argument(help="the backend's video: gives expression and sound")],
+    source: Annotated[Path, typer.Option(help="picture of the person, or a video whose first frame is taken")],
+    out: Annotated[Path, typer.Option(help=".mp4, or .mkv (lossless)")],
+    pose: Annotated[
+        Path | None, typer.Option(help="video of the head pose; without it the talking video's own")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT_HELP)] = None,
+    framing: Annotated[str, typer.Option(help=FRAMING_HELP)] = "auto",
+) -> None:
+    """Enhance one talking video: any mp4 of any backend, with a picture of the person."""
+    from kpbe.enhance_video import enhance_video
+    from kpbe.framing import framing_of
+
+    chosen = framing_of(framing)
+    frames = enhance_video(_frontend(checkpoint), talking, source, out, pose, chosen)
+    typer.echo(f"{out}: {frames} frames")
+
+
+@app.command()
+def freeview(
+    source: Annotated[Path, typer.Argument(help="picture of the person, or a video whose first frame is taken")],
+    out: Annotated[Path, typer.Option(help=".png, or .mp4 / .mkv: the head swings to the view and back")],
+    yaw: Annotated[float | None, typer.Option(help="degrees, -45 to 45 are advised")] = None,
+    pitch: Annotated[float | None, typer.Option(help="degrees, -20 to 20 are advised")] = None,
+    roll: Annotated[float | None, typer.Option(help="degrees, -20 to 20 are advised")] = None,
+    x: Annotated[float | None, typer.Option(help="translation to the right; the picture is 2 wide")] = None,
+    y: Annotated[float | None, typer.Option(help="translation down")] = None,
+    z: Annotated[float | None, typer.Option(help="translation in depth")] = None,
+    expression: Annotated[Path | None, typer.Option(help="picture or video of another expression")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT_HELP)] = None,
+    framing: Annotated[str, typer.Option(help=FRAMING_HELP)] = "auto",
+) -> None:
+    """Turn and move a head: what is given replaces the source's own pose, what is not given stays."""
+    from kpbe.enhance_video import read_portrait
+    from kpbe.framing import framing_of
+    from kpbe.free_view import View, write_free_view
+
+    chosen = framing_of(framing)
+    frontend = _frontend(checkpoint)
+    size = frontend.params.image_size
+    image = read_portrait(source, size, chosen)
+    other = None if expression is None else read_portrait(expression, size, chosen)
+    own = write_free_view(out, frontend, image, View(yaw, pitch, roll, x, y, z), other)
+    typer.echo(f"{out}: the source's own pose is yaw {own.yaw:.1f}, pitch {own.pitch:.1f}, roll {own.roll:.1f}")
+
+
+def _frontend(checkpoint: Path | None) -> Frontend:
+    """The frontend of --checkpoint on the device of params.yaml, or on the CPU where there is none."""
+    from kpbe.compute import torch_device
+    from kpbe.params import load_params
+    from kpbe.trained_frontends import frontend_file, open_frontend
+
+    file = frontend_file(checkpoint)
+    device = str(torch_device(load_params().compute)) if Path("params.yaml").is_file() else "cpu"
+    return open_frontend(file, device)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ PACKAGES = (
     "streamlit",
     "av",
     "decord",
+    "onnxruntime",
     "opencv-python",
     "face-alignment",
 )
@@ -39,19 +40,20 @@ WITHOUT: dict[str, str] = {
     "blazefaceback": "blazeface's back-camera model cannot be chosen",
     "blazefaceback_anchors": "blazeface's back-camera model cannot be chosen",
     "sfd": "data.detector: sfd stops with a message; its network is not run in the tests",
-    "vgg19": "trainings use a pyramid of pixels and gradients instead of the perceptual loss, and the report says so",
+    "vgg19": "train=folder uses a pyramid of pixels and gradients in its place, and the report says so; train=voxceleb1 stops",
     "alexnet": "tables have no LPIPS column",
     "wav2lip": "the DAG trains a narrow generator of its own; the published one is untested here",
     "wav2lip_gan": "the DAG trains a narrow generator of its own; the published one is untested here",
     "lipsync_expert": "the DAG trains a narrow expert of its own; the published one is untested here",
     "fan": "landmarks come from yunet or with the data; the published network is untested here",
     "pcavs": "the DAG trains a narrow PC-AVS of its own; the published one is untested here",
-    "whenet": "no head pose teacher",
-    "fsanet_1x1": "no head pose teacher of this kind",
-    "fsanet_var": "no head pose teacher of this kind",
+    "hopenet": "head poses are labelled by the next teacher that is there (whenet, fsanet); the published network is untested here",
+    "whenet": "head poses are labelled by hopenet or fsanet",
+    "fsanet_1x1": "label_pose.teacher: fsanet stops with a message",
+    "fsanet_var": "label_pose.teacher: fsanet stops with a message",
     "arcface": "no identity similarity",
     "osfv": "the frontend is trained from scratch; loading of the published one is tested on its key list only",
-    "vgg_face": "eq. (3) of the paper is computed with VGG-19 or pixels instead",
+    "vgg_face": "the loss vgg_face (train=voxceleb1, eq. 3) stops with a message, or pixels stand in; the published file is untested here",
 }
 
 Mark = Literal["ok", "--", "WRONG"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
@@ -103,10 +104,10 @@ def enhance_clips(
                 payload=(clip, video),
             )
         )
-    device = torch_device(params.compute)
+    load_frontend(checkpoint)  # a bad one is the stage's error, not every clip's
     make = partial(
         _enhance_clip,
-        frontend=load_frontend(checkpoint, device).for_rendering(),
+        frontend=_Loadable(checkpoint, checkpoint_digest, str(torch_device(params.compute))),
         backend=backend,
         seed=seed,
         batch_size=params.compute.render_batch,
@@ -123,15 +124,29 @@ def enhance_clips(
     return rejected
 
 
+@dataclass(frozen=True)
+class _Loadable:
+    """What a worker process needs to load the frontend; `digest` makes a rewritten checkpoint another key."""
+
+    checkpoint: Path
+    digest: str
+    device: str
+
+
+@lru_cache(maxsize=1)
+def _load(frontend: _Loadable) -> Frontend:
+    return load_frontend(frontend.checkpoint, frontend.device).for_rendering()
+
+
 def _enhance_clip(
-    task: ClipTask, frontend: Frontend, backend: str, seed: int, batch_size: int
+    task: ClipTask, frontend: _Loadable, backend: str, seed: int, batch_size: int
 ) -> dict[str, int]:
     clip, video = task.payload
     if not video.exists():
         raise BadClip(f"{video} does not exist: the backend made no video of this clip.")
     real, synthesized = read_frames(clip.video), read_frames(video)
     source_image = real[source_frame_index(clip.clip_id, len(real), seed)]
-    enhanced = np.stack(list(enhance(frontend, source_image, real, synthesized, batch_size)))
+    enhanced = np.stack(list(enhance(_load(frontend), source_image, real, synthesized, batch_size)))
     lossless, viewing = task.outputs
     write_video(lossless, enhanced, clip.fps, codec="ffv1", audio=clip.wav)
     columns = {

@@ -21,3 +21,7 @@ class BadCheckpoint(KPBEError):
 
 class BadClip(KPBEError):
     """One clip cannot be processed; batch stages write it to rejected.csv and go on."""
+
+
+class SurveyError(KPBEError):
+    """The survey cannot take an answer or do what was asked: unknown link, forged item, clip not played, database out of reach."""

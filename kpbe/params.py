@@ -70,6 +70,17 @@ class DataParams(Section):
         return self
 
 
+class LabelPoseParams(Section):
+    """Who labels the head pose of training frames (kpbe/data/label_pose.py).
+
+    `auto` takes the true poses where they are known, and otherwise the first of hopenet, whenet, fsanet whose weights are found.
+    `batch` is the number of pictures per forward pass of hopenet.
+    """
+
+    teacher: Literal["auto", "known", "whenet", "fsanet", "hopenet", "off"] = "auto"
+    batch: int = Field(default=32, ge=1)
+
+
 # -- frontend -----------------------------------------------------------------------------------------------------
 
 
@@ -170,17 +181,28 @@ class ScheduleParams(Section):
 
 
 class PerceptualParams(Section):
-    """Perceptual term: `auto` takes VGG-19 when its weights are found, otherwise the pixel pyramid, and says which."""
+    """The perceptual terms' image pyramid, and what to do where a VGG's weights are not found.
 
-    network: Literal["auto", "vgg19", "pixels"] = "auto"
-    scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
+    `layer_weights` are those of relu1_1 .. relu5_1. `missing`: `refuse` stops with a sentence, `pixels` puts the pixel pyramid in the
+    place of that term, at the term's weight, and the report says so.
+    """
+
+    scales: tuple[float, ...] = Field(default=(1.0, 0.5, 0.25, 0.125), min_length=1)
+    layer_weights: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
+    missing: Literal["refuse", "pixels"] = "refuse"
 
 
-class FrontendLossParams(Section):
+class PerceptualWeights(Section):
+    """Weights of the terms that compare pictures: VGG-19 and VGGFace features, and the pixel pyramid. 0 turns a term off."""
+
+    vgg19: float = Field(default=10.0, ge=0)
+    vgg_face: float = Field(default=0.0, ge=0)
+    pixel: float = Field(default=0.0, ge=0)
+
+
+class FrontendLossParams(PerceptualWeights):
     """Weights of the frontend's loss terms (reference/02 2.3 for stage 1; paper eq. 3 and 4 for stage 2)."""
 
-    perceptual: float = Field(default=10.0, ge=0)
-    pixel: float = Field(default=0.0, ge=0)
     gan: float = Field(default=1.0, ge=0)
     feature_matching: float = Field(default=10.0, ge=0)
     equivariance: float = Field(default=10.0, ge=0)
@@ -207,15 +229,56 @@ class WarmUpParams(Section):
         return max(0.0, grown)
 
 
+class SamplingParams(Section):
+    """FOMM's sampling: an epoch shows each identity (each clip if not `by_identity`) `num_repeats` times, in random order.
+
+    A sample is a random clip of the identity and two of its frames, drawn with replacement.
+    """
+
+    by_identity: bool = True
+    num_repeats: int = Field(default=75, ge=1)
+
+
+class AugmentParams(Section):
+    """FOMM's augmentation, the same for all images of a sample.
+
+    With `time_flip`, every second pair is played backwards; of the others (of all without `time_flip`), `mirror` turns every second one
+    left to right. Brightness, contrast and saturation are scaled by up to 1 +- their value, the hue is turned by up to +- its share of a
+    full turn, in random order; 0 leaves it alone.
+    """
+
+    time_flip: bool = True
+    mirror: bool = True
+    brightness: float = Field(default=0.1, ge=0, lt=1)
+    contrast: float = Field(default=0.1, ge=0, lt=1)
+    saturation: float = Field(default=0.1, ge=0, lt=1)
+    hue: float = Field(default=0.1, ge=0, le=0.5)
+
+
 class FrontendTrainParams(Section):
-    """One of the frontend's two training stages."""
+    """One of the frontend's two training stages.
+
+    `start` names a frontend to begin with (stage 1: instead of random weights; stage 2: instead of stage 1's result). Each batch is made in
+    `accumulate` parts whose gradients are added up, for a GPU that does not hold it. `ema_decay` above 0 judges and hands on the moving
+    average of the weights.
+    """
 
     schedule: ScheduleParams
+    start: Path | None = None
+    accumulate: int = Field(default=1, ge=1)
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
     optimiser: OptimiserParams = OptimiserParams()
     perceptual: PerceptualParams = PerceptualParams()
     losses: FrontendLossParams = FrontendLossParams()
     warm_up: WarmUpParams = WarmUpParams()
-    augment: bool = True
+    sampling: SamplingParams = SamplingParams()
+    augment: AugmentParams = AugmentParams()
+
+
+class Stage2Params(FrontendTrainParams):
+    """Stage 2; `videos` are those of the frontend's `own` backend, or of `all` backends: one frontend for every backend."""
+
+    videos: Literal["own", "all"] = "own"
 
 
 class TrainParams(Section):
@@ -223,7 +286,7 @@ class TrainParams(Section):
 
     seed: int = Field(default=0, ge=0)
     stage1: FrontendTrainParams
-    stage2: FrontendTrainParams
+    stage2: Stage2Params
 
 
 # -- evaluation and compute ---------------------------------------------------------------------------------------
@@ -239,15 +302,79 @@ class EvaluateParams(Section):
 
 
 class ComputeParams(Section):
-    """Where the work runs; never changes a result."""
+    """Where the work runs; never changes a result beyond rounding.
+
+    The frontend's trainings share their batches among `devices` x `nodes` processes. `compile` has torch compile the frontend's step.
+    `frames` says where they take their frames from: `memory` holds all clips decoded, in each process; `video` reads the asked frames from
+    the files; `auto` takes memory where the clips fit into `frames_memory_gb`. `loader_threads` decode ahead of the step.
+    """
 
     device: Literal["cpu", "cuda", "auto"] = "auto"
     devices: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    compile: bool = False
     runner: Literal["threads", "processes", "dask", "ray"] = "processes"
     workers: int = Field(default=2, ge=1)
     shard_size: int = Field(default=64, ge=1)
     render_batch: int = Field(default=16, ge=1)
+    frames: Literal["auto", "memory", "video"] = "auto"
+    frames_memory_gb: float = Field(default=4.0, gt=0)
+    loader_threads: int = Field(default=2, ge=1)
+
+
+# -- survey -------------------------------------------------------------------------------------------------------
+
+
+class ScreeningParams(Section):
+    """Which raters are left out of the scores (kpbe/survey/screening.py); fixed before answers come in.
+
+    A rater counts who scored at least the share `min_completed` of the clips, played at most `max_unwatched` of them less than
+    `min_watched` through, answered at least `min_traps_passed` of the traps and `min_gold_passed` of the gold items as may be, was on
+    average at most `max_repeat_difference` points off where a clip came again, and whose scores have a variance of at least `min_variance`.
+    `bt500` rejects erratic raters among those (ITU-R BT.500-14 A1-2.3.1), `min_correlation` those who correlate less with the mean of
+    all (after ITU-T P.913).
+    """
+
+    min_completed: float = Field(default=0.9, ge=0, le=1)
+    min_watched: float = Field(default=0.9, ge=0, le=1)
+    max_unwatched: float = Field(default=0.0, ge=0, le=1)
+    min_traps_passed: float = Field(default=0.5, ge=0, le=1)
+    min_gold_passed: float = Field(default=0.5, ge=0, le=1)
+    max_repeat_difference: float = Field(default=1.75, ge=0, le=4)
+    min_variance: float = Field(default=0.15, ge=0, le=4)
+    bt500: bool = True
+    min_correlation: float | None = Field(default=None, ge=-1, le=1)
+
+
+class SurveyParams(Section):
+    """The MOS survey (DESIGN section 7).
+
+    Every rater sees `clips` test clips by every method and the ground truth, `traps` items whose sound comes `trap_shift_ms` late, `gold`
+    items with a known answer (plainly good and plainly bad in turn) and `repeats` items a second time; before them `training` items with
+    feedback (good and bad in turn). Pictures are `image_size` pixels on their longer side, sound is at `loudness_lufs` (EBU R128).
+    `planned_raters` orders are made; a break is offered after every `break_after` items. `ratings` is what
+    Table II is made from; `accept_demo` lets invented answers (`kpbe survey simulate`) into it, and it then says so.
+    """
+
+    study: str = Field(default="main", pattern=r"^[\w.-]+$", max_length=100)
+    seed: int = Field(default=910, ge=0)
+    clips: int = Field(default=13, ge=1, le=1000)
+    image_size: int = Field(default=256, ge=64, le=1080, multiple_of=2)
+    loudness_lufs: float = Field(default=-23.0, ge=-40, le=-14)
+    traps: int = Field(default=2, ge=0, le=10)
+    trap_shift_ms: int = Field(default=400, ge=200, le=1000)
+    gold: int = Field(default=2, ge=0, le=10)
+    repeats: int = Field(default=1, ge=0, le=5)
+    training: int = Field(default=2, ge=0, le=10)
+    planned_raters: int = Field(default=24, ge=1, le=1000)
+    break_after: int = Field(default=35, ge=1)
+    ratings: Path = Path("survey/ratings.csv")
+    accept_demo: bool = False
+    screening: ScreeningParams = ScreeningParams()
+
+
+# -- the whole ----------------------------------------------------------------------------------------------------
 
 
 class Params(Section):
@@ -258,11 +385,13 @@ class Params(Section):
     """
 
     data: DataParams
+    label_pose: LabelPoseParams = LabelPoseParams()
     model: ModelParams
     backends: tuple[str, ...] = Field(default=("wav2lip",), min_length=1)
     backend: dict[str, dict[str, Any]]
     train: TrainParams
     evaluate: EvaluateParams
+    survey: SurveyParams = SurveyParams()
     compute: ComputeParams
 
     @field_validator("backends")

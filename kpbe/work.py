@@ -231,6 +231,11 @@ def let_idle_threads_sleep() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def is_follower() -> bool:
+    """Whether this is not the first process of a training over several (their numbers are torchrun's and Lightning's)."""
+    return any(os.environ.get(rank, "0") != "0" for rank in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+
+
 def _begin_worker(workers: int) -> None:
     """Share the cores, and do not outlive a parent that was killed.
 

@@ -1,138 +1,92 @@
-"""The pages' charts. Colours follow `method_color`; axes and texts follow Streamlit's theme."""
+"""The pages' charts, as Vega-Lite describes them. Colours follow `method_color`; axes and texts follow Streamlit's theme.
+
+Plain dictionaries, since importing Altair and checking its schema take longer than the rest of a page. A chart's data lie in its layers:
+Streamlit turns only a chart's own data into Arrow, which small tables need not wait for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-import altair as alt
 import numpy as np
-import pandas as pd
 
 from kpbe.data.clips import Clip
-from kpbe.evaluation.results import ClipScore, display_name, enhanced_method, finite_values, methods_of
+from kpbe.evaluation.results import ClipScore, display_name, finite_values, methods_of
 from kpbe.evaluation.statistics import mean_interval
 from kpbe.evaluation.tables import DECIMALS, HEADINGS
+from reports import project
 from reports.layout import BACKEND_COLOR, ENHANCED_COLOR, LOWER_IS_BETTER, STATIC_COLOR, method_color
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLIT_COLORS = {"train": STATIC_COLOR, "test": ENHANCED_COLOR}
 PICK = "pick"
 SMOOTHED_FROM = 40
 LONG_LIST = 60
-Chart = alt.Chart | alt.LayerChart | alt.FacetChart
+STEPS = {"grid": False, "tickCount": 5, "format": "~s"}
+Chart = dict[str, Any]
 
 
 def joined_clips(scores: Sequence[ClipScore], backend: str, metric: str) -> Chart:
     """Each clip's scores of the three methods joined by a thin line, the means with 95 % intervals over them."""
     methods = methods_of(backend)
     values = {method: finite_values(scores, method, metric) for method in methods}
-    points = pd.DataFrame(
-        [
-            {"clip": clip_id, "Method": display_name(method), "score": value}
-            for method, of_method in values.items()
-            for clip_id, value in of_method.items()
-        ],
-        columns=["clip", "Method", "score"],
-    )
-    means = pd.DataFrame(
-        [
-            {"Method": display_name(method), **vars(mean_interval(list(of_method.values())))}
-            for method, of_method in values.items()
-            if of_method
-        ],
-        columns=["Method", "n", "mean", "low", "high"],
-    )
+    points = [
+        {"clip": clip_id, "Method": display_name(method), "score": value}
+        for method, of_method in values.items()
+        for clip_id, value in of_method.items()
+    ]
+    means = [
+        {"Method": display_name(method), **vars(mean_interval(list(of_method.values())))}
+        for method, of_method in values.items()
+        if of_method
+    ]
     names = [display_name(method) for method in methods]
-    x = alt.X(
-        "Method:N",
-        sort=names,
-        title=None,
-        axis=alt.Axis(labelAngle=0, labelAlign="center", domain=False, ticks=False),
-    )
-    color = alt.Color("Method:N", scale=_colors(methods), legend=None)
+    axis = {"labelAngle": 0, "labelAlign": "center", "domain": False, "ticks": False}
+    x = {"field": "Method", "type": "nominal", "sort": names, "title": None, "axis": axis}
+    scale = {"domain": names, "range": [method_color(method) for method in methods]}
+    color = {"field": "Method", "type": "nominal", "scale": scale, "legend": None}
+    y = {"field": "score", "type": "quantitative", "scale": {"zero": False, "nice": True}, "title": None}
+    y |= {"axis": _quiet_axis()}
     form = f".{DECIMALS[metric]}f"
-    clip_tip = [alt.Tooltip("clip"), alt.Tooltip("Method"), alt.Tooltip("score", format=form)]
-    mean_tip = [alt.Tooltip("Method"), *(alt.Tooltip(name, format=form) for name in ("mean", "low", "high"))]
     visible = float(np.clip(10 / max(len(points) / len(methods), 1), 0.08, 0.55))
-    lines = alt.Chart(points).mark_line(color=STATIC_COLOR, strokeWidth=1, opacity=visible)
-    dots = alt.Chart(points).mark_circle(size=26, opacity=visible)
-    bars = alt.Chart(means).mark_rule(strokeWidth=3).encode(y="low:Q", y2="high:Q", x=x, color=color)
-    centers = alt.Chart(means).mark_circle(size=130, opacity=1)
-    y = alt.Y("score:Q", scale=alt.Scale(zero=False, nice=True), title=None, axis=_quiet_axis())
-    return alt.layer(
-        lines.encode(x=x, y=y, detail="clip:N"),
-        dots.encode(x=x, y=y, color=color, tooltip=clip_tip),
-        bars,
-        centers.encode(x=x, y="mean:Q", color=color, tooltip=mean_tip),
-    ).properties(height=280, title=alt.Title(HEADINGS[metric], anchor="start"))
+    clip_tip = [_tip("clip"), _tip("Method"), _tip("score", form)]
+    mean_tip = [_tip("Method"), *(_tip(name, form) for name in ("mean", "low", "high"))]
+    lines = {"type": "line", "color": STATIC_COLOR, "strokeWidth": 1, "opacity": visible}
+    layers = [
+        _layer(points, lines, x=x, y=y, detail={"field": "clip", "type": "nominal"}),
+        _layer(points, {"type": "circle", "size": 26, "opacity": visible}, x=x, y=y, color=color, tooltip=clip_tip),
+        _layer(means, {"type": "rule", "strokeWidth": 3}, x=x, y=y | {"field": "low"}, y2={"field": "high"}, color=color),
+        _layer(means, {"type": "circle", "size": 130}, x=x, y=y | {"field": "mean"}, color=color, tooltip=mean_tip),
+    ]  # fmt: skip
+    return {"layer": layers, "height": 280, "title": _title(HEADINGS[metric])}
 
 
 def gain_bars(scores: Sequence[ClipScore], backend: str, metric: str, chosen: str) -> Chart:
     """The gain enhanced - backend of each clip, sorted; a click picks a clip (selection `PICK`, field clip)."""
-    gains = clip_gains(scores, backend, metric)
-    table = pd.DataFrame(
-        {
-            "clip": list(gains),
-            "gain": list(gains.values()),
-            "chosen": [clip_id == chosen for clip_id in gains],
-        }
-    )
-    axis = alt.Axis(labels=False, ticks=False, domain=False)
+    bars = [
+        {"clip": clip_id, "gain": gain, "chosen": clip_id == chosen}
+        for clip_id, gain in project.clip_gains(scores, backend, metric).items()
+    ]
+    axis = {"labels": False, "ticks": False, "domain": False}
     better = "datum.gain < 0" if metric in LOWER_IS_BETTER else "datum.gain >= 0"
-    return (
-        alt.Chart(table)
-        .mark_bar(cursor="pointer", width=alt.RelativeBandSize(band=0.6))
-        .encode(
-            x=alt.X("clip:N", sort=None, title=None, axis=axis),
-            y=alt.Y("gain:Q", title=None, axis=_quiet_axis(3)),
-            color=alt.condition(better, alt.value(ENHANCED_COLOR), alt.value(BACKEND_COLOR)),
-            opacity=alt.condition("datum.chosen", alt.value(1.0), alt.value(0.4)),
-            tooltip=[alt.Tooltip("clip"), alt.Tooltip("gain", format=f"+.{DECIMALS[metric]}f")],
-        )
-        .add_params(alt.selection_point(PICK, fields=["clip"], nearest=True))
-        .properties(height=130)
-    )
-
-
-def clip_gains(scores: Sequence[ClipScore], backend: str, metric: str) -> dict[str, float]:
-    """Enhanced - backend by clip_id, greatest first; clips where one of them is infinite or missing are left out."""
-    before = finite_values(scores, backend, metric)
-    after = finite_values(scores, enhanced_method(backend), metric)
-    gains = {clip_id: after[clip_id] - before[clip_id] for clip_id in before.keys() & after.keys()}
-    return dict(sorted(gains.items(), key=lambda item: (-item[1], item[0])))
-
-
-def frame_curves(
-    frames: pd.DataFrame, backend: str, metric: str, fps: float, source_frame: int | None
-) -> Chart:
-    """A metric over the seconds of one clip, a line for each method in its colour; a dashed rule stands at the source frame."""
-    methods = methods_of(backend)
-    table = frames[np.isfinite(frames[metric])].assign(
-        seconds=lambda rows: rows["frame"] / fps, Method=lambda rows: rows["method"].map(display_name)
-    )[["seconds", "frame", "Method", metric]]
-    x = alt.X("seconds:Q", title="seconds", axis=alt.Axis(grid=False, tickCount=6))
-    y = alt.Y(f"{metric}:Q", scale=alt.Scale(zero=False), title=None, axis=_quiet_axis(4))
-    color = alt.Color("Method:N", scale=_colors(methods), legend=None)
-    nearest = alt.selection_point(nearest=True, on="pointerover", fields=["frame"], empty=False)
-    curves = alt.Chart(table).mark_line(strokeWidth=1.8, clip=True).encode(x=x, y=y, color=color)
-    form = f".{DECIMALS[metric]}f"
-    marks = (
-        alt.Chart(table)
-        .mark_circle(size=60)
-        .encode(
-            x=x,
-            y=y,
-            color=color,
-            opacity=alt.condition(nearest, alt.value(1), alt.value(0)),
-            tooltip=[alt.Tooltip("frame"), alt.Tooltip("Method"), alt.Tooltip(metric, format=form)],
-        )
-        .add_params(nearest)
-    )
-    layers: list[alt.Chart] = [curves, marks]
-    if source_frame is not None:
-        at = pd.DataFrame({"seconds": [source_frame / fps], "what": ["source image"]})
-        rule = alt.Chart(at).mark_rule(color=STATIC_COLOR, strokeDash=[4, 4])
-        layers.insert(0, rule.encode(x="seconds:Q", tooltip="what"))
-    return alt.layer(*layers).properties(height=230, title=alt.Title(HEADINGS[metric], anchor="start"))
+    colors = {"condition": {"test": better, "value": ENHANCED_COLOR}, "value": BACKEND_COLOR}
+    return {
+        "data": {"values": bars},
+        "mark": {"type": "bar", "cursor": "pointer", "width": {"band": 0.6}},
+        "params": [{"name": PICK, "select": {"type": "point", "fields": ["clip"], "nearest": True}}],
+        "encoding": {
+            "x": {"field": "clip", "type": "nominal", "sort": None, "title": None, "axis": axis},
+            "y": {"field": "gain", "type": "quantitative", "title": None, "axis": _quiet_axis(3)},
+            "color": colors,
+            "opacity": {"condition": {"test": "datum.chosen", "value": 1}, "value": 0.4},
+            "tooltip": [_tip("clip"), _tip("gain", f"+.{DECIMALS[metric]}f")],
+        },
+        "height": 130,
+    }
 
 
 def training_curve(curves: pd.DataFrame, column: str, logarithmic: bool = False) -> Chart:
@@ -140,51 +94,70 @@ def training_curve(curves: pd.DataFrame, column: str, logarithmic: bool = False)
     table = curves.loc[:, ["step", column]].dropna()
     if logarithmic:
         table = table.loc[table[column] > 0, :]
-    scale = alt.Scale(type="log") if logarithmic else alt.Scale(zero=False)
-    x = alt.X("step:Q", title=None, axis=alt.Axis(grid=False, tickCount=5))
-    y = alt.Y(f"{column}:Q", scale=scale, title=None, axis=_quiet_axis(3))
-    tooltip = [alt.Tooltip("step"), alt.Tooltip(column, format=".4g")]
-    smoothed = len(table) >= SMOOTHED_FROM
-    raw = alt.Chart(table).mark_line(
-        color=ENHANCED_COLOR,
-        strokeWidth=1 if smoothed else 2,
-        opacity=0.35 if smoothed else 1,
-        point=False if smoothed else alt.OverlayMarkDef(size=28, color=ENHANCED_COLOR),
-    )
-    layers: list[alt.Chart] = [raw.encode(x=x, y=y, tooltip=tooltip)]
-    if smoothed:
-        mean = table.assign(
-            **{column: table[column].rolling(len(table) // 12, min_periods=1, center=True).mean()}
-        )
-        layers.append(alt.Chart(mean).mark_line(color=ENHANCED_COLOR, strokeWidth=2).encode(x=x, y=y))
-    return alt.layer(*layers).properties(height=180, title=alt.Title(in_words(column), anchor="start"))
+    points = table.to_dict("records")
+    x = {"field": "step", "type": "quantitative", "title": None, "axis": STEPS}
+    y = {"field": column, "type": "quantitative", "title": None}
+    y |= {"axis": _quiet_axis(3) | {"format": ".3~g"}}
+    y |= {"scale": {"type": "log"} if logarithmic else {"zero": False}}
+    tooltip = [_tip("step"), _tip(column, ".4g")]
+    line: dict[str, Any] = {"type": "line", "color": ENHANCED_COLOR, "strokeWidth": 2}
+    if len(points) < SMOOTHED_FROM:
+        layers = [
+            _layer(points, line | {"point": {"size": 28, "color": ENHANCED_COLOR}}, x=x, y=y, tooltip=tooltip)
+        ]
+    else:
+        smooth = table[column].rolling(len(table) // 12, min_periods=1, center=True).mean()
+        mean = table.assign(**{column: smooth}).to_dict("records")
+        layers = [
+            _layer(points, line | {"strokeWidth": 1, "opacity": 0.35}, x=x, y=y, tooltip=tooltip),
+            _layer(mean, line, x=x, y=y),
+        ]
+    return {"layer": layers, "height": 180, "title": _title(in_words(column))}
 
 
 def identity_bars(clips: Sequence[Clip]) -> Chart:
     """Seconds of each identity, a block for each clip; a histogram of them where there are very many identities."""
-    table = pd.DataFrame(
-        [{"identity": c.identity, "split": c.split, "seconds": c.seconds, "clip": c.clip_id} for c in clips]
-    )
-    used = [split for split in SPLIT_COLORS if split in set(table["split"])]
-    scale = alt.Scale(domain=used, range=[SPLIT_COLORS[split] for split in used])
-    color = alt.Color("split:N", scale=scale, title=None, legend=alt.Legend(orient="top"))
+    color = _split_color(clips) | {"legend": {"orient": "top"}}
     if len({clip.identity for clip in clips}) > LONG_LIST:
-        per_identity = table.groupby(["identity", "split"], as_index=False)["seconds"].sum()
-        x = alt.X(
-            "seconds:Q", bin=alt.Bin(maxbins=40), title="seconds of an identity", axis=alt.Axis(grid=False)
-        )
-        y = alt.Y("count()", title="identities", axis=_quiet_axis())
-        return alt.Chart(per_identity).mark_bar().encode(x=x, y=y, color=color).properties(height=260)
-    order = list(table.sort_values(["split", "identity"], ascending=[False, True])["identity"].unique())
-    y = alt.Y("identity:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False, labelLimit=160))
-    x = alt.X("seconds:Q", title="seconds", axis=_quiet_axis())
-    table["even"] = table.groupby("identity").cumcount() % 2 == 0
-    shade = alt.condition("datum.even", alt.value(1.0), alt.value(0.65))
-    tooltip = [alt.Tooltip("clip"), alt.Tooltip("seconds", format=".2f")]
-    blocks = alt.Chart(table).mark_bar(cornerRadius=2)
-    return blocks.encode(
-        x=x, y=y, color=color, opacity=shade, detail="clip:N", order="clip:N", tooltip=tooltip
-    ).properties(height=alt.Step(22))
+        seconds: dict[tuple[str, str], float] = defaultdict(float)
+        for clip in clips:
+            seconds[clip.split, clip.identity] += clip.seconds
+        totals = [{"split": split, "seconds": total} for (split, _), total in seconds.items()]
+        return _histogram(totals, "seconds of an identity", "identities", color) | {"height": 260}
+    order = sorted({(clip.split != "train", clip.identity) for clip in clips})
+    blocks, counts = [], defaultdict(int)
+    for clip in clips:
+        even = counts[clip.identity] % 2 == 0
+        counts[clip.identity] += 1
+        block = {
+            "identity": clip.identity,
+            "split": clip.split,
+            "seconds": clip.seconds,
+            "clip": clip.clip_id,
+        }
+        blocks.append(block | {"even": even})
+    axis = {"domain": False, "ticks": False, "labelLimit": 160}
+    y = {
+        "field": "identity",
+        "type": "nominal",
+        "sort": [name for _, name in order],
+        "title": None,
+        "axis": axis,
+    }
+    x = {"field": "seconds", "type": "quantitative", "title": "seconds", "axis": _quiet_axis()}
+    by_clip = {"field": "clip", "type": "nominal"}
+    shade = {"condition": {"test": "datum.even", "value": 1}, "value": 0.65}
+    tooltip = [_tip("clip"), _tip("seconds", ".2f")]
+    layer = _layer(
+        blocks, {"type": "bar", "cornerRadius": 2}, x=x, y=y, color=color, opacity=shade, detail=by_clip, order=by_clip, tooltip=tooltip
+    )  # fmt: skip
+    return {"layer": [layer], "height": {"step": 22}}
+
+
+def lengths(clips: Sequence[Clip]) -> Chart:
+    """How many clips have which length, by split."""
+    found = [{"split": clip.split, "seconds": clip.seconds} for clip in clips]
+    return _histogram(found, "seconds of a clip", "clips", _split_color(clips) | {"legend": None})
 
 
 def in_words(column: str) -> str:
@@ -195,10 +168,36 @@ def in_words(column: str) -> str:
     return name.replace("_", " ").capitalize().replace("Gan", "GAN")
 
 
-def _colors(methods: Sequence[str]) -> alt.Scale:
-    names = [display_name(method) for method in methods]
-    return alt.Scale(domain=names, range=[method_color(method) for method in methods])
+# -- parts of charts ----------------------------------------------------------------------------------------------
 
 
-def _quiet_axis(ticks: int = 5) -> alt.Axis:
-    return alt.Axis(domain=False, ticks=False, tickCount=ticks)
+def _layer(values: Iterable[dict[str, Any]], mark: dict[str, Any], **encoding: Any) -> Chart:
+    return {"data": {"values": list(values)}, "mark": mark, "encoding": encoding}
+
+
+def _histogram(values: Sequence[dict[str, Any]], of: str, count: str, color: dict[str, Any]) -> Chart:
+    longest = max((value["seconds"] for value in values), default=1.0)
+    bins = {"maxbins": 40, "extent": [0, 1.1 * longest]}
+    x = {"field": "seconds", "type": "quantitative", "bin": bins, "title": of}
+    x |= {"axis": {"grid": False, "tickCount": 6, "format": "~g"}}
+    y = {"aggregate": "count", "type": "quantitative", "title": count, "axis": _quiet_axis()}
+    return {"layer": [_layer(values, {"type": "bar"}, x=x, y=y, color=color)], "height": 220}
+
+
+def _split_color(clips: Sequence[Clip]) -> dict[str, Any]:
+    found = {clip.split for clip in clips}
+    used = [split for split in SPLIT_COLORS if split in found]
+    scale = {"domain": used, "range": [SPLIT_COLORS[split] for split in used]}
+    return {"field": "split", "type": "nominal", "scale": scale, "title": None}
+
+
+def _tip(field: str, form: str = "") -> dict[str, Any]:
+    return {"field": field, "type": "quantitative", "format": form} if form else {"field": field}
+
+
+def _title(text: str) -> dict[str, Any]:
+    return {"text": text, "anchor": "start"}
+
+
+def _quiet_axis(ticks: int = 5) -> dict[str, Any]:
+    return {"domain": False, "ticks": False, "tickCount": ticks}

@@ -17,13 +17,25 @@ ENHANCED_COLOR = "#3b7ddd"
 BACKEND_COLOR = "#e0812f"
 STATIC_COLOR = "#8f959e"
 LOWER_IS_BETTER = ("l1", "lpips")
+LONGEST_NAME = 32
 
 STYLE = """
 <style>
 .stMainBlockContainer { max-width: 1120px; padding-left: 1.5rem; padding-right: 1.5rem; padding-bottom: 4rem; }
 .stMainBlockContainer h1 { letter-spacing: -0.01em; padding: 0 0 0.2rem; }
-.stMainBlockContainer h2 { margin-top: 1.6rem; padding: 0 0 0.15rem; }
-.kp-lead { font-size: 1.3rem; line-height: 1.5; max-width: 50rem; margin: 0; text-wrap: balance; }
+.stMainBlockContainer h2 { margin-top: 1.6rem; padding: 0 0 0.3rem; }
+.kp-lead { font-size: 1.3rem; line-height: 1.5; max-width: 54rem; margin: 0; text-wrap: pretty; }
+.kp-lead + .kp-lead { margin-top: 0.35rem; }
+.kp-badges { display: flex; flex-wrap: wrap; gap: 0.4rem; padding-top: 0.15rem; }
+.kp-badge { border: 1px solid var(--kp-line); border-radius: 99px; padding: 0.18rem 0.75rem; font-size: 0.84rem; }
+.kp-badge span { opacity: 0.65; margin-right: 0.35rem; }
+.kp-badges, .kp-facts { --kp-line: color-mix(in srgb, currentColor 16%, transparent); }
+.kp-facts { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; margin: 0; }
+.stHtml dl.kp-facts { padding: 0; font-size: 0.92rem; line-height: 1.55; }
+.kp-facts dt, .kp-facts dd { margin: 0; padding: 0.35rem 0; border-bottom: 1px solid var(--kp-line); overflow-wrap: anywhere; }
+.kp-facts dt { opacity: 0.65; padding-right: 1.5rem; }
+dl.kp-facts dt::first-letter { text-transform: uppercase; }
+.kp-facts .alone { grid-column: 1 / -1; }
 .kp-faint { opacity: 0.68; font-size: 0.9rem; line-height: 1.5; margin: 0; max-width: 52rem; }
 .kp-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: 0.9rem; }
 .kp-card { border: 1px solid var(--kp-line); border-radius: 0.6rem; padding: 0.95rem 1.1rem 0.9rem; min-width: 0; }
@@ -55,6 +67,10 @@ table.kp .paper { opacity: 0.65; font-style: italic; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; }
   .kp-big { font-size: 1.6rem; }
+  .kp-lead { font-size: 1.12rem; }
+  .kp-facts { grid-template-columns: 1fr; }
+  .kp-facts dt { border: 0; padding-bottom: 0; }
+  .kp-facts dd { padding-top: 0; }
   table.kp th, table.kp td { padding-left: 0.45rem; padding-right: 0.45rem; }
 }
 </style>
@@ -81,12 +97,20 @@ class Cell:
     dot: str = ""
 
 
-def heading(title: str, lead: str, faint: str = "") -> None:
-    """The head of a page: its title, what it says in one sentence, and the fine print."""
+def heading(title: str, *lead: str, faint: str = "") -> None:
+    """The head of a page: its title, what it says in a sentence or a few, and the fine print."""
     st.title(title, anchor=False)
-    st.html(f'<p class="kp-lead">{escape(lead)}</p>')
+    st.html("".join(f'<p class="kp-lead">{escape(sentence)}</p>' for sentence in lead))
     if faint:
         st.html(f'<p class="kp-faint">{escape(faint)}</p>')
+
+
+def badges(shown: Sequence[tuple[str, str]]) -> None:
+    """Short facts in a row: what it is, and the value."""
+    made = (
+        f'<div class="kp-badge"><span>{escape(name)}</span>{escape(value)}</div>' for name, value in shown
+    )
+    st.html(f'<div class="kp-badges">{"".join(made)}</div>')
 
 
 def section(title: str, faint: str = "") -> None:
@@ -144,6 +168,18 @@ def rejection_table(found: Sequence[Mapping[str, str]]) -> None:
 def notes(lines: Sequence[str]) -> None:
     """Lines of fine print as a list."""
     st.html(f'<ul class="kp-notes">{"".join(f"<li>{escape(line)}</li>" for line in lines)}</ul>')
+
+
+def facts(lines: Sequence[str]) -> None:
+    """Lines "what: which" as two columns; a line without a colon takes both."""
+    parts = []
+    for line in lines:
+        name, colon, text = line.partition(": ")
+        if colon and len(name) <= LONGEST_NAME:
+            parts.append(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>")
+        else:
+            parts.append(f'<dd class="alone">{escape(line)}</dd>')
+    st.html(f'<dl class="kp-facts">{"".join(parts)}</dl>')
 
 
 def _cell(cell: Cell) -> str:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flows import folders
-from kpbe.data.clips import MANIFEST, Clip, read_manifest
+from kpbe.data.clips import MANIFEST, Clip, backend_video, read_manifest
 from kpbe.errors import KPBEError
-from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, PER_FRAME, ClipScore, display_name, read_per_clip
+from kpbe.evaluation.results import (
+    METRICS_FILE,
+    PER_CLIP,
+    PER_FRAME,
+    ClipScore,
+    display_name,
+    enhanced_method,
+    finite_values,
+    read_per_clip,
+)
 from kpbe.evaluation.statistics import Mean, PairedDifference
 from kpbe.evaluation.tables import DifferenceRow, MethodRow, Table1
 from kpbe.params import Params, load_params
@@ -25,8 +34,8 @@ if TYPE_CHECKING:  # pandas costs half a second, which Table I need not wait for
 ROOT_VARIABLE = "KPBE_ROOT"
 CURVES = "curves.csv"
 SUMMARY = "summary.json"
+ABLATION = "ablation.json"
 SHEETS = "sheets"
-VIEWING = "viewing"
 REMEMBERED_FILES = 64
 
 Content = TypeVar("Content")
@@ -45,6 +54,10 @@ class Training:
         """summary.json, None while the training is running or was interrupted."""
         return _json_object(self.folder / SUMMARY)
 
+    def is_curve(self, column: str) -> bool:
+        """Whether a column holds more than one value."""
+        return len(self.curves[column].dropna().tolist()) > 1
+
     @property
     def last_step(self) -> int:
         """The last step that the curves tell of, 0 when they are empty."""
@@ -54,6 +67,25 @@ class Training:
     def sheets(self) -> dict[int, Path]:
         """Pictures of the validation pairs by step."""
         return {int(path.stem): path for path in sorted((self.folder / SHEETS).glob("[0-9]*.png"))}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A run of the ablation: what it changes, and its methods' means by metric; a note says why there are none."""
+
+    name: str
+    about: str
+    overrides: tuple[str, ...]
+    metrics: dict[str, dict[str, float]]
+    note: str
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The runs of the ablation, the reference first, and lines about them."""
+
+    about: tuple[str, ...]
+    variants: tuple[Variant, ...]
 
 
 def root() -> Path:
@@ -98,6 +130,15 @@ def table1() -> Table1 | None:
     return _table1(place(folders.RESULTS) / "table1.json")
 
 
+def ablation() -> Ablation | None:
+    """The ablation's table, None before it was run.
+
+    Raises:
+        KPBEError: ablation.json is damaged.
+    """
+    return _ablation(place(folders.RESULTS) / ABLATION)
+
+
 def backends_of(table: Table1) -> list[str]:
     """The backends that a table compares with their enhancement, in its order."""
     enhanced = {row.method for row in table.methods if row.method.endswith("+kpbe")}
@@ -105,8 +146,11 @@ def backends_of(table: Table1) -> list[str]:
 
 
 def evaluated_backends() -> list[str]:
-    """Backends that have per-clip results."""
-    return sorted(path.parent.name for path in place(folders.EVALUATION).glob(f"*/{PER_CLIP}"))
+    """Backends that have per-clip results, in the order of Table I where it has them."""
+    found = sorted(path.parent.name for path in place(folders.EVALUATION).glob(f"*/{PER_CLIP}"))
+    shown = table1()
+    order = backends_of(shown) if shown else []
+    return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def clip_scores(backend: str) -> list[ClipScore]:
@@ -118,22 +162,34 @@ def clip_scores(backend: str) -> list[ClipScore]:
     return _clip_scores(place(folders.EVALUATION) / backend / PER_CLIP) or []
 
 
+def clip_gains(scores: Sequence[ClipScore], backend: str, metric: str) -> dict[str, float]:
+    """Enhanced - backend by clip_id, greatest first; clips where one of them is infinite or missing are left out."""
+    before = finite_values(scores, backend, metric)
+    after = finite_values(scores, enhanced_method(backend), metric)
+    gains = {clip_id: after[clip_id] - before[clip_id] for clip_id in before.keys() & after.keys()}
+    return dict(sorted(gains.items(), key=lambda item: (-item[1], item[0])))
+
+
 def frame_scores(backend: str, clip_id: str) -> pd.DataFrame | None:
     """SSIM and PSNR of each frame of a clip: columns method, frame, ssim, psnr (infinite where identical)."""
     frames = _frame_scores(place(folders.EVALUATION) / backend / PER_FRAME)
     return None if frames is None else frames.loc[frames["clip_id"] == clip_id, :].drop(columns="clip_id")
 
 
-def evaluation_seed(backend: str) -> int | None:
-    """The seed that source frames were drawn with, None when it is not recorded."""
+def evaluation_settings(backend: str) -> dict[str, Any]:
+    """What an evaluation was made with (seed, feed, ...); empty when it is not recorded."""
     metrics = _json_object(place(folders.EVALUATION) / backend / METRICS_FILE) or {}
-    return metrics.get("settings", {}).get("seed")
+    return metrics.get("settings", {})
 
 
-def viewing_video(backend: str, clip_id: str) -> Path | None:
-    """Ground truth, backend and enhanced side by side with sound, None when it was not made."""
-    path = place(folders.ENHANCED_VIDEOS) / backend / VIEWING / f"{clip_id}.mp4"
-    return path if path.is_file() else None
+def method_videos(clip: Clip) -> dict[str, Path]:
+    """Every method's video of a test clip that is on this machine, by method, in the order of the backends."""
+    backends = evaluated_backends()
+    videos = {}
+    for backend in backends:
+        videos[backend] = backend_video(place(folders.BACKEND_VIDEOS) / backend, clip)
+        videos[enhanced_method(backend)] = backend_video(place(folders.ENHANCED_VIDEOS) / backend, clip)
+    return {method: path for method, path in videos.items() if path.is_file()}
 
 
 # -- data, trainings, params --------------------------------------------------------------------------------------
@@ -180,8 +236,18 @@ def params() -> Params | None:
     return _params(root() / "params.yaml")
 
 
+def fitting_params() -> Params | None:
+    """As `params`, and None when it does not fit: for pages that can do without (the overview says what is wrong)."""
+    try:
+        return params()
+    except KPBEError:
+        return None
+
+
 def _folders_in(folder: Path) -> list[Path]:
-    return sorted(path for path in place(folder).glob("*") if path.is_dir())
+    order = evaluated_backends()
+    found = sorted(path for path in place(folder).glob("*") if path.is_dir())
+    return sorted(found, key=lambda path: order.index(path.name) if path.name in order else len(order))
 
 
 # -- readers ------------------------------------------------------------------------------------------------------
@@ -215,6 +281,27 @@ def _read_table1(path: Path) -> Table1:
         ) from None
 
 
+def _read_ablation(path: Path) -> Ablation:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        variants = tuple(
+            Variant(
+                row["name"],
+                row.get("about", ""),
+                tuple(row.get("overrides", ())),
+                {
+                    method: {metric: float(value) for metric, value in of_method.items()}
+                    for method, of_method in row.get("metrics", {}).items()
+                },
+                row.get("note", ""),
+            )
+            for row in values["rows"]
+        )
+        return Ablation(tuple(values["about"]), variants)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise KPBEError(f"{path} is damaged: run the ablation again (make ablation).") from None
+
+
 def _read_json_object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -238,6 +325,7 @@ def _read_table_of(path: Path, columns: frozenset[str]) -> pd.DataFrame:
 
 
 _table1 = read_when_changed(_read_table1)
+_ablation = read_when_changed(_read_ablation)
 _clip_scores = read_when_changed(lambda path: read_per_clip(path.parent))
 _frame_scores = read_when_changed(
     lambda path: _read_table_of(path, frozenset({"clip_id", "method", "frame", "ssim", "psnr"}))

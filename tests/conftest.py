@@ -112,6 +112,12 @@ def golden() -> Golden:
 
 
 @pytest.fixture(scope="session")
+def opinions() -> ModuleType:
+    """Surveys made up for tests: the module tests/survey/opinions.py."""
+    return _import_file(REPOSITORY / "tests" / "survey" / "opinions.py")
+
+
+@pytest.fixture(scope="session")
 def shared_clips() -> Path:
     """Folder of real talking-head clips with MANIFEST.csv."""
     return shared_folder("clips")

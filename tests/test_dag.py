@@ -86,6 +86,11 @@ def test_real_clips_go_all_the_way_to_table_1(project, shared_clips, shared_weig
         assert row in table
     assert (project / "reports/results/figures/figure3.png").stat().st_size > 10_000
 
+    study = json.loads((project / "data/survey/study.json").read_text())
+    stimuli = {path.name for path in (project / "reports/static/stimuli").iterdir()}
+    assert stimuli == {item["file"] for item in study["items"]} and len(study["orders"]) == 24
+    assert len([item for item in study["items"] if item["kind"] == "main"]) == 2 * 4
+
     assert "pcavs+kpbe" in run(project, "dvc", "metrics", "show", "--json")
     plots = run(project, "dvc", "plots", "show", "--json")
     assert all(

@@ -1,7 +1,4 @@
-"""Head pose labels: yaw, pitch and roll of every frame, for the head pose term of stage 1.
-
-The built-in sample knows its true poses. Other sources have no labels here; the term is then off and the training says so.
-"""
+"""Head pose labels: where they lie and what their angles mean. Written by kpbe/data/label_pose.py, read by the trainings."""
 
 from __future__ import annotations
 
@@ -9,43 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kpbe.data.clips import Clip, read_manifest
-from kpbe.data.raw import read_raw_videos
-from kpbe.work import whole
-
-
-def label_head_pose(raw: Path, clips: Path, out: Path) -> int:
-    """Write `out`/<clip_id>.npy, float32 (frames, 3) yaw, pitch, roll in degrees, for each training clip with known poses.
-
-    Labels of clips that are gone are removed.
-
-    Args:
-        raw: data/raw.
-        clips: data/clips.
-        out: data/head_pose.
-
-    Returns:
-        Number of labelled clips.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    truths = {
-        f"{video.identity}#{video.video_id}": video.path.with_suffix(".truth.npz")
-        for video in read_raw_videos(raw)
-    }
-    wanted = set()
-    for clip in read_manifest(clips, "train"):
-        truth = truths.get(clip.clip_id.rsplit("#", 2)[0])
-        if truth is None or not truth.exists():
-            continue
-        path = label_path(out, clip)
-        wanted.add(path)
-        with np.load(truth) as arrays:
-            degrees = euler_degrees(arrays["rotation"][clip.start : clip.end])
-        with whole(path) as temporary:
-            np.save(temporary, degrees)
-    for path in set(out.glob("*.npy")) - wanted:
-        path.unlink()
-    return len(wanted)
+from kpbe.data.clips import Clip
 
 
 def label_path(folder: Path, clip: Clip) -> Path:

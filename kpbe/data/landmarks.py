@@ -65,6 +65,19 @@ class YuNetFinder:
         return np.stack([right_eye, left_eye, (right_corner + left_corner) / 2])
 
 
+def three_points(landmarks: np.ndarray) -> np.ndarray:
+    """Eyes (left, right in the picture) and mouth of 68 landmarks: the means of points 36-41, 42-47 and 60-67 (the inner lips).
+
+    Args:
+        landmarks: (N, 68, 2).
+
+    Returns:
+        (N, 3, 2).
+    """
+    parts = (landmarks[:, 36:42], landmarks[:, 42:48], landmarks[:, 60:68])
+    return np.stack([part.mean(1) for part in parts], axis=1)
+
+
 class FanFinder:
     """The 68 points of FAN (Bulat and Tzimiropoulos 2017) in YuNet's box; means of points 36-41, 42-47 and 60-67, as PC-AVS takes them.
 
@@ -107,7 +120,7 @@ class FanFinder:
         with torch.inference_mode():
             heatmaps = self._network(images.to(self._device))[-1].cpu().numpy()
         _, points, _ = get_preds_fromhm(heatmaps, centre, scale)
-        return np.stack([points[0, part].mean(0) for part in (slice(36, 42), slice(42, 48), slice(60, 68))])
+        return three_points(points)[0]
 
 
 class _Enlarging:

@@ -7,15 +7,19 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from kpbe.evaluation.figures import figure3, score_plot
 from kpbe.evaluation.results import EVALUATION, display_name, enhanced_method
 from kpbe.evaluation.tables import render_table1
 from kpbe.params import Params
-from kpbe.training.files import CURVES_FILE, SHEETS_FOLDER
-from kpbe.work import read_csv, whole, write_csv
+from kpbe.training.files import CURVES_FILE, SHEETS_FOLDER, SUMMARY_FILE
+from kpbe.work import read_csv, whole, write_csv, write_json
 
 FIGURES = "figures"
+FACTS = ("clips", "seed", "stopped_by_time_budget", "samples_per_epoch", "head_pose_labels")
+"""Numbers of a training's summary that are no outcome of it."""
+
 PLOTTED_CURVES = ("loss", "validation_psnr", "validation_ssim", "offset_accuracy")
 
 
@@ -27,10 +31,10 @@ def write_report(
     trainings: Mapping[str, Path],
     results: Path,
 ) -> str:
-    """Write table1.md, table1.csv, table1.json, figures/ and curves/ into `results`.
+    """Write table1.md, table1.csv, table1.json, trainings.json, figures/ and curves/ into `results`.
 
-    figures/ holds figure3.png, scores_<backend>.png and the last sheet of each training; curves/<column>/<training>.csv the losses and
-    validation metrics by step.
+    trainings.json holds the numbers of every training's summary, for `dvc metrics` and `dvc exp show`; figures/ holds figure3.png,
+    scores_<backend>.png and the last sheet of each training; curves/<column>/<training>.csv the losses and validation metrics by step.
 
     Args:
         params: the whole params.
@@ -55,8 +59,14 @@ def write_report(
         videos.append((display_name(enhanced_method(backend)), enhanced_videos / backend / "test"))
         score_plot(results / EVALUATION / backend, backend, results / FIGURES / f"scores_{backend}.png")
     figure3(clips, videos, results / FIGURES / "figure3.png", params.evaluate.figure_clips)
+    measured = {}
     for name, folder in trainings.items():
-        write_curves(re.sub(r"[^\w.-]+", "_", name).strip("_"), folder, results)
+        plain_name = re.sub(r"[^\w.-]+", "_", name).strip("_")
+        write_curves(plain_name, folder, results)
+        if summary := _summary(folder):
+            numbers = {k: v for k, v in summary.items() if isinstance(v, int | float) and k not in FACTS}
+            measured[plain_name] = numbers
+    write_json(results / "trainings.json", measured)
     return table
 
 
@@ -77,11 +87,8 @@ def write_curves(name: str, training: Path, results: Path) -> None:
 
 def training_note(name: str, folder: Path) -> str | None:
     """One line on a training: clips, steps, seconds, seed and which perceptual term it had; None without a summary."""
-    try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    if "steps" not in summary:  # nothing was trained
+    summary = _summary(folder)
+    if summary is None:
         return None
     ended = " (ended by its time budget)" if summary["stopped_by_time_budget"] else ""
     line = f"{name}: {summary['clips']} training clips, {summary['steps']} steps in {summary['seconds']:.0f} s{ended}"
@@ -89,3 +96,12 @@ def training_note(name: str, folder: Path) -> str | None:
     if "perceptual" in summary:
         line += f"; perceptual term: {summary['perceptual']}"
     return f"{line}."
+
+
+def _summary(training: Path) -> dict[str, Any] | None:
+    """A training's summary.json; None where nothing was trained."""
+    try:
+        summary = json.loads((training / SUMMARY_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return summary if "steps" in summary else None

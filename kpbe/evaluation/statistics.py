@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 RESAMPLES_AT_ONCE = 1000
@@ -48,6 +47,8 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> Mean:
     n, mean = len(values), float(values.mean())
     if n < 2:
         return Mean(n, mean, None, None)
+    from scipy.special import stdtrit  # importing it takes longer than all else that a page of the site needs
+
     half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / np.sqrt(n))
     return Mean(n, mean, mean - half, mean + half)
 

@@ -82,6 +82,19 @@ def load_frontend(path: Path | str, device: torch.device | str = "cpu") -> Front
     return frontend.to(device).eval()
 
 
+def is_frontend_file(path: Path | str) -> bool:
+    """Whether `save_frontend` wrote the file; False also for what is no safetensors file at all.
+
+    Raises:
+        MissingWeights: the file does not exist.
+    """
+    try:
+        with _open_safetensors(Path(path)) as file:
+            return FORMAT in (file.metadata() or {})
+    except BadCheckpoint:
+        return False
+
+
 def read_facts(path: Path | str) -> dict[str, Any]:
     """The facts that `save_frontend` was given.
 

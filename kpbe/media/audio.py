@@ -15,7 +15,8 @@ import numpy as np
 from av.error import FFmpegError
 
 from kpbe.errors import BadClip
-from kpbe.media.video import INDEXED_CONTAINERS, probe, video_stream
+from kpbe.media.demuxer import INDEXED_CONTAINERS, video_stream
+from kpbe.media.video import probe
 from kpbe.work import whole
 
 AUDIO_RATE = 16000

@@ -1,29 +1,33 @@
-"""Training batches: frames of clips in memory, identity sampling, augmentation.
+"""Training batches: samples drawn, decoded ahead by threads, moved to the device and augmented there.
 
 A batch is a pure function of (seed, step), so that a resumed training sees exactly the batches it would have seen.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kpbe.data.clips import Clip, backend_video
-from kpbe.data.head_pose import label_path
-from kpbe.errors import KPBEError
-from kpbe.frontend.images import to_tensor
-from kpbe.media.video import read_frames
+from kpbe.data.clips import Clip
+from kpbe.errors import ParamsError
+from kpbe.media.video import FrameAccess
+from kpbe.params import AugmentParams, SamplingParams, WarmUpParams
+from kpbe.training.augment import as_images, augmented
+from kpbe.training.frames import ClipFrames, FrameSource
+from kpbe.training.sampling import Sampler, Samples
 
 MIRRORED_ANGLES = np.array([-1, 1, -1], np.float32)
 """A mirrored face has the opposite yaw and roll."""
+
+AHEAD = 3
+"""Batches that wait or are decoded while the device computes: enough for all threads, little memory."""
 
 
 @dataclass(frozen=True)
@@ -47,51 +51,186 @@ class FramePair:
         expression = pose if same else self.expression.to(device)
         return FramePair(self.source.to(device), pose, expression, self.degrees.to(device))
 
+    def rows(self, rows: slice) -> FramePair:
+        """Some samples of the batch, without copying; `expression is pose` is kept."""
+        pose = self.pose[rows]
+        expression = pose if self.expression is self.pose else self.expression[rows]
+        return FramePair(self.source[rows], pose, expression, self.degrees[rows])
 
-class ClipFrames:
-    """All frames of some clips, held as uint8 (a 64x64 clip of 65 frames takes 0.8 MB).
 
-    Args:
-        clips: what to hold.
-        head_poses: folder of head pose labels (data/head_pose).
-        backend_videos: folder with the backend's videos of the same clips, `<split>/<clip_id>.mkv`; None in stage 1.
+@dataclass(frozen=True)
+class RawBatch:
+    """A batch as it is decoded.
 
-    Raises:
-        KPBEError: there is no clip.
+    Attributes:
+        frames: uint8 (2 or 3, b, H, W, 3), not mirrored: source, pose and, in stage 2, expression images.
+        degrees: float32 (b, 3) labels, already mirrored.
+        samples: what is in it, and what is done to it on the device.
     """
 
-    def __init__(self, clips: Sequence[Clip], head_poses: Path, backend_videos: Path | None = None):
-        if not clips:
-            raise KPBEError("there is no training clip: see rejected.csv beside clips.csv for the reasons.")
-        self.clips = list(clips)
-        self.real = [read_frames(clip.video) for clip in clips]
-        self.degrees = [_labels(clip, head_poses) for clip in clips]
-        self.backend = None
-        if backend_videos is not None:
-            self.backend = [read_frames(backend_video(backend_videos, clip)) for clip in clips]
+    frames: Tensor
+    degrees: Tensor
+    samples: Samples
+
+
+class BatchLoader:
+    """The batches of a training, in any order of steps; in rising order they are decoded ahead.
+
+    Its threads begin with the first batch and end with `close` (or the `with` block).
+
+    Args:
+        frames: to draw from.
+        sampling, augment, warm_up: how.
+        batch_size: of all processes together.
+        seed: of the training.
+        rank: number of this process; it gets the rows of the batch that are its share, and only they are decoded.
+        world_size: number of processes.
+        threads: that decode.
+        device: where batches go.
+        source: where frames come from; None is `frames.source`.
+
+    Raises:
+        ParamsError: the batch cannot be shared evenly among the processes.
+        KPBEError: frames are held in memory and a video cannot be read.
+    """
+
+    def __init__(
+        self,
+        frames: ClipFrames,
+        sampling: SamplingParams,
+        augment: AugmentParams,
+        warm_up: WarmUpParams,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        threads: int = 2,
+        device: torch.device | str = "cpu",
+        source: FrameSource | None = None,
+    ):
+        if batch_size % world_size:
+            raise ParamsError(
+                f"a batch of {batch_size} cannot be shared evenly among {world_size} processes: choose a schedule.batch_size that "
+                f"{world_size} divides."
+            )
+        share = batch_size // world_size
+        self._rows = range(rank * share, (rank + 1) * share)
+        self._frames, self._device = frames, torch.device(device)
+        self._source = frames.source if source is None else source
+        self._sampler = Sampler(
+            frames.clips, frames.videos_per_clip, sampling, augment, warm_up, batch_size, seed
+        )
+        self._pool = ThreadPoolExecutor(threads, "batches")
+        self._coming: dict[int, tuple[RawBatch, list[Future[None]]]] = {}
 
     @property
-    def labelled(self) -> int:
-        """Number of clips with head pose labels."""
-        return sum(not np.isnan(degrees).any() for degrees in self.degrees)
+    def samples_per_epoch(self) -> int:
+        """Samples, of all processes together, until every identity (or clip) was shown `num_repeats` times."""
+        return self._sampler.samples_per_epoch
 
-    @property
-    def labels_digest(self) -> str:
-        """Digest of the head pose labels."""
-        return hashlib.sha256(b"".join(degrees.tobytes() for degrees in self.degrees)).hexdigest()
+    def batch(self, step: int) -> FramePair:
+        """This process's share of batch `step`, on the device and augmented; the next batches are begun.
 
-    @cached_property
-    def clips_by_identity(self) -> list[list[int]]:
-        """Indices of the clips of each identity, identities sorted by name."""
-        found = defaultdict(list)
-        for index, clip in enumerate(self.clips):
-            found[clip.identity].append(index)
-        return [found[identity] for identity in sorted(found)]
+        Raises:
+            KPBEError: a video cannot be read; the message names it.
+        """
+        raw = self.raw_batch(step)
+        images = augmented(as_images(raw.frames.flatten(0, 1), self._device), raw.samples)
+        source, pose, *expression = images.unflatten(0, raw.frames.shape[:2])
+        degrees = raw.degrees.to(self._device, non_blocking=True)
+        return FramePair(source, pose, expression[0] if expression else pose, degrees)
+
+    def raw_batch(self, step: int) -> RawBatch:
+        """The same as it was decoded, before it goes to the device; the next batches are begun.
+
+        Raises:
+            KPBEError: a video cannot be read; the message names it.
+        """
+        wanted = range(step, step + 1 + AHEAD)
+        for other in [known for known in self._coming if known not in wanted]:
+            for future in self._coming.pop(other)[1]:
+                future.cancel()
+        for coming in wanted:
+            if coming not in self._coming:
+                raw = self._empty(coming)
+                futures = [self._pool.submit(self._fill, raw, row) for row in range(len(raw.samples))]
+                self._coming[coming] = raw, futures
+        raw, futures = self._coming.pop(step)
+        for future in futures:
+            future.result()
+        return raw
+
+    def record_of(self, step: int) -> dict[str, np.ndarray]:
+        """All about a batch, for a file: its images (uint8, before augmentation), labels and samples; decoded by the calling thread."""
+        raw = self._empty(step)
+        for row in range(len(raw.samples)):
+            self._fill(raw, row)
+        samples = raw.samples
+        names = ("source", "pose", "expression")[: len(raw.frames)]
+        clips = self._frames.clips
+        videos = [self._frames.video(*which) for which in zip(samples.clips, samples.videos, strict=True)]
+        return {
+            **{name: images.numpy() for name, images in zip(names, raw.frames, strict=True)},
+            "degrees": raw.degrees.numpy(),
+            "clip_ids": np.array([clips[clip].clip_id for clip in samples.clips]),
+            "backend_videos": np.array([str(video or "") for video in videos]),
+            "frame_indices": samples.frames,
+            "mirrored": samples.mirrored,
+            "colours": samples.colours,
+            "colour_order": samples.order,
+        }
+
+    def close(self) -> None:
+        """End the threads; what they had not begun is dropped."""
+        self._pool.shutdown(cancel_futures=True)
+        self._coming.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _empty(self, step: int) -> RawBatch:
+        """Room for a batch, with its numbers; page-locked for a GPU, so that copying need not wait."""
+        samples = self._sampler.draw(step, self._rows)
+        images, pinned = 2 + self._frames.with_backend, self._device.type == "cuda"
+        shape = (images, len(samples), *self._frames.size, 3)
+        return RawBatch(
+            torch.empty(shape, dtype=torch.uint8, pin_memory=pinned),
+            torch.empty((len(samples), 3), pin_memory=pinned),
+            samples,
+        )
+
+    def _fill(self, raw: RawBatch, row: int) -> None:
+        samples = raw.samples
+        clip, frames = int(samples.clips[row]), samples.frames[row].tolist()
+        pictures = self._frames.pictures(clip, frames, int(samples.videos[row]), self._source)
+        for images, picture in zip(raw.frames.numpy(), pictures, strict=False):
+            images[row] = picture
+        angles = self._frames.degrees[clip][frames[1]]
+        raw.degrees.numpy()[row] = angles * MIRRORED_ANGLES if samples.mirrored[row] else angles
 
 
-def _labels(clip: Clip, head_poses: Path) -> np.ndarray:
-    path = label_path(head_poses, clip)
-    return np.load(path) if path.exists() else np.full((clip.frames, 3), np.nan, np.float32)
+def fixed_pairs(frames: ClipFrames, pairs: int, seed: int) -> FramePair:
+    """Validation pairs that stay the same for a whole training: two random frames of each clip in turn, and of each backend.
+
+    They are few: they are read from the files, whatever the training does.
+    """
+    rng, source = np.random.default_rng((seed, 0xF1)), FrameAccess()
+    rows, degrees = [], []
+    for index in range(pairs):
+        clip = index % len(frames.clips)
+        count = frames.clips[clip].frames
+        first, second = rng.permutation(count)[:2].tolist() if count > 1 else (0, 0)
+        video = index % max(1, frames.videos_per_clip[clip])
+        rows.append(frames.pictures(clip, (first, second), video, source))
+        degrees.append(frames.degrees[clip][second])
+    columns = [
+        torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True) if column[0] is not None
+    ]
+    images = [as_images(column, torch.device("cpu")) for column in columns]
+    return FramePair(images[0], images[1], images[-1], torch.from_numpy(np.stack(degrees)))
 
 
 def hold_out_validation(clips: Sequence[Clip], pairs: int) -> tuple[list[Clip], list[Clip]]:
@@ -107,78 +246,3 @@ def hold_out_validation(clips: Sequence[Clip], pairs: int) -> tuple[list[Clip], 
     held_out = {clip.clip_id for clip in spare}
     training = [clip for clip in clips if clip.clip_id not in held_out]
     return training, spare or list(clips[:pairs])
-
-
-def random_pairs(
-    frames: ClipFrames, batch_size: int, seed: int, step: int, augment: bool, reach: float = 1.0
-) -> FramePair:
-    """One batch by FOMM's sampling: a random identity, a random clip of it, two of its frames (with replacement).
-
-    With `augment`, each pair is, as in FOMM, reversed in time or mirrored, and its brightness, contrast, saturation
-    are jittered by up to 10 %, the same way for all its images. The two frames are at most `reach` of the clip's length apart.
-    """
-    rng = np.random.default_rng((seed, step))
-    picked: list[_Pick] = []
-    for _ in range(batch_size):
-        own = frames.clips_by_identity[rng.integers(len(frames.clips_by_identity))]
-        clip = own[rng.integers(len(own))]
-        count = len(frames.real[clip])
-        source = int(rng.integers(count))
-        apart = round(reach * (count - 1))
-        driving = int(rng.integers(max(0, source - apart), min(count, source + apart + 1)))
-        source, driving = sorted((source, driving))
-        mirrored = False
-        if augment:
-            if rng.random() < 0.5:
-                source, driving = driving, source
-            else:
-                mirrored = rng.random() < 0.5
-        picked.append(_pick(frames, clip, source, driving, mirrored))
-    pair = _stack(frames, picked)
-    if not augment:
-        return pair
-    jitter = torch.from_numpy(rng.uniform(0.9, 1.1, size=(3, batch_size, 1, 1, 1)).astype(np.float32))
-    pose = jitter_colours(pair.pose, *jitter)
-    expression = pose if pair.expression is pair.pose else jitter_colours(pair.expression, *jitter)
-    return FramePair(jitter_colours(pair.source, *jitter), pose, expression, pair.degrees)
-
-
-def fixed_pairs(frames: ClipFrames, pairs: int, seed: int) -> FramePair:
-    """Validation pairs that stay the same for a whole training: two random frames of each clip in turn."""
-    rng = np.random.default_rng((seed, 0xF1))
-    picked: list[_Pick] = []
-    for index in range(pairs):
-        clip = index % len(frames.clips)
-        count = len(frames.real[clip])
-        source, driving = rng.permutation(count)[:2] if count > 1 else (0, 0)
-        picked.append(_pick(frames, clip, source, driving, mirrored=False))
-    return _stack(frames, picked)
-
-
-_Pick = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-def _pick(frames: ClipFrames, clip: int, source: int, driving: int, mirrored: bool) -> _Pick:
-    """Source, pose and expression image of one sample, and its head pose labels."""
-    real, degrees = frames.real[clip], frames.degrees[clip][driving]
-    expression = real if frames.backend is None else frames.backend[clip]
-    source_image, pose, expression_image = real[source], real[driving], expression[driving]
-    if not mirrored:
-        return source_image, pose, expression_image, degrees
-    return source_image[:, ::-1], pose[:, ::-1], expression_image[:, ::-1], degrees * MIRRORED_ANGLES
-
-
-def _stack(frames: ClipFrames, picked: Sequence[_Pick]) -> FramePair:
-    sources, poses, expressions, degrees = (np.stack(column) for column in zip(*picked, strict=True))
-    pose = to_tensor(poses)
-    expression = pose if frames.backend is None else to_tensor(expressions)
-    return FramePair(to_tensor(sources), pose, expression, torch.from_numpy(degrees))
-
-
-def jitter_colours(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
-    """Scale brightness, then contrast about the image mean, then saturation about the luminance; (B, 1, 1, 1) factors."""
-    images = images * brightness
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    images = mean + (images - mean) * contrast
-    luminance = (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    return (luminance + (images - luminance) * saturation).clamp(0, 1)

@@ -6,6 +6,7 @@ the backend's frame that stands for it (paper III.D); the output is compared wit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,76 +15,92 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from kpbe.errors import ParamsError
 from kpbe.evaluation.metrics import psnr, ssim
 from kpbe.frontend.checkpoints import save_frontend
 from kpbe.frontend.images import to_uint8
 from kpbe.frontend.model import Frontend
 from kpbe.media.sheets import contact_sheet
-from kpbe.params import FrontendTrainParams
-from kpbe.training.batches import ClipFrames, FramePair, fixed_pairs, random_pairs
-from kpbe.training.discriminators import PatchDiscriminator
-from kpbe.training.loop import adam, set_learning_rate
+from kpbe.params import ComputeParams, FrontendTrainParams
+from kpbe.training.adversarial import Adversary
+from kpbe.training.batch_norm import synchronise_batch_norm
+from kpbe.training.batches import BatchLoader, FramePair, fixed_pairs
+from kpbe.training.frames import ClipFrames
 from kpbe.training.losses import (
     RandomWarp,
     equivariance,
     expression_magnitude,
-    feature_matching,
     head_pose,
-    hinge_discriminator,
-    hinge_generator,
     keypoint_prior,
 )
-from kpbe.training.perceptual import PixelPyramid, perceptual_loss
+from kpbe.training.moving_average import MovingAverage
+from kpbe.training.optimisers import adam, clip_gradients, set_learning_rate
+from kpbe.training.perceptual import PerceptualTerms
 from kpbe.training.state import Stateful
 
 FRONTEND_FILE = "frontend.safetensors"
 
 
 class Reconstruction(nn.Module):
-    """Frontend and the terms that need its inner quantities, as one module with one forward (so that it can be wrapped)."""
+    """The frontend as one module with one forward over plain tensors, so that it can be wrapped and compiled."""
 
     def __init__(self, frontend: Frontend):
         super().__init__()
         self.frontend = frontend
 
-    def forward(self, pair: FramePair, warp: RandomWarp | None) -> dict[str, Tensor]:
-        """Render the pair.
+    def forward(
+        self, source: Tensor, pose: Tensor, expression: Tensor | None, warped: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Render source images with the head pose of one image and the expression of another, all (B, 3, H, W) in [0, 1].
+
+        Args:
+            source: gives appearance and canonical keypoints.
+            pose: the real driving frames.
+            expression: the backend's frames; None takes the expression from `pose`.
+            warped: `pose` after a `RandomWarp`, for the equivariance term.
 
         Returns:
-            generated (B, 3, H, W), driving_keypoints (B, K, 3), expression (B, K, 3), degrees (B, 3) and, with a warp,
+            generated (B, 3, H, W), driving_keypoints (B, K, 3), expression (B, K, 3), degrees (B, 3) and, with `warped`,
             unwarped_keypoints and warped_keypoints (B, K, 3): of the pose frame itself and of the warped one.
         """
-        source = self.frontend.decompose(pair.source)
-        pose, own_expression = self.frontend.estimate_pose_expression(pair.pose)
-        expression = own_expression
-        if pair.expression is not pair.pose:
-            _, expression = self.frontend.estimate_pose_expression(pair.expression)
-        driving_keypoints = source.driven_by(pose, expression)
+        decomposed = self.frontend.decompose(source)
+        head_pose, own_expression = self.frontend.estimate_pose_expression(pose)
+        driving_expression = own_expression
+        if expression is not None:
+            _, driving_expression = self.frontend.estimate_pose_expression(expression)
+        driving_keypoints = decomposed.driven_by(head_pose, driving_expression)
         result = {
-            "generated": self.frontend.render(source, driving_keypoints).frame,
+            "generated": self.frontend.render(decomposed, driving_keypoints).frame,
             "driving_keypoints": driving_keypoints,
-            "expression": expression,
-            "degrees": pose.degrees,
+            "expression": driving_expression,
+            "degrees": head_pose.degrees,
         }
-        if warp is not None:
-            warped = self.frontend.estimate_pose_expression(warp.warp_image(pair.pose))
-            result["unwarped_keypoints"] = source.driven_by(pose, own_expression)
-            result["warped_keypoints"] = source.driven_by(*warped)
+        if warped is not None:
+            result["unwarped_keypoints"] = decomposed.driven_by(head_pose, own_expression)
+            result["warped_keypoints"] = decomposed.driven_by(*self.frontend.estimate_pose_expression(warped))
         return result
 
 
 class FrontendTrainee:
     """The frontend and its discriminator under training (a `loop.Trainee`).
 
+    The batch is shared among the processes of `fabric` and, in each, made in `params.accumulate` parts; gradients and losses are means
+    over all of it.
+
     Args:
         frontend: network to train.
         training: frames to train on.
         validation: frames of the fixed pairs.
         params: schedule, losses, optimiser.
+        compute: whether to compile, and how many threads load frames.
         seed: of batches and warps.
         fabric: launched Lightning Fabric.
-        facts: about this training; `self.facts` adds which perceptual term and how many labels it has, for the exported
-            checkpoint and the summary.
+        facts: about this training; `self.facts` adds which perceptual terms and how many labels it has, for the exported checkpoint and
+            the summary.
+
+    Raises:
+        ParamsError: the batch cannot be shared evenly.
+        MissingWeights: a perceptual term's weights are missing and must not be.
     """
 
     def __init__(
@@ -92,82 +109,108 @@ class FrontendTrainee:
         training: ClipFrames,
         validation: ClipFrames,
         params: FrontendTrainParams,
+        compute: ComputeParams,
         seed: int,
         fabric: Fabric,
         facts: dict[str, Any],
     ):
         self.params, self.seed, self.fabric, self.training = params, seed, fabric, training
+        _refuse_uneven_parts(params, fabric.world_size)
+        reconstruction = Reconstruction(frontend)
+        synchronise_batch_norm(reconstruction, fabric)
         self.frontend = frontend
+        optimiser = adam(frontend.parameters(), params.optimiser)
         self.reconstruction, self.optimiser = fabric.setup(
-            Reconstruction(frontend), adam(frontend.parameters(), params.optimiser)
+            torch.compile(reconstruction) if compute.compile else reconstruction, optimiser
         )
-        discriminator = PatchDiscriminator()
-        self.discriminator, self.discriminator_optimiser = fabric.setup(
-            discriminator, adam(discriminator.parameters(), params.optimiser)
+        self.average = MovingAverage(frontend, params.ema_decay) if params.ema_decay else None
+        wanted = params.losses.gan or params.losses.feature_matching
+        self.adversary = Adversary(fabric, params.optimiser) if wanted else None
+        self.perceptual = PerceptualTerms(params.perceptual, params.losses).to(fabric.device)
+        self.facts = {
+            **facts,
+            "perceptual": self.perceptual.description,
+            "head_pose_labels": training.labelled,
+            "samples_per_epoch": training.samples_per_epoch(params.sampling),
+        }
+        self.loader = BatchLoader(
+            training,
+            params.sampling,
+            params.augment,
+            params.warm_up,
+            params.schedule.batch_size,
+            seed,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+            threads=compute.loader_threads,
+            device=fabric.device,
         )
-        perceptual, self.perceptual_name = perceptual_loss(params.perceptual)
-        self.perceptual = perceptual.to(fabric.device)
-        self.facts = {**facts, "perceptual": self.perceptual_name, "head_pose_labels": training.labelled}
-        self.pixels = PixelPyramid(params.perceptual.scales).to(fabric.device)
         self.fixed = fixed_pairs(validation, params.schedule.validation_pairs, seed).to(fabric.device)
 
     def parts(self) -> dict[str, Stateful]:
         """See `Trainee`."""
-        return {
-            "frontend": self.reconstruction,
-            "optimiser": self.optimiser,
-            "discriminator": self.discriminator,
-            "discriminator_optimiser": self.discriminator_optimiser,
-        }
+        parts: dict[str, Stateful] = {"frontend": self.frontend, "optimiser": self.optimiser}
+        if self.average is not None:
+            parts["average"] = self.average
+        if self.adversary is not None:
+            parts |= self.adversary.parts()
+        return parts
 
     def step(self, step: int) -> dict[str, float]:
-        """See `Trainee`."""
-        weights, schedule = self.params.losses, self.params.schedule
-        for optimiser in (self.optimiser, self.discriminator_optimiser):
-            set_learning_rate(optimiser, self.params.optimiser, step)
+        """See `Trainee`; losses are means over the whole batch. Where one of them is not finite, no weight is changed."""
+        set_learning_rate(self.optimiser, self.params.optimiser, step)
         self.reconstruction.train()
-        reach = self.params.warm_up.reach(step)
-        pair = random_pairs(
-            self.training, schedule.batch_size, self.seed, step, self.params.augment, reach
-        ).to(self.fabric.device)
-        warp = None
-        if weights.equivariance:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-            warp = RandomWarp.sample(schedule.batch_size, generator).to(self.fabric.device)
-        result = self.reconstruction(pair, warp)
-        terms = self._generator_terms(pair, result, warp)
-        loss = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
         self.optimiser.zero_grad()
-        self.fabric.backward(loss)
-        if self.params.optimiser.clip_norm:
-            self.fabric.clip_gradients(
-                self.reconstruction, self.optimiser, max_norm=self.params.optimiser.clip_norm
-            )
+        told: list[Tensor] = []
+        seen: list[tuple[Tensor, Tensor]] = []
+        names: list[str] = []
+        for pair, warp in self._parts_of(step):
+            last = len(seen) + 1 == self.params.accumulate
+            with self.fabric.no_backward_sync(self.reconstruction, enabled=not last):
+                warped = None if warp is None else warp.warp_image(pair.pose)
+                expression = None if pair.expression is pair.pose else pair.expression
+                result = self.reconstruction(pair.source, pair.pose, expression, warped)
+                terms = self._terms(pair, result, warp)
+                loss = torch.stack([getattr(self.params.losses, k) * v for k, v in terms.items()]).sum()
+                self.fabric.backward(loss / self.params.accumulate)
+            names = ["loss", *terms]
+            told.append(torch.stack([loss, *terms.values()]).detach())
+            seen.append((pair.pose, result["generated"].detach()))
+        norm = clip_gradients(self.frontend.parameters(), self.params.optimiser.clip_norm)
+        numbers = torch.cat([self._mean_over_processes(torch.stack(told).mean(0)), norm.view(1)])
+        losses = dict(zip([*names, "gradient_norm"], numbers.tolist(), strict=True))
+        if not all(map(np.isfinite, losses.values())):
+            return losses
         self.optimiser.step()
-        losses = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
-        if weights.gan:
-            losses["discriminator"] = self._discriminator_step(pair.pose, result["generated"].detach())
+        if self.average is not None:
+            self.average.update(self.frontend)
+        if self.adversary is not None:
+            losses["discriminator"] = self._mean_over_processes(self.adversary.step(step, seen)).item()
         return losses
 
-    def _generator_terms(
+    def _parts_of(self, step: int) -> Iterator[tuple[FramePair, RandomWarp | None]]:
+        """The parts of this process's share of the batch, each with its warps."""
+        pair = self.loader.batch(step)
+        warp = None
+        if self.params.losses.equivariance:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+            warp = RandomWarp.sample(self.params.schedule.batch_size, generator)
+        size = len(pair.source) // self.params.accumulate
+        first = self.fabric.global_rank * len(pair.source)
+        for begin in range(0, len(pair.source), size):
+            part_warp = None
+            if warp is not None:
+                part_warp = warp.rows(slice(first + begin, first + begin + size)).to(self.fabric.device)
+            yield pair.rows(slice(begin, begin + size)), part_warp
+
+    def _terms(
         self, pair: FramePair, result: dict[str, Tensor], warp: RandomWarp | None
     ) -> dict[str, Tensor]:
         weights = self.params.losses
-        generated, keypoints = result["generated"], result["driving_keypoints"]
-        terms: dict[str, Tensor] = {}
-        if weights.perceptual:
-            terms["perceptual"] = self.perceptual(generated, pair.pose)
-        if weights.pixel:
-            terms["pixel"] = self.pixels(generated, pair.pose)
-        if weights.gan or weights.feature_matching:
-            # the discriminator's own gradients would be thrown away
-            self.discriminator.requires_grad_(False)
-            fake_features, fake_score = self.discriminator(generated)
-            with torch.no_grad():
-                real_features, _ = self.discriminator(pair.pose)
-            self.discriminator.requires_grad_(True)
-            terms["gan"] = hinge_generator(fake_score)
-            terms["feature_matching"] = feature_matching(real_features, fake_features)
+        generated, keypoints = result["generated"].float(), result["driving_keypoints"]
+        terms: dict[str, Tensor] = dict(self.perceptual(generated, pair.pose))
+        if self.adversary is not None:
+            terms |= self.adversary.terms(generated, pair.pose)
         if warp is not None:
             terms["equivariance"] = equivariance(
                 result["unwarped_keypoints"], result["warped_keypoints"], warp
@@ -180,22 +223,31 @@ class FrontendTrainee:
             terms["expression"] = expression_magnitude(result["expression"])
         return terms
 
-    def _discriminator_step(self, real: Tensor, generated: Tensor) -> float:
-        loss = hinge_discriminator(self.discriminator(real)[1], self.discriminator(generated)[1])
-        self.discriminator_optimiser.zero_grad()
-        self.fabric.backward(loss)
-        self.discriminator_optimiser.step()
-        return loss.item()
+    def _mean_over_processes(self, values: Tensor) -> Tensor:
+        if self.fabric.world_size == 1:
+            return values
+        mean = self.fabric.all_reduce(values, reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return mean
+
+    @property
+    def judged(self) -> Frontend:
+        """The weights that are validated and handed on: the moving average where there is one."""
+        network = self.frontend if self.average is None else self.average.network
+        assert isinstance(network, Frontend)
+        return network.eval()
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
         """See `Trainee`; SSIM and PSNR are Table I's, on the fixed pairs."""
-        self.reconstruction.eval()
-        generated = to_uint8(self.reconstruction(self.fixed, None)["generated"])
-        real = to_uint8(self.fixed.pose)
-        rows = [("source", to_uint8(self.fixed.source)), ("driving", real)]
-        if self.fixed.expression is not self.fixed.pose:
-            rows.append(("backend", to_uint8(self.fixed.expression)))
+        fixed = self.fixed
+        expression = None if fixed.expression is fixed.pose else fixed.expression
+        with self.fabric.autocast():
+            result = Reconstruction(self.judged)(fixed.source, fixed.pose, expression, None)
+        generated, real = to_uint8(result["generated"].float()), to_uint8(fixed.pose)
+        rows = [("source", to_uint8(fixed.source)), ("driving", real)]
+        if expression is not None:
+            rows.append(("backend", to_uint8(expression)))
         rows.append(("output", generated))
         metrics = {
             "validation_ssim": float(ssim(generated, real).mean()),
@@ -203,6 +255,19 @@ class FrontendTrainee:
         }
         return metrics, contact_sheet([(label, list(images)) for label, images in rows])
 
+    def batch_of(self, step: int) -> dict[str, np.ndarray]:
+        """See `loop.RemembersBatches`."""
+        return self.loader.record_of(step)
+
     def export(self, folder: Path) -> None:
         """See `Trainee`."""
-        save_frontend(folder / FRONTEND_FILE, self.frontend.eval(), self.facts)
+        save_frontend(folder / FRONTEND_FILE, self.judged, self.facts)
+
+
+def _refuse_uneven_parts(params: FrontendTrainParams, processes: int) -> None:
+    size, parts = params.schedule.batch_size, params.accumulate
+    if size % (processes * parts):
+        raise ParamsError(
+            f"a batch of {size} cannot be shared evenly among {processes} processes in {parts} parts each: choose a schedule.batch_size "
+            f"that {processes * parts} divides."
+        )

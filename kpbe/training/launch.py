@@ -1,7 +1,8 @@
-"""How a training starts: the device, the seed, and what makes two trainings the same one."""
+"""How a training starts: devices and processes, the seed, and what makes two trainings the same one."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -10,17 +11,41 @@ from lightning_fabric import Fabric
 
 from kpbe.compute import torch_device
 from kpbe.data.clips import Clip
+from kpbe.errors import ParamsError
 from kpbe.params import ComputeParams, ScheduleParams, Section
 from kpbe.work import fingerprint
 
-PROCEDURE = 2
+PROCEDURE = 3
 """Part of every training's identity: raised when the same data and params would train other weights."""
 
 
-def launch(compute: ComputeParams, seed: int) -> Fabric:
-    """A launched Lightning Fabric; seeds torch so that fresh networks start from the same weights."""
+def launch(compute: ComputeParams, seed: int, data_parallel: bool = False) -> Fabric:
+    """A launched Lightning Fabric; seeds torch so that fresh networks start from the same weights.
+
+    Args:
+        compute: device and precision; `devices` and `nodes` count for data-parallel trainings only. On one node Fabric starts the other
+            processes itself, each running this process's command again; on several, torchrun has started all of them.
+        seed: of the weights.
+        data_parallel: whether the training shares its batches among several processes.
+
+    Raises:
+        ParamsError: torchrun started several processes of a training that runs in one, or another number than params say.
+    """
+    processes = compute.devices * compute.nodes if data_parallel else 1
+    started = int(os.environ.get("WORLD_SIZE", processes))
+    if started != processes:
+        wanted = (
+            f"compute.devices x compute.nodes = {processes}" if data_parallel else "this training runs in one"
+        )
+        raise ParamsError(f"torchrun started {started} processes, but {wanted}: start that many.")
+    devices, nodes = (compute.devices, compute.nodes) if data_parallel else (1, 1)
+    strategy = "ddp" if processes > 1 else "auto"
     fabric = Fabric(
-        accelerator=torch_device(compute).type, devices=compute.devices, precision=compute.precision
+        accelerator=torch_device(compute).type,
+        devices=devices,
+        num_nodes=nodes,
+        precision=compute.precision,
+        strategy=strategy,
     )
     fabric.launch()
     torch.manual_seed(seed)

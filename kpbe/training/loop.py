@@ -1,23 +1,28 @@
-"""The training loop: progress, curves, sheets, checkpoints, exact resume, a time budget, a clean stop at SIGTERM."""
+"""The training loop: progress, curves, sheets, checkpoints, exact resume, a time budget, a clean stop at SIGTERM.
+
+With several processes (data parallel) all make the same steps; the first of them judges, writes and decides when to stop.
+"""
 
 from __future__ import annotations
 
 import shutil
 import signal
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from PIL import Image
 from tqdm import tqdm
 
 from kpbe.errors import KPBEError
-from kpbe.params import OptimiserParams, ScheduleParams
-from kpbe.training.files import CURVES_FILE, SHEETS_FOLDER, STATE_FILE, SUMMARY_FILE
+from kpbe.params import ScheduleParams
+from kpbe.training.files import CULPRIT_FILE, CURVES_FILE, SHEETS_FOLDER, STATE_FILE, SUMMARY_FILE
 from kpbe.training.state import Stateful, load_state, save_state
 from kpbe.work import whole, write_csv, write_json
 
@@ -42,24 +47,23 @@ class Trainee(Protocol):
         ...
 
 
-def adam(parameters: Any, params: OptimiserParams) -> torch.optim.Adam:
-    """Adam as params say; betas (0.5, 0.999) in the paper (IV.B)."""
-    return torch.optim.Adam(parameters, lr=params.lr, betas=(params.beta1, params.beta2))
+@runtime_checkable
+class RemembersBatches(Protocol):
+    """A trainee that can show the batch of a step again."""
 
-
-def scheduled_lr(params: OptimiserParams, step: int) -> float:
-    """Learning rate at a step: divided by ten at each milestone."""
-    return params.lr * 0.1 ** sum(step >= milestone for milestone in params.milestones)
-
-
-def set_learning_rate(optimiser: torch.optim.Optimizer, params: OptimiserParams, step: int) -> None:
-    """Give every parameter group the scheduled learning rate of a step, times the group's `factor` where it has one."""
-    for group in optimiser.param_groups:
-        group["lr"] = scheduled_lr(params, step) * group.get("factor", 1.0)
+    def batch_of(self, step: int) -> dict[str, np.ndarray]:
+        """What the step was made from, for a file that people look into."""
+        ...
 
 
 def train(
-    name: str, trainee: Trainee, schedule: ScheduleParams, folder: Path, identity: str, facts: dict[str, Any]
+    name: str,
+    trainee: Trainee,
+    schedule: ScheduleParams,
+    folder: Path,
+    identity: str,
+    facts: dict[str, Any],
+    fabric: Fabric | None = None,
 ) -> None:
     """Train to the end of the schedule, going on from the state in `folder` when there is one.
 
@@ -70,24 +74,30 @@ def train(
         folder: gets state.pt, curves.csv, summary.json, sheets/ and what `trainee.export` writes.
         identity: digest of data and params that determine the result; a state with another one is not continued.
         facts: written into summary.json beside the last metrics.
+        fabric: of a training over several processes.
 
     Raises:
         KPBEError: a loss is not finite, or SIGTERM came; the state on disk is whole in both cases.
     """
+    leads = fabric is None or fabric.is_global_zero
     folder.mkdir(parents=True, exist_ok=True)
     parts = trainee.parts()
     progress = load_state(folder / STATE_FILE, parts, identity)
     if progress is None:
-        shutil.rmtree(folder / SHEETS_FOLDER, ignore_errors=True)
+        if leads:
+            shutil.rmtree(folder / SHEETS_FOLDER, ignore_errors=True)
         progress = {"identity": identity, "step": 0, "seconds": 0.0, "curves": []}
     rows: list[dict[str, float]] = progress["curves"]
     budget = schedule.time_budget_s or float("inf")
 
     def save() -> None:
-        save_state(folder / STATE_FILE, parts, progress)
-        _write_curves(folder, rows)
+        if leads:
+            save_state(folder / STATE_FILE, parts, progress)
+            _write_curves(folder, rows)
 
     def report(losses: dict[str, float]) -> dict[str, float]:
+        if not leads:
+            return {}
         metrics, sheet = trainee.validate()
         _write_sheet(folder / SHEETS_FOLDER / f"{progress['step']:07d}.png", sheet)
         row = {"step": progress["step"], **losses, **metrics}
@@ -97,6 +107,11 @@ def train(
         progress["metrics"], progress["validated"] = metrics, progress["step"]
         return metrics
 
+    def verdict(asked_to_stop: bool) -> str:
+        """What the first process says: go on, stop now, or enough time was spent."""
+        mine = "stop" if asked_to_stop else "go on" if progress["seconds"] < budget else "enough"
+        return mine if fabric is None or fabric.world_size == 1 else fabric.broadcast(mine)
+
     bar = tqdm(
         total=schedule.steps,
         initial=progress["step"],
@@ -104,13 +119,22 @@ def train(
         unit="step",
         dynamic_ncols=True,
         mininterval=1,
+        disable=not leads,
     )
     metrics: dict[str, float] = progress.get("metrics", {})
+    first, started = progress["step"], progress["seconds"]
     with bar, _sigterm() as asked_to_stop:
-        while progress["step"] < schedule.steps and progress["seconds"] < budget:
+        while progress["step"] < schedule.steps and (now := verdict(asked_to_stop())) != "enough":
+            if now == "stop":
+                save()
+                raise KPBEError(
+                    f"{name} was told to stop at step {progress['step']}: run it again to go on from there."
+                )
             began = time.monotonic()
+            # dropout draws from torch's own random numbers: they too are a function of the step
+            torch.manual_seed(zlib.crc32(identity.encode()) + progress["step"])
             losses = trainee.step(progress["step"])
-            _refuse_not_finite(name, progress["step"], losses, folder)
+            _refuse_not_finite(name, progress["step"], losses, folder, trainee if leads else None)
             progress["step"] += 1
             step = progress["step"]
             if step % schedule.sheet_every == 0:
@@ -119,14 +143,15 @@ def train(
                 rows.append({"step": step, **losses})
             progress["seconds"] += time.monotonic() - began
             bar.update()
-            bar.set_postfix({k: f"{v:.3g}" for k, v in (losses | metrics).items()}, refresh=False)
-            if step % schedule.checkpoint_every == 0 or asked_to_stop():
+            rate = (step - first) * schedule.batch_size / (progress["seconds"] - started)
+            bar.set_postfix_str(_told(rate, budget - progress["seconds"], losses | metrics), refresh=False)
+            if step % schedule.checkpoint_every == 0:
                 save()
-            if asked_to_stop():
-                raise KPBEError(f"{name} was told to stop at step {step}: run it again to go on from there.")
     if progress.get("validated") != progress["step"]:
         report({})
     save()
+    if not leads:
+        return
     trainee.export(folder)
     done = {"steps": progress["step"], "seconds": round(progress["seconds"], 1)}
     stopped_by_budget = progress["step"] < schedule.steps
@@ -134,6 +159,14 @@ def train(
         folder / SUMMARY_FILE,
         {**facts, **done, "stopped_by_time_budget": stopped_by_budget, **progress["metrics"]},
     )
+
+
+def _told(samples_per_second: float, seconds_left: float, numbers: dict[str, float]) -> str:
+    """The end of the progress line, after tqdm's own steps/s and time left."""
+    parts = [f"{samples_per_second:.1f} samples/s"]
+    if np.isfinite(seconds_left):
+        parts.append(f"budget {tqdm.format_interval(max(0, seconds_left))}")
+    return ", ".join([*parts, *(f"{key}={value:.3g}" for key, value in numbers.items())])
 
 
 def _write_curves(folder: Path, rows: list[dict[str, float]]) -> None:
@@ -146,13 +179,22 @@ def _write_sheet(path: Path, sheet: np.ndarray) -> None:
         Image.fromarray(sheet).save(temporary)
 
 
-def _refuse_not_finite(name: str, step: int, losses: dict[str, float], folder: Path) -> None:
+def _refuse_not_finite(
+    name: str, step: int, losses: dict[str, float], folder: Path, trainee: Trainee | None
+) -> None:
     wrong = [key for key, value in losses.items() if not np.isfinite(value)]
-    if wrong:
-        raise KPBEError(
-            f"{name}: {', '.join(wrong)} is not finite at step {step}; {folder / STATE_FILE} still holds the last "
-            "good state: lower the learning rate and run again."
-        )
+    if not wrong:
+        return
+    culprit = ""
+    if isinstance(trainee, RemembersBatches):
+        path = folder / CULPRIT_FILE
+        with whole(path) as temporary:
+            np.savez_compressed(temporary, step=step, **trainee.batch_of(step))
+        culprit = f" (its batch: {path})"
+    raise KPBEError(
+        f"{name}: {', '.join(wrong)} is not finite at step {step}{culprit}; {folder / STATE_FILE} still holds the last "
+        "good state: lower the learning rate and run again."
+    )
 
 
 @contextmanager

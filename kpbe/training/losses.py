@@ -86,8 +86,12 @@ class RandomWarp:
         weights = torch.randn(batch, 1, points * points, generator=generator) * spline_sigma
         return cls(theta, coordinate_grid_2d(points, points, theta).view(1, -1, 2), weights)
 
+    def rows(self, chosen: slice) -> RandomWarp:
+        """The warps of some images of the batch."""
+        return RandomWarp(self.theta[chosen], self.control_points, self.control_weights[chosen])
+
     def to(self, device: torch.device) -> RandomWarp:
-        """The same warp on another device."""
+        """The same warps on another device."""
         return RandomWarp(*(x.to(device) for x in (self.theta, self.control_points, self.control_weights)))
 
     def warp_coordinates(self, coordinates: Tensor) -> Tensor:

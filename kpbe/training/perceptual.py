@@ -1,133 +1,174 @@
-"""Perceptual losses: VGG-19 features over an image pyramid, and the pixel pyramid that stands in without weights."""
+"""Perceptual losses over an image pyramid: VGG-19 and VGGFace features, and pixels, which can stand in for missing weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kpbe import weights
-from kpbe.errors import BadCheckpoint
+from kpbe.errors import MissingWeights
+from kpbe.frontend.geometry import full_precision
 from kpbe.frontend.layers import AntiAliasDownscale
-from kpbe.params import PerceptualParams
+from kpbe.params import PerceptualParams, PerceptualWeights
+from kpbe.training.vgg import LEVELS, SMALLEST_INPUT, VGG19Features, VGGFaceFeatures, VGGFeatures
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-VGG19_PLAN = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512, 512, 512, "pool", 512)
-# relu1_1, 2_1, 3_1, 4_1, 5_1 by torchvision's layer numbers
-VGG19_TAPS = (1, 6, 11, 20, 29)
-SMALLEST_VGG_INPUT = 16
+NETWORKS: dict[str, type[VGGFeatures]] = {"vgg19": VGG19Features, "vgg_face": VGGFaceFeatures}
+"""By loss term, which is also the name in the catalogue of weights."""
+
+PIXELS = "multi-scale L1 + gradient"
 
 
-class VGG19Features(nn.Module):
-    """VGG-19 up to relu5_1 with torchvision's layer numbers (`features.N`); frozen.
+class ImagePyramid(nn.Module):
+    """Anti-aliased shrinking of images (B, 3, H, W) to each scale, as FOMM's image pyramid does it; always in float32.
 
     Args:
-        path: safetensors file of `features.N.weight/bias`; None leaves random weights (parity tests fill them).
-
-    Raises:
-        BadCheckpoint: the file holds other tensors.
+        scales: 1 and fractions 1/n.
     """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, path: Path | None = None):
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels = 3
-        for item in VGG19_PLAN:
-            if item == "pool":
-                layers.append(nn.MaxPool2d(2))
-            else:
-                layers += [nn.Conv2d(channels, int(item), 3, padding=1), nn.ReLU()]
-                channels = int(item)
-        self.features = nn.Sequential(*layers)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
-        if path is not None:
-            state = {name: value.float() for name, value in load_file(path).items()}
-            try:
-                self.load_state_dict(state)
-            except RuntimeError as error:
-                reason = str(error).splitlines()[-1].strip()
-                raise BadCheckpoint(f"{path} is not a VGG-19 feature file: {reason}") from None
-        self.requires_grad_(False)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Features relu1_1 .. relu5_1 of images (B, 3, H, W) in [0, 1]."""
-        x = (images - self.mean) / self.std
-        features = []
-        for index, layer in enumerate(self.features):
-            x = layer(x)
-            if index in VGG19_TAPS:
-                features.append(x)
-        return features
-
-
-def pyramid(scales: Sequence[float]) -> nn.ModuleList:
-    """Anti-aliased shrinking to each scale, as FOMM's image pyramid does it."""
-    return nn.ModuleList(
-        AntiAliasDownscale(3, round(1 / scale)) if scale < 1 else nn.Identity() for scale in scales
-    )
-
-
-class VGGPyramid(nn.Module):
-    """Eq. (3) and OSFV's perceptual loss: L1 between VGG features, summed over layers and pyramid scales.
-
-    Scales at which the image would be smaller than VGG's five levels need (16 px) are left out.
-    """
-
-    def __init__(self, vgg: VGG19Features, scales: Sequence[float]):
-        super().__init__()
-        self.vgg = vgg
-        self.scales = tuple(scales)
-        self.pyramid = pyramid(scales)
-
-    def forward(self, generated: Tensor, real: Tensor) -> Tensor:
-        """Loss of images (B, 3, H, W) in [0, 1]."""
-        total = generated.new_zeros(())
-        for scale, level in zip(self.scales, self.pyramid, strict=True):
-            if min(real.shape[-2:]) * scale < SMALLEST_VGG_INPUT:
-                continue
-            with torch.no_grad():
-                wanted = self.vgg(level(real))
-            for got, want in zip(self.vgg(level(generated)), wanted, strict=True):
-                total = total + (got - want).abs().mean()
-        return total
-
-
-class PixelPyramid(nn.Module):
-    """Stand-in without pretrained weights: L1 of pixels and of their x and y differences, over the pyramid."""
 
     def __init__(self, scales: Sequence[float]):
         super().__init__()
-        self.pyramid = pyramid(scales)
+        self.levels = nn.ModuleList(
+            AntiAliasDownscale(3, round(1 / scale)) if scale < 1 else nn.Identity() for scale in scales
+        )
+
+    @full_precision
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The images at each scale."""
+        return [level(images) for level in self.levels]
+
+
+class VGGDifference(nn.Module):
+    """Eq. (3) and OSFV's perceptual loss: L1 between VGG features, summed over layers and pyramid scales.
+
+    Scales at which the image would be smaller than VGG's five levels need (16 px) are left out.
+
+    Args:
+        vgg: the network.
+        layer_weights: of relu1_1 .. relu5_1; levels after the last that is not 0 are not computed.
+    """
+
+    layer_weights: Tensor
+
+    def __init__(self, vgg: VGGFeatures, layer_weights: Sequence[float] = (1.0,) * LEVELS):
+        super().__init__()
+        self.vgg = vgg
+        self.levels = max((i for i, weight in enumerate(layer_weights, 1) if weight), default=1)
+        self.register_buffer("layer_weights", torch.tensor(layer_weights[: self.levels]), persistent=False)
+
+    def forward(self, generated: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+        """Loss of the levels of two image pyramids."""
+        return (self.by_scale_and_layer(generated, real) * self.layer_weights).sum()
+
+    def by_scale_and_layer(self, generated: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+        """Mean absolute difference of the features, (scales used, layers)."""
+        rows = [
+            self._by_layer(got, want)
+            for got, want in zip(generated, real, strict=True)
+            if min(want.shape[-2:]) >= SMALLEST_INPUT
+        ]
+        return torch.stack(rows) if rows else self.layer_weights.new_zeros(0, self.levels)
+
+    def _by_layer(self, generated: Tensor, real: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = self.vgg(real, self.levels)
+        pairs = zip(self.vgg(generated, self.levels), wanted, strict=True)
+        return torch.stack([_mean_difference(got, want) for got, want in pairs]) / self.vgg.unit
+
+
+class VGGPyramid(nn.Module):
+    """One VGG's term on its own, with a pyramid of its own; see `VGGDifference`."""
+
+    def __init__(
+        self, vgg: VGGFeatures, scales: Sequence[float], layer_weights: Sequence[float] = (1.0,) * LEVELS
+    ):
+        super().__init__()
+        self.pyramid = ImagePyramid(scales)
+        self.difference = VGGDifference(vgg, layer_weights)
 
     def forward(self, generated: Tensor, real: Tensor) -> Tensor:
         """Loss of images (B, 3, H, W) in [0, 1]."""
-        total = generated.new_zeros(())
-        for level in self.pyramid:
-            got, want = level(generated), level(real)
-            total = total + (got - want).abs().mean()
+        return self.difference(self.pyramid(generated), self.pyramid(real.detach()))
+
+
+class PixelDifference(nn.Module):
+    """L1 of pixels and of their x and y differences, summed over the pyramid; needs no weights."""
+
+    def forward(self, generated: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+        """Loss of the levels of two image pyramids."""
+        total = generated[0].new_zeros(())
+        for got, want in zip(generated, real, strict=True):
+            total = total + _mean_difference(got, want)
             for dim in (-1, -2):
-                total = total + (got.diff(dim=dim) - want.diff(dim=dim)).abs().mean()
+                total = total + _mean_difference(got.diff(dim=dim), want.diff(dim=dim))
         return total
 
 
-def perceptual_loss(params: PerceptualParams) -> tuple[nn.Module, str]:
-    """The perceptual term that params ask for, and a sentence that says which it is, for the report.
+def _mean_difference(got: Tensor, want: Tensor) -> Tensor:
+    """Mean absolute difference, added up in float32 where features are in half precision."""
+    dtype = torch.float32 if got.dtype in (torch.bfloat16, torch.float16) else got.dtype
+    return (got - want).abs().mean(dtype=dtype)
+
+
+class PerceptualTerms(nn.Module):
+    """The terms `vgg19`, `vgg_face` and `pixel` whose weights are above 0, over one pyramid that they share.
+
+    Args:
+        params: scales, layer weights, and what to do where a VGG's weight file is missing.
+        weights_of: weights of the three terms (they are not applied here, only looked at).
 
     Raises:
-        MissingWeights: `vgg19` is asked for by name and its file is not there.
+        MissingWeights: a VGG is asked for, its file is not there, and `params.missing` is `refuse`.
+        BadCheckpoint: a file is not what it should be.
+
+    Attributes:
+        description: which terms there are and what stands for them, for the report.
     """
-    path = None if params.network == "pixels" else weights.find("vgg19")
-    if params.network == "vgg19":
-        path = weights.require("vgg19")
-    if path is not None:
-        return VGGPyramid(VGG19Features(path), params.scales), f"VGG-19 pyramid ({path.name})"
-    why = "chosen" if params.network == "pixels" else "no VGG-19 weights found"
-    return PixelPyramid(params.scales), f"multi-scale L1 + gradient ({why})"
+
+    def __init__(self, params: PerceptualParams, weights_of: PerceptualWeights):
+        super().__init__()
+        self.pyramid = ImagePyramid(params.scales)
+        self.terms = nn.ModuleDict()
+        told = []
+        for name, network in NETWORKS.items():
+            if not getattr(weights_of, name):
+                continue
+            path = weights.find(name)
+            if path is None and params.missing == "refuse":
+                raise MissingWeights(_how_to_do_without(name))
+            if path is None:
+                self.terms[name] = PixelDifference()
+                told.append(
+                    f"{PIXELS} instead of {network.what} ({weights.CATALOGUE[name].file} was not found)"
+                )
+            else:
+                self.terms[name] = VGGDifference(network(path), params.layer_weights)
+                told.append(f"{network.what} pyramid ({path.name})")
+        if weights_of.pixel:
+            self.terms["pixel"] = PixelDifference()
+            told.append(PIXELS)
+        self.description = ", ".join(told) or "none"
+
+    def forward(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """The unweighted terms, by name, of images (B, 3, H, W) in [0, 1]."""
+        if not self.terms:
+            return {}
+        levels, real_levels = self.pyramid(generated), self.pyramid(real.detach())
+        terms: dict[str, Tensor] = {}
+        pixels: list[str] = []
+        for name, term in self.terms.items():
+            if not isinstance(term, PixelDifference):
+                terms[name] = term(levels, real_levels)
+            else:  # computed once, though it may stand in for several
+                terms[name] = terms[pixels[0]] if pixels else term(levels, real_levels)
+                pixels.append(name)
+        return terms
+
+
+def _how_to_do_without(name: str) -> str:
+    entry = weights.CATALOGUE[name]
+    return (
+        f"the loss weight {name} is not 0, but {entry.file} is missing: get it from {entry.source} (licence: {entry.licence}) and put it "
+        "into weights/ or a folder named by the environment variable KPBE_WEIGHTS, or set perceptual.missing to pixels."
+    )

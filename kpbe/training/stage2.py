@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from kpbe.data.clips import backend_video, read_manifest
+from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.errors import KPBEError
-from kpbe.frontend.checkpoints import load_frontend
 from kpbe.params import Params
-from kpbe.training.batches import ClipFrames, hold_out_validation
+from kpbe.training.batches import hold_out_validation
+from kpbe.training.files import STATE_FILE
+from kpbe.training.frames import ClipFrames
 from kpbe.training.frontend import FRONTEND_FILE, FrontendTrainee
 from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import train
-from kpbe.work import file_sha256
+from kpbe.training.stage1 import starting_frontend
+from kpbe.training.state import is_state_of
+from kpbe.work import file_sha256, whole
 
 
 def train_stage2(
@@ -24,54 +29,81 @@ def train_stage2(
     stage1: Path,
     out: Path,
 ) -> None:
-    """Fine-tune stage 1's frontend on pairs of real frames and the backend's frames.
+    """Fine-tune stage 1's frontend on pairs of real frames and backends' frames.
 
     Args:
         backend: name, written into the checkpoint.
         params: the whole params.
         clips: data/clips.
         head_poses: data/head_pose.
-        backend_videos: the backend's videos of these clips, `<split>/<clip_id>.mkv`.
-        stage1: folder of stage 1's result.
-        out: folder for the result.
+        backend_videos: data/backend; the videos of a backend are `<backend>/<split>/<clip_id>.mkv`.
+        stage1: folder of stage 1's result; `train.stage2.start` replaces it.
+        out: folder for the result; where one frontend serves all backends, its neighbours may already hold the same training.
 
     Raises:
-        KPBEError: the backend made no video of any training clip; otherwise as `train_stage1`.
+        KPBEError: a backend made no video of any training clip; otherwise as `train_stage1`.
     """
     stage = params.train.stage2
-    fabric = launch(params.compute, params.train.seed)
-    there = [clip for clip in read_manifest(clips, "train") if backend_video(backend_videos, clip).exists()]
-    if not there:
-        raise KPBEError(
-            f"{backend_videos} holds no video of a training clip: run the synthesize stage first."
-        )
+    fabric = launch(params.compute, params.train.seed, data_parallel=True)
+    names = params.backends if stage.videos == "all" else (backend,)
+    folders = [backend_videos / name for name in names]
+    there = _clips_with_videos(read_manifest(clips, "train"), folders)
     train_clips, validation_clips = hold_out_validation(there, stage.schedule.validation_pairs)
-    start = stage1 / FRONTEND_FILE
+    frontend, started_from = starting_frontend(stage.start or stage1 / FRONTEND_FILE, params.model)
     facts = {
         "stage": "stage2",
-        "backend": backend,
+        "backends": list(names),
         "clips": len(train_clips),
         "seed": params.train.seed,
-        "stage1_sha256": file_sha256(start),
+        **started_from,
     }
     trainee = FrontendTrainee(
-        load_frontend(start),
-        ClipFrames(train_clips, head_poses, backend_videos),
-        ClipFrames(validation_clips, head_poses, backend_videos),
+        frontend,
+        ClipFrames(train_clips, head_poses, folders, where=params.compute),
+        ClipFrames(validation_clips, head_poses, folders, where=params.compute),
         stage,
+        params.compute,
         params.train.seed,
         fabric,
         facts,
     )
-    videos = [file_sha256(backend_video(backend_videos, clip)) for clip in train_clips]
     identity = training_identity(
         params.train.seed,
-        stage,
+        stage.model_copy(update={"start": None}),
         train_clips,
         params.model,
-        trainee.perceptual_name,
+        trainee.perceptual.description,
         trainee.training.labels_digest,
-        facts["stage1_sha256"],
-        videos,
+        started_from["started_from_sha256"],
+        _digests(train_clips, folders),
     )
-    train(f"stage 2 ({backend})", trainee, stage.schedule, out, identity, trainee.facts)
+    if fabric.is_global_zero:
+        _take_over(out, identity)
+    fabric.barrier()
+    with trainee.loader:
+        name = f"stage 2 ({' and '.join(names)})"
+        train(name, trainee, stage.schedule, out, identity, trainee.facts, fabric)
+
+
+def _clips_with_videos(clips: Sequence[Clip], folders: Sequence[Path]) -> list[Clip]:
+    for folder in folders:
+        if not any(backend_video(folder, clip).exists() for clip in clips):
+            raise KPBEError(f"{folder} holds no video of a training clip: run the synthesize stage first.")
+    return [clip for clip in clips if any(backend_video(folder, clip).exists() for folder in folders)]
+
+
+def _digests(clips: Sequence[Clip], folders: Sequence[Path]) -> list[str]:
+    videos = [backend_video(folder, clip) for folder in folders for clip in clips]
+    return [file_sha256(video) if video.exists() else "" for video in videos]
+
+
+def _take_over(out: Path, identity: str) -> None:
+    """Go on from a neighbour's state when it is of the same training: one frontend for all backends is trained once."""
+    if is_state_of(out / STATE_FILE, identity):
+        return
+    for neighbour in sorted(out.parent.glob(f"*/{STATE_FILE}")):
+        if neighbour.parent != out and is_state_of(neighbour, identity):
+            print(f"{neighbour.parent} holds the same training: going on from there", flush=True)
+            with whole(out / STATE_FILE) as temporary:
+                shutil.copyfile(neighbour, temporary)
+            return

@@ -49,3 +49,12 @@ def load_state(path: Path, parts: Mapping[str, Stateful], identity: str) -> dict
         reason = str(error).splitlines()[0]
         raise BadCheckpoint(f"{path} cannot be resumed from ({reason}): delete it to start anew.") from None
     return progress
+
+
+def is_state_of(path: Path, identity: str) -> bool:
+    """Whether the file is a whole state of the training with this identity."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return state["progress"]["identity"] == identity
+    except (RuntimeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError):
+        return False

@@ -1,17 +1,19 @@
-"""One test clip at a time: its videos side by side with sound, its scores, its curves."""
+"""One test clip at a time: all methods in step, picture by picture, its scores, and what KPBE changes on every clip."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from kpbe.evaluation.protocol import source_frame_index
-from kpbe.evaluation.results import METRICS, ClipScore, display_name, methods_of
+from kpbe.evaluation.results import METRICS, STATIC_SOURCE, ClipScore, display_name, methods_of
 from kpbe.evaluation.tables import HEADINGS
-from reports import charts, project
+from reports import charts, explorer, project
+from reports.comparison import Comparison, compare
 from reports.layout import (
     LOWER_IS_BETTER,
     Cell,
@@ -27,8 +29,8 @@ from reports.layout import (
 
 ORDERS = {"Greatest gain first": False, "Smallest gain first": True}
 UNUSUAL = {np.inf: "identical"}
-CURVES = ("ssim", "psnr")
 CHART, CLIP = "gains", "clip"
+REMEMBERED_COMPARISONS = 16
 
 
 def page() -> None:
@@ -36,32 +38,38 @@ def page() -> None:
     backends = project.evaluated_backends()
     if not backends:
         not_yet("Clips", "No test clip has been scored yet.")
-    heading("Clips", "Look, listen and compare: the truth, the backend and the backend enhanced by KPBE.")
-    backend = backends[0]
-    if len(backends) > 1:
-        backend = (
-            st.segmented_control("Backend", backends, format_func=display_name, default=backend) or backend
-        )
-    scores = project.clip_scores(backend)
-    measured = [metric for metric in METRICS if any(metric in score.values for score in scores)]
-    if not measured:
-        not_yet("Clips", "No test clip has been scored yet.")
-    clip_column, metric_column, order_column = st.columns((5, 2, 2), gap="small")
-    metric = metric_column.selectbox("Gain in", measured, format_func=lambda name: HEADINGS[name])
-    order = order_column.selectbox("Order", list(ORDERS))
+    st.html("<style>.stMainBlockContainer { max-width: 1500px; }</style>")  # the more room, the larger the pictures
+    heading("Clips", "Look, listen and compare: the truth, the backends, and what KPBE makes of them.")
+    with st.container(horizontal=True, vertical_alignment="top"):
+        backend = backends[0]
+        if len(backends) > 1:
+            backend = (
+                st.segmented_control("Backend", backends, format_func=display_name, default=backend)
+                or backend
+            )
+        scores = project.clip_scores(backend)
+        measured = [metric for metric in METRICS if any(metric in score.values for score in scores)]
+        if not measured:
+            not_yet("Clips", "No test clip has been scored yet.")
+        place = st.container()
+        metric = st.selectbox("Gain in", measured, format_func=lambda name: HEADINGS[name], width=130)
+        order = st.selectbox("Order", list(ORDERS), width=210)
     clip_ids = ordered_clips(scores, backend, metric, ORDERS[order])
-    with clip_column:
+    with place:
         clip_id = choose(clip_ids)
-    gains(scores, backend, metric, clip_id)
-    player(backend, clip_id)
+    explore(backend, clip_id)
+    section("Scores of this clip", "Means over its frames; the best of each metric is bold.")
     score_table([score for score in scores if score.clip_id == clip_id], backend)
-    curves(backend, clip_id)
+    section(
+        f"What KPBE changes in {HEADINGS[metric].rstrip(' ↑↓')}, clip by clip", "Click a bar to see its clip."
+    )
+    gains(scores, backend, metric, clip_id)
     rejected()
 
 
 def ordered_clips(scores: Sequence[ClipScore], backend: str, metric: str, smallest_first: bool) -> list[str]:
     """Clips by gain of the metric (for distances a gain is a decrease); those without a finite gain come last."""
-    gains = list(charts.clip_gains(scores, backend, metric))
+    gains = list(project.clip_gains(scores, backend, metric))
     if smallest_first != (metric in LOWER_IS_BETTER):
         gains.reverse()
     return gains + sorted({score.clip_id for score in scores} - set(gains))
@@ -77,32 +85,67 @@ def choose(clip_ids: list[str]) -> str:
     return clip_id
 
 
-def gains(scores: Sequence[ClipScore], backend: str, metric: str, clip_id: str) -> None:
-    """What KPBE changes on every clip, as bars to choose from."""
-    st.altair_chart(
-        charts.gain_bars(scores, backend, metric, clip_id),
-        key=CHART,
-        on_select=_choose_clicked,
-        selection_mode=charts.PICK,
-    )
-    st.caption(f"Change of {HEADINGS[metric]} by KPBE on every clip; click a bar to see its clip.")
-
-
-def _choose_clicked() -> None:
-    picked: list[dict[str, Any]] = st.session_state[CHART]["selection"].get(charts.PICK, [])
-    if picked:
-        st.session_state[CLIP] = picked[0]["clip"]
-
-
-def player(backend: str, clip_id: str) -> None:
-    """The side-by-side video."""
-    video = project.viewing_video(backend, clip_id)
-    if video is None:
+def explore(backend: str, clip_id: str) -> None:
+    """The explorer, or what is missing for it."""
+    clip = next((clip for clip in project.clips() or [] if clip.clip_id == clip_id), None)
+    if clip is None or not clip.video.is_file():
         st.info(
-            f"There is no viewing copy of {clip_id}: run `dvc repro enhance`.", icon=":material/movie_off:"
+            f"The video of {clip_id} is not on this machine: `dvc pull data/clips`.",
+            icon=":material/movie_off:",
         )
-    else:
-        st.video(str(video), loop=True, alt=f"{clip_id}: ground truth, {display_name(backend)}, enhanced.")
+        return
+    videos = project.method_videos(clip)
+    missing = [display_name(method) for method in methods_of(backend)[1:] if method not in videos]
+    if missing:
+        st.info(
+            f"There is no video of {clip_id} by {' and '.join(missing)}: run `dvc repro enhance`.",
+            icon=":material/movie_off:",
+        )
+    if not videos:
+        return
+    paths = {explorer.TRUTH: clip.video, **videos}
+    sound = clip.wav if clip.has_audio and clip.wav.is_file() else None
+    comparison = side_by_side(
+        tuple((m, str(p), p.stat().st_mtime_ns) for m, p in paths.items()), clip.fps, sound
+    )
+    settings = {name: project.evaluation_settings(name) for name in project.evaluated_backends()}
+    still = [name for name, used in settings.items() if used.get("feed") == "source_image"]
+    source = source_frame_index(clip_id, clip.frames, settings[backend].get("seed", 0))
+    image = frame_of(str(clip.video), clip.video.stat().st_mtime_ns, source)
+    curves = frame_curves(clip_id, backend)
+    explorer.explore(explorer.explorer_data(clip, backend, comparison, image, source, curves, still))
+
+
+@st.cache_resource(max_entries=REMEMBERED_COMPARISONS, show_spinner="Putting the videos side by side")
+def side_by_side(videos: tuple[tuple[str, str, int], ...], fps: float, sound: Path | None) -> Comparison:
+    """A comparison of (method, path, time of the last change), made once."""
+    return compare({method: Path(path) for method, path, _ in videos}, fps, sound)
+
+
+@st.cache_resource(max_entries=REMEMBERED_COMPARISONS, show_spinner=False)
+def frame_of(path: str, changed_ns: int, index: int) -> np.ndarray:
+    """One frame of a video, decoded once."""
+    from kpbe.media.video import VideoReader
+
+    return VideoReader(path)[index]
+
+
+def frame_curves(clip_id: str, backend: str) -> dict[str, dict[str, list[float]]]:
+    """SSIM and PSNR of each frame, of all backends' methods: metric -> method -> values by frame."""
+    curves: dict[str, dict[str, list[float]]] = {metric: {} for metric in explorer.CURVES}
+    others = [name for name in project.evaluated_backends() if name != backend]
+    for name in (backend, *others):
+        frames = project.frame_scores(name, clip_id)
+        if frames is None:
+            continue
+        for method, of_method in frames.sort_values("frame").groupby("method"):
+            for metric in curves:
+                curves[metric].setdefault(str(method), of_method[metric].tolist())
+    order = [STATIC_SOURCE, *(method for name in (backend, *others) for method in methods_of(name)[1:])]
+    return {
+        metric: {method: of_method[method] for method in order if method in of_method}
+        for metric, of_method in curves.items()
+    }
 
 
 def score_table(scores: Sequence[ClipScore], backend: str) -> None:
@@ -128,20 +171,20 @@ def score_table(scores: Sequence[ClipScore], backend: str) -> None:
     table(["Method", *(HEADINGS[metric] for metric in metrics)], rows)
 
 
-def curves(backend: str, clip_id: str) -> None:
-    """SSIM and PSNR of each frame."""
-    frames = project.frame_scores(backend, clip_id)
-    if frames is None or frames.empty:
-        return
-    section(
-        "Frame by frame",
-        "Frames that equal the truth have no PSNR; the dashed line is where the source image was taken.",
+def gains(scores: Sequence[ClipScore], backend: str, metric: str, clip_id: str) -> None:
+    """What KPBE changes on every clip, as bars to choose from."""
+    st.vega_lite_chart(
+        charts.gain_bars(scores, backend, metric, clip_id),
+        key=CHART,
+        on_select=_choose_clicked,
+        selection_mode=charts.PICK,
     )
-    clip = next((clip for clip in project.clips() or [] if clip.clip_id == clip_id), None)
-    seed = project.evaluation_seed(backend)
-    source = source_frame_index(clip_id, clip.frames, seed) if clip and seed is not None else None
-    for column, metric in zip(st.columns(len(CURVES), gap="medium"), CURVES, strict=True):
-        column.altair_chart(charts.frame_curves(frames, backend, metric, clip.fps if clip else 25.0, source))
+
+
+def _choose_clicked() -> None:
+    picked: list[dict[str, Any]] = st.session_state[CHART]["selection"].get(charts.PICK, [])
+    if picked:
+        st.session_state[CLIP] = picked[0]["clip"]
 
 
 def rejected() -> None:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import streamlit as st
 
 from kpbe.data.clips import Clip
 from reports import charts, project
-from reports.layout import Card, cards, counted, duration, heading, not_yet, rejection_table, section
+from reports.layout import (
+    Card,
+    Cell,
+    cards,
+    counted,
+    duration,
+    heading,
+    not_yet,
+    rejection_table,
+    section,
+    table,
+)
+from reports.views.head_pose import head_pose_distribution
 
 SHOWN_CLIPS = 4
+LISTED_REJECTIONS = 50
 LISTED = ("clip_id", "identity", "split", "seconds", "frames", "width", "height", "source_url")
 
 
@@ -19,14 +33,16 @@ def page() -> None:
     clips = project.clips()
     if not clips:
         not_yet("Data", "There are no clips yet.", "make repro")
-    params_now = project.params()
+    params_now = project.fitting_params()
     source = f"Source: {params_now.data.source}. " if params_now else ""
     heading(
         "Data", f"{source}{counted(len(clips), 'clip')}; nobody is in both the training and the test set."
     )
     summary(clips)
     section("Seconds of every identity", "One block is one clip.")
-    st.altair_chart(charts.identity_bars(clips))
+    st.vega_lite_chart(charts.identity_bars(clips))
+    lengths(clips)
+    head_pose_distribution()
     watch(clips)
     rejected()
     with st.expander("All clips", icon=":material/list:"):
@@ -48,6 +64,22 @@ def summary(clips: Sequence[Clip]) -> None:
     lines = (f"{', '.join(rates)} frames a second", f"{sound:,} of {len(clips):,} with sound")
     shown.append(Card("Frame size", sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes", lines))
     cards(shown)
+
+
+def lengths(clips: Sequence[Clip]) -> None:
+    """How long the clips are, and which sizes and rates their frames have."""
+    section("Lengths and sizes", "How long the clips are, and the frames that they consist of.")
+    chart, sizes = st.columns((3, 2), gap="large")
+    chart.vega_lite_chart(charts.lengths(clips))
+    kinds = Counter((clip.split, f"{clip.width}x{clip.height}", f"{clip.fps:g}") for clip in clips)
+    with sizes:
+        table(
+            ("Split", "Frame size", "Frames/s", "Clips"),
+            [
+                [Cell(split, look="left"), Cell(size), Cell(rate), Cell(f"{count:,}")]
+                for (split, size, rate), count in sorted(kinds.items())
+            ],
+        )
 
 
 def watch(clips: Sequence[Clip]) -> None:
@@ -75,7 +107,11 @@ def rejected() -> None:
     section(
         "Rejected", f"{counted(len(found), 'clip')} could not be processed; the stages went on without them."
     )
-    rejection_table(found)
+    stages = Counter(row["stage"] for row in found)
+    cards([Card(f"Rejected by {stage}", f"{count:,}") for stage, count in stages.items()])
+    rejection_table(found[:LISTED_REJECTIONS])
+    if len(found) > LISTED_REJECTIONS:
+        st.dataframe(found, hide_index=True)
 
 
 page()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.util import find_spec
+
 import streamlit as st
 
 from flows import folders
@@ -9,7 +12,7 @@ from kpbe.errors import KPBEError
 from kpbe.evaluation.results import display_name, enhanced_method
 from kpbe.evaluation.statistics import PairedDifference
 from kpbe.evaluation.tables import HEADINGS, PAPER_MEANS, DifferenceRow, MethodRow, Table1
-from reports import project, provenance
+from reports import charts, project, provenance
 from reports.layout import (
     BACKEND_COLOR,
     ENHANCED_COLOR,
@@ -17,13 +20,14 @@ from reports.layout import (
     STATIC_COLOR,
     Card,
     Cell,
+    badges,
     cards,
     counted,
+    facts,
     heading,
     interval,
     method_color,
     not_yet,
-    notes,
     number,
     p_value,
     section,
@@ -33,6 +37,7 @@ from reports.layout import (
 IN_WORDS = ("ssim", "psnr")
 CHANGE_IN_WORDS = {1: "raises", -1: "lowers", 0: "does not clearly change"}
 ON_CARDS = ("ssim", "psnr", "lpips")
+CARDS_IN_A_ROW = 4
 PLOTTED = ("ssim", "psnr", "lpips")
 DOWNLOADS = {"table1.csv": "text/csv", "table1.md": "text/markdown", "table1.json": "application/json"}
 
@@ -41,19 +46,23 @@ def page() -> None:
     """The whole page."""
     shown = project.table1()
     if shown is None:
-        not_yet("Results", "There are no results yet.")
-    heading(
-        "Results", " ".join(verdict(shown, backend) for backend in project.backends_of(shown)), shown.about[0]
-    )
-    for backend in project.backends_of(shown):
-        gains(shown, backend)
+        not_yet("Overview", "There are no results yet.")
+    backends = project.backends_of(shown)
+    heading("Overview", *(verdict(shown, backend) for backend in backends))
+    badges(run_in_short(shown))
+    rows = [gains(shown, backend) for backend in backends]
+    if sum(map(len, rows)) <= CARDS_IN_A_ROW:
+        rows = [[card for row in rows for card in row]]
+    for row in rows:
+        cards(row)
     section("Table I", "Mean over the test clips, 95 % interval below it, the paper's number in italics.")
     means(shown)
     section("Paired differences", "Enhanced minus the other method on the same clips.")
     differences(shown)
     downloads()
+    table2()
     section("Every clip", "A thin line is a clip; the large dots are means with 95 % intervals.")
-    for backend in project.backends_of(shown):
+    for backend in backends:
         clip_plots(backend)
     figure()
     section("Where these numbers come from")
@@ -76,7 +85,19 @@ def verdict(shown: Table1, backend: str) -> str:
     return f"On {counted(after.clips, 'test clip')}, KPBE {said or 'has no finite score to compare'}."
 
 
-def gains(shown: Table1, backend: str) -> None:
+def run_in_short(shown: Table1) -> list[tuple[str, str]]:
+    """Which run the page is about: data, frontend, revision, what dvc.lock recorded of Table I."""
+    found = [("", shown.about[0].partition(";")[0])] if shown.about else []
+    revision = provenance.revision()
+    if revision is not None:
+        found.append(("git", f"{revision.commit}{' + changes' if revision.dirty else ''}"))
+    table = str(folders.RESULTS / "table1.json")
+    recorded = [out.digest for out in provenance.outputs() or [] if out.path == table]
+    found.append(("dvc.lock", recorded[0] if recorded else "none"))
+    return found
+
+
+def gains(shown: Table1, backend: str) -> list[Card]:
     """A card for each metric: the paired difference, its interval, the two means, the paper's difference."""
     row, before, after = _rows(shown, backend)
     found = []
@@ -86,20 +107,20 @@ def gains(shown: Table1, backend: str) -> None:
             continue
         better = _direction(difference) * (-1 if metric in LOWER_IS_BETTER else 1)
         first, second = (number(side.means[metric].mean, metric) for side in (before, after))
-        lines = [f"{display_name(backend)} {first} → {second}"]
+        lines = [f"{first} → {second}"]
         if bounds := interval(difference, metric, "+"):
             lines.append(f"95 % {bounds}, {p_value(difference.p)}")
         if metric in row.paper:
             lines.append(f"paper {row.paper[metric]:+.2f}")
         found.append(
             Card(
-                f"Change in {HEADINGS[metric]}",
+                f"{display_name(backend)}: change in {HEADINGS[metric]}",
                 number(difference.mean, metric, "+"),
                 tuple(lines),
                 {1: ENHANCED_COLOR, 0: STATIC_COLOR, -1: BACKEND_COLOR}[better],
             )
         )
-    cards(found)
+    return found
 
 
 def means(shown: Table1) -> None:
@@ -163,15 +184,21 @@ def downloads() -> None:
                 )
 
 
+def table2() -> None:
+    """Table II, where the survey's part of the site is there."""
+    if find_spec("reports.views.table2") is not None:
+        from reports.views.table2 import table2_section
+
+        table2_section()
+
+
 def clip_plots(backend: str) -> None:
     """Each clip's scores by method, a chart for each metric."""
-    from reports import charts  # Altair and pandas take a second: the table above is already on the page
-
     scores = project.clip_scores(backend)
     metrics = [metric for metric in PLOTTED if any(metric in score.values for score in scores)]
     if metrics:
         for column, metric in zip(st.columns(len(metrics), gap="medium"), metrics, strict=True):
-            column.altair_chart(charts.joined_clips(scores, backend, metric))
+            column.vega_lite_chart(charts.joined_clips(scores, backend, metric))
 
 
 def figure() -> None:
@@ -189,15 +216,19 @@ def origin(shown: Table1) -> None:
     lines = list(shown.about)
     revision = provenance.revision()
     if revision is None:
-        lines.append("Revision: not known (no git commit here).")
+        lines.append("Revision: not known (no git commit here)")
     else:
         state = " with uncommitted changes" if revision.dirty else ""
-        lines.append(f"Revision checked out now: {revision.commit}{state}.")
+        lines.append(f"Revision checked out now: {revision.commit}{state}")
     recorded = provenance.outputs()
     if recorded is None:
-        lines.append("dvc.lock does not exist: these results were not made by `dvc repro`.")
-    lines += _params_lines(compared=recorded is not None)
-    notes(lines)
+        lines.append("dvc.lock: does not exist, these results were not made by `dvc repro`")
+    said, changes = _params_now()
+    if recorded is not None and said and not changes:
+        said.append("params.yaml: as it was when these results were made")
+    facts(lines + said)
+    if recorded is not None and changes:
+        changed(changes)
     if recorded:
         with st.expander(f"What dvc.lock recorded ({len(recorded)} outputs)", icon=":material/lock:"):
             table(
@@ -215,25 +246,37 @@ def origin(shown: Table1) -> None:
             )
 
 
-def _params_lines(compared: bool) -> list[str]:
+def changed(changes: Sequence[provenance.ParamChange]) -> None:
+    """Params that are not what they were, each once with all stages that read it."""
+    stages: dict[tuple[str, str, str], list[str]] = {}
+    for change in changes:
+        stages.setdefault((change.key, str(change.then), str(change.now)), []).append(change.stage)
+    title = f"{counted(len(stages), 'param')} changed since these results were made"
+    with st.expander(title, icon=":material/difference:"):
+        table(
+            ("Param", "Then", "Now"),
+            [
+                [Cell(key, ", ".join(of), "left"), Cell(then, look="wrap"), Cell(now, look="wrap")]
+                for (key, then, now), of in stages.items()
+            ],
+        )
+
+
+def _params_now() -> tuple[list[str], list[provenance.ParamChange]]:
+    """Lines about params.yaml as it is, and what has changed since; an error is a line."""
     try:
         now = project.params()
         if now is None:
-            return []
+            return [], []
         changes = provenance.changed_params(now)
     except KPBEError as error:
-        return [str(error)]
-    lines = [
-        f"Params: data {now.data.source}, frontend {now.model.name} at {now.model.image_size}x{now.model.image_size}, "
-        f"backends {', '.join(now.backends)}, device {now.compute.device}."
-    ]
-    if compared and not changes:
-        lines.append("params.yaml is as it was when these results were made.")
-    lines += [
-        f"Changed since: {change.key} was {change.then}, is {change.now} (stage {change.stage})."
-        for change in changes
-    ]
-    return lines
+        return [str(error)], []
+    size = now.model.image_size
+    line = (
+        f"Params: data {now.data.source}, frontend {now.model.name} at {size}x{size}, "
+        f"backends {', '.join(now.backends)}, device {now.compute.device}"
+    )
+    return [line], changes
 
 
 def _rows(shown: Table1, backend: str) -> tuple[DifferenceRow, MethodRow, MethodRow]:

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
+from kpbe.evaluation.results import display_name
+from kpbe.evaluation.tables import HEADINGS
 from reports import charts, project
-from reports.layout import Card, cards, duration, heading, in_decimals, not_yet, section
-from reports.project import Training
+from reports.layout import (
+    LOWER_IS_BETTER,
+    Card,
+    Cell,
+    cards,
+    duration,
+    heading,
+    in_decimals,
+    not_yet,
+    notes,
+    number,
+    section,
+    table,
+)
+from reports.project import Training, Variant
 
 COLUMNS = 3
+FIRST = "Stage 1"
+ABLATED = ("ssim", "psnr", "lpips")
 
 
 def page() -> None:
@@ -18,19 +37,88 @@ def page() -> None:
         not_yet("Training", "Nothing has been trained yet.")
     heading("Training", "How the networks learned: losses, validation metrics and pictures over the steps.")
     names = list(trainings)
-    chosen = (
-        st.segmented_control("Training", names, default=names[0], label_visibility="collapsed") or names[0]
-    )
+    first = FIRST if FIRST in names else names[0]
+    chosen = st.segmented_control("Training", names, default=first, label_visibility="collapsed") or first
     training = trainings[chosen]
     summary(training)
     sheets(training)
-    validation = [name for name in training.curves.columns if name.startswith("validation_")]
-    losses = [name for name in training.curves.columns if name not in (*validation, "step")]
-    section("Validation", "On clips that are held out of the training set.")
-    curves(training, validation)
-    section("Losses")
-    logarithmic = st.toggle("Logarithmic scale", value=False)
-    curves(training, losses, logarithmic)
+    validation = [name for name in training.curves.columns if is_validation(name)]
+    terms = [name for name in training.curves.columns if name not in (*validation, "step")]
+    if any(map(training.is_curve, validation)):
+        section("Validation", "On clips that are held out of the training set.")
+        curves(training, validation)
+    losses(training, terms)
+    ablation()
+
+
+def is_validation(column: str) -> bool:
+    """Whether a column of curves.csv was measured on held-out clips."""
+    return column.startswith("validation_") or "accuracy" in column
+
+
+def losses(training: Training, terms: list[str]) -> None:
+    """The loss and the terms that it is made of, those that are chosen."""
+    section("Losses", "The loss and its terms, each before it is multiplied by its weight.")
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        chosen = st.pills(
+            "Terms",
+            terms,
+            selection_mode="multi",
+            default=terms,
+            format_func=charts.in_words,
+            key=f"terms of {training.name}",
+            label_visibility="collapsed",
+        )
+        logarithmic = st.toggle("Logarithmic scale", value=False)
+    curves(training, [term for term in terms if term in chosen], logarithmic)
+
+
+def ablation() -> None:
+    """What each part of the training is worth, where the ablation was run."""
+    found = project.ablation()
+    if found is None or not found.variants:
+        return
+    section(
+        "Ablation",
+        "The same training with one thing changed; below each number its distance from the first run.",
+    )
+    measured = {
+        (method, metric) for run in found.variants for method in run.metrics for metric in run.metrics[method]
+    }
+    methods = sorted({method for method, _ in measured if "+" in method})
+    if len(methods) > 1:
+        methods = [
+            st.segmented_control(
+                "Method", methods, format_func=display_name, default=methods[0], key="ablated"
+            )
+            or methods[0]
+        ]
+    if methods:
+        ablation_table(found.variants, methods[0], [m for m in ABLATED if (methods[0], m) in measured])
+    notes(found.about)
+
+
+def ablation_table(variants: Sequence[Variant], method: str, metrics: Sequence[str]) -> None:
+    """The runs' means of a method; the best of each metric is bold."""
+    values = [variant.metrics.get(method, {}) for variant in variants]
+    best = {m: (min if m in LOWER_IS_BETTER else max)(v[m] for v in values if m in v) for m in metrics}
+    rows = []
+    for variant, of_run in zip(variants, values, strict=True):
+        cells = [Cell(variant.name, "; ".join(filter(None, (variant.about, variant.note))), "wrap")]
+        for metric in metrics:
+            if metric not in of_run:
+                cells.append(Cell("–"))
+                continue
+            value = of_run[metric]
+            away = (
+                ""
+                if of_run is values[0] or metric not in values[0]
+                else number(value - values[0][metric], metric, "+")
+            )
+            cells.append(Cell(number(value, metric), away, "strong" if value == best[metric] else ""))
+        cells.append(Cell(", ".join(variant.overrides) or "–", look="wrap"))
+        rows.append(cells)
+    table((display_name(method), *(HEADINGS[metric] for metric in metrics), "Changed"), rows)
 
 
 def summary(training: Training) -> None:
@@ -59,7 +147,7 @@ def summary(training: Training) -> None:
     ]
     cards(shown)
     other = {
-        name: value
+        name: f"{value:.3g}" if isinstance(value, float) else value
         for name, value in facts.items()
         if name not in ("steps", "seconds", "clips", "stage", "stopped_by_time_budget")
         and not name.startswith("validation_")
@@ -82,11 +170,11 @@ def sheets(training: Training) -> None:
 
 def curves(training: Training, names: list[str], logarithmic: bool = False) -> None:
     """A small chart for each curve, a few in a row."""
-    drawn = [name for name in names if training.curves[name].dropna().tolist()]
+    drawn = [name for name in names if training.is_curve(name)]
     for start in range(0, len(drawn), COLUMNS):
         row = drawn[start : start + COLUMNS]
         for column, name in zip(st.columns(COLUMNS, gap="medium"), row, strict=False):
-            column.altair_chart(charts.training_curve(training.curves, name, logarithmic))
+            column.vega_lite_chart(charts.training_curve(training.curves, name, logarithmic))
 
 
 page()

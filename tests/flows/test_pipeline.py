@@ -65,7 +65,8 @@ def test_stages_of_the_repository_end_with_the_report(monkeypatch: pytest.Monkey
     monkeypatch.chdir(REPOSITORY)
     order = stages_in_order()
     assert order[:2] == ["acquire", "preprocess"]
-    assert order[-1] == "report"
+    assert "report" in order[-3:]  # nothing but the survey's stages may come after it
+    assert order.index("enhance@pcavs") < order.index("mos_stimuli") < order.index("mos_scores")
     assert order.index("train_stage1") < order.index("train_stage2@wav2lip") < order.index("enhance@wav2lip")
 
 

@@ -19,11 +19,13 @@ from kpbe.media import video
 from kpbe.media.audio import write_wav
 from kpbe.media.video import (
     BrokenVideo,
+    FrameAccess,
     VideoReader,
     VideoWriter,
     frames_at_constant_fps,
     probe,
     read_frames,
+    read_frames_at,
     sample_times,
     write_video,
 )
@@ -154,6 +156,17 @@ def test_random_access_gives_the_frames_of_sequential_reading(foreign: Path) -> 
         reader[FRAMES]
 
 
+def test_a_few_frames_of_a_video_are_those_of_sequential_reading(foreign: Path) -> None:
+    frames = read_frames(foreign)
+    access = FrameAccess()
+    for asked in [(5, 30), (39, 0), (11, 12, 13), (17, 17), (38,)] * 2:
+        np.testing.assert_array_equal(access.read(foreign, asked), frames[list(asked)])
+    assert access.read(foreign, []).shape == (0, HEIGHT, WIDTH, 3)
+    for outside in (FRAMES, -1):
+        with pytest.raises(IndexError, match=f"{foreign.name} has {FRAMES} frames"):
+            access.read(foreign, [3, outside])
+
+
 def test_same_rate_sampling_gives_every_frame_once(foreign: Path) -> None:
     assert [index_of(f) for f in frames_at_constant_fps(foreign, 25)] == list(range(FRAMES))
     assert [index_of(f) for f in frames_at_constant_fps(foreign, 25, 0.6, 1.0)] == list(range(15, 25))
@@ -206,6 +219,25 @@ def test_edit_list_hides_the_frames_before_the_cut(folder: Path) -> None:
     assert [index_of(f) for f in read_frames(path)] == list(range(10, FRAMES))
     assert index_of(VideoReader(path)[3]) == 13
     assert index_of(next(frames_at_constant_fps(path))) == 10
+
+
+def test_a_few_frames_of_videos_turned_cut_or_of_varying_rate(folder: Path, varying: Path) -> None:
+    cut = encode(folder / "few_cut_by_copy.mp4", first=-10)
+    assert [index_of(f) for f in read_frames_at(cut, [29, 0, 4])] == [39, 10, 14]
+    assert [index_of(f) for f in read_frames_at(varying, [38, 1, 25])] == [38, 1, 25]
+    turned = encode(folder / "few_turned.mp4", turn=90)
+    np.testing.assert_array_equal(read_frames_at(turned, [31, 2]), read_frames(turned)[[31, 2]])
+
+
+def test_a_file_that_changed_is_looked_at_again(tmp_path: Path) -> None:
+    path, access = tmp_path / "clip.mkv", FrameAccess()
+    write_video(path, [scene(k) for k in range(8)], 25, codec="ffv1")
+    assert index_of(access.read(path, [5])[0]) == 5
+    write_video(path, [scene(k) for k in range(20, 26)], 25, codec="ffv1")
+    assert index_of(access.read(path, [5])[0]) == 25
+    path.unlink()
+    with pytest.raises(BrokenVideo, match=r"clip\.mkv is not a file"):
+        access.read(path, [5])
 
 
 def test_names_with_hash_colon_and_percent(tmp_path: Path) -> None:
@@ -341,6 +373,8 @@ def test_a_download_filled_up_with_zeros_is_refused(plain: Path, tmp_path: Path)
         list(frames_at_constant_fps(path))
     with pytest.raises(BrokenVideo, match=r"preallocated\.mp4"):
         VideoReader(path).get_batch(range(FRAMES))
+    with pytest.raises(BrokenVideo, match=r"preallocated\.mp4"):
+        read_frames_at(path, [FRAMES - 1])
 
 
 def _text(path: Path) -> None:

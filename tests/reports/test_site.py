@@ -17,7 +17,14 @@ from flows import folders
 from kpbe.work import read_csv, write_csv, write_json
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = ("results", "clips", "training", "data")
+PAGES = {
+    "results": "Overview",
+    "clips": "Clips",
+    "free_view": "Free view",
+    "training": "Training",
+    "data": "Data",
+    "benchmarks": "Benchmarks",
+}
 Open = Callable[..., AppTest]
 
 
@@ -45,18 +52,20 @@ def videos_of(site: AppTest) -> list[str]:
 def test_pages_before_any_run_say_what_to_run(page: str, empty_project: Path, open_page: Open) -> None:
     site = open_page(page)
     assert not site.exception and not site.error
-    assert [title.value.lower() for title in site.title] == [page]
-    assert "<code>make repro</code>" in text_of(site)
+    assert [title.value for title in site.title] == [PAGES[page]]
+    command = "python -m benchmarks.backends" if page == "benchmarks" else "make repro"
+    assert f"<code>{command}</code>" in text_of(site)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "free_view"])
 def test_pages_of_a_finished_project_open_without_complaint(
     page: str, project: Path, open_page: Open
 ) -> None:
     site = open_page(page)
     assert not site.exception and not site.error and not site.info
     assert "make repro" not in text_of(site)
-    assert charts_of(site)
+    assert [title.value for title in site.title] == [PAGES[page]]
+    assert charts_of(site) or page == "benchmarks"
 
 
 @pytest.mark.parametrize(
@@ -78,9 +87,10 @@ def test_damaged_file_is_named_in_one_sentence(
     assert [damaged.name in error.value for error in site.error] == [True]
 
 
-def test_site_does_not_wait_for_torch() -> None:
-    modules = ("reports.app", "reports.charts", "reports.provenance")
-    code = f"import sys, {', '.join(modules[1:])}; print([m for m in ('torch', 'prefect', 'cv2') if m in sys.modules])"
+def test_site_does_not_wait_for_large_packages() -> None:
+    modules = ("reports.charts", "reports.explorer", "reports.provenance", "kpbe.trained_frontends")
+    late = ("torch", "prefect", "cv2", "altair", "pandas", "scipy")
+    code = f"import sys, {', '.join(modules)}; print([m for m in {late} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=REPOSITORY,
@@ -140,13 +150,16 @@ def test_open_page_follows_a_new_run(project: Path, open_page: Open) -> None:
 
 
 def test_params_that_changed_since_the_run_are_named(project: Path, open_page: Open) -> None:
-    assert "params.yaml is as it was" in text_of(open_page("results"))
+    assert "as it was when these results were made" in text_of(open_page("results"))
     params = project / "params.yaml"
     text = params.read_text().replace("fps: 25.0", "fps: 30.0").replace("iou: 0.25", "iou: 0.5")
     params.write_text(text)
     text = text_of(open_page("results"))
-    assert "data.fps was 25.0, is 30.0 (stage preprocess)" in text
-    assert "data.crop.iou was 0.25, is 0.5" in text
+    for key, then, now in (("data.fps", "25.0", "30.0"), ("data.crop.iou", "0.25", "0.5")):
+        cells = (
+            f'{key}<small>preprocess</small></td><td class="left wrap">{then}</td><td class="left wrap">{now}'
+        )
+        assert cells in text
     assert "01234567" in text and "2.5 MB" in text
 
 
@@ -192,19 +205,38 @@ def test_smallest_distance_counts_as_greatest_gain(project: Path, open_page: Ope
     assert site.selectbox(key="clip").options == expected
 
 
-def test_chosen_clip_is_played_scored_and_kept_in_the_address(project: Path, open_page: Open) -> None:
+def explorer_of(site: AppTest) -> dict[str, Any]:
+    """What the page hands to the explorer; it is drawn by the browser (tests/browser)."""
+    (element,) = site.get("bidi_component")
+    return json.loads(element.proto.json)
+
+
+def test_chosen_clip_is_shown_scored_and_kept_in_the_address(project: Path, open_page: Open) -> None:
     wanted = "dee#v0#000000#000010"
     site = open_page("clips")
     site.selectbox(key="clip").select(wanted).run()
-    assert videos_of(site) == [f"{wanted}: ground truth, Wav2Lip, enhanced."]
+    data = explorer_of(site)
+    names = [panel["name"] for panel in data["panels"]]
+    assert names == ["Source image", "Ground truth", "Wav2Lip", "Wav2Lip+KPBE"]
+    assert data["shown"] == ["static source", "ground_truth", "wav2lip", "wav2lip+kpbe", "difference"]
+    assert (data["frames"], data["fps"]) == (10, 25.0)
     assert site.query_params["clip"] == wanted
-    row = next(
-        row
-        for row in read_csv(project / folders.EVALUATION / "wav2lip" / "per_clip.csv")
-        if (row["clip_id"], row["method"]) == (wanted, "wav2lip+kpbe")
-    )
+    rows = read_csv(project / folders.EVALUATION / "wav2lip" / "per_clip.csv")
+    row = next(row for row in rows if (row["clip_id"], row["method"]) == (wanted, "wav2lip+kpbe"))
     assert f"<b>{float(row['psnr']):.2f}</b>" in text_of(site)
-    assert len(charts_of(site)) == 3
+    assert len(charts_of(site)) == 1
+
+
+def test_explorer_gets_the_curves_of_the_chosen_clip(project: Path, open_page: Open) -> None:
+    wanted = "cy#v1#000000#000010"
+    rows = read_csv(project / folders.EVALUATION / "wav2lip" / "per_frame.csv")
+    expected = [float(r["psnr"]) for r in rows if (r["clip_id"], r["method"]) == (wanted, "static source")]
+    curves = {
+        curve["name"]: curve["lines"] for curve in explorer_of(open_page("clips", clip=wanted))["curves"]
+    }
+    assert [line["id"] for line in curves["SSIM"]] == ["static source", "wav2lip", "wav2lip+kpbe"]
+    drawn = curves["PSNR"][0]["values"]
+    assert drawn[3] is None and drawn[:3] == pytest.approx(expected[:3], abs=1e-4)
 
 
 def test_address_opens_a_clip_and_an_unknown_one_the_first(project: Path, open_page: Open) -> None:
@@ -213,13 +245,27 @@ def test_address_opens_a_clip_and_an_unknown_one_the_first(project: Path, open_p
     assert site.selectbox(key="clip").value in gains_of(project)
 
 
-def test_clip_without_viewing_copy_says_so(project: Path, open_page: Open) -> None:
+def test_clip_whose_video_is_missing_says_so_and_shows_the_others(project: Path, open_page: Open) -> None:
     site = open_page("clips")
     clip = site.selectbox(key="clip").value
-    (project / folders.ENHANCED_VIDEOS / "wav2lip" / "viewing" / f"{clip}.mp4").unlink()
+    (project / folders.ENHANCED_VIDEOS / "wav2lip" / "test" / f"{clip}.mkv").unlink()
     site.run()
-    assert not site.exception and not videos_of(site)
-    assert [f"no viewing copy of {clip}" in info.value for info in site.info] == [True]
+    assert not site.exception
+    assert [f"no video of {clip} by Wav2Lip+KPBE" in info.value for info in site.info] == [True]
+    assert [panel["id"] for panel in explorer_of(site)["panels"]] == [
+        "static source",
+        "ground_truth",
+        "wav2lip",
+    ]
+
+
+def test_clip_that_is_not_on_this_machine_is_still_scored(project: Path, open_page: Open) -> None:
+    for video in (project / folders.CLIPS / "test").glob("*.mp4"):
+        video.unlink()
+    site = open_page("clips")
+    assert not site.exception and not site.get("bidi_component")
+    assert ["dvc pull data/clips" in info.value for info in site.info] == [True]
+    assert "Wav2Lip+KPBE" in text_of(site)
 
 
 def test_clip_whose_frames_are_all_identical_is_shown_as_identical(project: Path, open_page: Open) -> None:
@@ -248,6 +294,7 @@ def test_every_training_that_exists_can_be_looked_at(project: Path, open_page: O
     site = open_page("training")
     trainings = ["Backend Wav2Lip", "Stage 1", "Stage 2, Wav2Lip"]
     assert elements_of(site, "segmented_control")[0].options == trainings
+    assert elements_of(site, "segmented_control")[0].value == "Stage 1"
     for name in trainings:
         elements_of(site, "segmented_control")[0].set_value(name).run()
         assert not site.exception
@@ -281,6 +328,38 @@ def test_losses_can_be_seen_on_a_logarithmic_scale(project: Path, open_page: Ope
     assert sum('"log"' in spec for spec in charts_of(site)) == 2
 
 
+def test_terms_of_the_loss_can_be_left_out(project: Path, open_page: Open) -> None:
+    site = open_page("training")
+    terms = elements_of(site, "pills")[0]
+    assert terms.options == ["Loss", "Pixel"]
+    before = len(charts_of(site))
+    terms.set_value(["loss"]).run()
+    assert len(charts_of(site)) == before - 1
+    assert not any('"text": "Pixel"' in spec for spec in charts_of(site))
+
+
+def test_ablation_is_a_table_with_distances_from_its_first_run(project: Path, open_page: Open) -> None:
+    assert "Ablation" not in [header.value for header in open_page("training").header]
+    runs = [
+        ("default", {"wav2lip+kpbe": {"ssim": 0.70, "lpips": 0.30}}, ""),
+        ("no prior", {"wav2lip+kpbe": {"ssim": 0.72, "lpips": 0.25}}, ""),
+        ("vgg", {}, "not run: a file is missing"),
+    ]
+    rows = [
+        {"name": name, "about": "", "overrides": ["a.b=0"], "metrics": metrics, "note": note}
+        for name, metrics, note in runs
+    ]
+    write_json(project / folders.RESULTS / "ablation.json", {"about": ["Same seed."], "rows": rows})
+    text = text_of(open_page("training"))
+    assert "<b>0.720</b>" in text and "+0.020" in text and "<b>0.2500</b>" in text and "−0.0500" in text
+    assert "not run: a file is missing" in text and "Same seed." in text
+
+
+def test_damaged_ablation_is_named(project: Path, open_page: Open) -> None:
+    write_json(project / folders.RESULTS / "ablation.json", {"about": [], "rows": [{"metrics": {"a": 1}}]})
+    assert ["ablation.json is damaged" in error.value for error in open_page("training").error] == [True]
+
+
 # -- data ---------------------------------------------------------------------------------------------------------
 
 
@@ -288,6 +367,7 @@ def test_data_page_counts_clips_identities_and_time(project: Path, open_page: Op
     site = open_page("data")
     text = text_of(site)
     assert "8 clips" in text and text.count("2 identities") == 2 and "64x64" in text
+    assert len(charts_of(site)) == 2
     assert videos_of(site) == ["ada#v0#000000#000010", "ada#v1#000000#000010"]
     site.selectbox[0].select("dee").run()
     assert videos_of(site) == ["dee#v0#000000#000010", "dee#v1#000000#000010"]
@@ -299,3 +379,25 @@ def test_clips_that_are_not_on_this_machine_are_said_to_be_missing(project: Path
     site = open_page("data")
     assert not site.exception and not videos_of(site)
     assert ["dvc pull" in info.value for info in site.info] == [True]
+
+
+def test_rejections_are_counted_by_stage(project: Path, open_page: Open) -> None:
+    text = text_of(open_page("data"))
+    assert "Rejected by preprocess" in text
+
+
+# -- benchmarks ---------------------------------------------------------------------------------------------------
+
+
+def test_benchmarks_are_tables_with_their_ratios_on_top(project: Path, open_page: Open) -> None:
+    site = open_page("benchmarks")
+    text = text_of(site)
+    assert "3.43×" in text and "0.50×" in text and "a &lt;video&gt;" in text
+    assert "<b>3.43</b>" in text and "<small>9.2 to 10</small>" in text
+    assert [header.value for header in site.header] == ["Speed"]
+    other = project / "benchmarks" / "memory.md"
+    other.write_text("# Memory\n\n| what | MB |\n|---|---:|\n| ours | 7 |\n", encoding="utf-8")
+    site = open_page("benchmarks")
+    choice = elements_of(site, "segmented_control")[0]
+    assert choice.options == ["Memory", "Ours against theirs"]
+    assert ">7</td>" in text_of(site)

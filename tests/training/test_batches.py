@@ -1,88 +1,226 @@
-"""Training batches: what is drawn, and that it depends on seed and step only."""
+"""Training batches: they depend on seed and step only, whoever asks for which share of them, from memory or from files."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from kpbe.data.clips import Clip
 from kpbe.data.head_pose import label_path
-from kpbe.errors import KPBEError
-from kpbe.media.video import write_video
-from kpbe.params import WarmUpParams
-from kpbe.training.batches import ClipFrames, fixed_pairs, hold_out_validation, random_pairs
+from kpbe.errors import KPBEError, ParamsError
+from kpbe.media.video import FrameAccess
+from kpbe.params import AugmentParams, ComputeParams, SamplingParams, WarmUpParams
+from kpbe.training.batches import AHEAD, BatchLoader, FramePair, fixed_pairs, hold_out_validation
+from kpbe.training.frames import ClipFrames
 from kpbe.training.losses import head_pose
 
-FRAMES = 6
+PLAIN = AugmentParams(time_flip=False, mirror=False, brightness=0, contrast=0, saturation=0, hue=0)
+FLIPS = PLAIN.model_copy(update={"time_flip": True, "mirror": True})
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, new_clip) -> Path:
-    """Two identities, three clips; frame k of clip c has red 40 k and green 60 c, its left half is brighter."""
-    folder = tmp_path_factory.mktemp("clips")
-    for number, (identity, video) in enumerate([("a", "1"), ("a", "2"), ("b", "1")]):
-        frames = np.zeros((FRAMES, 32, 32, 3), np.uint8)
-        frames[..., 0] = 40 * np.arange(FRAMES)[:, None, None]
-        frames[..., 1] = 60 * number
-        frames[:, :, :16, 2] = 200
-        name = new_clip(folder, "train", identity, FRAMES, video=video, size=32)
-        write_video(folder / name.path, frames, 25.0, codec="h264-lossless")
-        (folder / "backend" / "train").mkdir(parents=True, exist_ok=True)
-        backend = frames.copy()
-        backend[..., 2] = 0
-        write_video(folder / "backend" / "train" / f"{name.clip_id}.mkv", backend, 25.0, codec="ffv1")
-    return folder
+def loader(
+    frames: ClipFrames, batch_size: int = 4, seed: int = 0, augment: AugmentParams | None = None, **more: Any
+) -> BatchLoader:
+    augment = augment or AugmentParams()
+    return BatchLoader(frames, SamplingParams(), augment, WarmUpParams(), batch_size, seed, **more)
 
 
-@pytest.fixture
-def clips(folder, new_clip) -> list[Clip]:
-    names = [("a", "1"), ("a", "2"), ("b", "1")]
-    return [new_clip(folder, "train", who, FRAMES, video=video, size=32) for who, video in names]
+def frames_of(
+    coloured, backends: Sequence[Path] = (), labels: Path | None = None, **where: Any
+) -> ClipFrames:
+    compute = ComputeParams.model_validate({"device": "cpu", **where})
+    return ClipFrames(coloured.clips, labels or coloured.no_labels, backends, compute)
 
 
-def same(a, b) -> bool:
-    return all(torch.equal(x, y) for x, y in [(a.source, b.source), (a.pose, b.pose)])
-
-
-def test_a_batch_depends_on_seed_and_step_only(folder, clips):
-    frames = ClipFrames(clips, folder / "none")
-    first = random_pairs(frames, 4, seed=1, step=7, augment=True)
-    random_pairs(frames, 4, seed=1, step=8, augment=True)
-    assert same(first, random_pairs(ClipFrames(clips, folder / "none"), 4, seed=1, step=7, augment=True))
-    assert not same(first, random_pairs(frames, 4, seed=1, step=9, augment=True))
-
-
-def test_source_and_driving_frame_come_from_one_clip_and_identities_are_drawn_evenly(folder, clips):
-    frames = ClipFrames(clips, folder / "none")
-    of_b = 0
-    for step in range(40):
-        pair = random_pairs(frames, 8, seed=0, step=step, augment=False)
-        green = (pair.source[:, 1].mean((1, 2)), pair.pose[:, 1].mean((1, 2)))
-        assert torch.allclose(*green, atol=0.03)
-        of_b += int((green[0] > 0.35).sum())
-    assert 0.4 < of_b / 320 < 0.6, "b has one clip of three, but is half of the identities"
-
-
-def test_stage_2_takes_the_expression_from_the_backends_frame_of_the_same_moment(folder, clips):
-    pair = random_pairs(
-        ClipFrames(clips, folder / "none", folder / "backend"), 8, seed=0, step=0, augment=False
+def same(a: FramePair, b: FramePair) -> bool:
+    tensors = [(a.source, b.source), (a.pose, b.pose), (a.expression, b.expression)]
+    return all(torch.equal(x, y) for x, y in tensors) and torch.equal(
+        a.degrees.nan_to_num(999), b.degrees.nan_to_num(999)
     )
-    assert torch.allclose(pair.expression[:, 0], pair.pose[:, 0], atol=0.03)
-    assert pair.expression[:, 2].max() < 0.05 < pair.pose[:, 2].max()
 
 
-def test_mirrored_pairs_have_mirrored_labels(folder, clips, tmp_path):
-    for own in clips:
-        np.save(label_path(tmp_path, own), np.full((FRAMES, 3), [10.0, 5.0, 3.0], np.float32))
-    pair = random_pairs(ClipFrames(clips, tmp_path), 32, seed=0, step=0, augment=True)
+class CountingSource(FrameAccess):
+    """Counts what it is asked for; `broken` videos raise."""
+
+    def __init__(self, broken: str | None = None) -> None:
+        super().__init__()
+        self.broken, self.reads, self.news = broken, 0, threading.Condition()
+
+    def read(self, path: Path | str, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        if self.broken is not None and self.broken in str(path):
+            raise KPBEError(f"{path} is broken.")
+        with self.news:
+            self.reads += 1
+            self.news.notify_all()
+        return super().read(path, indices)
+
+
+def threads_of_loaders() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def test_a_batch_depends_on_seed_and_step_only(coloured):
+    with loader(frames_of(coloured), seed=1) as one, loader(frames_of(coloured), seed=1, threads=1) as other:
+        batches = [one.batch(step) for step in range(6)]
+        assert same(batches[4], other.batch(4)), "a resumed training sees what it would have seen"
+        assert same(batches[5], other.batch(5))
+        assert same(batches[0], other.batch(0)), "and steps may come in any order"
+        assert not same(batches[0], batches[1])
+    with loader(frames_of(coloured), seed=2) as another:
+        assert not same(batches[0], another.batch(0))
+
+
+def test_memory_and_files_make_the_same_batches(coloured):
+    backends = [coloured.one, coloured.two]
+    memory, video = (frames_of(coloured, backends, frames=where) for where in ("memory", "video"))
+    with loader(memory, 8) as from_memory, loader(video, 8) as from_files:
+        assert all(same(from_memory.batch(step), from_files.batch(step)) for step in range(3))
+
+
+def test_a_batch_is_float_images_on_the_device(coloured):
+    with loader(frames_of(coloured), 3) as batches:
+        pair = batches.batch(0)
+        assert batches.samples_per_epoch == 2 * 75
+    assert pair.source.shape == pair.pose.shape == (3, 3, 32, 32)
+    assert pair.source.dtype == torch.float32 and pair.source.min() >= 0 and pair.source.max() <= 1
+    assert pair.expression is pair.pose
+    assert pair.degrees.shape == (3, 3) and pair.degrees.isnan().all()
+
+
+def test_both_frames_come_from_one_clip_and_keep_their_values(coloured):
+    with loader(frames_of(coloured), 32, augment=PLAIN) as batches:
+        pair, raw = batches.batch(0), batches.raw_batch(0)
+    red, green = (255 * pair.pose[:, k, 0, 0] for k in (0, 1))
+    assert torch.allclose(red, torch.from_numpy(8.0 * raw.samples.frames[:, 1]).float(), atol=1e-3)
+    assert torch.allclose(green, torch.from_numpy(60.0 * raw.samples.clips).float(), atol=1e-3)
+    assert torch.allclose(255 * pair.source[:, 1, 0, 0], green, atol=1e-3)
+
+
+def test_colours_change_alike_in_all_images_of_a_sample(coloured):
+    same_frame = WarmUpParams(same_frame_until=9, any_frame_from=9)
+    args = frames_of(coloured), SamplingParams(), AugmentParams(), same_frame, 16, 0
+    with BatchLoader(*args) as batches:
+        pair, raw = batches.batch(0), batches.raw_batch(0)
+    plain = raw.frames[1].permute(0, 3, 1, 2).float() / 255
+    assert torch.equal(pair.source, pair.pose)
+    assert (pair.pose - plain).abs().amax((1, 2, 3)).min() > 0.005
+
+
+def test_stage_2_takes_the_expression_from_the_backends_frame_of_the_same_moment(coloured):
+    with loader(frames_of(coloured, [coloured.one]), 8, augment=FLIPS) as batches:
+        pair = batches.batch(0)
+    assert torch.equal(pair.expression[:, :2], pair.pose[:, :2])
+    assert pair.expression[:, 2].max() == 0 < pair.pose[:, 2].max()
+
+
+def test_several_backends_take_turns_and_only_those_that_have_the_clip(coloured):
+    with loader(frames_of(coloured, [coloured.one, coloured.two]), 64, augment=PLAIN) as batches:
+        pair = batches.batch(0)
+    by_two = pair.expression[:, 2, 0, 0] == 1
+    of_clip_1 = (255 * pair.pose[:, 1, 0, 0]).round() == 60
+    assert of_clip_1.any() and not by_two[of_clip_1].any()
+    assert 0.25 < by_two[~of_clip_1].float().mean() < 0.75
+
+
+def test_mirrored_pairs_have_mirrored_labels(coloured, tmp_path):
+    for clip in coloured.clips:
+        np.save(label_path(tmp_path, clip), np.full((30, 3), [10.0, 5.0, 3.0], np.float32))
+    with loader(frames_of(coloured, labels=tmp_path), 32) as batches:
+        pair = batches.batch(0)
     left_is_brighter = pair.pose[:, 2, :, :16].mean((1, 2)) > pair.pose[:, 2, :, 16:].mean((1, 2))
     assert 0 < left_is_brighter.sum() < 32
     assert torch.equal(pair.degrees[:, 0] > 0, left_is_brighter)
+    assert torch.equal(pair.degrees[:, 2] > 0, left_is_brighter)
     assert (pair.degrees[:, 1] == 5).all()
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 6])
+def test_processes_share_the_batch_of_one(coloured, world_size):
+    backends = [coloured.one, coloured.two]
+    shares = []
+    for rank in range(world_size):
+        source = CountingSource()
+        frames = frames_of(coloured, backends, frames="video")
+        with loader(frames, 6, rank=rank, world_size=world_size, source=source) as batches:
+            shares.append(batches.batch(5))
+        assert source.reads <= 2 * (1 + AHEAD) * 6 // world_size, "only its rows are decoded"
+    with loader(frames_of(coloured, backends), 6) as batches:
+        whole = batches.batch(5)
+    for name in ("source", "pose", "expression"):
+        joined = torch.cat([getattr(share, name) for share in shares])
+        assert torch.equal(joined, getattr(whole, name))
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(coloured):
+    with pytest.raises(ParamsError, match=r"batch of 4 cannot be shared evenly among 3 processes"):
+        loader(frames_of(coloured), 4, world_size=3)
+
+
+def test_parts_of_a_batch_are_its_rows(coloured):
+    with loader(frames_of(coloured), 4) as stage1, loader(frames_of(coloured, [coloured.one]), 4) as stage2:
+        one, two = stage1.batch(0), stage2.batch(0)
+    part = one.rows(slice(2, 4))
+    assert part.expression is part.pose and torch.equal(part.pose, one.pose[2:])
+    part = two.rows(slice(0, 3))
+    assert torch.equal(part.expression, two.expression[:3]) and len(part.source) == len(part.degrees) == 3
+
+
+def test_the_next_batches_are_decoded_ahead_but_not_more(coloured):
+    source = CountingSource()
+    with loader(frames_of(coloured), 4, source=source) as batches:
+        batches.batch(0)
+        with source.news:
+            assert source.news.wait_for(lambda: source.reads >= 4 * (1 + AHEAD), timeout=60)
+        batches.batch(1)
+        with source.news:
+            assert source.news.wait_for(lambda: source.reads >= 4 * (2 + AHEAD), timeout=60)
+    assert source.reads == 4 * (2 + AHEAD)
+
+
+def test_an_unreadable_clip_is_told_at_its_step(coloured):
+    frames = frames_of(coloured, frames="video")
+    with loader(frames, 1) as batches:
+        clips = [coloured.clips[batches.raw_batch(step).samples.clips[0]] for step in range(30)]
+    first = next(step for step, clip in enumerate(clips) if clip.identity == "b")
+    with (
+        loader(frames, 1, source=CountingSource(broken="b#1")) as batches,
+        pytest.raises(KPBEError, match=r"b#1.*\.mp4 is broken"),
+    ):
+        for step in range(30):
+            batches.batch(step)
+    assert step == first
+    assert not threads_of_loaders()
+
+
+def test_threads_end_with_the_training_however_it_ends(coloured):
+    batches = loader(frames_of(coloured))
+    assert not threads_of_loaders(), "they begin with the first batch"
+    with pytest.raises(ZeroDivisionError), batches:
+        batches.batch(0)
+        assert threads_of_loaders()
+        _ = 1 / 0
+    assert not threads_of_loaders()
+
+
+def test_the_record_of_a_batch_can_be_stored_and_shows_what_was_decoded(coloured, tmp_path):
+    with loader(frames_of(coloured, [coloured.one, coloured.two]), 8) as batches:
+        batches.batch(3)
+        arrays: dict[str, Any] = {**batches.record_of(2)}
+    np.savez(tmp_path / "record.npz", **arrays)
+    with np.load(tmp_path / "record.npz") as record:
+        assert record["source"].shape == record["expression"].shape == (8, 32, 32, 3)
+        assert np.array_equal(record["source"][:, 0, 0, 0], 8 * record["frame_indices"][:, 0])
+        assert np.array_equal(record["pose"][:, 0, 0, 0], 8 * record["frame_indices"][:, 1])
+        assert set(record["clip_ids"]) <= {clip.clip_id for clip in coloured.clips}
+        shown_by_two = record["expression"][:, 0, 0, 2] == 255
+        assert [f"{coloured.two}" in video for video in record["backend_videos"]] == shown_by_two.tolist()
+        assert record["mirrored"].shape == (8,) and record["colours"].shape == (8, 4)
 
 
 def test_frames_without_labels_leave_the_head_pose_term_alone():
@@ -94,7 +232,8 @@ def test_frames_without_labels_leave_the_head_pose_term_alone():
     assert degrees.grad is not None and (degrees.grad[1] == 0).all()
 
 
-def test_validation_holds_out_a_clip_only_of_identities_that_can_spare_one(clips):
+def test_validation_holds_out_a_clip_only_of_identities_that_can_spare_one(coloured):
+    clips = coloured.clips
     training, validation = hold_out_validation(clips, 8)
     assert [c.clip_id for c in validation] == [clips[1].clip_id]
     assert clips[1] not in training and len(training) == 2
@@ -102,22 +241,12 @@ def test_validation_holds_out_a_clip_only_of_identities_that_can_spare_one(clips
     assert hold_out_validation(alone, 8) == (alone, alone)
 
 
-def test_fixed_pairs_never_change(folder, clips):
-    frames = ClipFrames(clips, folder / "none")
-    assert same(fixed_pairs(frames, 5, 0), fixed_pairs(frames, 5, 0))
-
-
-def test_no_clip_is_said_in_one_sentence(tmp_path):
-    with pytest.raises(KPBEError, match=r"rejected\.csv"):
-        ClipFrames([], tmp_path)
-
-
-def test_warm_up_pairs_grow_apart(folder, clips):
-    frames = ClipFrames(clips, folder / "none")
-    warm_up = WarmUpParams(same_frame_until=2, any_frame_from=6)
-    gaps = []
-    for step in range(8):
-        pair = random_pairs(frames, 64, seed=0, step=step, augment=False, reach=warm_up.reach(step))
-        red = pair.pose[:, 0].mean((1, 2)) - pair.source[:, 0].mean((1, 2))
-        gaps.append(round(red.abs().max().item() * 255 / 40))
-    assert gaps[:3] == [0, 0, 0] and gaps == sorted(gaps) and gaps[6:] == [FRAMES - 1, FRAMES - 1]
+def test_fixed_pairs_never_change_and_show_every_backend(coloured):
+    stage1, stage2 = frames_of(coloured), frames_of(coloured, [coloured.one, coloured.two])
+    assert same(fixed_pairs(stage1, 5, 0), fixed_pairs(frames_of(coloured, frames="memory"), 5, 0))
+    assert not same(fixed_pairs(stage1, 5, 0), fixed_pairs(stage1, 5, 1))
+    pairs = fixed_pairs(stage1, 5, 0)
+    assert pairs.expression is pairs.pose and pairs.source.shape == (5, 3, 32, 32)
+    assert (255 * pairs.pose[:, 1, 0, 0]).round().tolist() == [0, 60, 120, 0, 60]
+    blues = fixed_pairs(stage2, 6, 0).expression[:, 2, 0, 0].tolist()
+    assert set(blues) == {0, 1}

@@ -13,7 +13,8 @@ import torch
 
 from kpbe.errors import BadCheckpoint, KPBEError
 from kpbe.params import OptimiserParams, ScheduleParams
-from kpbe.training.loop import CURVES_FILE, STATE_FILE, adam, scheduled_lr, train
+from kpbe.training.loop import CURVES_FILE, STATE_FILE, train
+from kpbe.training.optimisers import adam, scheduled_lr
 from kpbe.work import read_csv
 
 

@@ -7,19 +7,23 @@ import pytest
 import torch
 
 from kpbe.frontend.checkpoints import load_named
-from kpbe.frontend.geometry import coordinate_grid_2d
+from kpbe.frontend.geometry import coordinate_grid_2d, expected_degrees, transform_keypoints
+from kpbe.frontend.pose_expression import PoseExpressionHeads
 from kpbe.frontend.public_keys import discriminator_table, public_keys
+from kpbe.params import ConventionParams
 from kpbe.training.discriminators import PatchDiscriminator
 from kpbe.training.losses import (
     RandomWarp,
     equivariance,
     expression_magnitude,
     feature_matching,
+    head_pose,
     hinge_discriminator,
     hinge_generator,
     keypoint_prior,
 )
-from kpbe.training.perceptual import PixelPyramid, VGG19Features, VGGPyramid, pyramid
+from kpbe.training.perceptual import ImagePyramid, VGGDifference
+from kpbe.training.vgg import VGG19Features
 
 RTOL = 1e-5
 PYRAMID = (1.0, 0.5, 0.25, 0.125)
@@ -54,14 +58,53 @@ def test_warp_of_coordinates_and_frames(golden, fixed, warp, images):
     golden.compare(fixed, "warp_coordinates", warp.warp_coordinates(coordinates), RTOL)
     golden.compare(fixed, "transformed_frame", warp.warp_image(images[1]), 1e-4)
 
+    def summed(points):
+        return warp.warp_coordinates(points).sum((0, 1))  # a point's image depends on that point alone
+
+    jacobian = torch.autograd.functional.jacobian(summed, coordinates)
+    assert isinstance(jacobian, torch.Tensor)
+    golden.compare(fixed, "warp_jacobian", jacobian.permute(1, 2, 0, 3), RTOL)
+
+
+def heads(golden, fixed, call: int) -> PoseExpressionHeads:
+    """The fixture's outputs of the pose and expression estimator: of source, driving and warped driving frame."""
+
+    def draw(name: str, columns: int, deviation: float) -> torch.Tensor:
+        name = f"osfv/loss_he{call}_{name}/{fixed['input_label']}"
+        return torch.from_numpy(golden.fill.normal(name, (2, columns), deviation))
+
+    yaw, pitch, roll = (draw(name, 66, 1.5) for name in ("yaw", "pitch", "roll"))
+    return PoseExpressionHeads(yaw, pitch, roll, draw("t", 3, 0.1), draw("exp", 45, 0.05).view(2, 15, 3))
+
+
+def test_keypoints_of_source_driving_and_warped_frame(golden, fixed):
+    canonical = golden.fill.uniform(f"osfv/loss_kp/{fixed['input_label']}", (2, 15, 3), -0.4, 0.4)
+    for call, key in enumerate(("kp_source", "kp_driving", "transformed_kp")):
+        estimated = heads(golden, fixed, call)
+        pose = estimated.pose(ConventionParams())
+        keypoints = transform_keypoints(
+            torch.from_numpy(canonical), pose.rotation, pose.translation, estimated.expression
+        )
+        golden.compare(fixed, key, keypoints, RTOL)
+
+
+def test_head_pose(golden, fixed):
+    label = fixed["input_label"]
+    logits = [
+        torch.from_numpy(golden.fill.normal(f"osfv/loss_hopenet_{name}/{label}", (2, 66), 1.5))
+        for name in ("yaw", "pitch", "roll")
+    ]
+    labels = torch.stack([expected_degrees(x, 99.0) for x in logits], dim=-1)
+    degrees = heads(golden, fixed, 1).pose(ConventionParams()).degrees
+    golden.compare(fixed, "loss_headpose", 20 * head_pose(degrees, labels), RTOL)
+
 
 def test_equivariance_keypoint_prior_and_expression(golden, fixed, warp):
     driving = torch.from_numpy(fixed["kp_driving"])
     warped = torch.from_numpy(fixed["transformed_kp"])
     golden.compare(fixed, "loss_equivariance_value", 10 * equivariance(driving, warped, warp), RTOL)
     golden.compare(fixed, "loss_keypoint", 10 * keypoint_prior(driving), RTOL)
-    expression = golden.fill.normal(f"osfv/loss_he1_exp/{fixed['input_label']}", (2, 45), 0.05)
-    got = 5 * expression_magnitude(torch.from_numpy(expression).view(2, 15, 3))
+    got = 5 * expression_magnitude(heads(golden, fixed, 1).expression)
     golden.compare(fixed, "loss_expression", got, RTOL)
 
 
@@ -78,6 +121,8 @@ def test_adversarial_terms(golden, fixed, images):
     golden.compare(fixed, "loss_gen_gan", hinge_generator(fake_score), RTOL)
     golden.compare(fixed, "loss_disc_gan", hinge_discriminator(real_score, fake_score), RTOL)
     golden.compare(fixed, "loss_feature_matching", 10 * feature_matching(real_features, fake_features), RTOL)
+    per_map = [feature_matching([r], [f]) for r, f in zip(real_features, fake_features, strict=True)]
+    golden.compare(fixed, "feature_matching_per_map", torch.stack(per_map), RTOL)
 
 
 @pytest.mark.slow
@@ -88,20 +133,17 @@ def test_perceptual_pyramid(golden, fixed, images):
     filled = golden.fill.fill_net("vgg19", {k: tuple(v.shape) for k, v in state.items()})
     vgg.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in filled.items()})
     generated, driving = images
-    for index, level in enumerate(pyramid(PYRAMID)):
-        golden.compare(fixed, f"pyramid_pred_{index}", level(generated), RTOL)
+    pyramid, difference = ImagePyramid(PYRAMID), VGGDifference(vgg)
+    levels = pyramid(generated)
+    for index, level in enumerate(levels):
+        golden.compare(fixed, f"pyramid_pred_{index}", level, RTOL)
     with torch.no_grad():
         for index, features in enumerate(vgg(generated)):
             golden.compare(fixed, f"vgg_pred_{index}", features, 1e-4)
-        loss = 10 * VGGPyramid(vgg, PYRAMID)(generated, driving)
+        by_scale_and_layer = difference.by_scale_and_layer(levels, pyramid(driving))
+        loss = 10 * difference(levels, pyramid(driving))
+    golden.compare(fixed, "perceptual_scale_layer", by_scale_and_layer, RTOL)
     golden.compare(fixed, "loss_perceptual", loss, RTOL)
-
-
-def test_perceptual_terms_vanish_only_for_equal_pictures():
-    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    pixels = PixelPyramid(PYRAMID)
-    assert pixels(picture, picture).item() == 0
-    assert pixels(picture.flip(-1), picture).item() > 0.1
 
 
 def test_keypoints_on_one_spot_cost_more_than_spread_ones():

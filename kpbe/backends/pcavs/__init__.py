@@ -7,7 +7,6 @@ from kpbe.backends.pcavs.alignment import (
     crop_aligned,
     frame_to_image,
     paste_image,
-    three_points,
 )
 from kpbe.backends.pcavs.audio_encoder import AudioEncoder
 from kpbe.backends.pcavs.backend import PCAVS
@@ -39,7 +38,6 @@ __all__ = [
     "paste_image",
     "ping_pong",
     "save_networks",
-    "three_points",
     "to_network",
     "window_starts",
 ]

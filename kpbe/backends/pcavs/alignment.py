@@ -19,19 +19,6 @@ SMOOTHING = 0.2
 """Part of the frame before in the smoothed shift of the mouth."""
 
 
-def three_points(landmarks: np.ndarray) -> np.ndarray:
-    """Eyes (left, right in the picture) and mouth of 68 landmarks: the means of points 36-41, 42-47 and 60-67 (the inner lips).
-
-    Args:
-        landmarks: (N, 68, 2).
-
-    Returns:
-        (N, 3, 2).
-    """
-    parts = (landmarks[:, 36:42], landmarks[:, 42:48], landmarks[:, 60:68])
-    return np.stack([part.mean(1) for part in parts], axis=1)
-
-
 def clip_similarity(points: np.ndarray) -> np.ndarray:
     """The similarity (scale, rotation, shift) that lays a clip's mean eyes and mouth onto `ALIGNED_POINTS` best (least squares).
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from kpbe.backends.base import BackendSettings, TrainingSettings
 from kpbe.data.landmarks import LandmarkKind
-from kpbe.params import PerceptualParams, Section
+from kpbe.params import PerceptualParams, PerceptualWeights
 
 
 class SyncTrainingSettings(TrainingSettings):
@@ -22,18 +22,16 @@ class SyncTrainingSettings(TrainingSettings):
     temperature: float = Field(default=0.1, gt=0)
 
 
-class PCAVSLossWeights(Section):
+class PCAVSLossWeights(PerceptualWeights):
     """Weights of the generator's loss terms; the defaults are those of the reference's options (reference/06 6.4).
 
     Attributes:
         reconstruction: mean absolute difference of the pictures, in [0, 1]. Ours: the reference's options have none.
-        perceptual: see `PerceptualParams`.
         contrastive: audio against mouth features, both directions.
         cross_modal: mean absolute difference of audio's and picture's mouth features.
     """
 
     reconstruction: float = Field(default=10.0, ge=0)
-    perceptual: float = Field(default=10.0, ge=0)
     gan: float = Field(default=1.0, ge=0)
     feature_matching: float = Field(default=10.0, ge=0)
     contrastive: float = Field(default=1.0, ge=0)

@@ -22,7 +22,8 @@ from kpbe.backends.pcavs.moments import SpeakingClip, TrainingClips, random_mome
 from kpbe.backends.pcavs.settings import PCAVSSettings, SyncTrainingSettings
 from kpbe.media.sheets import contact_sheet
 from kpbe.training.launch import launch, training_identity
-from kpbe.training.loop import adam, set_learning_rate, train
+from kpbe.training.loop import train
+from kpbe.training.optimisers import adam, set_learning_rate
 from kpbe.training.state import Stateful
 from kpbe.training.synchrony import MAX_OFFSET, contrastive, offset_accuracy, similarity_by_offset
 from kpbe.work import fingerprint
@@ -70,7 +71,6 @@ class SyncTrainee:
 
     def step(self, step: int) -> dict[str, float]:
         """See `Trainee`."""
-        seed_dropout(self.seed, step)
         set_learning_rate(self.optimiser, self.settings.optimiser, step)
         self.encoders.train()
         batch_size = self.settings.schedule.batch_size
@@ -109,11 +109,6 @@ class SyncTrainee:
     def export(self, folder: Path) -> None:
         """See `Trainee`."""
         save_networks(folder / SYNC_FILE, self.networks.eval(), self.facts)
-
-
-def seed_dropout(seed: int, step: int) -> None:
-    """Make torch's own random numbers, which dropout takes, a function of the step, so that a resumed training sees the same ones."""
-    torch.manual_seed(seed * 1_000_003 + step)
 
 
 def _similarity_picture(similarity: Tensor) -> np.ndarray:

@@ -22,16 +22,15 @@ from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
 from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.pcavs.moments import Moments, SpeakingClip, TrainingClips, fixed_moments, random_moments
 from kpbe.backends.pcavs.settings import GeneratorTrainingSettings, PCAVSSettings
-from kpbe.backends.pcavs.sync_training import SYNC_FILE, determining, seed_dropout, starting_networks
+from kpbe.backends.pcavs.sync_training import SYNC_FILE, determining, starting_networks
 from kpbe.evaluation.metrics import psnr, ssim
 from kpbe.frontend.images import to_uint8
 from kpbe.media.sheets import contact_sheet
-from kpbe.training.batches import jitter_colours
-from kpbe.training.discriminators import PatchDiscriminator
+from kpbe.training.adversarial import Adversary
 from kpbe.training.launch import launch, training_identity
-from kpbe.training.loop import adam, set_learning_rate, train
-from kpbe.training.losses import feature_matching, hinge_discriminator, hinge_generator
-from kpbe.training.perceptual import perceptual_loss
+from kpbe.training.loop import train
+from kpbe.training.optimisers import adam, set_learning_rate
+from kpbe.training.perceptual import PerceptualTerms
 from kpbe.training.state import Stateful
 from kpbe.training.synchrony import contrastive
 from kpbe.work import file_sha256
@@ -83,15 +82,10 @@ class PCAVSTrainee:
         self.model, self.optimiser = fabric.setup(
             SpeechReconstruction(networks), self._adam(networks, settings)
         )
-        self.discriminator = self.discriminator_optimiser = None
-        if settings.losses.gan or settings.losses.feature_matching:
-            discriminator = PatchDiscriminator()
-            self.discriminator, self.discriminator_optimiser = fabric.setup(
-                discriminator, adam(discriminator.parameters(), settings.optimiser)
-            )
-        perceptual, name = perceptual_loss(settings.perceptual)
-        self.perceptual = perceptual.to(fabric.device)
-        self.facts = {**facts, "perceptual": name}
+        wanted = settings.losses.gan or settings.losses.feature_matching
+        self.adversary = Adversary(fabric, settings.optimiser) if wanted else None
+        self.perceptual = PerceptualTerms(settings.perceptual, settings.losses).to(fabric.device)
+        self.facts = {**facts, "perceptual": self.perceptual.description}
         self.fixed = fixed_moments(validation, settings.schedule.validation_pairs, seed).to(fabric.device)
 
     @staticmethod
@@ -109,18 +103,13 @@ class PCAVSTrainee:
     def parts(self) -> dict[str, Stateful]:
         """See `Trainee`."""
         parts: dict[str, Stateful] = {"networks": self.model, "optimiser": self.optimiser}
-        if self.discriminator is not None and self.discriminator_optimiser is not None:
-            parts |= {
-                "discriminator": self.discriminator,
-                "discriminator_optimiser": self.discriminator_optimiser,
-            }
+        if self.adversary is not None:
+            parts |= self.adversary.parts()
         return parts
 
     def step(self, step: int) -> dict[str, float]:
         """See `Trainee`."""
-        seed_dropout(self.seed, step)
-        for optimiser in filter(None, (self.optimiser, self.discriminator_optimiser)):
-            set_learning_rate(optimiser, self.settings.optimiser, step)
+        set_learning_rate(self.optimiser, self.settings.optimiser, step)
         self.model.train()
         batch_size = self.settings.schedule.batch_size
         moments = random_moments(self.training, batch_size, MOMENTS_PER_CLIP, self.seed, step)
@@ -135,44 +124,29 @@ class PCAVSTrainee:
             self.fabric.clip_gradients(self.model, self.optimiser, max_norm=self.settings.optimiser.clip_norm)
         self.optimiser.step()
         losses = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
-        if self.discriminator is not None:
-            losses["discriminator"] = self._discriminator_step(target, result["generated"].detach())
+        if self.adversary is not None:
+            losses["discriminator"] = self.adversary.step(step, [(target, result["generated"])]).item()
         return losses
 
     def _recoloured(self, images: Tensor, step: int) -> Tensor:
         rng = np.random.default_rng((self.seed, step, 0xC0))
         factors = torch.from_numpy(rng.uniform(0.8, 1.2, (3, len(images), 1, 1, 1)).astype(np.float32))
-        return jitter_colours(images.add(1).div(2), *factors.to(images.device)).mul(2).sub(1)
+        return _recolour(images.add(1).div(2), *factors.to(images.device)).mul(2).sub(1)
 
     def _terms(self, result: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
         weights, generated = self.settings.losses, result["generated"]
         terms: dict[str, Tensor] = {}
         if weights.reconstruction:
             terms["reconstruction"] = F.l1_loss(generated, target)
-        if weights.perceptual:
-            terms["perceptual"] = self.perceptual(generated, target)
+        with self.fabric.autocast():
+            terms |= self.perceptual(generated, target)
         if weights.contrastive:
             terms["contrastive"] = contrastive(result["heard"], result["seen"], self.settings.temperature)
         if weights.cross_modal:
             terms["cross_modal"] = F.l1_loss(result["heard"], result["seen"])
-        if self.discriminator is not None:
-            # the discriminator's own gradients would be thrown away
-            self.discriminator.requires_grad_(False)
-            fake_features, fake_score = self.discriminator(generated)
-            with torch.no_grad():
-                real_features, _ = self.discriminator(target)
-            self.discriminator.requires_grad_(True)
-            terms["gan"] = hinge_generator(fake_score)
-            terms["feature_matching"] = feature_matching(real_features, fake_features)
+        if self.adversary is not None:
+            terms |= self.adversary.terms(generated, target)
         return terms
-
-    def _discriminator_step(self, real: Tensor, generated: Tensor) -> float:
-        assert self.discriminator is not None and self.discriminator_optimiser is not None
-        loss = hinge_discriminator(self.discriminator(real)[1], self.discriminator(generated)[1])
-        self.discriminator_optimiser.zero_grad()
-        self.fabric.backward(loss)
-        self.discriminator_optimiser.step()
-        return loss.item()
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
@@ -190,6 +164,15 @@ class PCAVSTrainee:
     def export(self, folder: Any) -> None:
         """See `Trainee`."""
         save_networks(folder / NETWORKS_FILE, self.networks.eval(), self.facts)
+
+
+def _recolour(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
+    """Scale brightness, then contrast about the image mean, then saturation about the luminance; (B, 1, 1, 1) factors."""
+    images = images * brightness
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = mean + (images - mean) * contrast
+    luminance = (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (luminance + (images - luminance) * saturation).clamp(0, 1)
 
 
 def train_networks(job: TrainingJob) -> None:

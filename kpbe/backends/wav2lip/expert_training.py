@@ -22,7 +22,8 @@ from kpbe.frontend.images import to_uint8
 from kpbe.media.sheets import INK, PAPER, contact_sheet
 from kpbe.training.files import SUMMARY_FILE
 from kpbe.training.launch import launch, training_identity
-from kpbe.training.loop import adam, set_learning_rate, train
+from kpbe.training.loop import train
+from kpbe.training.optimisers import adam, set_learning_rate
 from kpbe.training.state import Stateful
 from kpbe.training.synchrony import MAX_OFFSET, offset_accuracy, similarity_by_offset
 from kpbe.work import file_sha256, write_json

@@ -37,7 +37,8 @@ from kpbe.errors import MissingWeights
 from kpbe.frontend.images import to_uint8
 from kpbe.media.sheets import contact_sheet
 from kpbe.training.launch import launch, training_identity
-from kpbe.training.loop import adam, set_learning_rate, train
+from kpbe.training.loop import train
+from kpbe.training.optimisers import adam, set_learning_rate
 from kpbe.training.state import Stateful
 from kpbe.work import file_sha256
 

@@ -15,9 +15,9 @@ from kpbe.backends.pcavs import (
     crop_aligned,
     frame_to_image,
     paste_image,
-    three_points,
 )
 from kpbe.backends.pcavs.alignment import ALIGNED_POINTS, transform
+from kpbe.data.landmarks import three_points
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,189 @@
+"""The ablation of stage 2: one DVC experiment for each variant of conf/ablation.yaml, and a table of what they give.
+
+    python -m flows.ablation [run ...]        (or `make ablation`)
+
+Variants are queued with `dvc exp run --queue` and run one after the other, each in a workspace of its own; stages that a variant does not
+change come from DVC's cache. A variant that DVC already knows is not run again. `dvc exp show` shows the same runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows import folders
+from kpbe.errors import KPBEError
+from kpbe.weights import CATALOGUE, find
+from kpbe.work import write_json, write_text
+
+CONFIG = Path("conf/ablation.yaml")
+METRICS = ("ssim", "psnr", "lpips")
+DECIMALS = {"ssim": 3, "psnr": 2, "lpips": 3}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One run of the ablation.
+
+    Attributes:
+        name: of the DVC experiment.
+        about: what it is in words.
+        overrides: what it changes, as `dvc exp run -S` takes it.
+        needs: weight file in the catalogue without which it cannot run; "" for none.
+    """
+
+    name: str
+    about: str
+    overrides: tuple[str, ...] = ()
+    needs: str = ""
+
+    @property
+    def missing(self) -> str:
+        """The sentence that says which weight file is missing, "" when it can run."""
+        if not self.needs or find(self.needs) is not None:
+            return ""
+        return f"not run: {CATALOGUE[self.needs].file} is missing"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant's outcome: means over the test clips by method and metric, or why there are none."""
+
+    name: str
+    about: str
+    overrides: tuple[str, ...]
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    note: str = ""
+
+
+def variants(config: Path = CONFIG) -> list[Variant]:
+    """The variants of conf/ablation.yaml.
+
+    Raises:
+        KPBEError: the file is damaged, or needs a weight file that the catalogue does not know.
+    """
+    try:
+        runs: Mapping[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))["runs"]
+        found = [
+            Variant(name, run["about"], tuple(run["set"]), run.get("needs", "")) for name, run in runs.items()
+        ]
+    except (KeyError, TypeError, AttributeError, yaml.YAMLError):
+        raise KPBEError(f"{config} is damaged: it holds `runs`, each with `about` and `set`.") from None
+    unknown = [variant.needs for variant in found if variant.needs not in ("", *CATALOGUE)]
+    if unknown:
+        raise KPBEError(f"{config} needs {unknown[0]}, which the catalogue of weights does not know.")
+    return found
+
+
+def run(chosen: Sequence[Variant], known: set[str]) -> None:
+    """Queue and run the variants that DVC does not know yet.
+
+    Raises:
+        KPBEError: DVC failed; the variants that are done stay.
+    """
+    waiting = [variant for variant in chosen if variant.name not in known and not variant.missing]
+    if not waiting:
+        return
+    for variant in waiting:
+        settings = [part for override in variant.overrides for part in ("-S", override)]
+        _dvc("exp", "run", "--queue", "--name", variant.name, *settings)
+    print(f"ablation: {len(waiting)} of {len(chosen)} runs to do", flush=True)
+    _dvc("exp", "run", "--run-all", "--jobs", "1")
+
+
+def known_experiments() -> set[str]:
+    """Names of the experiments of the commit that is checked out."""
+    return set(_dvc("exp", "list", "--name-only", quiet=True).split())
+
+
+def outcome(variant: Variant, known: set[str]) -> Row:
+    """What a variant's experiment gave."""
+    row = Row(variant.name, variant.about, variant.overrides, note=variant.missing)
+    if variant.name not in known:
+        return row if row.note else Row(*_facts(variant), note="failed: see `dvc queue logs`")
+    shown = json.loads(_dvc("metrics", "show", variant.name, "--json", quiet=True))
+    files = shown[variant.name]["data"]
+    methods: dict[str, dict[str, float]] = {}
+    for path, content in files.items():
+        if path.startswith(folders.EVALUATION.as_posix()):
+            for method, values in content["data"].items():
+                if isinstance(values, dict) and "ssim" in values and method != "difference":
+                    methods[method] = {name: values[name] for name in METRICS if name in values}
+    return Row(*_facts(variant), metrics=methods)
+
+
+def _facts(variant: Variant) -> tuple[str, str, tuple[str, ...]]:
+    return variant.name, variant.about, variant.overrides
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The ablation as Markdown: every enhanced method's SSIM, PSNR and LPIPS by variant."""
+    methods = sorted({method for row in rows for method in row.metrics if method.endswith("+kpbe")})
+    metrics = [m for m in METRICS if any(m in values for row in rows for values in row.metrics.values())]
+    head = ["run", *(f"{method} {metric.upper()}" for method in methods for metric in metrics), "what it is"]
+    lines = [head, ["---", *["---:"] * (len(head) - 2), "---"]]
+    for row in rows:
+        numbers = [
+            f"{row.metrics[method][metric]:.{DECIMALS[metric]}f}"
+            if metric in row.metrics.get(method, {})
+            else "–"
+            for method in methods
+            for metric in metrics
+        ]
+        lines.append([row.name, *numbers, "; ".join(filter(None, (row.about, row.note)))])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def write(rows: Sequence[Row], about: Sequence[str], folder: Path = folders.RESULTS) -> None:
+    """Write ablation.json (for the site) and ablation.md."""
+    write_json(folder / "ablation.json", {"about": list(about), "rows": [vars(row) for row in rows]})
+    write_text(folder / "ablation.md", "\n\n".join([*about, table(rows)]))
+
+
+def _dvc(*arguments: str, quiet: bool = False) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        stdout=subprocess.PIPE if quiet else None,
+        stderr=subprocess.PIPE if quiet else None,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        told = f": {done.stderr.strip().splitlines()[-1]}" if quiet and done.stderr.strip() else ""
+        raise KPBEError(f"`dvc {' '.join(arguments)}` failed{told}.")
+    return done.stdout or ""
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="python -m flows.ablation", description=__doc__)
+    parser.add_argument("runs", nargs="*", help="names of conf/ablation.yaml; all without any")
+    asked = parser.parse_args().runs
+    try:
+        found = variants()
+        unknown = sorted(set(asked) - {variant.name for variant in found})
+        if unknown:
+            raise KPBEError(f"{CONFIG} has no run {', '.join(unknown)}.")
+        chosen = [variant for variant in found if not asked or variant.name in asked]
+        run(chosen, known_experiments())
+        known = known_experiments()
+        rows = [outcome(variant, known) for variant in chosen]
+        about = [
+            "Ablation of stage 2: means over the test clips, same data and seed in every run; the default run's settings are params.yaml's."
+        ]
+        write(rows, about)
+        print(table(rows))
+    except KPBEError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

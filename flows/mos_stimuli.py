@@ -1,0 +1,29 @@
+"""Stage `mos_stimuli`: data/clips, data/backend, data/enhanced -> reports/static/stimuli, data/survey/study.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows import folders
+from flows.stage import Stage, StageContext, main
+
+
+def mos_stimuli(context: StageContext) -> Path:
+    """Make the videos that the survey's raters see, and the orders in which they see them."""
+    from kpbe.survey.stimuli import make_stimuli
+
+    make_stimuli(
+        context.params,
+        folders.CLIPS,
+        folders.BACKEND_VIDEOS,
+        folders.ENHANCED_VIDEOS,
+        folders.STIMULI,
+        folders.STIMULI_RECORDS,
+        folders.STUDY,
+        map=context.map,
+    )
+    return folders.STIMULI_RECORDS
+
+
+if __name__ == "__main__":
+    main(Stage(mos_stimuli))

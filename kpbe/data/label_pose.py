@@ -1,0 +1,248 @@
+"""Stage `label_pose`: yaw, pitch and roll of every frame of the training clips, for the head pose term of stage 1.
+
+The built-in sample knows its true poses; for other clips a teacher network looks at each frame once, instead of in every training step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import get_ident
+from typing import Any
+
+import numpy as np
+
+from kpbe.data.clips import Clip, read_manifest
+from kpbe.data.head_pose import euler_degrees, label_path
+from kpbe.data.pose_teachers.base import (
+    NAMES,
+    PoseTeacher,
+    TeacherKind,
+    first_available,
+    get_teacher,
+    weight_files,
+    where_to_get_them,
+)
+from kpbe.data.raw import read_raw_videos
+from kpbe.data.voxceleb import REFERENCE_FPS
+from kpbe.errors import BadClip
+from kpbe.media.video import read_frames
+from kpbe.params import ComputeParams, LabelPoseParams
+from kpbe.work import (
+    RECORD_SUFFIX,
+    REJECTED_COLUMNS,
+    ClipTask,
+    ShardMap,
+    file_sha256,
+    fingerprint,
+    run_clip_tasks,
+    serial_map,
+    whole,
+    write_csv,
+    write_json,
+)
+
+STAGE = "label_pose"
+SUMMARY_FILE = "summary.json"
+RECIPE = 1
+"""Part of every fingerprint: raised whenever the same clip and weights would give other labels."""
+
+ANGLES = ("yaw", "pitch", "roll")
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+LARGE = 45.0
+BIN_EDGES = tuple(range(-90, 91, 3))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one clip's task needs; `truth` is the file with its true poses, `teacher` looks at clips without one."""
+
+    clip: Clip
+    truth: Path | None
+    teacher: TeacherKind | None
+    compute: ComputeParams
+    batch: int
+
+
+def label_head_pose(
+    params: LabelPoseParams,
+    raw: Path,
+    clips: Path,
+    out: Path,
+    *,
+    compute: ComputeParams,
+    map: ShardMap = serial_map,
+    max_rejected_fraction: float = 1.0,
+) -> dict[str, Any]:
+    """Write `out`/<clip_id>.npy, float32 (frames, 3) yaw, pitch, roll in degrees, of each training clip, and `out`/summary.json.
+
+    Angles are in the frontend's convention, see `head_pose.euler_degrees`. Labels of clips that are gone, or that nobody labels any more,
+    are removed.
+
+    Args:
+        params: which teacher.
+        raw: data/raw.
+        clips: data/clips.
+        out: data/head_pose.
+        compute: Hopenet's device, and the size of a shard.
+        map, max_rejected_fraction: see `kpbe.work.run_clip_tasks`.
+
+    Returns:
+        What summary.json holds: `about` says in a sentence who labelled what.
+
+    Raises:
+        MissingWeights: a teacher is asked for by name and a file of it is not there.
+        KPBEError: too many clips were rejected.
+    """
+    manifest = read_manifest(clips, "train")
+    truths = _true_poses(raw, manifest) if params.teacher in ("auto", "known") else {}
+    kind = _teacher_kind(params.teacher)
+    digests = [] if kind is None else [file_sha256(path) for path in weight_files(kind)]
+    tasks = []
+    for clip in manifest:
+        truth = truths.get(clip.clip_id)
+        if truth is not None or kind is not None:
+            job = Job(clip, truth, None if truth else kind, compute, params.batch)
+            tasks.append(_task(job, [] if truth else digests, out))
+    _remove_others(out, tasks)
+    finished, rejected = [], []
+    if tasks:
+        finished, rejected = run_clip_tasks(
+            STAGE,
+            tasks,
+            make_labels,
+            out,
+            map=map if len(tasks) > len(truths) else serial_map,
+            shard_size=compute.shard_size,
+            max_rejected_fraction=max_rejected_fraction,
+        )
+    else:
+        write_csv(out / "rejected.csv", REJECTED_COLUMNS, [])
+    labelled = [task.payload for task, _ in finished]
+    known = sum(job.truth is not None for job in labelled)
+    found = {
+        "about": _about(params, kind, known, len(labelled) - known, len(manifest)),
+        "teacher": kind if len(labelled) > known else "known" if known else None,
+        "training_clips": len(manifest),
+        "labelled_clips": len(labelled),
+        "known_clips": known,
+        "rejected_clips": len(rejected),
+        **distribution(np.load(label_path(out, job.clip)) for job in labelled),
+    }
+    write_json(out / SUMMARY_FILE, found)
+    return found
+
+
+def _true_poses(raw: Path, manifest: Iterable[Clip]) -> dict[str, Path]:
+    """Files with the true rotations by clip_id, where there are any."""
+    files = {
+        f"{video.identity}#{video.video_id}": video.path.with_suffix(".truth.npz")
+        for video in read_raw_videos(raw)
+    }
+    found = {clip.clip_id: files.get(clip.clip_id.rsplit("#", 2)[0]) for clip in manifest}
+    return {clip_id: path for clip_id, path in found.items() if path is not None and path.exists()}
+
+
+def _teacher_kind(wanted: str) -> TeacherKind | None:
+    if wanted in ("known", "off"):
+        return None
+    return first_available() if wanted == "auto" else wanted  # pyright: ignore[reportReturnType]
+
+
+def _task(job: Job, digests: list[str], out: Path) -> ClipTask:
+    clip = job.clip
+    made_from = fingerprint(
+        {"recipe": RECIPE, "teacher": job.teacher, "weights": digests, "clip": clip.sha256},
+        {"truth": job.truth and file_sha256(job.truth), "start": clip.start, "frames": clip.frames},
+    )
+    record = out / f"{clip.clip_id}{RECORD_SUFFIX}"
+    return ClipTask(clip.clip_id, record, (label_path(out, clip),), made_from, str(clip.video), job)
+
+
+def _remove_others(out: Path, tasks: Iterable[ClipTask]) -> None:
+    """Remove labels and records of clips that no task is for; every clip_id has a `#`, other files have none."""
+    out.mkdir(parents=True, exist_ok=True)
+    wanted = {path for task in tasks for path in (task.record, *task.outputs)}
+    for path in set(out.glob("*#*")) - wanted:
+        path.unlink()
+
+
+@cache
+def _teacher(kind: TeacherKind, compute: ComputeParams, batch: int, thread: int) -> PoseTeacher:
+    """A teacher for one thread."""
+    return get_teacher(kind, compute, batch)
+
+
+def make_labels(task: ClipTask) -> dict[str, Any]:
+    """Label one clip.
+
+    Raises:
+        BadClip: the clip cannot be read, or the teacher gives no finite angles.
+    """
+    job: Job = task.payload
+    clip = job.clip
+    if job.truth is not None:
+        rows = clip.start + np.round(np.arange(clip.frames) * REFERENCE_FPS / clip.fps).astype(int)
+        with np.load(job.truth) as arrays:
+            rotations = arrays["rotation"]
+        degrees = euler_degrees(rotations[np.minimum(rows, len(rotations) - 1)])
+    else:
+        assert job.teacher is not None
+        teacher = _teacher(job.teacher, job.compute, job.batch, get_ident())  # pyright: ignore[reportArgumentType]
+        degrees = teacher.estimate(read_frames(clip.video))
+        if not np.isfinite(degrees).all():
+            raise BadClip(f"{clip.video}: {job.teacher} gives angles that are not finite")
+    with whole(task.outputs[0]) as temporary:
+        np.save(temporary, degrees)
+    return {"teacher": job.teacher or "known", "frames": len(degrees)}
+
+
+def _about(params: LabelPoseParams, kind: TeacherKind | None, known: int, taught: int, clips: int) -> str:
+    """Who labelled what, in a sentence."""
+    parts = [f"the true poses of {known}"] if known else []
+    if taught and kind:
+        parts.append(f"{NAMES[kind]}'s angles of {taught}")
+    if parts:
+        rest = clips - known - taught
+        without = f"; {rest} have no labels" if rest else ""
+        return f"head pose labels: {' and '.join(parts)} of {clips} training clips{without}"
+    if params.teacher == "auto":
+        return (
+            f"no head pose labels: the clips' poses are not known, and no teacher's files are in a weights folder, which would be "
+            f"{where_to_get_them()}"
+        )
+    reason = "label_pose.teacher is off" if params.teacher == "off" else "the clips' poses are not known"
+    return f"no head pose labels: {reason}"
+
+
+def distribution(labels: Iterable[np.ndarray]) -> dict[str, Any]:
+    """How the angles are distributed over all frames.
+
+    Args:
+        labels: (frames, 3) of each clip.
+
+    Returns:
+        `frames`, and where there are any: `angles` (for yaw, pitch and roll: mean, sd, percentiles, share beyond 45 degrees) and
+        `histogram` (edges in degrees and counts of each angle; what is beyond the outer edges counts as the outermost bin).
+    """
+    parts = list(labels)
+    frames = sum(map(len, parts))
+    if not frames:
+        return {"frames": 0}
+    columns = dict(zip(ANGLES, np.concatenate(parts).T.astype(np.float64), strict=True))
+    angles = {
+        name: {
+            "mean": float(values.mean()),
+            "sd": float(values.std()),
+            "percentiles": dict(
+                zip(map(str, PERCENTILES), np.percentile(values, PERCENTILES).tolist(), strict=True)
+            ),
+            "beyond_45": float((np.abs(values) > LARGE).mean()),
+        }
+        for name, values in columns.items()
+    }
+    inside = {name: np.clip(values, BIN_EDGES[0], BIN_EDGES[-1]) for name, values in columns.items()}
+    counts = {name: np.histogram(values, BIN_EDGES)[0].tolist() for name, values in inside.items()}
+    return {"frames": frames, "angles": angles, "histogram": {"edges": list(BIN_EDGES), **counts}}

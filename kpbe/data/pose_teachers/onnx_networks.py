@@ -1,0 +1,72 @@
+"""WHENet and FSA-Net through onnxruntime. Both files have a batch of one built in: pictures go through one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from kpbe.data.pose_teachers.base import TO_FRONTEND, onnx_session
+
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+def resized(frame: np.ndarray, side: int) -> np.ndarray:
+    """A (H, W, 3) picture as (side, side, 3)."""
+    import cv2
+
+    shrinks = min(frame.shape[:2]) > side
+    return cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def central(frame: np.ndarray, share: float) -> np.ndarray:
+    """The middle of a (H, W, 3) picture: this share of its height and width."""
+    height, width = frame.shape[:2]
+    rows, columns = round(height * share), round(width * share)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return frame[top : top + rows, left : left + columns]
+
+
+class WHENet:
+    """Zhou and Gregson 2020 (EfficientNet-B0; yaw over the full circle, trained on 300W-LP and Panoptic).
+
+    The file takes (1, 224, 224, 3) ImageNet-normalised RGB and gives degrees: the softmax over bins of 3 degrees is part of it.
+    It looks at the middle `share` of a clip's picture: there it agrees best with FSA-Net and with the line through the eyes (docs/data.md).
+    """
+
+    side = 224
+    share = 0.8
+
+    def __init__(self, path: Path) -> None:
+        self._session = onnx_session(path)
+
+    def estimate(self, frames: np.ndarray) -> np.ndarray:
+        """See `PoseTeacher.estimate`."""
+        angles = np.empty((len(frames), 3), np.float32)
+        for row, frame in zip(angles, frames, strict=True):
+            face = resized(central(frame, self.share), self.side).astype(np.float32)
+            face = (face / 255 - IMAGENET_MEAN) / IMAGENET_STD
+            row[:] = np.concatenate(self._session.run(["yaw", "pitch", "roll"], {"face": face[None]}))
+        return angles * TO_FRONTEND
+
+
+class FSANet:
+    """Yang et al. 2019 in omasaht's PyTorch version: the mean of its two networks (1x1 and variance scoring), trained on 300W-LP.
+
+    Each file takes (1, 3, 64, 64) BGR, (x - 127.5) / 128, and gives yaw, pitch and roll in degrees. All of a clip's picture is looked at.
+    """
+
+    side = 64
+
+    def __init__(self, path_1x1: Path, path_var: Path) -> None:
+        self._sessions = [onnx_session(path_1x1), onnx_session(path_var)]
+
+    def estimate(self, frames: np.ndarray) -> np.ndarray:
+        """See `PoseTeacher.estimate`."""
+        angles = np.empty((len(frames), 3), np.float32)
+        for row, frame in zip(angles, frames, strict=True):
+            face = (resized(frame, self.side)[..., ::-1].astype(np.float32) - 127.5) / 128
+            inputs = {"input": np.ascontiguousarray(face.transpose(2, 0, 1)[None])}
+            row[:] = np.mean([session.run(["output"], inputs)[0][0] for session in self._sessions], axis=0)
+        return angles * TO_FRONTEND

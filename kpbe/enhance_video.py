@@ -1,0 +1,78 @@
+"""Enhancing one video by hand: any talking video, a picture of the person, and optionally a video of the head pose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from kpbe.backends.speech_video import IMAGE_SUFFIXES, VideoFrames, read_image
+from kpbe.enhance import enhance
+from kpbe.framing import Framing, all_framed, square_of
+from kpbe.frontend.model import Frontend
+from kpbe.media.audio import NoAudio, audio_source
+from kpbe.media.background import prefetched
+from kpbe.media.video import VideoWriter
+
+
+def read_portrait(path: Path, size: int, framing: Framing = "auto") -> np.ndarray:
+    """The frontend's view (size, size, 3) uint8 RGB of a picture, or of a video's first frame.
+
+    Raises:
+        BadClip: the file cannot be read or shows no face where one is asked for.
+    """
+    frames = [read_image(path)] if path.suffix.lower() in IMAGE_SUFFIXES else VideoFrames(path, 25.0)
+    first = next(iter(frames))
+    return next(all_framed([first], square_of([first], framing, str(path)), size))
+
+
+def enhance_video(
+    frontend: Frontend,
+    talking: Path,
+    source: Path,
+    out: Path,
+    pose: Path | None = None,
+    framing: Framing = "auto",
+    fps: float = 25.0,
+    batch_size: int = 16,
+) -> int:
+    """Enhance a talking video; whole or not at all.
+
+    Frames are decoded, rendered and encoded beside each other, and never all held in memory.
+
+    Args:
+        frontend: trained networks in eval mode.
+        talking: the backend's video; gives expression and sound (a .wav of the same name beside a mute video counts).
+        source: picture of the person, or a video whose first frame is taken.
+        out: .mp4 for people, .mkv without loss.
+        pose: video of the head pose; `talking` itself when None.
+        framing: how pictures and videos become the square that the frontend is shown (`kpbe.framing.square_of`).
+        fps: videos are sampled at it.
+        batch_size: frames rendered at once.
+
+    Returns:
+        The number of frames; the shorter of `talking` and `pose` ends the video.
+
+    Raises:
+        BadClip: a file cannot be read, or shows no face where one is asked for.
+    """
+    size = frontend.params.image_size
+    source_image = read_portrait(source, size, framing)
+    expression_frames = _framed_video(talking, fps, size, framing)
+    pose_frames = _framed_video(talking if pose is None else pose, fps, size, framing)
+    try:
+        sound = audio_source(talking)
+    except NoAudio:
+        sound = None
+    frames = enhance(frontend, source_image, pose_frames, expression_frames, batch_size)
+    codec = "ffv1" if out.suffix.lower() == ".mkv" else "h264"
+    with VideoWriter(out, fps, codec=codec, audio=sound) as writer:
+        for frame in prefetched(frames):
+            writer.write(frame)
+    return writer.frames
+
+
+def _framed_video(path: Path, fps: float, size: int, framing: Framing) -> Iterator[np.ndarray]:
+    video = VideoFrames(path, fps)
+    return prefetched(all_framed(video, square_of(iter(video), framing, str(path)), size))

@@ -1,0 +1,98 @@
+"""Which square of a picture or video the frontend is shown, and that square at the frontend's size.
+
+Training clips are squares around a face (kpbe/data/crops.py); what people bring from elsewhere is cut to such a square first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+
+from kpbe.data.crops import PixelBox, centred_square, increase_to_square, shift_inside, union
+from kpbe.data.faces import get_detector
+from kpbe.errors import BadClip, KPBEError
+from kpbe.weights import find
+
+Framing = Literal["auto", "face", "centre", "whole"]
+
+LOOKED_AT = 8
+"""Frames of a video in which a face is looked for."""
+
+AROUND_FACE = 0.2
+"""Room around the face, as a share of its box; a clip's crop has 0.1 around the union of all its boxes."""
+
+
+def framing_of(word: str) -> Framing:
+    """A framing by its name.
+
+    Raises:
+        KPBEError: there is none of that name.
+    """
+    for framing in get_args(Framing):
+        if word == framing:
+            return framing
+    raise KPBEError(f"there is no framing {word}: choose one of {', '.join(get_args(Framing))}.")
+
+
+def square_of(frames: Sequence[np.ndarray] | Iterable[np.ndarray], framing: Framing, name: str) -> PixelBox:
+    """The square that stays the same for all frames of a picture or video.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB, of one size; the first few are looked at.
+        framing: `whole` takes the picture as it is, `centre` the largest square in its middle, `face` a square around the face that
+            YuNet finds. `auto`: square pictures whole (they are crops already), others `face` where YuNet's weights are on this
+            machine and a face is found, else `centre`.
+        name: file that messages name.
+
+    Returns:
+        left, top, right, bottom in pixels.
+
+    Raises:
+        BadClip: there is no frame, or no face with `face`.
+        MissingWeights: `face` without YuNet's weights.
+    """
+    looked_at = list(islice(frames, LOOKED_AT))
+    if not looked_at:
+        raise BadClip(f"{name} has no frame.")
+    height, width = looked_at[0].shape[:2]
+    if framing == "whole" or (framing == "auto" and height == width):
+        return 0, 0, width, height
+    if framing == "face" or (framing == "auto" and find("yunet") is not None):
+        box = _face_square(looked_at, width, height)
+        if box is not None:
+            return box
+        if framing == "face":
+            raise BadClip(f"{name} shows no face: take another picture, or the whole one (--framing whole).")
+    return centred_square(width, height)
+
+
+def framed(frame: np.ndarray, box: PixelBox, size: int) -> np.ndarray:
+    """The part of a frame (H, W, 3) uint8 RGB inside `box`, scaled to (size, size, 3)."""
+    left, top, right, bottom = box
+    part = np.ascontiguousarray(frame[top:bottom, left:right])
+    if part.shape[:2] == (size, size):
+        return part
+    shrinks = min(part.shape[:2]) > size
+    return cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def all_framed(frames: Iterable[np.ndarray], box: PixelBox, size: int) -> Iterator[np.ndarray]:
+    """`framed` for every frame of a video."""
+    return (framed(frame, box, size) for frame in frames)
+
+
+def _face_square(frames: Sequence[np.ndarray], width: int, height: int) -> PixelBox | None:
+    detector = get_detector("yunet")
+    assert detector is not None
+    found = [faces[_largest(faces), :4] for frame in frames if len(faces := detector.detect(frame))]
+    if not found:
+        return None
+    return shift_inside(increase_to_square(union(np.stack(found)), AROUND_FACE), width, height)
+
+
+def _largest(faces: np.ndarray) -> int:
+    return int(np.prod(faces[:, 2:4] - faces[:, :2], axis=1).argmax())

@@ -1,0 +1,244 @@
+"""What a study shows: its clips, its items and what each of them is; study.json, which keeps that.
+
+Absolute category rating with hidden reference (ITU-T P.910): every rater sees each chosen clip by every method, the ground truth among them
+unmarked. Items of other kinds check the rater: traps (sound and lips apart), gold (plainly good or bad), a repeat. Nothing in a file's
+name says what it is; study.json does, so it stays with the researcher.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from kpbe.errors import SurveyError
+from kpbe.params import SurveyParams
+from kpbe.work import write_json
+
+QUESTIONS = ("lip_sync", "head_pose", "realness")
+GROUND_TRUTH = "ground_truth"
+
+Kind = Literal["main", "reference", "trap", "gold", "repeat", "training"]
+
+GOOD: Mapping[str, tuple[int, int]] = {"lip_sync": (4, 5), "realness": (4, 5)}
+BAD: Mapping[str, tuple[int, int]] = {"realness": (1, 2)}
+OUT_OF_STEP: Mapping[str, tuple[int, int]] = {"lip_sync": (1, 3)}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video that raters see.
+
+    Attributes:
+        item: 16 hex digits that tell nothing; the file's stem.
+        kind: `main` and `reference` (the ground truth) are what is scored; `trap`, `gold` and `repeat` check the rater; `training` items
+            come first, with feedback.
+        clip_id, identity: of the test clip.
+        method: a backend, `enhanced_method` of it, or "ground_truth" (also that of traps, gold and training items, before what was
+            done to them).
+        seconds: length of the video.
+        sha256: of the file.
+        expected: lowest and highest right answer by question, for traps, gold and training items.
+        repeats: the item of which this is a second copy.
+        shift_ms: how late the sound comes.
+        degraded: whether the picture was spoilt.
+    """
+
+    item: str
+    kind: Kind
+    clip_id: str
+    identity: str
+    method: str
+    seconds: float = 0.0
+    sha256: str = ""
+    expected: Mapping[str, tuple[int, int]] = field(default_factory=dict, hash=False)
+    repeats: str | None = None
+    shift_ms: int = 0
+    degraded: bool = False
+
+    @property
+    def file(self) -> str:
+        """Name of its video."""
+        return f"{self.item}.mp4"
+
+
+@dataclass(frozen=True)
+class Study:
+    """All of a study that its answers depend on.
+
+    Attributes:
+        name: `survey.study`.
+        seed: `survey.seed`.
+        questions: asked for each item, answered from 1 (bad) to 5 (excellent).
+        items: all items.
+        orders: for each planned rater the items (all but training) in the order in which they are shown.
+        training: items shown before, in this order.
+        break_after: a break is offered after so many items.
+        design_sha256: digest of everything above; another design is another study.
+    """
+
+    name: str
+    seed: int
+    questions: tuple[str, ...]
+    items: tuple[Item, ...]
+    orders: tuple[tuple[str, ...], ...]
+    training: tuple[str, ...]
+    break_after: int
+
+    @cached_property
+    def design_sha256(self) -> str:
+        """Digest of the names of items, what they are, the bytes of their files, the orders and the questions."""
+        return sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def by_id(self) -> dict[str, Item]:
+        """Items by their names."""
+        return {item.item: item for item in self.items}
+
+    def order_of(self, rater_number: int) -> tuple[str, ...]:
+        """What a rater sees after the training; where there are more raters than orders they begin again."""
+        return self.orders[rater_number % len(self.orders)]
+
+    def write(self, path: Path | str) -> None:
+        """Write study.json, whole or not at all."""
+        write_json(path, {**self._plain(), "design_sha256": self.design_sha256})
+
+    def _plain(self) -> dict[str, Any]:
+        return {**asdict(self), "items": [{**asdict(item), "file": item.file} for item in self.items]}
+
+
+def read_study(path: Path | str) -> Study:
+    """Read what `Study.write` wrote.
+
+    Raises:
+        SurveyError: the file is missing, damaged, or was changed by hand.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        study = Study(
+            name=values["name"],
+            seed=values["seed"],
+            questions=tuple(values["questions"]),
+            items=tuple(_item(item) for item in values["items"]),
+            orders=tuple(tuple(order) for order in values["orders"]),
+            training=tuple(values["training"]),
+            break_after=values["break_after"],
+        )
+        written = values["design_sha256"]
+    except FileNotFoundError:
+        raise SurveyError(
+            f"{path} does not exist: run the stage mos_stimuli first (dvc repro mos_stimuli)."
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise SurveyError(
+            f"{path} is damaged ({type(error).__name__}: {error}): run the stage mos_stimuli again."
+        ) from None
+    if written != study.design_sha256:
+        raise SurveyError(
+            f"{path} was changed after it was written (design_sha256 differs): run the stage mos_stimuli again."
+        )
+    return study
+
+
+def _item(values: dict[str, Any]) -> Item:
+    expected = {question: (low, high) for question, (low, high) in values["expected"].items()}
+    return Item(**{**{k: v for k, v in values.items() if k != "file"}, "expected": expected})
+
+
+# -- choices ------------------------------------------------------------------------------------------------------
+
+
+def shuffled(values: Sequence[T], *key: Any) -> list[T]:
+    """`values` in an order drawn by `key`, the same on every machine and with every version of any library."""
+
+    def rank(place: int) -> bytes:
+        return sha256(json.dumps([*key, place]).encode()).digest()
+
+    return [values[place] for place in sorted(range(len(values)), key=rank)]
+
+
+def stratified(clips: Sequence[tuple[str, str]], seed: int) -> list[tuple[str, str]]:
+    """Clips in an order of which every beginning has the identities as evenly as they can be had.
+
+    Args:
+        clips: (clip_id, identity) pairs.
+        seed: draws which clips of an identity come first, and which identities.
+    """
+    of_identity: dict[str, list[tuple[str, str]]] = {}
+    for clip_id, identity in sorted(clips):
+        of_identity.setdefault(identity, []).append((clip_id, identity))
+    columns = [shuffled(found, seed, "clips", who) for who, found in sorted(of_identity.items())]
+    rounds = zip_longest(*shuffled(columns, seed, "identities"))
+    return [clip for members in rounds for clip in members if clip is not None]
+
+
+def clips_needed(survey: SurveyParams) -> int:
+    """How many clips a study can use: those that are scored, and one for each trap, gold and training item."""
+    return survey.clips + survey.training + survey.traps + survey.gold
+
+
+def design_items(
+    ranked: Sequence[tuple[str, str]],
+    methods: Sequence[str],
+    survey: SurveyParams,
+    content: Callable[[str, str], str],
+) -> list[Item]:
+    """What is shown, before it is made (`seconds` and `sha256` are empty).
+
+    The first `survey.clips` clips are scored. Training items, traps and gold take the clips after them, so that no rater sees the ground
+    truth of a scored clip too often; when there are no more they take scored ones. There is a repeat for each method (more if a rater
+    sees more), of different clips as far as possible; each rater sees `survey.repeats` of them.
+
+    Args:
+        ranked: (clip_id, identity) pairs from `stratified`.
+        methods: without the ground truth.
+        survey: the params.
+        content: digest of what a clip's video by a method is made from; makes the names impossible to guess.
+    """
+    chosen = ranked[: survey.clips]
+    extra = iter(_extra_clips(ranked, survey))
+    counts: dict[str, int] = {}
+
+    def make(kind: Kind, clip: tuple[str, str], method: str = GROUND_TRUTH, **what: Any) -> Item:
+        counts[kind] = number = counts.get(kind, 0) + 1
+        clip_id, identity = clip
+        told = [survey.study, kind, number, clip_id, method, what.get("shift_ms", 0), "degraded" in what]
+        message = json.dumps([*told, content(clip_id, method)])
+        name = hmac.new(str(survey.seed).encode(), message.encode(), "sha256").hexdigest()[:16]
+        return Item(name, kind, clip_id, identity, method, **what)
+
+    items = [make("main", clip, method) for clip in chosen for method in methods]
+    items += [make("reference", clip) for clip in chosen]
+    good: dict[str, Any] = {"expected": dict(GOOD)}
+    spoilt: dict[str, Any] = {"expected": dict(BAD), "degraded": True}
+    late: dict[str, Any] = {"expected": dict(OUT_OF_STEP), "shift_ms": survey.trap_shift_ms}
+    both: dict[str, Any] = {**spoilt, **late, "expected": {**BAD, **OUT_OF_STEP}}
+    items += [make("training", next(extra), **(both if k % 2 else good)) for k in range(survey.training)]
+    items += [make("trap", next(extra), **late) for _ in range(survey.traps)]
+    items += [make("gold", next(extra), **(spoilt if k % 2 else good)) for k in range(survey.gold)]
+    originals = {
+        (item.clip_id, item.method): item.item for item in items if item.kind in ("main", "reference")
+    }
+    shown = [*methods, GROUND_TRUTH]
+    for number in range(max(survey.repeats, len(shown)) if survey.repeats else 0):
+        method, clip = shown[number % len(shown)], chosen[(number + number // len(shown)) % len(chosen)]
+        if (clip[0], method) in originals:
+            items.append(make("repeat", clip, method, repeats=originals.pop((clip[0], method))))
+    return items
+
+
+def _extra_clips(ranked: Sequence[tuple[str, str]], survey: SurveyParams) -> list[tuple[str, str]]:
+    """Clips of training items, traps and gold."""
+    count = survey.training + survey.traps + survey.gold
+    spare = list(ranked[survey.clips : survey.clips + count])
+    scored = shuffled(ranked[: survey.clips], survey.seed, "extra")
+    again = [scored[number % len(scored)] for number in range(count - len(spare))]
+    return spare + again

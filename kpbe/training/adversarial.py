@@ -1,0 +1,67 @@
+"""The adversary of a generator: a patch discriminator, its optimiser, and the losses of both sides (hinge GAN with feature matching)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from kpbe.params import OptimiserParams
+from kpbe.training.discriminators import PatchDiscriminator
+from kpbe.training.losses import feature_matching, hinge_discriminator, hinge_generator
+from kpbe.training.optimisers import adam, set_learning_rate
+from kpbe.training.state import Stateful
+
+
+class Adversary:
+    """A `PatchDiscriminator` under training.
+
+    Args:
+        fabric: launched Lightning Fabric.
+        params: its optimiser's, the generator's own.
+    """
+
+    def __init__(self, fabric: Fabric, params: OptimiserParams):
+        self.fabric, self.params = fabric, params
+        self.network = PatchDiscriminator()
+        self._wrapped, self.optimiser = fabric.setup(self.network, adam(self.network.parameters(), params))
+
+    def parts(self) -> dict[str, Stateful]:
+        """What belongs into a checkpoint."""
+        return {"discriminator": self.network, "discriminator_optimiser": self.optimiser}
+
+    def terms(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """The generator's unweighted terms `gan` and `feature_matching`, of images (B, 3, H, W) in [0, 1]."""
+        # the discriminator's own gradients would be thrown away
+        self.network.requires_grad_(False)
+        with self.fabric.autocast():
+            fake_features, fake_score = self.network(generated)
+            with torch.no_grad():
+                real_features, _ = self.network(real)
+        self.network.requires_grad_(True)
+        return {
+            "gan": hinge_generator(fake_score),
+            "feature_matching": feature_matching(real_features, fake_features),
+        }
+
+    def step(self, step: int, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Make the discriminator's step and return its loss.
+
+        Args:
+            step: number of the training step.
+            pairs: (real, generated) micro-batches that make up the batch; gradients are their mean.
+        """
+        set_learning_rate(self.optimiser, self.params, step)
+        self.optimiser.zero_grad()
+        losses = []
+        for number, (real, generated) in enumerate(pairs, start=1):
+            with self.fabric.no_backward_sync(self._wrapped, enabled=number < len(pairs)):
+                # one pass, since a wrapper for several processes counts on one forward per backward
+                _, score = self._wrapped(torch.cat([real, generated.detach()]))
+                loss = hinge_discriminator(*score.chunk(2))
+                self.fabric.backward(loss / len(pairs))
+            losses.append(loss.detach())
+        self.optimiser.step()
+        return torch.stack(losses).mean()

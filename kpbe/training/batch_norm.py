@@ -1,0 +1,58 @@
+"""Batch norm over the batches of all processes of a data-parallel training."""
+
+from __future__ import annotations
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class GlooBatchNorm(_BatchNorm):
+    """`torch.nn.SyncBatchNorm` for CPUs, which the original refuses: moments are summed over all processes, gradients flow back.
+
+    Eq. of batch norm with the mean and variance of the whole batch; the running variance is the unbiased one, as in torch.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B, C, ...)."""
+        if not self.training:
+            return super().forward(input)
+        axes = [0, *range(2, input.dim())]
+        count = input.new_full((1,), input.numel() / input.shape[1])
+        moments = torch.cat([input.sum(axes), input.square().sum(axes), count])
+        # the sum over processes, and of their gradients on the way back
+        total, squares, (count,) = all_reduce(moments).split([self.num_features, self.num_features, 1])
+        mean = total / count
+        variance = (squares / count - mean.square()).clamp(min=0)
+        self._remember(mean.detach(), (variance * count / (count - 1)).detach())
+        shape = (1, -1, *(1 for _ in input.shape[2:]))
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return input * scale.view(shape) + (self.bias - mean * scale).view(shape)
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+
+
+def synchronise_batch_norm(network: nn.Module, fabric: Fabric) -> None:
+    """Let the batch norms below `network` see the batches of all processes; parameters and their names stay."""
+    if fabric.world_size == 1:
+        return
+    if fabric.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return
+    for name, child in network.named_children():
+        if isinstance(child, _BatchNorm):
+            synchronised = GlooBatchNorm(child.num_features, child.eps, child.momentum)
+            synchronised.load_state_dict(child.state_dict())
+            setattr(network, name, synchronised)
+        else:
+            synchronise_batch_norm(child, fabric)

@@ -1,0 +1,132 @@
+"""Which frames a training sees: identities, clips, moments, flips and colours, drawn as FOMM draws them. Numbers only.
+
+Sample i of a training is a function of (seed, i): resuming, other batch sizes and several processes see the same samples. Batch
+`step` holds the samples from step * batch_size on; only the warm-up looks at the step itself.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from kpbe.data.clips import Clip
+from kpbe.params import AugmentParams, SamplingParams, WarmUpParams
+
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+"""Columns of `Samples.colours`, and the values of `Samples.order`."""
+
+UNCHANGED = np.array([1, 1, 1, 0], np.float32)
+"""The row of `Samples.colours` that leaves an image as it is."""
+
+EPOCH, SAMPLE = 0xE9, 0x5A
+"""Streams of random numbers: one for the order of an epoch, one for each sample."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What b samples consist of.
+
+    Attributes:
+        clips: (b,) indices of clips.
+        frames: (b, 2) indices of the source and the driving frame in the clip.
+        videos: (b,) which of the clip's backend videos; 0 where there is none.
+        mirrored: (b,) whether left and right are exchanged.
+        colours: float32 (b, 4) factors of brightness, contrast and saturation, and turn of the hue (share of a full turn).
+        order: (b, 4) these four in the order in which they are applied.
+    """
+
+    clips: np.ndarray
+    frames: np.ndarray
+    videos: np.ndarray
+    mirrored: np.ndarray
+    colours: np.ndarray
+    order: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+def samples_per_epoch(clips: Sequence[Clip], sampling: SamplingParams) -> int:
+    """Samples until every identity (or clip) was shown `num_repeats` times."""
+    return len(_groups(clips, sampling.by_identity)) * sampling.num_repeats
+
+
+class Sampler:
+    """Draws the samples of a training.
+
+    Args:
+        clips: to draw from.
+        videos: number of backend videos of each clip, zeros in stage 1.
+        sampling: what an epoch is.
+        augment: flips and colours.
+        warm_up: how far apart the two frames of a sample may be.
+        batch_size: samples per step, of all processes together.
+        seed: of the training.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        videos: Sequence[int],
+        sampling: SamplingParams,
+        augment: AugmentParams,
+        warm_up: WarmUpParams,
+        batch_size: int,
+        seed: int,
+    ):
+        self._groups = _groups(clips, sampling.by_identity)
+        self._lengths = [clip.frames for clip in clips]
+        self._videos = list(videos)
+        self._augment, self._warm_up, self._batch_size, self._seed = augment, warm_up, batch_size, seed
+        self.samples_per_epoch = len(self._groups) * sampling.num_repeats
+        self._order_of = lru_cache(maxsize=2)(self._shuffled)
+
+    def draw(self, step: int, rows: range) -> Samples:
+        """The given rows of batch `step`."""
+        reach = self._warm_up.reach(step)
+        drawn = [self._sample(step * self._batch_size + row, reach) for row in rows]
+        columns = [np.array(column) for column in zip(*drawn, strict=True)]
+        return Samples(*columns)
+
+    def _shuffled(self, epoch: int) -> np.ndarray:
+        """Groups in the order of an epoch."""
+        rng = np.random.default_rng((self._seed, EPOCH, epoch))
+        return rng.permutation(self.samples_per_epoch) % len(self._groups)
+
+    def _sample(
+        self, index: int, reach: float
+    ) -> tuple[int, tuple[int, int], int, bool, np.ndarray, np.ndarray]:
+        own = self._groups[self._order_of(index // self.samples_per_epoch)[index % self.samples_per_epoch]]
+        rng = np.random.default_rng((self._seed, SAMPLE, index))
+        clip = own[rng.integers(len(own))]
+        pair = _two_frames(rng, self._lengths[clip], reach)
+        video = int(rng.integers(max(1, self._videos[clip])))
+        augment = self._augment
+        backwards, mirrored = (rng.random(2) < 0.5).tolist()
+        if augment.time_flip and backwards:
+            pair, mirrored = (pair[1], pair[0]), False
+        most = (augment.brightness, augment.contrast, augment.saturation, augment.hue)
+        colours = UNCHANGED + (rng.uniform(-1, 1, 4) * most).astype(np.float32)
+        return clip, pair, video, augment.mirror and mirrored, colours, rng.permutation(4)
+
+
+def _groups(clips: Sequence[Clip], by_identity: bool) -> list[list[int]]:
+    """Indices of the clips of each identity, identities sorted by name; or each clip by itself."""
+    if not by_identity:
+        return [[index] for index in range(len(clips))]
+    found = defaultdict(list)
+    for index, clip in enumerate(clips):
+        found[clip.identity].append(index)
+    return [found[identity] for identity in sorted(found)]
+
+
+def _two_frames(rng: np.random.Generator, frames: int, reach: float) -> tuple[int, int]:
+    """Two frames in their order, drawn with replacement, at most `reach` of the clip apart."""
+    first = int(rng.integers(frames))
+    apart = round(reach * (frames - 1))
+    second = int(rng.integers(max(0, first - apart), min(frames, first + apart + 1)))
+    return min(first, second), max(first, second)

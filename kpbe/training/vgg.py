@@ -1,0 +1,137 @@
+"""The two VGG networks of the perceptual losses, up to relu5_1: VGG-19 of ImageNet, VGGFace (VGG-16 of Parkhi et al. 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from kpbe.errors import BadCheckpoint
+from kpbe.frontend.checkpoints import read_checkpoint
+
+WIDTHS = (64, 128, 256, 512, 512)
+LEVELS = len(WIDTHS)
+"""Features are taken after the first convolution of each of the five blocks: relu1_1, 2_1, 3_1, 4_1, 5_1."""
+SMALLEST_INPUT = 2 ** (LEVELS - 1)
+"""Pixels that still leave one at the fifth level."""
+
+
+class VGGFeatures(nn.Module):
+    """A VGG up to relu5_1 with torchvision's layer numbers (`features.N`); frozen.
+
+    Args:
+        path: file of its weights; None leaves random weights (parity tests fill them).
+
+    Raises:
+        BadCheckpoint: the file holds other tensors.
+
+    Attributes:
+        what: the network's name in messages.
+        convolutions: of the first four blocks; the fifth ends with its first.
+        unit: what features are divided by before they are compared.
+    """
+
+    what: ClassVar[str]
+    convolutions: ClassVar[tuple[int, int, int, int]]
+    pixel_mean: ClassVar[tuple[float, float, float]]
+    pixel_deviation: ClassVar[tuple[float, float, float]]
+    unit: ClassVar[float] = 1.0
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, path: Path | None = None):
+        super().__init__()
+        layers: list[nn.Module] = []
+        taps, names = [], {}
+        channels = 3
+        for block, (width, count) in enumerate(zip(WIDTHS, (*self.convolutions, 1), strict=True), 1):
+            if layers:
+                layers.append(nn.MaxPool2d(2))
+            taps.append(len(layers) + 1)
+            for place in range(1, count + 1):
+                names[f"features.{len(layers)}"] = self.stored_name(block, place, len(layers))
+                # nobody reads what a convolution gives before its ReLU: in place spares half of the memory
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+                channels = width
+        self.features = nn.Sequential(*layers)
+        self.taps = tuple(taps)
+        self.register_buffer("mean", torch.tensor(self.pixel_mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "deviation", torch.tensor(self.pixel_deviation).view(1, 3, 1, 1), persistent=False
+        )
+        if path is not None:
+            self._load(read_checkpoint(path), names, path)
+        self.requires_grad_(False)
+
+    def forward(self, images: Tensor, levels: int = LEVELS) -> list[Tensor]:
+        """The first `levels` of the features relu1_1 .. relu5_1 of images (B, 3, H, W), RGB in [0, 1], 16 pixels or more."""
+        x = (images - self.mean) / self.deviation
+        features = []
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in self.taps:
+                features.append(x)
+                if len(features) == levels:
+                    break
+        return features
+
+    @staticmethod
+    def stored_name(block: int, place: int, layer: int) -> str:
+        """What the published file calls a convolution: its block, its place in that (both from 1), torchvision's layer number."""
+        raise NotImplementedError
+
+    def _load(self, stored: Mapping[str, Tensor], names: Mapping[str, str], path: Path) -> None:
+        """Copy the weights of a file; what it holds beyond them (later layers) is left.
+
+        Raises:
+            BadCheckpoint: a tensor is missing or has another shape.
+        """
+        for name, own in self.state_dict().items():
+            layer, kind = name.rsplit(".", 1)
+            stored_name = f"{names[layer]}.{kind}"
+            tensor = stored.get(stored_name)
+            if not isinstance(tensor, Tensor):
+                raise BadCheckpoint(f"{path} is not a {self.what} file: it lacks {stored_name}.")
+            if tensor.shape != own.shape:
+                raise BadCheckpoint(
+                    f"{path} is not a {self.what} file: its {stored_name} has the shape {tuple(tensor.shape)} instead of "
+                    f"{tuple(own.shape)}."
+                )
+            own.copy_(tensor)
+
+
+class VGG19Features(VGGFeatures):
+    """torchvision's VGG-19; its weights come as safetensors with the names `features.N.weight` and `.bias`, maybe in half precision."""
+
+    what = "VGG-19"
+    convolutions = (2, 2, 4, 4)
+    pixel_mean = (0.485, 0.456, 0.406)
+    pixel_deviation = (0.229, 0.224, 0.225)
+
+    @staticmethod
+    def stored_name(block: int, place: int, layer: int) -> str:
+        """See `VGGFeatures.stored_name`."""
+        return f"features.{layer}"
+
+
+class VGGFaceFeatures(VGGFeatures):
+    """Parkhi's VGG-16 of faces as `vgg_face_dag.pth` holds it (`conv1_1` .. `conv5_3`, `fc6` .. `fc8`; the rest after conv5_1 is left).
+
+    It sees pixels in 0..255 minus the means of its training set. Its features are therefore about 255 times those of a network that sees
+    [0, 1], and zhengkw18's face-vid2vid, which the layout and this use of it follow, divides their differences by 255.
+    """
+
+    what = "VGGFace"
+    convolutions = (2, 2, 3, 3)
+    pixel_mean = (129.186 / 255, 104.762 / 255, 93.594 / 255)
+    pixel_deviation = (1 / 255, 1 / 255, 1 / 255)
+    unit = 255.0
+
+    @staticmethod
+    def stored_name(block: int, place: int, layer: int) -> str:
+        """See `VGGFeatures.stored_name`."""
+        return f"conv{block}_{place}"

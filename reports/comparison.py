@@ -1,0 +1,93 @@
+"""One video in which a clip's methods lie in a grid: a browser that plays it shows all of them at the same frame.
+
+The page's viewing copy, made when a clip is opened: metrics are computed from the lossless files that it is made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, sqrt
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+LEAST_SIDE = 128
+"""Cells of smaller pictures are enlarged to this many pixels: 4:2:0 then keeps their colours."""
+
+AT_ONCE = 32
+"""Frames of each video in memory at a time."""
+
+CRF = 12
+GOP = 6
+"""A short distance between key frames: scrubbing decodes few frames."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The video (MP4, H.264, AAC) and where the methods lie in it.
+
+    Attributes:
+        video: the file.
+        methods: row by row.
+        columns, rows: of the grid; all cells have the same size.
+        frames: as many as the shortest of the videos has.
+    """
+
+    video: bytes
+    methods: tuple[str, ...]
+    columns: int
+    rows: int
+    frames: int
+
+
+def compare(videos: Mapping[str, Path], fps: float, sound: Path | None) -> Comparison:
+    """Put videos side by side.
+
+    Args:
+        videos: by method; the first one's size is that of the cells.
+        fps: frames per second of all of them.
+        sound: file that the sound is taken from.
+
+    Raises:
+        BadClip: a video cannot be read.
+    """
+    from kpbe.media.video import VideoReader, write_video
+
+    readers = [VideoReader(path) for path in videos.values()]
+    frames = min(len(reader) for reader in readers)
+    columns = ceil(sqrt(len(readers)))
+    rows = ceil(len(readers) / columns)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "comparison.mp4"
+        grid = _grids(readers, frames, columns, rows)
+        write_video(path, grid, fps, crf=CRF, gop=GOP, audio=sound)
+        return Comparison(path.read_bytes(), tuple(videos), columns, rows, frames)
+
+
+def _grids(readers: Sequence, frames: int, columns: int, rows: int) -> Iterator[np.ndarray]:
+    width, height = _cell(*readers[0].size)
+    for start in range(0, frames, AT_ONCE):
+        indices = range(start, min(start + AT_ONCE, frames))
+        batches = [reader.get_batch(indices) for reader in readers]
+        for offset in range(len(indices)):
+            picture = np.zeros((rows * height, columns * width, 3), np.uint8)
+            for place, batch in enumerate(batches):
+                top, left = place // columns * height, place % columns * width
+                picture[top : top + height, left : left + width] = _scaled(batch[offset], width, height)
+            yield picture
+
+
+def _cell(width: int, height: int) -> tuple[int, int]:
+    """Size of the cells: that of the pictures or larger, in even numbers."""
+    factor = max(1, ceil(LEAST_SIDE / min(width, height)))
+    return width * factor + width * factor % 2, height * factor + height * factor % 2
+
+
+def _scaled(frame: np.ndarray, width: int, height: int) -> np.ndarray:
+    import cv2
+
+    if frame.shape[:2] == (height, width):
+        return frame
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC)

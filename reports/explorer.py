@@ -1,0 +1,183 @@
+"""The clip explorer, a component in plain JavaScript (reports/web/explorer): panels, one scrubber, curves that follow and seek.
+
+All methods lie in one video (`reports.comparison`), whose parts the browser draws: they cannot drift apart. The video is handed to
+Streamlit's media files, as `st.video` does: it is served with byte ranges, which Safari needs and seeking profits from, under the
+digest of its content, only while a session shows it. A static folder would serve every clip to whoever guesses its name, and would
+have to be cleaned; in the component's data the whole video would go through the websocket before its first frame is seen.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from streamlit import runtime
+from streamlit.components.v2 import component
+
+from kpbe.data.clips import Clip
+from kpbe.evaluation.results import STATIC_SOURCE, display_name
+from reports.comparison import Comparison
+from reports.layout import method_color
+
+TRUTH = "ground_truth"
+DIFFERENCE = "difference"
+WEB = Path(__file__).resolve().parent / "web" / "explorer"
+SCRIPTS = ("player.js", "curves.js", "panels.js", "explorer.js")
+DASHES = ("", "5 3", "1.5 3")
+"""Of the first backend's curves, the second's, the others'."""
+
+CURVES = {"ssim": ("SSIM", "SSIM, frame by frame", 3), "psnr": ("PSNR", "PSNR in dB, frame by frame", 1)}
+"""Name, heading and decimals."""
+
+MOUTH_SIDE = 1.3
+"""Side of the mouth's square, in distances between the eyes."""
+
+MOUTH_IN_BOX = (0.5, 0.78, 0.5)
+"""Where a face box has its mouth, and the square's side, as shares of the box; for clips without landmarks."""
+
+STEADY_FRAMES = 5
+"""Landmarks are averaged over so many frames, else the zoomed picture trembles."""
+
+
+@dataclass(frozen=True)
+class Mouth:
+    """Where the mouth is: middles (frames, 2) and the side of a square around it, as shares of the picture."""
+
+    middles: np.ndarray
+    side: float
+
+
+_component = component(
+    "kpbe_explorer",
+    html=(WEB / "explorer.html").read_text(encoding="utf-8"),
+    css=(WEB / "explorer.css").read_text(encoding="utf-8"),
+    js="\n".join((WEB / name).read_text(encoding="utf-8") for name in SCRIPTS),
+)
+
+
+def explore(data: Mapping[str, Any]) -> None:
+    """Show the explorer with what `explorer_data` made."""
+    _component(key="explorer", data=dict(data))
+
+
+def explorer_data(
+    clip: Clip,
+    backend: str,
+    comparison: Comparison,
+    source_image: np.ndarray,
+    source_frame: int,
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+    still: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What the component shows.
+
+    Args:
+        clip: the test clip.
+        backend: whose panels are open at first.
+        comparison: the video.
+        source_image: (H, W, 3) uint8 RGB.
+        source_frame: which frame that is.
+        curves: metric -> method -> values by frame; not finite where frames are identical.
+        still: backends that were fed the source image, whose heads stay where they are in it.
+    """
+    methods = [method for method in comparison.methods if method != TRUTH]
+    panels = [
+        _panel(STATIC_SOURCE, "Source image", image=_data_url(source_image)),
+        _panel(TRUTH, "Ground truth"),
+    ]
+    panels += [_panel(method, display_name(method), dash=_dash(method, methods)) for method in methods]
+    for panel in panels[1:]:
+        panel["cell"] = comparison.methods.index(panel["id"])
+    enhanced = f"{backend}+kpbe"
+    return {
+        "video": _base_path() + served(comparison.video),
+        "backend": backend,
+        "fps": clip.fps,
+        "frames": comparison.frames,
+        "grid": {"columns": comparison.columns, "rows": comparison.rows},
+        "panels": panels,
+        "shown": [STATIC_SOURCE, TRUTH, *(m for m in methods if m in (backend, enhanced)), DIFFERENCE],
+        "compared": [enhanced if enhanced in methods else methods[0], TRUTH],
+        "curves": [_curve(metric, of_method) for metric, of_method in curves.items()],
+        "source_frame": source_frame,
+        "mouth": _mouth_data(clip, methods, source_frame, still),
+    }
+
+
+def served(video: bytes) -> str:
+    """Hand a video to Streamlit's media files for as long as this session shows it; its address on the server."""
+    return runtime.get_instance().media_file_mgr.add(video, "video/mp4", "kpbe explorer")
+
+
+def find_mouth(clip: Clip) -> Mouth | None:
+    """The mouth of a clip by its landmarks, else by its face boxes, else None."""
+    size = (clip.width, clip.height)
+    if clip.landmarks.is_file():
+        eyes_and_mouth = np.load(clip.landmarks)
+        if not np.isfinite(eyes_and_mouth).all():
+            return None
+        between_eyes = np.linalg.norm(eyes_and_mouth[:, 1] - eyes_and_mouth[:, 0], axis=1).max()
+        middles, side = (eyes_and_mouth[:, 2] + 0.5) / size, MOUTH_SIDE * between_eyes / clip.width
+    elif clip.boxes.is_file():
+        boxes = np.load(clip.boxes)
+        x, y, share = MOUTH_IN_BOX
+        sides = boxes[:, 2:] - boxes[:, :2]
+        middles, side = (boxes[:, :2] + (x, y) * sides) / size, share * sides[:, 0].max() / clip.width
+    else:
+        return None
+    if not len(middles):
+        return None
+    return Mouth(_steady(middles), float(np.clip(side, 1 / 6, 1.0)))
+
+
+def _mouth_data(
+    clip: Clip, methods: Sequence[str], source_frame: int, still: Sequence[str]
+) -> dict[str, Any] | None:
+    mouth = find_mouth(clip)
+    if mouth is None:
+        return None
+    moving = np.round(mouth.middles, 4).tolist()
+    standing = [moving[min(source_frame, len(moving) - 1)]]
+    tracks = {method: standing if method in still else moving for method in (TRUTH, *methods)}
+    return {"side": mouth.side, "tracks": {STATIC_SOURCE: standing, **tracks}}
+
+
+def _steady(points: np.ndarray) -> np.ndarray:
+    padded = np.pad(points, ((STEADY_FRAMES // 2,) * 2, (0, 0)), mode="edge")
+    return np.lib.stride_tricks.sliding_window_view(padded, STEADY_FRAMES, axis=0).mean(-1)
+
+
+def _panel(method: str, name: str, dash: str = "", image: str | None = None) -> dict[str, Any]:
+    color = None if method == TRUTH else method_color(method)
+    return {"id": method, "name": name, "color": color, "dash": dash, "cell": None, "image": image}
+
+
+def _dash(method: str, methods: Sequence[str]) -> str:
+    backends = [name for name in methods if "+" not in name]
+    return DASHES[min(backends.index(method.partition("+")[0]), len(DASHES) - 1)]
+
+
+def _curve(metric: str, of_method: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    name, title, decimals = CURVES[metric]
+    lines = [
+        {"id": method, "values": [round(float(v), 5) if np.isfinite(v) else None for v in values]}
+        for method, values in of_method.items()
+    ]
+    return {"name": name, "heading": title, "decimals": decimals, "lines": lines}
+
+
+def _data_url(image: np.ndarray) -> str:
+    import cv2
+
+    _, png = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
+    return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode("ascii")
+
+
+def _base_path() -> str:
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{base}" if base else ""

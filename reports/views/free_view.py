@@ -1,0 +1,260 @@
+"""A head turned and moved at will: a test clip's source image or an uploaded picture, rendered by the trained frontend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from kpbe.data.clips import Clip
+from kpbe.evaluation.protocol import source_frame_index
+from kpbe.trained_frontends import trained_frontends
+from reports import project
+from reports.layout import heading, not_yet
+
+if TYPE_CHECKING:  # torch takes seconds: it is imported when there is something to render
+    from torch import Tensor
+
+    from kpbe.free_view import View
+    from kpbe.frontend.model import Decomposition, Frontend
+
+ANGLES = {
+    "yaw": (45, "turned to the picture's left when positive"),
+    "pitch": (20, "looking down when positive"),
+    "roll": (20, "tilted clockwise when positive"),
+}
+SHIFTS = {"x": "to the right", "y": "down", "z": "in depth"}
+LARGEST_SHIFT = 0.5
+CLIP, UPLOAD = "A test clip", "My picture"
+OWN, OTHER = "Its own", "A test clip's frame"
+PICTURES = ("png", "jpg", "jpeg", "webp", "bmp")
+SHOWN_WIDTH = 420
+GAP = 16
+
+
+def page() -> None:
+    """The whole page."""
+    found = trained_frontends(project.root())
+    if not found:
+        not_yet("Free view", "There is no trained frontend yet: no checkpoint to render with.")
+    heading("Free view", "One picture, its head turned and moved at will.")
+    views, tools = st.columns((3, 2), gap="large")  # on a phone below each other: picture, sliders, choices
+    with tools:
+        name = st.selectbox("Frontend", list(found))
+        frontend = load(str(found[name]), found[name].stat().st_mtime_ns)
+        picture, origin = choose_picture(frontend.params.image_size)
+        expression = choose_expression(frontend)
+    if picture is None:
+        views.info("Choose a picture.", icon=":material/face:")
+        return
+    source, own = take_apart(frontend, str(found[name]), picture)
+    with views:
+        shown = st.container()
+        view = choose_view(own, f"{name} {origin}")
+        frame = render(frontend, source, view, expression)
+        caption = f"Source image: {in_words(own)}. Rendered: {in_words(view)}."
+        shown.image(side_by_side(picture, frame), caption=caption, width="stretch", output_format="PNG")
+        take_away(frame, lambda: turning_video(frontend, source, own, view, expression))
+
+
+# -- what is chosen -----------------------------------------------------------------------------------------------
+
+
+def choose_picture(size: int) -> tuple[np.ndarray | None, str]:
+    """The picture (size, size, 3) and what it is called; None until one is chosen."""
+    clips = test_clips()
+    ways = [CLIP, UPLOAD] if clips else [UPLOAD]
+    way = st.segmented_control("Picture", ways, default=ways[0]) or ways[0]
+    if way == UPLOAD:
+        uploaded = st.file_uploader("Picture", PICTURES, label_visibility="collapsed")
+        if uploaded is None:
+            return None, ""
+        return portrait(uploaded.getvalue(), uploaded.name, size), uploaded.file_id
+    clip = choose_clip(clips, "Source clip")
+    params = project.fitting_params()
+    index = source_frame_index(clip.clip_id, clip.frames, params.evaluate.seed if params else 0)
+    return clip_frame(str(clip.video), clip.video.stat().st_mtime_ns, index, size), clip.clip_id
+
+
+def choose_expression(frontend: Frontend) -> Tensor | None:
+    """The expression of another frame, None for the source's own."""
+    from kpbe.free_view import expression_of
+
+    clips = test_clips()
+    ways = [OWN, OTHER] if clips else [OWN]
+    if (st.segmented_control("Expression", ways, default=OWN) or OWN) == OWN:
+        return None
+    clip = choose_clip(clips, "Clip of the expression")
+    index = st.slider("Frame", 0, clip.frames - 1, clip.frames // 2)
+    frame = clip_frame(str(clip.video), clip.video.stat().st_mtime_ns, index, frontend.params.image_size)
+    st.image(frame, width=96)
+    return expression_of(frontend, frame)
+
+
+def choose_clip(clips: dict[str, Clip], label: str) -> Clip:
+    """One of the test clips."""
+    return clips[st.selectbox(label, list(clips))]
+
+
+def choose_view(own: View, of: str) -> View:
+    """Sliders that start at the source's own view; `of` names the source, each has sliders of its own."""
+    from kpbe.free_view import View
+
+    turns = st.session_state.setdefault("turns", 0)
+    values: dict[str, float] = {}
+    for column, (angle, (largest, meaning)) in zip(st.columns(3, gap="medium"), ANGLES.items(), strict=True):
+        values[angle] = column.slider(
+            angle.capitalize(),
+            -float(largest),
+            float(largest),
+            float(np.clip(round(getattr(own, angle)), -largest, largest)),
+            1.0,
+            format="%.0f°",
+            help=f"{meaning[0].upper()}{meaning[1:]}.",
+            key=f"{angle} {of} {turns}",
+        )
+    with st.expander("Move the head", icon=":material/open_with:"):
+        for column, (shift, meaning) in zip(st.columns(3, gap="medium"), SHIFTS.items(), strict=True):
+            values[shift] = column.slider(
+                f"{shift}, {meaning}",
+                -LARGEST_SHIFT,
+                LARGEST_SHIFT,
+                float(np.clip(round(getattr(own, shift), 2), -LARGEST_SHIFT, LARGEST_SHIFT)),
+                0.01,
+                key=f"{shift} {of} {turns}",
+            )
+    if st.button("Back to its own pose", icon=":material/undo:", type="tertiary"):
+        st.session_state["turns"] = turns + 1
+        st.rerun()
+    return View(**values)
+
+
+# -- what is shown ------------------------------------------------------------------------------------------------
+
+
+def render(frontend: Frontend, source: Decomposition, view: View, expression: Tensor | None) -> np.ndarray:
+    """The source from a view."""
+    from kpbe.free_view import free_view
+
+    (frame,) = free_view(frontend, source, [view], expression)
+    return frame
+
+
+def take_away(frame: np.ndarray, make_video: Callable[[], bytes]) -> None:
+    """What is rendered as a picture, and as a video once it is asked for."""
+    download = {"icon": ":material/download:", "on_click": "ignore"}
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button("PNG", png(frame), "free_view.png", "image/png", **download)
+        turning = st.toggle(
+            "Turning video", help="The head swings to this view, as far to the other side, and back."
+        )
+    if turning:
+        with st.spinner("Rendering"):
+            video = make_video()
+        st.video(video, loop=True, autoplay=True, muted=True, width=SHOWN_WIDTH, alt="The head turning.")
+        st.download_button("MP4", video, "free_view.mp4", "video/mp4", **download)
+
+
+def turning_video(
+    frontend: Frontend, source: Decomposition, own: View, view: View, expression: Tensor | None
+) -> bytes:
+    """Three seconds of the head swinging to a view and back, MP4."""
+    from kpbe.free_view import free_view, look_around
+    from kpbe.media.video import write_video
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "turning.mp4"
+        frames = free_view(frontend, source, look_around(own, view, frames=75), expression)
+        write_video(path, (enlarged(frame) for frame in frames), 25.0)
+        return path.read_bytes()
+
+
+def in_words(view: View) -> str:
+    """A view's angles: "yaw 20°, pitch −3°, roll 0°"."""
+    return ", ".join(f"{angle} {round(getattr(view, angle)) + 0}°" for angle in ANGLES).replace("-", "−")
+
+
+def enlarged(frame: np.ndarray) -> np.ndarray:
+    """A small picture at a size that screens show well."""
+    import cv2
+
+    if frame.shape[1] >= SHOWN_WIDTH:
+        return frame
+    return cv2.resize(frame, (SHOWN_WIDTH, SHOWN_WIDTH), interpolation=cv2.INTER_CUBIC)
+
+
+def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Two pictures with a transparent gap, (H, W, 4) uint8: one picture stays one on a phone, too."""
+    left, right = enlarged(left), enlarged(right)
+    gap = np.zeros((len(left), GAP, 4), np.uint8)
+    opaque = (np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)]) for picture in (left, right))
+    first, second = opaque
+    return np.hstack([first, gap, second])
+
+
+def png(frame: np.ndarray) -> bytes:
+    """A picture as a PNG file."""
+    import cv2
+
+    return cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))[1].tobytes()
+
+
+# -- what is read -------------------------------------------------------------------------------------------------
+
+
+def test_clips() -> dict[str, Clip]:
+    """Test clips whose videos are on this machine."""
+    return {c.clip_id: c for c in project.clips() or [] if c.split == "test" and c.video.is_file()}
+
+
+@st.cache_resource(max_entries=3, show_spinner="Loading the frontend")
+def load(path: str, changed_ns: int) -> Frontend:
+    """A frontend, loaded once for all visitors."""
+    from kpbe.trained_frontends import open_frontend
+
+    return open_frontend(Path(path))
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def take_apart(_frontend: Frontend, checkpoint: str, picture: np.ndarray) -> tuple[Decomposition, View]:
+    """What the frontend knows of a picture, worked out once."""
+    from kpbe.free_view import decompose_image, own_view
+
+    source = decompose_image(_frontend, picture)
+    return source, own_view(_frontend, source)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def clip_frame(path: str, changed_ns: int, index: int, size: int) -> np.ndarray:
+    """A frame of a clip at the frontend's size."""
+    from kpbe.framing import framed
+    from kpbe.media.video import VideoReader
+
+    frame = VideoReader(path)[index]
+    return framed(frame, (0, 0, frame.shape[1], frame.shape[0]), size)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def portrait(content: bytes, name: str, size: int) -> np.ndarray:
+    """An uploaded picture, cut to the square that the frontend is shown.
+
+    Raises:
+        BadClip: it is no picture.
+    """
+    import cv2
+
+    from kpbe.errors import BadClip
+    from kpbe.framing import framed, square_of
+
+    found: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if found is None:
+        raise BadClip(f"{name} cannot be read as a picture: give a PNG or JPEG file.")
+    picture = np.ascontiguousarray(found[..., ::-1])
+    return framed(picture, square_of([picture], "auto", name), size)
+
+
+page()

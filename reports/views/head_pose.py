@@ -1,0 +1,86 @@
+"""A part of the data page: how the head poses of the training frames are distributed, and who labelled them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from flows import folders
+from kpbe.data.label_pose import ANGLES, SUMMARY_FILE
+from kpbe.errors import KPBEError
+from reports import project
+from reports.layout import ENHANCED_COLOR, Card, cards, section
+
+MEANINGS = {
+    "yaw": "positive: turned to the picture's left",
+    "pitch": "positive: looking down",
+    "roll": "positive: tilted clockwise",
+}
+
+
+def head_pose_distribution() -> None:
+    """Distribution of yaw, pitch and roll over the training frames; nothing before the stage label_pose."""
+    found = _summary(project.place(folders.HEAD_POSE) / SUMMARY_FILE)
+    if found is None:
+        return
+    about = str(found["about"])
+    section("Head pose of the training frames", f"{about[0].upper()}{about[1:]}.")
+    if not found["frames"]:
+        return
+    cards([_card(name, found["angles"][name]) for name in ANGLES])
+    for column, name in zip(st.columns(len(ANGLES)), ANGLES, strict=True):
+        column.altair_chart(histogram(name, found["histogram"]))
+
+
+def _card(name: str, angle: Mapping[str, Any]) -> Card:
+    percentiles = angle["percentiles"]
+    lines = (
+        f"90 % within {percentiles['5']:.0f}° to {percentiles['95']:.0f}°".replace("-", "−"),
+        f"{angle['beyond_45']:.1%} beyond ±45°",
+    )
+    value = f"{angle['mean']:.1f}° ± {angle['sd']:.1f}°".replace("-", "−")
+    return Card(f"{name.capitalize()}, mean and deviation", value, lines)
+
+
+def histogram(name: str, counts: Mapping[str, Any]) -> alt.Chart:
+    """Share of the frames in each bin of an angle."""
+    edges, frames = counts["edges"], sum(counts[name])
+    table = pd.DataFrame(
+        {"from": edges[:-1], "to": edges[1:], "share": [count / frames for count in counts[name]]}
+    )
+    degrees = alt.Axis(grid=False, values=list(range(edges[0], edges[-1] + 1, 30)), domain=False, ticks=False)
+    share = alt.Axis(format=".0%", domain=False, ticks=False, tickCount=4)
+    return (
+        alt.Chart(table)
+        .mark_bar(color=ENHANCED_COLOR)
+        .encode(
+            x=alt.X("from:Q", bin="binned", title="degrees", axis=degrees),
+            x2="to:Q",
+            y=alt.Y("share:Q", title=None, axis=share),
+            tooltip=["from", "to", alt.Tooltip("share", format=".1%")],
+        )
+        .properties(
+            height=180,
+            title=alt.Title(name.capitalize(), subtitle=MEANINGS[name], anchor="start"),
+        )
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        _ = found["about"], found["frames"]
+    except (ValueError, TypeError, KeyError):
+        raise KPBEError(
+            f"{path} is damaged: run the stage label_pose again (dvc repro --force label_pose)."
+        ) from None
+    return found
+
+
+_summary = project.read_when_changed(_read)

@@ -1,0 +1,256 @@
+"""The rater's way: language, consent, headphones, practice, clips with three questions each, thanks. One page, one step at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import streamlit as st
+
+from kpbe.errors import KPBEError, SurveyError
+from reports import headphones, player
+from reports.survey_layout import closed, look, mark, paragraphs, quiet, title
+from reports.texts import Texts, languages
+from reports.visit import Step, Visit, arrive
+
+log = logging.getLogger(__name__)
+
+TOKEN, LANGUAGE = "rater", "lang"
+RESTED, CHECK, TRIES, READY, DEVICE, SHOWN, PROBLEM, COMMENTED = (
+    f"survey_{name}"
+    for name in ("rested", "check", "tries", "ready", "device", "shown", "problem", "commented")
+)
+MIN_OF_LENGTH = 0.9  # a play that is told of sooner after the clip was shown than this part of its length has not reached the end
+
+
+def page() -> None:
+    """The whole page."""
+    try:
+        visit = arrive(st.query_params.get(TOKEN, ""))
+    except KPBEError as error:
+        log.error("The survey is not open: %s", error)
+        closed("closed.survey")
+        return
+    if visit is None:
+        closed("closed.link")
+        return
+    chosen = visit.rater.language or st.query_params.get(LANGUAGE, "")
+    if chosen not in languages():
+        choose_language()
+        return
+    texts = languages()[chosen]
+    try:
+        step = visit.step(st.session_state.get(RESTED, 0))
+        STEPS[step](visit, texts)
+    except SurveyError as error:
+        log.error("Rater %d: %s", visit.rater.number, error)
+        st.error(texts("closed.problem"), icon=":material/error:")
+
+
+# -- steps before the clips ---------------------------------------------------------------------------------------
+
+
+def choose_language() -> None:
+    """A button for each language; the choice goes into the page's address, later into the database."""
+    look()
+    first, *others = (texts("title") for texts in languages().values())
+    title(first, " · ".join(others))
+    for tag, texts in languages().items():
+        if st.button(texts("language"), key=f"language_{tag}", width=220):
+            _take_language(tag)
+
+
+def _take_language(tag: str) -> None:
+    st.query_params[LANGUAGE] = tag
+    st.rerun()
+
+
+def welcome(visit: Visit, texts: Texts) -> None:
+    """What it is about, what is kept, and consent."""
+    look(texts, "welcome")
+    title(texts("welcome.title"), texts("welcome.lead"))
+    values = {"clips": len(visit.order) + len(visit.study.training), "minutes": visit.minutes()}
+    paragraphs([texts(f"welcome.{name}", **values) for name in ("what", "time", "need", "kept", "free")])
+    agreed = st.checkbox(texts("welcome.agree"), key="survey_agreed")
+    if st.button(texts("welcome.start"), type="primary", disabled=not agreed):
+        note(visit, texts, "consent")
+        st.rerun()
+    for tag, other in languages().items():
+        if tag != texts.language and st.button(other("language"), key=f"language_{tag}", type="tertiary"):
+            _take_language(tag)
+
+
+def check_headphones(visit: Visit, texts: Texts) -> None:
+    """Quiet room and headphones confirmed, the volume set, then the check."""
+    look(texts, "headphones")
+    ready = st.session_state.get(READY, "")
+    if not ready:
+        title(texts("prepare.title"), texts("prepare.lead"))
+        confirmed = [
+            st.checkbox(texts(f"prepare.{name}"), key=f"survey_{name}") for name in ("quiet", "worn")
+        ]
+        if st.button(texts("prepare.next"), type="primary", disabled=not all(confirmed)):
+            st.session_state[READY] = "room"
+            st.rerun()
+        return
+    title(texts("headphones.title"))
+    if ready == "room":
+        _set_volume(texts)
+        return
+    check: headphones.Check = st.session_state.setdefault(CHECK, headphones.new_check())
+    if check.done:
+        _not_passed(texts)
+        return
+    number = len(check.choices) + 1
+    sound = headphones.trial_sound(check.trials[number - 1])
+    heard = headphones.listen("tones", texts, number, sound, len(check.trials), _tries())
+    if heard and heard.choice:
+        check.choices += (heard.choice,)
+        if check.done:
+            detail = check.record() | {"quiet_room": True, "try": _tries() + 1}
+            note(visit, texts, "headphones", detail | {"device": st.session_state.get(DEVICE, {})})
+        st.rerun()
+
+
+def _set_volume(texts: Texts) -> None:
+    heard = headphones.listen("tones", texts, 0, headphones.volume_sound(), 0, 0)
+    if heard:
+        st.session_state[DEVICE] = heard.device
+        st.session_state[READY] = "volume"
+        st.rerun()
+
+
+def _not_passed(texts: Texts) -> None:
+    st.warning(texts("headphones.not_passed"), icon=":material/headphones:")
+    if _tries():
+        quiet(texts("headphones.not_passed_again"))
+    if st.button(texts("headphones.retry"), type="primary"):
+        st.session_state[TRIES] = _tries() + 1
+        del st.session_state[CHECK]
+        st.rerun()
+
+
+def _tries() -> int:
+    return st.session_state.get(TRIES, 0)
+
+
+# -- clips --------------------------------------------------------------------------------------------------------
+
+
+def practise(visit: Visit, texts: Texts) -> None:
+    """A training clip: the same questions, then what was expected."""
+    total = len(visit.study.training)
+    done = total - len(visit.open_training)
+    caption = texts("training.count", done=done + 1, total=total)
+    show_clip(visit, texts, caption, done / total)
+
+
+def rate(visit: Visit, texts: Texts) -> None:
+    """A clip to rate."""
+    total = len(visit.order)
+    show_clip(visit, texts, texts("clip.count", done=visit.done + 1, total=total), visit.done / total)
+
+
+def show_clip(visit: Visit, texts: Texts, caption: str, progress: float) -> None:
+    """The player; what comes from it is kept, and the next step is shown once there are answers."""
+    item = visit.now
+    look(texts, "training" if item.kind == "training" else "clip", wide=True)
+    shown: dict[str, float] = st.session_state.setdefault(SHOWN, {})
+    shown.setdefault(item.item, time.monotonic())
+    number, about, text = st.session_state.get(PROBLEM, (0, "", ""))
+    playback = player.play(
+        "clip",
+        item.item,
+        texts,
+        visit.study.questions,
+        caption=caption,
+        progress=progress,
+        heard=visit.store.plays(visit.token, item.item).ended,
+        next_item=(visit.coming[1:2] or [None])[0],
+        expected=item.expected if item.kind == "training" and item.expected else None,
+        problem=player.Problem(number, text) if about == item.item else None,
+    )
+    if playback.plays or playback.answers is not None:
+        problem = keep(visit, texts, playback, shown.get(playback.item))
+        if problem:
+            st.session_state[PROBLEM] = (time.time_ns() // 1_000_000, item.item, problem)
+        if problem or playback.answers is not None:
+            st.rerun()
+
+
+def keep(visit: Visit, texts: Texts, playback: player.Playback, shown_at: float | None) -> str | None:
+    """Store plays and answers; what to tell the rater when that did not work.
+
+    `shown_at` is when this session first showed the clip (time.monotonic), None when it did not.
+    """
+    known = visit.study.by_id.get(playback.item)
+    there = 0.0 if shown_at is None else time.monotonic() - shown_at
+    try:
+        for play in playback.plays:
+            ended = play.ended and known is not None and there >= MIN_OF_LENGTH * known.seconds
+            visit.store.record_play(
+                visit.token, playback.item, play.watched, ended, play.seconds, play.dropped, play.play_id
+            )
+        if playback.answers is None:
+            return None
+        if not visit.store.plays(visit.token, playback.item).ended:
+            return texts("clip.not_played")
+        visit.store.answer(visit.token, playback.item, playback.answers, playback.response_seconds)
+        if playback.item in visit.study.training and set(visit.open_training) <= {playback.item}:
+            note(visit, texts, "training")
+    except SurveyError as error:
+        log.error("Rater %d, clip %s: %s", visit.rater.number, playback.item, error)
+        return texts("clip.not_saved")
+    return None
+
+
+def have_a_break(visit: Visit, texts: Texts) -> None:
+    """A reminder to rest, at fixed places of the order."""
+    look(texts, "clip")
+    title(texts("break.title"), texts("break.lead", done=visit.done, total=len(visit.order)))
+    quiet(texts("break.text"))
+    st.progress(visit.done / len(visit.order))
+    if st.button(texts("break.next"), type="primary"):
+        note(visit, texts, "break", {"after": visit.done})
+        st.session_state[RESTED] = visit.done
+        st.rerun()
+
+
+def thanks(visit: Visit, texts: Texts) -> None:
+    """The end; the survey is finished when this page is first shown. A comment is optional."""
+    look()
+    if visit.rater.finished_at is None:
+        note(visit, texts, "finished")
+    mark()
+    title(texts("thanks.title"), texts("thanks.lead", total=len(visit.order)))
+    if st.session_state.get(COMMENTED):
+        st.success(texts("thanks.sent"), icon=":material/check:")
+        return
+    with st.form("survey_comment", border=False):
+        comment = st.text_area(
+            texts("thanks.label"), placeholder=texts("thanks.placeholder"), max_chars=2000, key="survey_words"
+        )
+        sent = st.form_submit_button(texts("thanks.send"))
+    if sent and comment.strip():
+        note(visit, texts, "finished", {"comment": comment.strip()})
+        st.session_state[COMMENTED] = True
+        st.rerun()
+
+
+def note(visit: Visit, texts: Texts, step: str, detail: dict[str, object] | None = None) -> None:
+    """Record that the rater reached a step, with the language of the page and the browser's name."""
+    browser = st.context.headers.get("User-Agent") or ""
+    visit.store.record_step(visit.token, step, detail, texts.language, browser)  # pyright: ignore[reportArgumentType]
+
+
+STEPS: dict[Step, Callable[[Visit, Texts], None]] = {
+    "welcome": welcome,
+    "headphones": check_headphones,
+    "training": practise,
+    "clip": rate,
+    "break": have_a_break,
+    "thanks": thanks,
+}
+
+page()

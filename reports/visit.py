@@ -1,0 +1,99 @@
+"""Who visits the raters' page, where they are and what is next: all of it from the database, nothing from the browser but the token.
+
+So a refresh, another device and a second tab show the same place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from kpbe.survey.design import Item, Study
+from kpbe.survey.records import Rater
+from kpbe.survey.store import SurveyStore, open_store
+from reports import project
+
+LONGEST_TOKEN = 200
+SECONDS_TO_ANSWER = 12.0
+SECONDS_TO_PREPARE = 180.0
+
+Step = Literal["welcome", "headphones", "training", "break", "clip", "thanks"]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A rater with a working link, as the database knows them at this moment."""
+
+    token: str
+    store: SurveyStore
+    study: Study
+    rater: Rater
+    answered: dict[str, dict[str, int]]
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """The clips that this rater rates, training not among them."""
+        return self.study.order_of(self.rater.number)
+
+    @cached_property
+    def open_training(self) -> list[str]:
+        """Training clips that have no answer yet."""
+        return [item for item in self.study.training if item not in self.answered]
+
+    @cached_property
+    def open_clips(self) -> list[str]:
+        """Clips that have no answer yet."""
+        return [item for item in self.order if item not in self.answered]
+
+    @property
+    def done(self) -> int:
+        """How many clips are rated."""
+        return len(self.order) - len(self.open_clips)
+
+    @property
+    def break_due(self) -> bool:
+        """Whether a break is offered before the next clip."""
+        return self.done > 0 and self.done % self.study.break_after == 0 and bool(self.open_clips)
+
+    def step(self, rested: int = 0) -> Step:
+        """The page to show; `rested` is the number of rated clips at which the rater has had a break."""
+        if self.rater.consented_at is None:
+            return "welcome"
+        if not self.open_clips:
+            return "thanks"
+        if self.rater.headphones_passed_at is None:
+            return "headphones"
+        if self.open_training and self.rater.training_done_at is None:
+            return "training"
+        return "break" if self.break_due and rested != self.done else "clip"
+
+    @property
+    def now(self) -> Item:
+        """The clip to show in the steps training and clip."""
+        return self.study.by_id[self.coming[0]]
+
+    @property
+    def coming(self) -> list[str]:
+        """Names of the clips to show, the first one now."""
+        training = [] if self.rater.training_done_at else self.open_training
+        return [*training, *self.open_clips]
+
+    def minutes(self) -> int:
+        """How long the whole takes, in whole minutes."""
+        clips = [self.study.by_id[item].seconds for item in (*self.study.training, *self.order)]
+        return max(1, round((SECONDS_TO_PREPARE + sum(clips) + SECONDS_TO_ANSWER * len(clips)) / 60))
+
+
+def arrive(token: str) -> Visit | None:
+    """The visit of a link; None where the link is missing, unknown, revoked or of another study: outside nobody can tell which.
+
+    Raises:
+        KPBEError: there is no study, or its database cannot be reached.
+    """
+    store = open_store(project.root())
+    study = store.design
+    rater = store.rater(token[:LONGEST_TOKEN]) if token else None
+    if study is None or rater is None or rater.revoked or rater.study != study.name:
+        return None
+    return Visit(token, store, study, rater, store.answered(token))

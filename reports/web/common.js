@@ -1,0 +1,44 @@
+// What the raters' components share; reports/player.py puts it in front of each of them.
+
+const TRIANGLE = "M8 5v14l11-7z";
+const ROUND_ARROW = "M12 5V1L7 6l5 5V7a6 6 0 1 1-6 6H4a8 8 0 1 0 8-8z";
+const PATIENCE_MS = 8000; // until what the server did not confirm may be sent again
+
+// Streamlit calls a component's default export at every change of its data, always with the same parentElement, and what that
+// returned last when the component goes away: one object of `Kind` a mounted component keeps the state between the calls.
+function mounted(Kind) {
+  const known = new WeakMap();
+  return ({ parentElement, data, setTriggerValue }) => {
+    if (!data) return undefined;
+    if (!known.has(parentElement)) known.set(parentElement, new Kind(parentElement.querySelector(".survey")));
+    known.get(parentElement).show(data, setTriggerValue);
+    return () => {
+      known.get(parentElement)?.close();
+      known.delete(parentElement);
+    };
+  };
+}
+
+function make(tag, className, text) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+function icon(path) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(document.createElementNS("http://www.w3.org/2000/svg", "path"));
+  svg.firstChild.setAttribute("d", path);
+  return svg;
+}
+
+// The element that a key was pressed on, null where the key is not ours: with a modifier, held down, or typed into a field.
+function keyTarget(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return null;
+  const target = event.composedPath()[0];
+  if (!(target instanceof Element)) return document.body;
+  return target.matches("textarea, select, [contenteditable], input:not([type=radio])") ? null : target;
+}

@@ -1,0 +1,211 @@
+"""Free view: what is asked for replaces the source's own pose, what is not asked for stays."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from kpbe import cli
+from kpbe.errors import KPBEError, MissingWeights
+from kpbe.free_view import (
+    TURN_BY,
+    View,
+    decompose_image,
+    expression_of,
+    free_view,
+    look_around,
+    own_view,
+    write_free_view,
+)
+from kpbe.frontend.checkpoints import save_frontend
+from kpbe.frontend.geometry import rotation_matrix
+from kpbe.frontend.model import Frontend
+from kpbe.media.video import probe, read_frames
+from kpbe.params import ModelParams
+from kpbe.trained_frontends import frontend_file, open_frontend, trained_frontends
+
+SIZE = 64
+
+
+def make_frontend(**conventions: Any) -> Frontend:
+    torch.manual_seed(0)
+    model = {
+        "image_size": SIZE, "num_keypoints": 5, "depth": 4, "conventions": conventions,
+        "canonical_keypoints": {"width": 4, "blocks": 3, "input_scale": 0.5},
+        "pose_expression": {"width": 4, "stage_blocks": (1, 1, 1, 1)},
+        "appearance": {"width": 4, "volume_channels": 4, "volume_blocks": 1},
+        "motion_field": {"width": 4, "blocks": 2, "compressed_channels": 1},
+        "generator": {"width": 16, "blocks": 1},
+    }  # fmt: skip
+    return Frontend(ModelParams.model_validate(model)).eval()
+
+
+@pytest.fixture(scope="module")
+def frontend() -> Frontend:
+    return make_frontend()
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), np.uint8)
+
+
+@pytest.fixture
+def seen(frontend: Frontend, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Driving keypoints of every rendered batch."""
+    batches: list[torch.Tensor] = []
+    render = frontend.render
+
+    def watched(source, keypoints):
+        batches.append(keypoints)
+        return render(source, keypoints)
+
+    monkeypatch.setattr(frontend, "render", watched)
+    return batches
+
+
+def test_nothing_asked_for_is_the_reconstruction(frontend: Frontend, picture: np.ndarray, seen) -> None:
+    source = decompose_image(frontend, picture)
+    (frame,) = free_view(frontend, source, [View()])
+    assert frame.shape == (SIZE, SIZE, 3) and frame.dtype == np.uint8
+    torch.testing.assert_close(seen[0], source.keypoints)
+
+
+def test_given_angles_replace_the_estimated_ones(frontend: Frontend, picture: np.ndarray, seen) -> None:
+    source = decompose_image(frontend, picture)
+    own = own_view(frontend, source)
+    list(free_view(frontend, source, [View(yaw=20, x=0.25)]))
+    degrees = torch.tensor([[20.0, own.pitch or 0, own.roll or 0]])
+    rotation = rotation_matrix(degrees, frontend.params.conventions)
+    translation = source.pose.translation.clone()
+    translation[0, 0] = 0.25
+    expected = source.canonical_keypoints @ rotation.mT + translation[:, None] + source.expression
+    torch.testing.assert_close(seen[0], expected)
+
+
+def test_views_are_rendered_in_batches_in_their_order(frontend: Frontend, picture: np.ndarray, seen) -> None:
+    source = decompose_image(frontend, picture)
+    views = [View(yaw=float(angle)) for angle in (-30, -10, 0, 10, 30)]
+    frames = list(free_view(frontend, source, views, batch_size=2))
+    assert [len(batch) for batch in seen] == [2, 2, 1]
+    (alone,) = free_view(frontend, source, [views[3]])
+    assert np.abs(frames[3].astype(int) - alone).max() <= 1
+
+
+def test_expression_of_another_picture_moves_the_keypoints(
+    frontend: Frontend, picture: np.ndarray, seen
+) -> None:
+    source = decompose_image(frontend, picture)
+    expression = expression_of(frontend, 255 - picture)
+    list(free_view(frontend, source, [View(), View(yaw=9.0)], expression))
+    torch.testing.assert_close(seen[0][0], (source.keypoints - source.expression + expression)[0])
+
+
+@pytest.mark.parametrize("angle", ["yaw", "pitch", "roll"])
+def test_an_angle_means_the_same_in_both_conventions(angle: str, picture: np.ndarray) -> None:
+    turned = {}
+    for convention in ("pitch_yaw_roll", "beta"):
+        network = make_frontend(rotation=convention)
+        source = decompose_image(network, picture)
+        zero = View(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        keypoints: list[torch.Tensor] = []
+        render = network.render
+        network.render = lambda s, k, render=render, seen=keypoints: seen.append(k) or render(s, k)  # type: ignore[method-assign]
+        list(free_view(network, source, [View(**{angle: 15.0}).completed(zero)]))
+        turned[convention] = keypoints[0]
+    torch.testing.assert_close(turned["beta"], turned["pitch_yaw_roll"])
+
+
+@pytest.mark.parametrize("convention", ["pitch_yaw_roll", "beta"])
+def test_own_view_reads_back_what_renders_the_source(convention: str, picture: np.ndarray) -> None:
+    network = make_frontend(rotation=convention)
+    source = decompose_image(network, picture)
+    (own,) = free_view(network, source, [own_view(network, source)])
+    (nothing,) = free_view(network, source, [View()])
+    assert np.abs(own.astype(int) - nothing).max() <= 1
+
+
+def test_looking_around_starts_at_the_heads_own_view_and_reaches_both_sides() -> None:
+    own = View(5.0, -2.0, 1.0, 0.1, 0.0, 0.3)
+    views = look_around(own, View(yaw=25.0, pitch=8.0), frames=40)
+    assert views[0] == own and len(views) == 40
+    assert views[10].yaw == pytest.approx(25.0) and views[10].pitch == pytest.approx(8.0)
+    assert views[30].yaw == pytest.approx(-15.0)
+    assert all(view.x == 0.1 and view.roll == 1.0 for view in views)
+    steps = np.diff([view.yaw or 0.0 for view in [*views, views[0]]])
+    assert np.abs(steps).max() < 20 * 2 * math.pi / 40 * 1.01, "no jump, at the seam neither"
+    still = look_around(own, View(), frames=40)
+    assert still[10].yaw == pytest.approx(5.0 + TURN_BY)
+
+
+# -- files and the command ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, frontend: Frontend, picture: np.ndarray) -> Path:
+    root = tmp_path_factory.mktemp("project")
+    for folder in ("checkpoints/stage1", "checkpoints/stage2/wav2lip"):
+        (root / folder).mkdir(parents=True)
+        save_frontend(root / folder / "frontend.safetensors", frontend, {})
+    Image.fromarray(picture).save(root / "face.png")
+    Image.fromarray(255 - picture).save(root / "other.png")
+    return root
+
+
+def run(*arguments: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(project)
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+def test_command_writes_a_picture_and_tells_the_sources_own_pose(
+    project: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["freeview", "face.png", "--yaw", "20", "--expression", "other.png", "--out", "turned.png"]
+    result = run(*asked, project=project, monkeypatch=monkeypatch)
+    assert result.exit_code == 0, result.output
+    assert "own pose is yaw" in result.output
+    network = open_frontend(project / "checkpoints/stage1/frontend.safetensors")
+    source = decompose_image(network, picture)
+    (expected,) = free_view(network, source, [View(yaw=20.0)], expression_of(network, 255 - picture))
+    written = np.asarray(Image.open(project / "turned.png"))
+    assert np.abs(written.astype(int) - expected).max() <= 1
+
+
+def test_command_writes_a_turning_video(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(
+        "freeview", "face.png", "--yaw", "20", "--out", "turn.mp4", project=project, monkeypatch=monkeypatch
+    )
+    assert result.exit_code == 0, result.output
+    info = probe(project / "turn.mp4")
+    assert (info.frames, info.width, info.height, info.fps) == (75, SIZE, SIZE, 25.0)
+    assert len(read_frames(project / "turn.mp4")) == 75
+
+
+def test_what_is_missing_or_wrong_is_said_in_one_sentence(
+    project: Path, frontend: Frontend, picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run("freeview", "face.png", "--out", "a.gif", project=project, monkeypatch=monkeypatch)
+    assert isinstance(result.exception, KPBEError) and "a.gif is neither a picture" in str(result.exception)
+    with pytest.raises(KPBEError, match=r"a\.txt is neither a picture"):
+        write_free_view(tmp_path / "a.txt", frontend, picture, View())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingWeights, match="no trained frontend in checkpoints/"):
+        frontend_file(None)
+    with pytest.raises(MissingWeights, match=r"elsewhere\.safetensors does not exist"):
+        frontend_file(Path("elsewhere.safetensors"))
+
+
+def test_frontends_are_found_by_name_and_by_their_folder(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(trained_frontends(project)) == ["Stage 2, Wav2Lip", "Stage 1"]
+    monkeypatch.chdir(project)
+    assert frontend_file(None) == Path("checkpoints/stage2/wav2lip/frontend.safetensors")
+    assert frontend_file(Path("checkpoints/stage1")) == Path("checkpoints/stage1/frontend.safetensors")

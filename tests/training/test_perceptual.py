@@ -1,0 +1,137 @@
+"""The perceptual terms: which there are, what stands in for missing weights, and that they compare pictures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kpbe import weights
+from kpbe.errors import MissingWeights
+from kpbe.params import PerceptualParams, PerceptualWeights
+from kpbe.training.perceptual import ImagePyramid, PerceptualTerms, PixelDifference, VGGDifference, VGGPyramid
+from kpbe.training.vgg import VGG19Features, VGGFaceFeatures
+
+SCALES = (1.0, 0.5, 0.25, 0.125)
+
+
+def picture(seed: int, side: int = 64) -> torch.Tensor:
+    return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def losses(**terms: float) -> PerceptualWeights:
+    return PerceptualWeights(**{"vgg19": 0.0, **terms})
+
+
+@pytest.fixture
+def no_weights(tmp_path, monkeypatch):
+    """A place without any weight file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KPBE_WEIGHTS", raising=False)
+
+
+@pytest.fixture
+def random_weights(tmp_path, monkeypatch):
+    """A weights folder whose VGG files hold random weights, in the published layouts."""
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    vgg19, face = VGG19Features().state_dict(), VGGFaceFeatures()
+    save_file({k: v.contiguous() for k, v in vgg19.items()}, tmp_path / weights.CATALOGUE["vgg19"].file)
+    layers = {number: name for number, name in zip((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24), (
+        "conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_2", "conv4_3",
+        "conv5_1"), strict=True)}  # fmt: skip
+    state = {
+        f"{layers[int(key.split('.')[1])]}.{key.split('.')[2]}": v for key, v in face.state_dict().items()
+    }
+    torch.save(state, tmp_path / weights.CATALOGUE["vgg_face"].file)
+    monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path))
+
+
+def test_pixel_term_vanishes_only_for_equal_pictures_and_needs_no_weights(no_weights):
+    terms = PerceptualTerms(PerceptualParams(scales=SCALES), losses(pixel=10.0))
+    assert terms.description == "multi-scale L1 + gradient"
+    assert terms(picture(0), picture(0)) == {"pixel": 0}
+    assert terms(picture(0), picture(1))["pixel"] > 0.1
+
+
+@pytest.mark.parametrize("name", ["vgg19", "vgg_face"])
+def test_missing_weights_are_refused_in_a_sentence_or_replaced_by_pixels_as_params_say(no_weights, name):
+    wanted = losses(**{name: 3.0})
+    with pytest.raises(MissingWeights) as error:
+        PerceptualTerms(PerceptualParams(missing="refuse"), wanted)
+    file = weights.CATALOGUE[name].file
+    assert all(word in str(error.value) for word in (name, file, "KPBE_WEIGHTS", "missing to pixels"))
+    assert "\n" not in str(error.value)
+
+    both = PerceptualTerms(
+        PerceptualParams(missing="pixels", scales=SCALES), losses(**{name: 3.0, "pixel": 1.0})
+    )
+    assert f"({file} was not found)" in both.description and both.description.endswith(
+        ", multi-scale L1 + gradient"
+    )
+    found = both(picture(0), picture(1))
+    assert set(found) == {name, "pixel"} and found[name] == found["pixel"] > 0
+
+
+def test_found_weights_are_used_each_with_its_own_network(random_weights):
+    params = PerceptualParams(scales=(1.0, 0.5))
+    terms = PerceptualTerms(params, PerceptualWeights(vgg19=10.0, vgg_face=10.0, pixel=0.0))
+    assert terms.description == (
+        "VGG-19 pyramid (vgg19_imagenet_features_fp16.safetensors), VGGFace pyramid (vgg_face_dag.pth)"
+    )
+    got, want = picture(0), picture(1)
+    found = terms(got, want)
+    for name, network in (("vgg19", VGG19Features), ("vgg_face", VGGFaceFeatures)):
+        path = weights.find(name)
+        assert torch.allclose(found[name], VGGPyramid(network(path), (1.0, 0.5))(got, want), rtol=1e-6)
+    assert found["vgg19"] != found["vgg_face"]
+
+
+def test_vgg_face_differences_are_divided_by_255():
+    torch.manual_seed(0)
+    network = VGGFaceFeatures()
+    got, want = picture(0), picture(1)
+    rows = VGGDifference(network).by_scale_and_layer([got], [want])
+    features = zip(network(got), network(want), strict=True)
+    expected = torch.stack([(a - b).abs().mean() for a, b in features]) / 255
+    assert torch.allclose(rows[0], expected, rtol=1e-5)
+
+
+def test_layer_weights_weigh_layers_and_small_scales_are_left_out():
+    torch.manual_seed(0)
+    network = VGG19Features()
+    got, want = (ImagePyramid(SCALES)(picture(seed)) for seed in (0, 1))
+    all_layers = VGGDifference(network)
+    rows = all_layers.by_scale_and_layer(got, want)
+    assert rows.shape == (3, 5), "64, 32 and 16 pixels; 8 are too few for five levels"
+    weighted = VGGDifference(network, (0.5, 0.0, 2.0, 0.0, 0.0))
+    expected = 0.5 * rows[:, 0].sum() + 2 * rows[:, 2].sum()
+    assert torch.allclose(weighted(got, want), expected, rtol=1e-5)
+    tiny = [level[..., :8, :8] for level in got]
+    assert all_layers(tiny, tiny) == 0
+
+
+def test_gradients_reach_the_generated_picture_only(random_weights):
+    terms = PerceptualTerms(PerceptualParams(scales=SCALES), PerceptualWeights(vgg19=1.0, pixel=1.0))
+    generated, real = picture(0).requires_grad_(), picture(1).requires_grad_()
+    torch.stack(list(terms(generated, real).values())).sum().backward()
+    assert generated.grad is not None and generated.grad.abs().max() > 0
+    assert real.grad is None
+
+
+def test_half_precision_changes_the_vgg_term_little_and_the_pixel_term_not_at_all(random_weights):
+    terms = PerceptualTerms(PerceptualParams(scales=SCALES), PerceptualWeights(vgg19=1.0, pixel=1.0))
+    exact = terms(picture(0), picture(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = terms(picture(0), picture(1))
+    assert rough["pixel"] == exact["pixel"]
+    assert rough["vgg19"].dtype == torch.float32
+    assert torch.allclose(rough["vgg19"], exact["vgg19"], rtol=0.03)
+
+
+def test_pixel_difference_counts_edges_beside_levels():
+    flat, striped = torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
+    striped[..., ::2] = 1
+    assert PixelDifference()([striped], [flat]) == pytest.approx(0.5 + 1.0)
+    shifted = flat + 0.25
+    assert PixelDifference()([shifted], [flat]) == pytest.approx(0.25)
