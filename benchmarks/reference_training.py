@@ -8,6 +8,7 @@ Networks are KPBE's own with their weights laid out as torch does by default, so
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ from kpbe.training.losses import (
     keypoint_prior,
 )
 from kpbe.training.perceptual import VGG19Features, VGGPyramid
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class PlainStep:
@@ -98,7 +101,7 @@ class PlainStep:
         return loss.item()
 
 
-def plain_layout(network: nn.Module) -> nn.Module:
+def plain_layout(network: Network) -> Network:
     """Lay out all weights as torch does by default, which outputs then follow."""
     for parameter in network.parameters():
         parameter.data = parameter.data.contiguous()

@@ -169,9 +169,10 @@ neither a first answer nor a changed score."""
 
 KILL_NOTES = """\
 Each kill ends one process that serves all of them, or all processes of the database server, with a new database and at another moment.
-First the answers that had been acknowledged are looked up, then the raters go on to the end and everything is counted again. SIGKILL ends a
-process as a crash does; it does not show what a power cut does. For that the store asks the database to wait for the disk at each commit
-(`synchronous=FULL`, `synchronous_commit=on`)."""
+First the answers that had been acknowledged are looked up, then the raters go on to the end and everything is counted again; found beyond
+expected are answers that were stored when the kill cut off the acknowledgement. SIGKILL ends a process as a crash does;
+it does not show what a power cut does. For that the store asks the database to wait for the disk at each commit (`synchronous=FULL`,
+`synchronous_commit=on`)."""
 
 
 def _load_table(runs: Sequence[LoadRun]) -> str:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 TABLE1 = Path("reports/results/table1.txt")
 BACKEND_CHECKPOINTS = Path("checkpoints/backends")
-CHECKPOINT_HELP = "a frontend or its folder; without it the first in checkpoints/stage2, else checkpoints/stage1"
+CHECKPOINT_HELP = (
+    "a frontend or its folder; without it the first in checkpoints/stage2, else checkpoints/stage1"
+)
 FRAMING_HELP = "which square is used: auto, face, centre or whole"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -103,7 +105,9 @@ def speak(
 @app.command()
 def enhance(
     talking: Annotated[Path, typer.Argument(help="the backend's video: gives expression and sound")],
-    source: Annotated[Path, typer.Option(help="picture of the person, or a video whose first frame is taken")],
+    source: Annotated[
+        Path, typer.Option(help="picture of the person, or a video whose first frame is taken")
+    ],
     out: Annotated[Path, typer.Option(help=".mp4, or .mkv (lossless)")],
     pose: Annotated[
         Path | None, typer.Option(help="video of the head pose; without it the talking video's own")
@@ -122,7 +126,9 @@ def enhance(
 
 @app.command()
 def freeview(
-    source: Annotated[Path, typer.Argument(help="picture of the person, or a video whose first frame is taken")],
+    source: Annotated[
+        Path, typer.Argument(help="picture of the person, or a video whose first frame is taken")
+    ],
     out: Annotated[Path, typer.Option(help=".png, or .mp4 / .mkv: the head swings to the view and back")],
     yaw: Annotated[float | None, typer.Option(help="degrees, -45 to 45 are advised")] = None,
     pitch: Annotated[float | None, typer.Option(help="degrees, -20 to 20 are advised")] = None,
@@ -145,7 +151,9 @@ def freeview(
     image = read_portrait(source, size, chosen)
     other = None if expression is None else read_portrait(expression, size, chosen)
     own = write_free_view(out, frontend, image, View(yaw, pitch, roll, x, y, z), other)
-    typer.echo(f"{out}: the source's own pose is yaw {own.yaw:.1f}, pitch {own.pitch:.1f}, roll {own.roll:.1f}")
+    typer.echo(
+        f"{out}: the source's own pose is yaw {own.yaw:.1f}, pitch {own.pitch:.1f}, roll {own.roll:.1f}"
+    )
 
 
 def _frontend(checkpoint: Path | None) -> Frontend:

@@ -73,7 +73,7 @@ class DataParams(Section):
 class LabelPoseParams(Section):
     """Who labels the head pose of training frames (kpbe/data/label_pose.py).
 
-    `auto` takes the true poses where they are known, and otherwise the first of hopenet, whenet, fsanet whose weights are found.
+    `auto` takes the true poses where they are known, and otherwise the first of hopenet, fsanet, whenet whose weights are found.
     `batch` is the number of pictures per forward pass of hopenet.
     """
 

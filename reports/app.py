@@ -14,11 +14,6 @@ REPORTS = Path(__file__).resolve().parent
 if str(REPORTS.parent) not in sys.path:  # `streamlit run` puts only this file's folder there
     sys.path.insert(0, str(REPORTS.parent))
 
-SURVEY_PAGES = (
-    ("views/survey_admin.py", "Survey", ":material/how_to_vote:"),
-    ("views/planner.py", "Planner", ":material/calculate:"),
-)
-
 
 def main() -> None:
     """Draw the navigation and the chosen page; what a page cannot read is said in one sentence."""
@@ -36,11 +31,8 @@ def main() -> None:
             st.Page("views/training.py", title="Training", icon=":material/show_chart:"),
             st.Page("views/data.py", title="Data", icon=":material/groups:"),
             st.Page("views/benchmarks.py", title="Benchmarks", icon=":material/speed:"),
-            *(
-                st.Page(path, title=title, icon=icon)
-                for path, title, icon in SURVEY_PAGES
-                if (REPORTS / path).is_file()
-            ),
+            st.Page("views/survey_admin.py", title="Survey", icon=":material/how_to_vote:"),
+            st.Page("views/planner.py", title="Planner", icon=":material/calculate:"),
         ],
         position="top",
     )

@@ -14,8 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from streamlit.components.v2 import component as register
 
 from kpbe.errors import SurveyError
 from reports.texts import Texts
@@ -197,6 +197,4 @@ def component(name: str, *parts: str) -> Any:
     style = (WEB / "survey.css").read_text(encoding="utf-8")
     script = "".join((WEB / f"{file}.js").read_text(encoding="utf-8") for file in ("common", *parts, name))
     script = re.sub(r"^\s*//.*\n", "", script, flags=re.MULTILINE)  # raters need not read our remarks
-    return st.components.v2.component(
-        f"survey_{name}", html='<div class="survey"></div>', css=style, js=script
-    )
+    return register(f"survey_{name}", html='<div class="survey"></div>', css=style, js=script)

@@ -34,7 +34,6 @@ if TYPE_CHECKING:  # pandas costs half a second, which Table I need not wait for
 ROOT_VARIABLE = "KPBE_ROOT"
 CURVES = "curves.csv"
 SUMMARY = "summary.json"
-ABLATION = "ablation.json"
 SHEETS = "sheets"
 REMEMBERED_FILES = 64
 
@@ -67,25 +66,6 @@ class Training:
     def sheets(self) -> dict[int, Path]:
         """Pictures of the validation pairs by step."""
         return {int(path.stem): path for path in sorted((self.folder / SHEETS).glob("[0-9]*.png"))}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A run of the ablation: what it changes, and its methods' means by metric; a note says why there are none."""
-
-    name: str
-    about: str
-    overrides: tuple[str, ...]
-    metrics: dict[str, dict[str, float]]
-    note: str
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """The runs of the ablation, the reference first, and lines about them."""
-
-    about: tuple[str, ...]
-    variants: tuple[Variant, ...]
 
 
 def root() -> Path:
@@ -128,15 +108,6 @@ def table1() -> Table1 | None:
         KPBEError: table1.json is damaged.
     """
     return _table1(place(folders.RESULTS) / "table1.json")
-
-
-def ablation() -> Ablation | None:
-    """The ablation's table, None before it was run.
-
-    Raises:
-        KPBEError: ablation.json is damaged.
-    """
-    return _ablation(place(folders.RESULTS) / ABLATION)
 
 
 def backends_of(table: Table1) -> list[str]:
@@ -281,27 +252,6 @@ def _read_table1(path: Path) -> Table1:
         ) from None
 
 
-def _read_ablation(path: Path) -> Ablation:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        variants = tuple(
-            Variant(
-                row["name"],
-                row.get("about", ""),
-                tuple(row.get("overrides", ())),
-                {
-                    method: {metric: float(value) for metric, value in of_method.items()}
-                    for method, of_method in row.get("metrics", {}).items()
-                },
-                row.get("note", ""),
-            )
-            for row in values["rows"]
-        )
-        return Ablation(tuple(values["about"]), variants)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise KPBEError(f"{path} is damaged: run the ablation again (make ablation).") from None
-
-
 def _read_json_object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -325,7 +275,6 @@ def _read_table_of(path: Path, columns: frozenset[str]) -> pd.DataFrame:
 
 
 _table1 = read_when_changed(_read_table1)
-_ablation = read_when_changed(_read_ablation)
 _clip_scores = read_when_changed(lambda path: read_per_clip(path.parent))
 _frame_scores = read_when_changed(
     lambda path: _read_table_of(path, frozenset({"clip_id", "method", "frame", "ssim", "psnr"}))

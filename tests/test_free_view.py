@@ -24,7 +24,7 @@ from kpbe.free_view import (
     own_view,
     write_free_view,
 )
-from kpbe.frontend.checkpoints import save_frontend
+from kpbe.frontend.checkpoints import public_state_dicts, save_frontend
 from kpbe.frontend.geometry import rotation_matrix
 from kpbe.frontend.model import Frontend
 from kpbe.media.video import probe, read_frames
@@ -209,3 +209,18 @@ def test_frontends_are_found_by_name_and_by_their_folder(
     monkeypatch.chdir(project)
     assert frontend_file(None) == Path("checkpoints/stage2/wav2lip/frontend.safetensors")
     assert frontend_file(Path("checkpoints/stage1")) == Path("checkpoints/stage1/frontend.safetensors")
+
+
+def test_public_checkpoints_open_with_the_sizes_of_params(
+    frontend: Frontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Public:
+        model = frontend.params
+
+    monkeypatch.setattr("kpbe.params.load_params", lambda: Public)
+    path = tmp_path / "00000189-checkpoint.pth.tar"
+    torch.save(public_state_dicts(frontend), path)
+    opened = open_frontend(path)
+    image = torch.rand(1, 3, SIZE, SIZE)
+    with torch.inference_mode():
+        torch.testing.assert_close(opened.canonical_keypoints(image), frontend.canonical_keypoints(image))

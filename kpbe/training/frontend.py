@@ -119,9 +119,10 @@ class FrontendTrainee:
         reconstruction = Reconstruction(frontend)
         synchronise_batch_norm(reconstruction, fabric)
         self.frontend = frontend
-        optimiser = adam(frontend.parameters(), params.optimiser)
+        if compute.compile:
+            reconstruction.compile()
         self.reconstruction, self.optimiser = fabric.setup(
-            torch.compile(reconstruction) if compute.compile else reconstruction, optimiser
+            reconstruction, adam(frontend.parameters(), params.optimiser)
         )
         self.average = MovingAverage(frontend, params.ema_decay) if params.ema_decay else None
         wanted = params.losses.gan or params.losses.feature_matching
@@ -208,7 +209,8 @@ class FrontendTrainee:
     ) -> dict[str, Tensor]:
         weights = self.params.losses
         generated, keypoints = result["generated"].float(), result["driving_keypoints"]
-        terms: dict[str, Tensor] = dict(self.perceptual(generated, pair.pose))
+        with self.fabric.autocast():
+            terms: dict[str, Tensor] = dict(self.perceptual(generated, pair.pose))
         if self.adversary is not None:
             terms |= self.adversary.terms(generated, pair.pose)
         if warp is not None:

@@ -189,7 +189,7 @@ def _refuse_not_finite(
     if isinstance(trainee, RemembersBatches):
         path = folder / CULPRIT_FILE
         with whole(path) as temporary:
-            np.savez_compressed(temporary, step=step, **trainee.batch_of(step))
+            np.savez_compressed(temporary, allow_pickle=False, step=step, **trainee.batch_of(step))
         culprit = f" (its batch: {path})"
     raise KPBEError(
         f"{name}: {', '.join(wrong)} is not finite at step {step}{culprit}; {folder / STATE_FILE} still holds the last "

@@ -38,7 +38,9 @@ def page() -> None:
     backends = project.evaluated_backends()
     if not backends:
         not_yet("Clips", "No test clip has been scored yet.")
-    st.html("<style>.stMainBlockContainer { max-width: 1500px; }</style>")  # the more room, the larger the pictures
+    st.html(
+        "<style>.stMainBlockContainer { max-width: max(1120px, 80vw); }</style>"
+    )  # the more room, the larger the pictures
     heading("Clips", "Look, listen and compare: the truth, the backends, and what KPBE makes of them.")
     with st.container(horizontal=True, vertical_alignment="top"):
         backend = backends[0]

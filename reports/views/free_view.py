@@ -146,9 +146,9 @@ def render(frontend: Frontend, source: Decomposition, view: View, expression: Te
 
 def take_away(frame: np.ndarray, make_video: Callable[[], bytes]) -> None:
     """What is rendered as a picture, and as a video once it is asked for."""
-    download = {"icon": ":material/download:", "on_click": "ignore"}
+    icon = ":material/download:"
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.download_button("PNG", png(frame), "free_view.png", "image/png", **download)
+        st.download_button("PNG", png(frame), "free_view.png", "image/png", icon=icon, on_click="ignore")
         turning = st.toggle(
             "Turning video", help="The head swings to this view, as far to the other side, and back."
         )
@@ -156,7 +156,7 @@ def take_away(frame: np.ndarray, make_video: Callable[[], bytes]) -> None:
         with st.spinner("Rendering"):
             video = make_video()
         st.video(video, loop=True, autoplay=True, muted=True, width=SHOWN_WIDTH, alt="The head turning.")
-        st.download_button("MP4", video, "free_view.mp4", "video/mp4", **download)
+        st.download_button("MP4", video, "free_view.mp4", "video/mp4", icon=icon, on_click="ignore")
 
 
 def turning_video(

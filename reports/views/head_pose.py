@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import altair as alt
-import pandas as pd
 import streamlit as st
 
 from flows import folders
@@ -35,7 +33,7 @@ def head_pose_distribution() -> None:
         return
     cards([_card(name, found["angles"][name]) for name in ANGLES])
     for column, name in zip(st.columns(len(ANGLES)), ANGLES, strict=True):
-        column.altair_chart(histogram(name, found["histogram"]))
+        column.vega_lite_chart(histogram(name, found["histogram"]))
 
 
 def _card(name: str, angle: Mapping[str, Any]) -> Card:
@@ -48,28 +46,37 @@ def _card(name: str, angle: Mapping[str, Any]) -> Card:
     return Card(f"{name.capitalize()}, mean and deviation", value, lines)
 
 
-def histogram(name: str, counts: Mapping[str, Any]) -> alt.Chart:
-    """Share of the frames in each bin of an angle."""
+def histogram(name: str, counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Share of the frames in each bin of an angle, as Vega-Lite describes it."""
     edges, frames = counts["edges"], sum(counts[name])
-    table = pd.DataFrame(
-        {"from": edges[:-1], "to": edges[1:], "share": [count / frames for count in counts[name]]}
-    )
-    degrees = alt.Axis(grid=False, values=list(range(edges[0], edges[-1] + 1, 30)), domain=False, ticks=False)
-    share = alt.Axis(format=".0%", domain=False, ticks=False, tickCount=4)
-    return (
-        alt.Chart(table)
-        .mark_bar(color=ENHANCED_COLOR)
-        .encode(
-            x=alt.X("from:Q", bin="binned", title="degrees", axis=degrees),
-            x2="to:Q",
-            y=alt.Y("share:Q", title=None, axis=share),
-            tooltip=["from", "to", alt.Tooltip("share", format=".1%")],
-        )
-        .properties(
-            height=180,
-            title=alt.Title(name.capitalize(), subtitle=MEANINGS[name], anchor="start"),
-        )
-    )
+    bars = [
+        {"from": low, "to": high, "share": count / frames}
+        for low, high, count in zip(edges[:-1], edges[1:], counts[name], strict=True)
+    ]
+    degrees = {
+        "grid": False,
+        "values": list(range(edges[0], edges[-1] + 1, 30)),
+        "domain": False,
+        "ticks": False,
+    }
+    share = {"format": ".0%", "domain": False, "ticks": False, "tickCount": 4}
+    encoding = {
+        "x": {"field": "from", "type": "quantitative", "bin": "binned", "title": "degrees", "axis": degrees},
+        "x2": {"field": "to"},
+        "y": {"field": "share", "type": "quantitative", "title": None, "axis": share},
+        "tooltip": [
+            {"field": "from", "type": "quantitative"},
+            {"field": "to", "type": "quantitative"},
+            {"field": "share", "type": "quantitative", "format": ".1%"},
+        ],
+    }
+    mark = {"type": "bar", "color": ENHANCED_COLOR}
+    title = {"text": name.capitalize(), "subtitle": MEANINGS[name], "anchor": "start"}
+    return {
+        "layer": [{"data": {"values": bars}, "mark": mark, "encoding": encoding}],
+        "height": 180,
+        "title": title,
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

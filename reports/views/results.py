@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 import streamlit as st
 
@@ -185,11 +184,10 @@ def downloads() -> None:
 
 
 def table2() -> None:
-    """Table II, where the survey's part of the site is there."""
-    if find_spec("reports.views.table2") is not None:
-        from reports.views.table2 import table2_section
+    """Table II."""
+    from reports.views.table2 import table2_section  # SciPy takes its time: Table I is already on the page
 
-        table2_section()
+    table2_section()
 
 
 def clip_plots(backend: str) -> None:

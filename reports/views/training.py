@@ -9,6 +9,7 @@ import streamlit as st
 from kpbe.evaluation.results import display_name
 from kpbe.evaluation.tables import HEADINGS
 from reports import charts, project
+from reports.ablation import Variant, ablation
 from reports.layout import (
     LOWER_IS_BETTER,
     Card,
@@ -23,7 +24,7 @@ from reports.layout import (
     section,
     table,
 )
-from reports.project import Training, Variant
+from reports.project import Training
 
 COLUMNS = 3
 FIRST = "Stage 1"
@@ -48,7 +49,7 @@ def page() -> None:
         section("Validation", "On clips that are held out of the training set.")
         curves(training, validation)
     losses(training, terms)
-    ablation()
+    ablation_section()
 
 
 def is_validation(column: str) -> bool:
@@ -73,9 +74,9 @@ def losses(training: Training, terms: list[str]) -> None:
     curves(training, [term for term in terms if term in chosen], logarithmic)
 
 
-def ablation() -> None:
+def ablation_section() -> None:
     """What each part of the training is worth, where the ablation was run."""
-    found = project.ablation()
+    found = ablation()
     if found is None or not found.variants:
         return
     section(

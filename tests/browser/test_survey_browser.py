@@ -42,7 +42,7 @@ SECRETS = (
 
 
 @contextmanager
-def device(browser: Browser, kind: dict[str, Any], scheme: str = "light") -> Iterator[BrowserContext]:
+def device(browser: Browser, kind: dict[str, Any], scheme: Any = "light") -> Iterator[BrowserContext]:
     """A browser that remembers nothing of the others."""
     context = browser.new_context(**kind, color_scheme=scheme)
     context.set_default_timeout(TIMEOUT_MS)
@@ -217,9 +217,11 @@ def test_two_tabs_and_double_clicks_keep_one_answer(browser: Browser, site: Site
         for tab in (one, two):
             tab.page.goto(site.link(token))
             tab.at_clip(1)
-        for tab, scores in ((one, (1, 2, 3)), (two, (4, 4, 4))):
+        for tab in (one, two):
             tab.page.bring_to_front()
             tab.watch()
+        for tab, scores in ((one, (1, 2, 3)), (two, (4, 4, 4))):
+            tab.page.bring_to_front()
             tab.score(*scores)
             tab.button(tab.texts("clip.next")).dblclick()
             tab.at_clip(2)
@@ -230,6 +232,20 @@ def test_two_tabs_and_double_clicks_keep_one_answer(browser: Browser, site: Site
     assert site.store.plays(token, first).count == 2
     rows = [row for row in site.store.export_rows(site.study) if row["item"] == first]
     assert len({(row["rater"], row["question"]) for row in rows}) == len(rows)
+
+
+def test_tab_that_was_left_behind_moves_on(browser: Browser, site: Site) -> None:
+    token = prepared(site)
+    with device(browser, DESKTOP) as context:
+        behind = Rater(context.new_page())
+        behind.page.goto(site.link(token))
+        behind.ready_to_play()
+        first = order_of(site, token)[0]
+        site.store.record_play(token, first, 1.0, True, 1.0)  # in another tab
+        site.store.answer(token, first, dict.fromkeys(site.study.questions, 2), 1.0)
+        behind.page.keyboard.press(" ")
+        behind.at_clip(2)
+    assert site.store.answered(token) == {first: dict.fromkeys(site.study.questions, 2)}
 
 
 def test_clip_that_does_not_load_can_be_tried_again(browser: Browser, site: Site) -> None:

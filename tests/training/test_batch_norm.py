@@ -42,6 +42,7 @@ def half(rank: int, folder: str) -> None:
     mine = images().chunk(2)[rank]
     net(mine).square().mean().backward()
     for parameter in net.parameters():
+        assert parameter.grad is not None
         distributed.all_reduce(parameter.grad)
         parameter.grad /= 2
     result = {name: parameter.grad for name, parameter in net.named_parameters()} | net.state_dict()

@@ -22,8 +22,8 @@ TeacherKind = Literal["hopenet", "whenet", "fsanet"]
 
 FILES: dict[TeacherKind, tuple[str, ...]] = {
     "hopenet": ("hopenet",),
-    "whenet": ("whenet",),
     "fsanet": ("fsanet_1x1", "fsanet_var"),
+    "whenet": ("whenet",),
 }
 """Names in the catalogue of weights; `auto` tries the teachers in this order."""
 

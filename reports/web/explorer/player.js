@@ -12,6 +12,7 @@ class Player {
     Object.assign(this, { video, fps, frames, onFrame, onState });
     this.frame = 0;
     this.sought = null;
+    video.addEventListener("loadedmetadata", () => this.show(this.frame)); // phones load no picture before it is sought
     video.addEventListener("loadeddata", () => this.present(this.wanted ?? this.frame));
     video.addEventListener("seeked", () => this.arrived());
     for (const name of ["play", "pause", "ended"]) video.addEventListener(name, () => this.onState());

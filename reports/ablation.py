@@ -1,0 +1,65 @@
+"""The ablation's table, as flows/ablation.py writes it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows import folders
+from kpbe.errors import KPBEError
+from reports.project import place, read_when_changed
+
+ABLATION = "ablation.json"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A run of the ablation: what it changes, and its methods' means by metric; a note says why there are none."""
+
+    name: str
+    about: str
+    overrides: tuple[str, ...]
+    metrics: dict[str, dict[str, float]]
+    note: str
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The runs of the ablation, the reference first, and lines about them."""
+
+    about: tuple[str, ...]
+    variants: tuple[Variant, ...]
+
+
+def ablation() -> Ablation | None:
+    """The ablation's table, None before it was run.
+
+    Raises:
+        KPBEError: ablation.json is damaged.
+    """
+    return _ablation(place(folders.RESULTS) / ABLATION)
+
+
+def _read_ablation(path: Path) -> Ablation:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        variants = tuple(
+            Variant(
+                row["name"],
+                row.get("about", ""),
+                tuple(row.get("overrides", ())),
+                {
+                    method: {metric: float(value) for metric, value in of_method.items()}
+                    for method, of_method in row.get("metrics", {}).items()
+                },
+                row.get("note", ""),
+            )
+            for row in values["rows"]
+        )
+        return Ablation(tuple(values["about"]), variants)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise KPBEError(f"{path} is damaged: run the ablation again (make ablation).") from None
+
+
+_ablation = read_when_changed(_read_ablation)
