@@ -106,10 +106,11 @@ def heading(title: str, *lead: str, faint: str = "") -> None:
 
 
 def badges(shown: Sequence[tuple[str, str]]) -> None:
-    """Short facts in a row: what it is, and the value."""
-    made = (
-        f'<div class="kp-badge"><span>{escape(name)}</span>{escape(value)}</div>' for name, value in shown
-    )
+    """Short facts in a row: what it is (may be empty), and the value."""
+    made = []
+    for name, value in shown:
+        label = f"<span>{escape(name)}</span>" if name else ""
+        made.append(f'<div class="kp-badge">{label}{escape(value)}</div>')
     st.html(f'<div class="kp-badges">{"".join(made)}</div>')
 
 

@@ -23,16 +23,16 @@ class GlooBatchNorm(_BatchNorm):
         if not self.training:
             return super().forward(input)
         axes = [0, *range(2, input.dim())]
-        count = input.new_full((1,), input.numel() / input.shape[1])
-        moments = torch.cat([input.sum(axes), input.square().sum(axes), count])
-        # the sum over processes, and of their gradients on the way back
-        total, squares, (count,) = all_reduce(moments).split([self.num_features, self.num_features, 1])
-        mean = total / count
-        variance = (squares / count - mean.square()).clamp(min=0)
-        self._remember(mean.detach(), (variance * count / (count - 1)).detach())
         shape = (1, -1, *(1 for _ in input.shape[2:]))
+        count = input.new_full((1,), input.numel() / input.shape[1])
+        # sums over processes, and over their gradients on the way back; twice, since E[x^2] - E[x]^2 would lose digits
+        total, (count,) = all_reduce(torch.cat([input.sum(axes), count])).split([self.num_features, 1])
+        mean = total / count
+        centred = input - mean.view(shape)
+        variance = all_reduce(centred.square().sum(axes)) / count
+        self._remember(mean.detach(), (variance * count / (count - 1)).detach())
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return input * scale.view(shape) + (self.bias - mean * scale).view(shape)
+        return centred * scale.view(shape) + self.bias.view(shape)
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None

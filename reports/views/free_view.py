@@ -57,7 +57,7 @@ def page() -> None:
         view = choose_view(own, f"{name} {origin}")
         frame = render(frontend, source, view, expression)
         caption = f"Source image: {in_words(own)}. Rendered: {in_words(view)}."
-        shown.image(side_by_side(picture, frame), caption=caption, width="stretch", output_format="PNG")
+        shown.image(png(side_by_side(picture, frame)), caption=caption, width="stretch")
         take_away(frame, lambda: turning_video(frontend, source, own, view, expression))
 
 
@@ -196,11 +196,13 @@ def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.hstack([first, gap, second])
 
 
-def png(frame: np.ndarray) -> bytes:
-    """A picture as a PNG file."""
+def png(picture: np.ndarray) -> bytes:
+    """A picture, (H, W, 3 or 4) uint8, as a PNG file: fast rather than small."""
     import cv2
 
-    return cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))[1].tobytes()
+    to_bgr = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    _, file = cv2.imencode(".png", cv2.cvtColor(picture, to_bgr), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    return file.tobytes()
 
 
 # -- what is read -------------------------------------------------------------------------------------------------

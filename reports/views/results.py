@@ -33,8 +33,9 @@ from reports.layout import (
     table,
 )
 
-IN_WORDS = ("ssim", "psnr")
+IN_WORDS = ("ssim", "psnr", "lpips")
 CHANGE_IN_WORDS = {1: "raises", -1: "lowers", 0: "does not clearly change"}
+DISTANCE_IN_WORDS = {1: "worsens", -1: "improves", 0: "does not clearly change"}
 ON_CARDS = ("ssim", "psnr", "lpips")
 CARDS_IN_A_ROW = 4
 PLOTTED = ("ssim", "psnr", "lpips")
@@ -69,12 +70,13 @@ def page() -> None:
 
 
 def verdict(shown: Table1, backend: str) -> str:
-    """One sentence: what KPBE does to a backend's SSIM and PSNR, with the word that the interval allows."""
+    """One sentence: what KPBE does to a backend's SSIM, PSNR and LPIPS, with the word that the interval allows."""
     row, before, after = _rows(shown, backend)
     changes: dict[str, list[str]] = {}
     for metric in IN_WORDS:
         if metric in row.differences:
-            change = CHANGE_IN_WORDS[_direction(row.differences[metric])]
+            words = DISTANCE_IN_WORDS if metric in LOWER_IS_BETTER else CHANGE_IN_WORDS
+            change = words[_direction(row.differences[metric])]
             first, second = (number(side.means[metric].mean, metric) for side in (before, after))
             unit = " dB" if metric == "psnr" else ""
             changes.setdefault(change, []).append(f"{metric.upper()} from {first} to {second}{unit}")

@@ -4,7 +4,12 @@
   canvas.width = canvas.height = 1;
   const brush = canvas.getContext("2d", { willReadFrequently: true });
 
+  const known = new Map();
   const rgba = (color) => {
+    if (!known.has(color)) known.set(color, read(color));
+    return known.get(color);
+  };
+  const read = (color) => {
     const mixed = color.match(/^color\(srgb ([\d.e-]+) ([\d.e-]+) ([\d.e-]+)(?: \/ ([\d.]+))?\)$/);
     if (mixed) return [...mixed.slice(1, 4).map((v) => 255 * Number(v)), mixed[4] === undefined ? 1 : Number(mixed[4])];
     brush.clearRect(0, 0, 1, 1);

@@ -156,8 +156,14 @@ class Rater:
     # -- looking
 
     def weak_contrasts(self) -> list[str]:
-        """Texts on the page below WCAG 2.1 AA: 4.5 to 1, 3 to 1 where they are large."""
-        return self.page.evaluate(CONTRASTS)
+        """Texts on the page, once it rests, below WCAG 2.1 AA: 4.5 to 1, 3 to 1 where they are large."""
+        weak: list[str] = self.page.evaluate(CONTRASTS)
+        for _ in range(20):
+            if not weak:
+                break
+            self.page.wait_for_timeout(100)  # colours may be on their way from one to another
+            weak = self.page.evaluate(CONTRASTS)
+        return weak
 
     def overflows(self) -> bool:
         """Whether the page can be pushed sideways."""

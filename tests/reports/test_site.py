@@ -139,6 +139,19 @@ def test_verdict_claims_no_more_than_the_interval(project: Path, open_page: Open
     assert "lowers Wav2Lip&#x27;s PSNR" in text
 
 
+def test_verdict_keeps_no_worse_metric_back(project: Path, open_page: Open) -> None:
+    path = project / folders.RESULTS / "table1.json"
+    table = json.loads(path.read_text())
+    for row, mean in zip(table["methods"], (0.13, 0.17, 0.45), strict=True):
+        row["means"]["lpips"] = row["means"]["ssim"] | {"mean": mean}
+    worse = table["differences"][0]["differences"]["ssim"] | {"mean": 0.28, "low": 0.26, "high": 0.30}
+    table["differences"][0]["differences"]["lpips"] = worse
+    write_json(path, table)
+    text = text_of(open_page("results"))
+    assert "worsens Wav2Lip&#x27;s LPIPS from 0.1700 to 0.4500" in text
+    assert "Wav2Lip: change in LPIPS" in text
+
+
 def test_open_page_follows_a_new_run(project: Path, open_page: Open) -> None:
     site = open_page("results")
     path = project / folders.RESULTS / "table1.json"
