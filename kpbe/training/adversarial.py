@@ -26,7 +26,9 @@ class Adversary:
     def __init__(self, fabric: Fabric, params: OptimiserParams):
         self.fabric, self.params = fabric, params
         self.network = PatchDiscriminator()
-        self._wrapped, self.optimiser = fabric.setup(self.network, adam(self.network.parameters(), params))
+        self._wrapped, self.optimiser = fabric.setup(
+            self.network, adam(self.network.parameters(), params, fabric.device)
+        )
 
     def parts(self) -> dict[str, Stateful]:
         """What belongs into a checkpoint."""

@@ -122,7 +122,7 @@ class FrontendTrainee:
         if compute.compile:
             reconstruction.compile()
         self.reconstruction, self.optimiser = fabric.setup(
-            reconstruction, adam(frontend.parameters(), params.optimiser)
+            reconstruction, adam(frontend.parameters(), params.optimiser, fabric.device)
         )
         self.average = MovingAverage(frontend, params.ema_decay) if params.ema_decay else None
         wanted = params.losses.gan or params.losses.feature_matching

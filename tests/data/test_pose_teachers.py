@@ -103,7 +103,7 @@ def test_the_first_teacher_with_all_its_files_is_taken(tmp_path, monkeypatch):
     assert first_available() is None
     (tmp_path / weights.CATALOGUE["fsanet_1x1"].file).touch()
     assert first_available() is None, "FSA-Net is two files"
-    for name, expected in (("fsanet_var", "fsanet"), ("whenet", "whenet"), ("hopenet", "hopenet")):
+    for name, expected in (("whenet", "whenet"), ("fsanet_var", "fsanet"), ("hopenet", "hopenet")):
         (tmp_path / weights.CATALOGUE[name].file).touch()
         assert first_available() == expected
 
