@@ -1,0 +1,105 @@
+"""The ablation: which runs are made, what is read from them, how the table tells it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows import ablation
+from flows.ablation import Row, Variant
+from kpbe.errors import KPBEError
+from kpbe.weights import CATALOGUE
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def dvc(monkeypatch):
+    """Stands for DVC: remembers commands, answers with what a test puts in."""
+    calls: list[tuple[str, ...]] = []
+    answers: dict[tuple[str, ...], str] = {}
+
+    def answer(*arguments: str, quiet: bool = False) -> str:
+        calls.append(arguments)
+        return answers.get(arguments, "")
+
+    monkeypatch.setattr(ablation, "_dvc", answer)
+    return calls, answers
+
+
+def test_the_shipped_variants_change_params_that_exist():
+    from kpbe.params import load_params
+
+    values = load_params(REPOSITORY / "params.yaml").model_dump(mode="json")
+    found = ablation.variants(REPOSITORY / "conf" / "ablation.yaml")
+    assert found[0].overrides == (), "the first is the default run"
+    for variant in found:
+        for override in variant.overrides:
+            key = override.partition("=")[0]
+            node = values
+            for name in key.split("."):
+                assert name in node, f"{variant.name}: {key}"
+                node = node[name]
+
+
+def test_known_runs_and_runs_without_their_weights_are_not_queued(dvc, monkeypatch):
+    calls, _ = dvc
+    monkeypatch.setattr(ablation, "find", lambda name: None)
+    chosen = [
+        Variant("a", "known"),
+        Variant("b", "new", ("train.seed=1", "train.stage2.videos=all")),
+        Variant("c", "no weights", needs="vgg_face"),
+    ]
+    ablation.run(chosen, {"a"})
+    assert calls == [
+        ("exp", "run", "--queue", "--name", "b", "-S", "train.seed=1", "-S", "train.stage2.videos=all"),
+        ("exp", "run", "--run-all", "--jobs", "1"),
+    ]
+    calls.clear()
+    ablation.run(chosen[::2], {"a"})
+    assert calls == []
+
+
+def test_an_outcome_is_the_metrics_of_its_experiment(dvc, monkeypatch):
+    _, answers = dvc
+    metrics = {
+        "wav2lip+kpbe": {"ssim": 0.5, "psnr": 20.0, "l1": 0.1},
+        "difference": {"ssim": 0.1},
+        "settings": {"seed": 1},
+    }
+    files = {
+        "reports/results/evaluation/wav2lip/metrics.json": {"data": metrics},
+        "reports/results/trainings.json": {"data": {}},
+    }
+    answers["metrics", "show", "a", "--json"] = json.dumps({"a": {"data": files}})
+    row = ablation.outcome(Variant("a", "about a", ("x=1",)), {"a"})
+    assert row == Row("a", "about a", ("x=1",), {"wav2lip+kpbe": {"ssim": 0.5, "psnr": 20.0}})
+    assert "failed" in ablation.outcome(Variant("b", ""), {"a"}).note
+    monkeypatch.setattr(ablation, "find", lambda name: None)
+    missing = ablation.outcome(Variant("c", "", needs="vgg_face"), {"a"})
+    assert missing.note == f"not run: {CATALOGUE['vgg_face'].file} is missing"
+
+
+def test_the_table_and_its_file_show_numbers_and_gaps(tmp_path):
+    rows = [
+        Row("a", "first", (), {"wav2lip": {"ssim": 0.1}, "wav2lip+kpbe": {"ssim": 0.5, "psnr": 20.125}}),
+        Row("b", "second", ("x=1",), note="not run: vgg is missing"),
+    ]
+    ablation.write(rows, ["About it."], tmp_path)
+    page = (tmp_path / "ablation.md").read_text()
+    assert "| run | wav2lip+kpbe SSIM | wav2lip+kpbe PSNR | what it is |" in page
+    assert "| a | 0.500 | 20.12 | first |" in page
+    assert "| b | – | – | second; not run: vgg is missing |" in page
+    written = json.loads((tmp_path / "ablation.json").read_text())
+    assert written["about"] == ["About it."] and written["rows"][1]["overrides"] == ["x=1"]
+
+
+@pytest.mark.parametrize(
+    "text", ["runs: {a: {about: x}}", "runs", "runs: {a: {about: x, set: [], needs: nonsense}}"]
+)
+def test_a_damaged_config_is_one_sentence(tmp_path, text):
+    (tmp_path / "ablation.yaml").write_text(text)
+    with pytest.raises(KPBEError, match=r"ablation\.yaml"):
+        ablation.variants(tmp_path / "ablation.yaml")
