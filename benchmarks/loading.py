@@ -18,9 +18,10 @@ from time import perf_counter
 import numpy as np
 from PIL import Image
 
+from benchmarks.clips import training_clip
 from benchmarks.report import machine, table
 from benchmarks.talk import REAL_CLIPS
-from kpbe.data.clips import Clip, make_clip_id
+from kpbe.data.clips import Clip
 from kpbe.data.sample.clip import render_clip
 from kpbe.media.video import FrameAccess, VideoReader, read_frames, read_frames_at, write_video
 from kpbe.params import AugmentParams, SampleParams, SamplingParams, WarmUpParams
@@ -136,7 +137,7 @@ def make_clips(settings: Settings, folder: Path) -> tuple[str, list[Clip]]:
         made = (render_clip(number, 0, sample).frames for number in range(settings.clips))
     clips = []
     for number, frames in enumerate(made):
-        clip = _describe(folder, number, frames)
+        clip = training_clip(folder, number, f"{number}.any", *frames.shape[:3])
         for suffix, gop in ((".short.mp4", SHORT_GOP), (".long.mp4", LONG_GOP)):
             write_video(clip.video.with_suffix(suffix), frames, 25.0, gop=gop, crf=CRF)
         write_video(clip.video.with_suffix(".mkv"), frames, 25.0, codec="ffv1")
@@ -146,29 +147,6 @@ def make_clips(settings: Settings, folder: Path) -> tuple[str, list[Clip]]:
             Image.fromarray(frame).save(pictures / f"{index:07}.png")
         clips.append(clip)
     return name, clips
-
-
-def _describe(folder: Path, number: int, frames: np.ndarray) -> Clip:
-    count, height, width = frames.shape[:3]
-    clip_id = make_clip_id(f"person{number}", "1", 0, count)
-    return Clip(
-        clip_id=clip_id,
-        split="train",
-        identity=f"person{number}",
-        path=f"{number}.any",
-        frames=count,
-        fps=25.0,
-        width=width,
-        height=height,
-        seconds=count / 25,
-        has_audio=False,
-        source_url="",
-        start=0,
-        end=count,
-        bbox=f"0-0-{width}-{height}",
-        sha256="",
-        folder=folder,
-    )
 
 
 def ways_of(settings: Settings, clips: Sequence[Clip]) -> list[Way]:

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from benchmarks.clips import training_clip
 from benchmarks.reference_training import PlainStep
 from benchmarks.report import machine, table
-from kpbe.data.clips import Clip, make_clip_id
+from kpbe.data.clips import Clip
 from kpbe.data.head_pose import label_path
 from kpbe.frontend.model import Frontend
 from kpbe.media.video import write_video
@@ -116,25 +117,7 @@ def make_clips(folder: Path, image_size: int) -> tuple[list[Clip], Path]:
     for number in range(CLIPS):
         phases = np.arange(FRAMES)[:, None, None, None] * 0.2 + np.arange(3) + number
         waves = np.sin(phases + (7 * x + (3 + number) * y)[None, :, :, None])
-        clip_id = make_clip_id(f"person{number}", "waves", 0, FRAMES)
-        clip = Clip(
-            clip_id=clip_id,
-            split="train",
-            identity=f"person{number}",
-            path=f"{clip_id}.mp4",
-            frames=FRAMES,
-            fps=25.0,
-            width=image_size,
-            height=image_size,
-            seconds=FRAMES / 25,
-            has_audio=False,
-            source_url="",
-            start=0,
-            end=FRAMES,
-            bbox=f"0-0-{image_size}-{image_size}",
-            sha256=str(number),
-            folder=folder,
-        )
+        clip = training_clip(folder, number, f"{number}.mp4", FRAMES, image_size, image_size)
         write_video(clip.video, (127.5 + 127.5 * waves).astype(np.uint8), 25.0, codec="h264-lossless")
         np.save(label_path(head_poses, clip), np.zeros((FRAMES, 3), np.float32))
         clips.append(clip)

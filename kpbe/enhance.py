@@ -104,10 +104,11 @@ def enhance_clips(
                 payload=(clip, video),
             )
         )
-    load_frontend(checkpoint)  # a bad one is the stage's error, not every clip's
+    frontend = _Loadable(checkpoint, checkpoint_digest, str(torch_device(params.compute)))
+    _load(frontend)  # a bad one is the stage's error, not every clip's
     make = partial(
         _enhance_clip,
-        frontend=_Loadable(checkpoint, checkpoint_digest, str(torch_device(params.compute))),
+        frontend=frontend,
         backend=backend,
         seed=seed,
         batch_size=params.compute.render_batch,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import NoReturn
 
 import streamlit as st
@@ -192,6 +193,23 @@ def _cell(cell: Cell) -> str:
     below = f"<small>{escape(cell.below)}</small>" if cell.below else ""
     look = cell.look.replace("wrap", "left wrap")
     return f'<td class="{look}">{text}{below}</td>'
+
+
+def downloads(folder: Path, kinds: Mapping[str, str]) -> None:
+    """Buttons for the files of a folder that are there; `kinds` gives the MIME type by name."""
+    with st.container(horizontal=True, gap="small"):
+        for name, kind in kinds.items():
+            path = folder / name
+            if path.is_file():
+                st.download_button(
+                    name,
+                    path.read_bytes(),
+                    name,
+                    kind,
+                    icon=":material/download:",
+                    on_click="ignore",
+                    type="tertiary",
+                )
 
 
 def counted(count: int, thing: str) -> str:

@@ -15,8 +15,7 @@ from kpbe.data.clips import Clip, backend_video
 from kpbe.data.head_pose import label_path
 from kpbe.errors import KPBEError
 from kpbe.media.video import FrameAccess, read_frames
-from kpbe.params import ComputeParams, SamplingParams
-from kpbe.training import sampling
+from kpbe.params import ComputeParams
 from kpbe.work import is_follower
 
 
@@ -125,10 +124,6 @@ class ClipFrames:
     def videos_per_clip(self) -> list[int]:
         """How many backends made a video of each clip."""
         return [len(videos) for videos in self._made]
-
-    def samples_per_epoch(self, params: SamplingParams) -> int:
-        """Samples until every identity (or clip) was shown `num_repeats` times."""
-        return sampling.samples_per_epoch(self.clips, params)
 
     @property
     def gigabytes(self) -> float:

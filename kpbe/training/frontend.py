@@ -36,6 +36,7 @@ from kpbe.training.losses import (
 from kpbe.training.moving_average import MovingAverage
 from kpbe.training.optimisers import adam, clip_gradients, set_learning_rate
 from kpbe.training.perceptual import PerceptualTerms
+from kpbe.training.sampling import samples_per_epoch
 from kpbe.training.state import Stateful
 
 FRONTEND_FILE = "frontend.safetensors"
@@ -132,7 +133,7 @@ class FrontendTrainee:
             **facts,
             "perceptual": self.perceptual.description,
             "head_pose_labels": training.labelled,
-            "samples_per_epoch": training.samples_per_epoch(params.sampling),
+            "samples_per_epoch": samples_per_epoch(training.clips, params.sampling),
         }
         self.loader = BatchLoader(
             training,

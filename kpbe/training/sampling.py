@@ -82,7 +82,7 @@ class Sampler:
         self._lengths = [clip.frames for clip in clips]
         self._videos = list(videos)
         self._augment, self._warm_up, self._batch_size, self._seed = augment, warm_up, batch_size, seed
-        self.samples_per_epoch = len(self._groups) * sampling.num_repeats
+        self.samples_per_epoch = samples_per_epoch(clips, sampling)
         self._order_of = lru_cache(maxsize=2)(self._shuffled)
 
     def draw(self, step: int, rows: range) -> Samples:

@@ -22,6 +22,7 @@ from reports.layout import (
     badges,
     cards,
     counted,
+    downloads,
     facts,
     heading,
     interval,
@@ -59,7 +60,7 @@ def page() -> None:
     means(shown)
     section("Paired differences", "Enhanced minus the other method on the same clips.")
     differences(shown)
-    downloads()
+    downloads(project.place(folders.RESULTS), DOWNLOADS)
     table2()
     section("Every clip", "A thin line is a clip; the large dots are means with 95 % intervals.")
     for backend in backends:
@@ -166,23 +167,6 @@ def _difference(row: DifferenceRow, metric: str) -> Cell:
         return Cell("–")
     below = [interval(difference, metric, "+"), p_value(difference.p) if difference.p is not None else ""]
     return Cell(number(difference.mean, metric, "+"), " · ".join(part for part in below if part))
-
-
-def downloads() -> None:
-    """Table I as files."""
-    with st.container(horizontal=True, gap="small"):
-        for name, kind in DOWNLOADS.items():
-            path = project.place(folders.RESULTS) / name
-            if path.is_file():
-                st.download_button(
-                    name,
-                    path.read_bytes(),
-                    name,
-                    kind,
-                    icon=":material/download:",
-                    on_click="ignore",
-                    type="tertiary",
-                )
 
 
 def table2() -> None:

@@ -20,7 +20,7 @@ from kpbe.survey.table2 import (
     survey_name,
 )
 from reports import project
-from reports.layout import Cell, facts, method_color, p_value, section, table
+from reports.layout import Cell, downloads, facts, method_color, p_value, section, table
 
 TRUTH_COLOR = "#3f9b77"
 DOWNLOADS = {
@@ -56,7 +56,7 @@ def table2_section() -> None:
     scores = _chosen_scores(shown)
     opinions(shown, scores)
     differences(shown, scores)
-    _downloads()
+    downloads(project.place(folders.RESULTS), DOWNLOADS)
     with st.expander("DMOS, bias-corrected scores, agreement, raters left out", icon=":material/groups:"):
         finer(shown, scores)
 
@@ -156,22 +156,6 @@ def finer(shown: Table2, scores: Scores) -> None:
     else:
         st.html('<p class="kp-faint">Screening leaves nobody out.</p>')
     facts(shown.about)
-
-
-def _downloads() -> None:
-    with st.container(horizontal=True, gap="small"):
-        for name, kind in DOWNLOADS.items():
-            path = project.place(folders.RESULTS) / name
-            if path.is_file():
-                st.download_button(
-                    name,
-                    path.read_bytes(),
-                    name,
-                    kind,
-                    icon=":material/download:",
-                    on_click="ignore",
-                    type="tertiary",
-                )
 
 
 def _difference(row: Comparison) -> Cell:
