@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 TABLE1 = Path("reports/results/table1.txt")
 BACKEND_CHECKPOINTS = Path("checkpoints/backends")
-CHECKPOINT_HELP = (
-    "a frontend or its folder; without it the first in checkpoints/stage2, else checkpoints/stage1"
-)
+CHECKPOINT_HELP = "a frontend or a training's folder, such as checkpoints/stage2/wav2lip; without it the one in weights/released"
 FRAMING_HELP = "which square is used: auto, face, centre or whole"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -77,7 +75,8 @@ def speak(
         Path | None, typer.Option(help="video of the head pose, for backends that take one")
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="weights; without it those that the DAG left in checkpoints/backends")
+        Path | None,
+        typer.Option(help="weights; without it those in checkpoints/backends, else in weights/released"),
     ] = None,
 ) -> None:
     """Let a backend speak, without enhancement: a picture or a video, and speech, to a talking video."""
@@ -85,13 +84,11 @@ def speak(
     from kpbe.backends.speech_video import request_of_files, write_speech_video
     from kpbe.compute import torch_device
     from kpbe.params import load_params
-    from kpbe.weights import trained_weights
 
     params = load_params()
     kind, settings = backend_of(params, backend)
     if checkpoint is None:
-        trained = BACKEND_CHECKPOINTS / backend
-        checkpoint = trained_weights(trained) if kind.trainable else settings.checkpoint
+        checkpoint = _backend_weights(backend) if kind.trainable else settings.checkpoint
     # nothing is known of a file's faces beforehand
     unknown = {key: "yunet" for key in ("detector", "landmarks") if getattr(settings, key, None) == "known"}
     loaded = kind.from_checkpoint(
@@ -156,6 +153,27 @@ def freeview(
     )
 
 
+@app.command()
+def release(backend: Annotated[str, typer.Argument(help="a backend that the last `dvc repro` ran")]) -> None:
+    """Write small copies of the trained frontend and backend, with what they are, to weights/released for git."""
+    from kpbe.release import release as write_release
+    from kpbe.trained_frontends import RELEASED
+
+    files = write_release(backend)["files"]
+    for name, entry in files.items():
+        typer.echo(f"{RELEASED / name}: {entry['bytes'] / 1e6:.1f} MB, sha256 {entry['sha256']}")
+
+
+def _backend_weights(backend: str) -> Path:
+    """The weights that the DAG trained for a backend, else the released ones."""
+    from kpbe.trained_frontends import RELEASED
+    from kpbe.weights import trained_weights
+
+    released = RELEASED / f"{backend}.safetensors"
+    trained = BACKEND_CHECKPOINTS / backend
+    return released if released.is_file() and not trained.is_dir() else trained_weights(trained)
+
+
 def _frontend(checkpoint: Path | None) -> Frontend:
     """The frontend of --checkpoint on the device of params.yaml, or on the CPU where there is none."""
     from kpbe.compute import torch_device
@@ -163,6 +181,7 @@ def _frontend(checkpoint: Path | None) -> Frontend:
     from kpbe.trained_frontends import frontend_file, open_frontend
 
     file = frontend_file(checkpoint)
+    typer.echo(f"frontend: {file}")
     device = str(torch_device(load_params().compute)) if Path("params.yaml").is_file() else "cpu"
     return open_frontend(file, device)
 

@@ -1,13 +1,12 @@
 """Small copies of trained weights for git, with everything that tells what they are: digests, params, trainings, metrics.
 
-`weights/released/` then holds frontend.safetensors, <backend>.safetensors, params.yaml, metrics.json and release.json. The copies load
-like the originals: matrices and kernels are in half precision, biases and statistics stay as they are.
+`weights/released/` then holds frontend.safetensors, <backend>.safetensors, params.yaml and release.json; `reports/released/` holds Table I of
+the same run. The copies load like the originals: matrices and kernels are in half precision, biases and statistics stay as they are.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from kpbe.errors import KPBEError, MissingWeights
+from kpbe.trained_frontends import RELEASED, RELEASED_TABLE, STAGE2, WEIGHTS
+from kpbe.training.files import SUMMARY_FILE
+from kpbe.weights import trained_weights
 from kpbe.work import file_sha256, whole, write_json, write_text
 
-RELEASED = Path("weights/released")
-FRONTEND = "frontend.safetensors"
 LARGEST_MB = 40
 """All files of a release together; larger weights belong to DVC."""
 
@@ -46,32 +46,31 @@ def halve_precision(source: Path, target: Path) -> None:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
 
 
-def release(
-    frontend: Path,
-    backends: Mapping[str, Path],
-    params: Path,
-    metrics: Mapping[str, Path],
-    trainings: Mapping[str, Path],
-    out: Path = RELEASED,
-) -> dict[str, Any]:
-    """Write a release.
+def release(backend: str, root: Path = Path(), to: Path = Path()) -> dict[str, Any]:
+    """Write a release of what the DAG trained for a backend.
 
     Args:
-        frontend: the trained frontend.
-        backends: trained networks by backend.
-        params: the params.yaml of the run.
-        metrics: metrics.json of the evaluation by backend.
-        trainings: summary.json by training.
-        out: folder; files of an earlier release in it are replaced.
+        backend: its name in params.yaml.
+        root: the repository root, with checkpoints/ and reports/results/ of a finished run.
+        to: the repository that gets the release; an earlier one in it is replaced.
 
     Returns:
         What release.json says: sha256 and bytes of each weight file, the trainings' summaries, the metrics.
 
     Raises:
-        MissingWeights: a file is not there.
-        KPBEError: the weights are larger than `LARGEST_MB` together.
+        MissingWeights: a network is not there.
+        KPBEError: the run has not been evaluated, or the weights are larger than `LARGEST_MB` together.
     """
-    sources = {FRONTEND: frontend, **{f"{name}.safetensors": path for name, path in backends.items()}}
+    out, checkpoints, results = to / RELEASED, root / "checkpoints", root / "reports/results"
+    metrics = results / "evaluation" / backend / "metrics.json"
+    tables = [results / name for name in ("table1.json", "table1.md")]
+    for made in (metrics, *tables):
+        if not made.is_file():
+            raise KPBEError(f"{made} does not exist: run `dvc repro` first, a release says how good it is.")
+    sources = {
+        WEIGHTS: root / STAGE2 / backend / WEIGHTS,
+        f"{backend}.safetensors": trained_weights(checkpoints / "backends" / backend),
+    }
     for name, source in sources.items():
         halve_precision(source, out / name)
     files = {
@@ -87,12 +86,19 @@ def release(
         raise KPBEError(
             f"the weights take {total:.0f} MB, more than {LARGEST_MB} MB: keep them in DVC instead of git."
         )
+    trainings = {
+        path.parent.relative_to(checkpoints).as_posix(): json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(checkpoints.rglob(SUMMARY_FILE))
+        if path.parent == checkpoints / "stage1" or path.parent.name == backend
+    }
     about = {
         "files": files,
         "pytorch": torch.__version__,
-        "trainings": {name: json.loads(path.read_text(encoding="utf-8")) for name, path in trainings.items()},
-        "metrics": {name: json.loads(path.read_text(encoding="utf-8")) for name, path in metrics.items()},
+        "trainings": trainings,
+        "metrics": json.loads(metrics.read_text(encoding="utf-8")),
     }
-    write_text(out / "params.yaml", params.read_text(encoding="utf-8"))
+    write_text(out / "params.yaml", (root / "params.yaml").read_text(encoding="utf-8"))
     write_json(out / "release.json", about)
+    for made in tables:
+        write_text(to / RELEASED_TABLE / made.name, made.read_text(encoding="utf-8"))
     return about

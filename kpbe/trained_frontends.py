@@ -1,4 +1,4 @@
-"""The frontends that trainings left in checkpoints/, and one that a user names: which there are, and how they are opened."""
+"""The frontends that trainings left in checkpoints/, the released one, and one that a user names: which there are, how they are opened."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ if TYPE_CHECKING:  # torch takes seconds, which a list of files need not wait fo
 
 STAGE1 = Path("checkpoints/stage1")
 STAGE2 = Path("checkpoints/stage2")
+RELEASED = Path("weights/released")
+RELEASED_TABLE = Path("reports/released")
 WEIGHTS = "frontend.safetensors"
-PICKLED = (".tar", ".pth", ".pt")
 
 
 def trained_frontends(root: Path = Path()) -> dict[str, Path]:
-    """Frontends that can be rendered with, by name: "Stage 2, Wav2Lip", ..., "Stage 1".
+    """Frontends that can be rendered with, by name: "Stage 2, Wav2Lip", ..., "Stage 1", "Released".
 
     Args:
         root: the repository root.
@@ -27,12 +28,15 @@ def trained_frontends(root: Path = Path()) -> dict[str, Path]:
         f"Stage 2, {display_name(path.parent.name)}": path
         for path in sorted((root / STAGE2).glob(f"*/{WEIGHTS}"))
     }
-    stage1 = root / STAGE1 / WEIGHTS
-    return files | ({"Stage 1": stage1} if stage1.is_file() else {})
+    files |= {"Stage 1": root / STAGE1 / WEIGHTS, "Released": root / RELEASED / WEIGHTS}
+    return {name: path for name, path in files.items() if path.is_file()}
 
 
 def frontend_file(checkpoint: Path | None) -> Path:
-    """The file of a checkpoint that a user names: a file or a training's folder; without a name the first of `trained_frontends`.
+    """The file of a checkpoint that a user names: a file or a training's folder.
+
+    Without a name it is the released one, which has seen real faces (that of `make repro` has seen drawn ones), else the first of
+    `trained_frontends`.
 
     Raises:
         MissingWeights: there is none.
@@ -41,9 +45,10 @@ def frontend_file(checkpoint: Path | None) -> Path:
         found = trained_frontends()
         if not found:
             raise MissingWeights(
-                "there is no trained frontend in checkpoints/: run `make repro` first, or name one with --checkpoint."
+                f"there is no {RELEASED / WEIGHTS} and no trained frontend in checkpoints/: run `make repro` first, or name one with "
+                "--checkpoint."
             )
-        return next(iter(found.values()))
+        return found.get("Released") or next(iter(found.values()))
     file = checkpoint / WEIGHTS if checkpoint.is_dir() else checkpoint
     if not file.is_file():
         raise MissingWeights(f"{file} does not exist: correct --checkpoint or train the frontend first.")
@@ -54,15 +59,15 @@ def open_frontend(file: Path, device: str = "cpu") -> Frontend:
     """A frontend ready for rendering.
 
     Args:
-        file: ours (.safetensors), or a public OSFV checkpoint (.pth.tar) of the sizes that params.yaml's `model` has.
+        file: ours, or a public OSFV checkpoint of the sizes that params.yaml's `model` has.
         device: torch device.
 
     Raises:
         MissingWeights, BadCheckpoint: as `kpbe.frontend.checkpoints` says.
     """
-    from kpbe.frontend.checkpoints import load_frontend, load_public_checkpoint
+    from kpbe.frontend.checkpoints import is_frontend_file, load_frontend, load_public_checkpoint
     from kpbe.params import load_params
 
-    if file.suffix in PICKLED:
-        return load_public_checkpoint(file, load_params().model).to(device).for_rendering()
-    return load_frontend(file, device).for_rendering()
+    if is_frontend_file(file):
+        return load_frontend(file, device).for_rendering()
+    return load_public_checkpoint(file, load_params().model).to(device).for_rendering()

@@ -26,6 +26,7 @@ from kpbe.evaluation.results import (
 from kpbe.evaluation.statistics import Mean, PairedDifference
 from kpbe.evaluation.tables import DifferenceRow, MethodRow, Table1
 from kpbe.params import Params, load_params
+from kpbe.trained_frontends import RELEASED_TABLE
 from kpbe.work import read_csv
 
 if TYPE_CHECKING:  # pandas costs half a second, which Table I need not wait for
@@ -108,6 +109,15 @@ def table1() -> Table1 | None:
         KPBEError: table1.json is damaged.
     """
     return _table1(place(folders.RESULTS) / "table1.json")
+
+
+def released_table1() -> Table1 | None:
+    """Table I of the run that the weights in weights/released come from.
+
+    Raises:
+        KPBEError: it is damaged.
+    """
+    return _table1(place(RELEASED_TABLE) / "table1.json")
 
 
 def backends_of(table: Table1) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,49 +18,60 @@ from kpbe.frontend.checkpoints import load_frontend, read_facts, save_frontend
 from kpbe.frontend.model import Frontend
 from kpbe.params import load_params
 from kpbe.release import halve_precision, release
-from kpbe.work import file_sha256
+from kpbe.work import file_sha256, write_json
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+FRONTEND = "checkpoints/stage2/wav2lip/frontend.safetensors"
+GENERATOR = "checkpoints/backends/wav2lip/generator.safetensors"
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
+    """What a run leaves that a release takes."""
+    root = tmp_path_factory.mktemp("trained")
     torch.manual_seed(0)
-    model = load_params(REPOSITORY / "params.yaml").model
-    save_frontend(folder / "frontend.safetensors", Frontend(model), {"stage": "stage2"})
-    save_generator(folder / "generator.safetensors", Wav2LipGenerator(0.125), {"clips": 3})
-    (folder / "metrics.json").write_text(json.dumps({"wav2lip+kpbe": {"ssim": 0.5}}))
-    (folder / "summary.json").write_text(json.dumps({"steps": 7}))
-    return folder
+    params = REPOSITORY / "params.yaml"
+    save_frontend(root / FRONTEND, Frontend(load_params(params).model), {"stage": "stage2"})
+    save_generator(root / GENERATOR, Wav2LipGenerator(0.125), {"clips": 3})
+    for training, steps in {"stage1": 9, "stage2/wav2lip": 7, "stage2/pcavs": 5}.items():
+        write_json(root / "checkpoints" / training / "summary.json", {"steps": steps})
+    results = root / "reports/results"
+    write_json(results / "evaluation/wav2lip/metrics.json", {"wav2lip+kpbe": {"ssim": 0.5}})
+    write_json(results / "table1.json", {"about": []})
+    (results / "table1.md").write_text("Table I")
+    shutil.copy(params, root)
+    return root
 
 
 def test_the_copies_load_and_give_nearly_the_same(trained, tmp_path):
-    about = release(
-        trained / "frontend.safetensors",
-        {"wav2lip": trained / "generator.safetensors"},
-        REPOSITORY / "params.yaml",
-        {"wav2lip": trained / "metrics.json"},
-        {"stage 2": trained / "summary.json"},
-        tmp_path,
-    )
-    original, copy = (load_frontend(folder / "frontend.safetensors") for folder in (trained, tmp_path))
+    about = release("wav2lip", trained, tmp_path)
+    out = tmp_path / "weights/released"
+    original, copy = load_frontend(trained / FRONTEND), load_frontend(out / "frontend.safetensors")
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         wanted, got = (f.canonical_keypoints(image) for f in (original, copy))
     torch.testing.assert_close(got, wanted, atol=2e-3, rtol=0)
     assert got.dtype == torch.float32 and not torch.equal(got, wanted)
-    assert read_facts(tmp_path / "frontend.safetensors") == {"stage": "stage2"}
-    assert load_generator(tmp_path / "wav2lip.safetensors").width_multiplier == 0.125
+    assert read_facts(out / "frontend.safetensors") == {"stage": "stage2"}
+    assert load_generator(out / "wav2lip.safetensors").width_multiplier == 0.125
 
     for name in ("frontend.safetensors", "wav2lip.safetensors"):
-        assert about["files"][name]["sha256"] == file_sha256(tmp_path / name)
-    sizes = [(folder / "frontend.safetensors").stat().st_size for folder in (trained, tmp_path)]
-    assert sizes[1] < 0.6 * sizes[0]
-    written = json.loads((tmp_path / "release.json").read_text())
-    assert written["trainings"]["stage 2"]["steps"] == 7
-    assert written["metrics"]["wav2lip"]["wav2lip+kpbe"]["ssim"] == 0.5
-    assert yaml.safe_load((tmp_path / "params.yaml").read_text())["model"]["name"] == "small"
+        assert about["files"][name]["sha256"] == file_sha256(out / name)
+    assert (out / "frontend.safetensors").stat().st_size < 0.6 * (trained / FRONTEND).stat().st_size
+    written = json.loads((out / "release.json").read_text())
+    assert {name: summary["steps"] for name, summary in written["trainings"].items()} == {
+        "stage1": 9,
+        "stage2/wav2lip": 7,
+    }
+    assert written["metrics"]["wav2lip+kpbe"]["ssim"] == 0.5
+    assert (tmp_path / "reports/released/table1.md").read_text() == "Table I"
+    assert yaml.safe_load((out / "params.yaml").read_text())["model"]["name"] == "small"
+
+
+def test_a_run_without_numbers_is_not_released(trained, tmp_path):
+    with pytest.raises(KPBEError, match="run `dvc repro` first"):
+        release("pcavs", trained, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_missing_weights_and_weights_that_do_not_fit_are_refused(tmp_path):

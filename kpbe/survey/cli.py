@@ -103,6 +103,21 @@ def export(
 
 
 @app.command()
+def comments(demo: Demo = False) -> None:
+    """Show what the raters wrote at the end of the survey."""
+    from kpbe.survey.export import utc_text
+    from kpbe.survey.records import rater_name
+
+    store, study = _store(demo)
+    found = store.comments(study.name)
+    for one in found:
+        about = f"clip {one.item}: " if one.item else ""
+        typer.echo(f"{rater_name(one.rater)}  {utc_text(one.written_at)}  {about}{one.text}")
+    if not found:
+        typer.echo(f"{study.name}: nobody wrote anything yet.")
+
+
+@app.command()
 def simulate(
     raters: Annotated[int, typer.Option(help="how many", min=1, max=500)] = 24,
     careless: Annotated[int, typer.Option(help="how many of them answer without looking", min=0)] = 1,

@@ -94,6 +94,23 @@ class RaterProgress:
         return "preparing" if self.last_seen_at else "invited"
 
 
+@dataclass(frozen=True)
+class Comment:
+    """What a rater wrote.
+
+    Attributes:
+        rater: their number.
+        item: the clip it is about, "" for the survey as a whole.
+        text: up to 2000 characters.
+        written_at: when.
+    """
+
+    rater: int
+    item: str
+    text: str
+    written_at: datetime
+
+
 def rater_name(number: int) -> str:
     """A rater's name in tables: "r001"."""
     return f"r{number:03d}"

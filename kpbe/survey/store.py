@@ -20,7 +20,7 @@ from kpbe.errors import SurveyError
 from kpbe.survey.administration import REACHED, Administration, database_url, sha256_of
 from kpbe.survey.progress import rater_of
 from kpbe.survey.ratings import DEMO_SUFFIX, is_demo
-from kpbe.survey.records import Plays, Rater
+from kpbe.survey.records import Comment, Plays, Rater
 from kpbe.survey.schema import answer_history, comments, plays, raters, steps
 from kpbe.survey.schema import answers as answer_table
 
@@ -241,19 +241,28 @@ class SurveyStore(Administration):
         with self.database.reading() as connection:
             return _answered(connection, self._known(connection, token))
 
-    def comment(self, token: str, item: str, text: str) -> None:
-        """Keep a rater's words about a clip; the last ones count, none remove them.
+    def comment(self, token: str, text: str, item: str = "") -> None:
+        """Keep a rater's words about the survey, or about one clip of it; the last ones count, none remove them.
 
         Raises:
             SurveyError: unknown or revoked link, no consent yet, or a clip that is not this rater's.
         """
         with self.database.writing() as connection:
             rater = self._at_work(connection, token)
-            self._item(rater, item)
+            if item:
+                self._item(rater, item)
             connection.execute(delete(comments).where(_mine(comments, rater), comments.c.item == item))
             if text.strip():
                 row = {"item": item, "comment": text.strip()[:2000], "written_at": self.clock()}
                 connection.execute(insert(comments), _of(rater) | row)
+
+    def comments(self, study: str) -> list[Comment]:
+        """What the raters of a study wrote, by rater; without those whose link was revoked."""
+        valid = select(raters.c.rater).where(raters.c.study == study, raters.c.revoked_at.is_(None))
+        query = select(comments).where(comments.c.study == study, comments.c.rater.in_(valid))
+        with self.database.reading() as connection:
+            rows = connection.execute(query.order_by(comments.c.rater, comments.c.written_at))
+            return [Comment(row.rater, row.item, row.comment, row.written_at) for row in rows]
 
     # -- checks ---------------------------------------------------------------------------------------------------
 

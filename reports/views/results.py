@@ -62,6 +62,7 @@ def page() -> None:
     differences(shown)
     downloads(project.place(folders.RESULTS), DOWNLOADS)
     table2()
+    released()
     section("Every clip", "A thin line is a clip; the large dots are means with 95 % intervals.")
     for backend in backends:
         clip_plots(backend)
@@ -174,6 +175,20 @@ def table2() -> None:
     from reports.views.table2 import table2_section  # SciPy takes its time: Table I is already on the page
 
     table2_section()
+
+
+def released() -> None:
+    """Table I of the released weights, which were trained on real faces elsewhere."""
+    shown = project.released_table1()
+    if shown is None:
+        return
+    section(
+        "Released weights", "Table I of the run that made weights/released; docs/model_card.md tells more."
+    )
+    means(shown)
+    differences(shown)
+    with st.expander("How it was made", icon=":material/info:"):
+        facts(shown.about)
 
 
 def clip_plots(backend: str) -> None:

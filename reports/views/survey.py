@@ -233,7 +233,7 @@ def thanks(visit: Visit, texts: Texts) -> None:
         )
         sent = st.form_submit_button(texts("thanks.send"))
     if sent and comment.strip():
-        note(visit, texts, "finished", {"comment": comment.strip()})
+        visit.store.comment(visit.token, comment)
         st.session_state[COMMENTED] = True
         st.rerun()
 

@@ -58,6 +58,7 @@ def page() -> None:
     if not shown.demo:
         links(shown)
     scores_so_far(shown)
+    comments(shown)
     download(shown)
 
 
@@ -261,6 +262,19 @@ def _preview(key: str, _params: Params, _study: Study, _ratings: list[Rating]) -
     evaluate = _params.evaluate.model_copy(update={"bootstrap": PREVIEW_RESAMPLES})
     params = _params.model_copy(update={"survey": survey, "evaluate": evaluate})
     return build_table2(params, _ratings, _study).table
+
+
+def comments(shown: Shown) -> None:
+    """What raters wrote, when somebody did."""
+    found = shown.store.comments(shown.study.name)
+    if not found:
+        return
+    section("Comments", "What raters wrote at the end.")
+    rows = [
+        [Cell(rater_name(one.rater), f"{one.written_at:%d %b %Y}", "left"), Cell(one.text, look="wrap")]
+        for one in found
+    ]
+    table(("Rater", "Comment"), rows)
 
 
 def download(shown: Shown) -> None:

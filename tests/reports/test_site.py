@@ -14,6 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from flows import folders
+from kpbe.trained_frontends import RELEASED_TABLE
 from kpbe.work import read_csv, write_csv, write_json
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -125,6 +126,15 @@ def test_results_show_table1_with_intervals_and_the_papers_numbers(project: Path
     for line in table["about"]:
         assert line.split(":")[0].replace("'", "&#x27;") in text
     assert len(site.get("image")) == 1 and len(site.get("download_button")) == 3
+
+
+def test_released_weights_have_their_own_table(project: Path, open_page: Open) -> None:
+    assert "Released weights" not in [element.value for element in open_page("results").header]
+    table = json.loads((project / folders.RESULTS / "table1.json").read_text())
+    table["methods"][0]["means"]["ssim"]["mean"] = 0.123
+    write_json(project / RELEASED_TABLE / "table1.json", table)
+    site = open_page("results")
+    assert "Released weights" in [element.value for element in site.header] and "0.123" in text_of(site)
 
 
 def test_verdict_claims_no_more_than_the_interval(project: Path, open_page: Open) -> None:

@@ -284,6 +284,7 @@ def test_clips_come_in_the_raters_order_with_a_break_and_thanks(
     site.text_area[0].input("The sound was late once.")
     button(site, ENGLISH("thanks.send")).click().run()
     assert [one.value for one in site.success] == [ENGLISH("thanks.sent")]
+    assert [one.text for one in store.comments(study.name)] == ["The sound was late once."]
     assert ENGLISH("thanks.lead", total=3) in words_on(open_link(rating)), "the link ends here from now on"
 
 

@@ -214,6 +214,14 @@ def test_progress_is_shown_for_each_rater(study, store, open_admin):
     assert not any(token in cards for token in (first, second, gone))
 
 
+def test_comments_are_shown(study, store, open_admin):
+    (invitation,) = store.invite("pilot", 1)
+    rate(store, invitation.token, 1)
+    assert "too long" not in text_of(sign_in(open_admin()))
+    store.comment(invitation.token, "<b>too long")
+    assert "&lt;b&gt;too long" in text_of(sign_in(open_admin()))
+
+
 def test_new_links_are_shown_once_and_work(study, store, open_admin):
     page = sign_in(open_admin())
     page.number_input[0].set_value(2)

@@ -86,6 +86,13 @@ def test_status_tells_who_is_where(checkout, study):
     assert lines[-1] == "1 finished, 1 rating."
 
 
+def test_comments_are_shown_with_their_rater(checkout, study):
+    (token,) = invited()
+    assert "nobody wrote anything yet" in survey("comments").output
+    rate(token, study, 1).comment(token, "too long")
+    assert re.fullmatch(r"r001  \d{4}-\S+Z  too long\n", survey("comments").output)
+
+
 def test_a_revoked_link_is_out(checkout, study):
     tokens = invited(3)
     for token in tokens:

@@ -74,7 +74,7 @@ def test_a_revoked_link_is_closed(store, study, consenting, who):
     calls: list[Callable[[], object]] = [
         lambda: rate(store, token, study.order_of(1)[1]),
         lambda: store.record_step(token, "headphones"),
-        lambda: store.comment(token, study.order_of(1)[0], "nice"),
+        lambda: store.comment(token, "nice", study.order_of(1)[0]),
         lambda: store.answered(token),
         lambda: store.plays(token, study.order_of(1)[0]),
     ]
@@ -89,7 +89,7 @@ def test_a_revoked_link_is_closed(store, study, consenting, who):
 def test_a_forgotten_rater_leaves_nothing(store, study, consenting):
     token, other = consenting(), consenting()
     rate(store, token, study.order_of(1)[0])
-    store.comment(token, study.order_of(1)[0], "a tall man")
+    store.comment(token, "a tall man", study.order_of(1)[0])
     rate(store, other, study.order_of(2)[0])
     store.revoke(study.name, token, forget=True)
     for table in (schema.answers, schema.answer_history, schema.plays, schema.comments, schema.steps):
@@ -113,7 +113,7 @@ def test_nothing_is_kept_before_consent(store, study):
     for call in (
         lambda: watch(store, invitation.token, item),
         lambda: store.answer(invitation.token, item, FAIR, 1),
-        lambda: store.comment(invitation.token, item, "hm"),
+        lambda: store.comment(invitation.token, "hm", item),
         lambda: store.record_step(invitation.token, "headphones"),
     ):
         with pytest.raises(SurveyError, match="agree"):
@@ -270,11 +270,22 @@ def test_a_broken_stopwatch_does_not_lose_an_answer(store, study, consenting):
 
 def test_the_last_comment_counts(store, study, consenting):
     token, item = consenting(), study.order_of(1)[0]
-    store.comment(token, item, "blurred")
-    store.comment(token, item, " mouth blurred ")
+    store.comment(token, "blurred", item)
+    store.comment(token, " mouth blurred ", item)
     assert [row.comment for row in rows_of(store, schema.comments)] == ["mouth blurred"]
-    store.comment(token, item, "  ")
+    store.comment(token, "  ", item)
     assert not rows_of(store, schema.comments)
+
+
+def test_comments_about_the_survey_are_listed_without_revoked_raters(store, study, consenting):
+    first, second = consenting(), consenting()
+    store.comment(first, "too long")
+    store.comment(first, "lips late", study.order_of(1)[0])
+    store.comment(second, "nice")
+    listed = [(one.rater, one.item, one.text) for one in store.comments(study.name)]
+    assert listed == [(1, "", "too long"), (1, study.order_of(1)[0], "lips late"), (2, "", "nice")]
+    store.revoke(study.name, 2)
+    assert {one.rater for one in store.comments(study.name)} == {1}
 
 
 # -- studies ------------------------------------------------------------------------------------------------------
