@@ -352,7 +352,8 @@ class SurveyParams(Section):
 
     Every rater sees `clips` test clips by every method and the ground truth, `traps` items whose sound comes `trap_shift_ms` late, `gold`
     items with a known answer (plainly good and plainly bad in turn) and `repeats` items a second time; before them `training` items with
-    feedback (good and bad in turn). Pictures are `image_size` pixels on their longer side, sound is at `loudness_lufs` (EBU R128).
+    feedback (good and bad in turn). Videos are the first `max_seconds` of a clip (ITU-T P.910 advises 8 to 10 s), `image_size` pixels on
+    their longer side, with sound at `loudness_lufs` (EBU R128).
     `planned_raters` orders are made; a break is offered after every `break_after` items. `ratings` is what
     Table II is made from; `accept_demo` lets invented answers (`kpbe survey simulate`) into it, and it then says so.
     """
@@ -360,6 +361,7 @@ class SurveyParams(Section):
     study: str = Field(default="main", pattern=r"^[\w.-]+$", max_length=100)
     seed: int = Field(default=910, ge=0)
     clips: int = Field(default=13, ge=1, le=1000)
+    max_seconds: float = Field(default=10.0, ge=2, le=60)
     image_size: int = Field(default=256, ge=64, le=1080, multiple_of=2)
     loudness_lufs: float = Field(default=-23.0, ge=-40, le=-14)
     traps: int = Field(default=2, ge=0, le=10)

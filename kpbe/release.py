@@ -1,7 +1,7 @@
 """Small copies of trained weights for git, with everything that tells what they are: digests, params, trainings, metrics.
 
-`weights/released/` then holds frontend.safetensors, <backend>.safetensors, params.yaml and release.json; `reports/released/` holds Table I of
-the same run. The copies load like the originals: matrices and kernels are in half precision, biases and statistics stay as they are.
+`weights/released/` then holds frontend.safetensors, <backend>.safetensors, params.yaml and release.json; `reports/released/` the Table I
+of the same run. The copies load like the originals: matrices and kernels are in half precision, biases and statistics stay as they are.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Source:
     Attributes:
         clip: the test clip.
         videos: file by method, the ground truth's among them.
-        frames: length of the shortest of them.
+        frames: length of the shortest of them, `survey.max_seconds` at most.
         size: (width, height) of the videos that are made.
     """
 
@@ -243,7 +243,8 @@ def _source(clip: Clip, videos: Mapping[str, Path], params: Params) -> Source:
         raise BadClip("it has no sound.")
     scale = params.survey.image_size / max(truth.width, truth.height)
     width, height = (max(2, 2 * round(side * scale / 2)) for side in (truth.width, truth.height))
-    source = Source(clip, dict(videos), min(info.frames for info in infos.values()), (width, height))
+    frames = min(*(info.frames for info in infos.values()), int(params.survey.max_seconds * clip.fps))
+    source = Source(clip, dict(videos), frames, (width, height))
     shortest = MIN_SECONDS + params.survey.trap_shift_ms / 1000
     if source.seconds < shortest:
         raise BadClip(f"its shortest video lasts {source.seconds:.2f} s; {shortest:.2f} s are needed.")

@@ -260,6 +260,15 @@ def test_methods_of_a_clip_are_cut_to_the_shortest(project: Project) -> None:
         assert item.seconds == pytest.approx(1.48 if item.clip_id == clip.clip_id else 1.6)
 
 
+def test_long_clips_are_cut(project: Project) -> None:
+    for method in METHODS:
+        project.write(project.clips[0], method, 0, frames=60)
+    write_wav(project.clips[0].wav, voice(0, 2.4))
+    study = project.make(project.params(clips=6, max_seconds=2.0))
+    lengths = {item.clip_id: (probe(project.file(item)).frames, item.seconds) for item in study.items}
+    assert lengths[project.clips[0].clip_id] == (50, 2.0) and lengths[project.clips[1].clip_id] == (40, 1.6)
+
+
 def test_clip_that_a_method_lacks_is_left_out_and_the_reason_kept(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
