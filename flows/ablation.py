@@ -21,6 +21,8 @@ import yaml
 
 from flows import folders
 from kpbe.errors import KPBEError
+from kpbe.evaluation.results import METRICS_FILE
+from kpbe.params import load_params
 from kpbe.weights import CATALOGUE, find
 from kpbe.work import write_json, write_text
 
@@ -65,18 +67,22 @@ class Row:
 
 
 def variants(config: Path = CONFIG) -> list[Variant]:
-    """The variants of conf/ablation.yaml.
+    """The variants of conf/ablation.yaml; what all of them change comes first.
 
     Raises:
         KPBEError: the file is damaged, or needs a weight file that the catalogue does not know.
     """
     try:
-        runs: Mapping[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))["runs"]
+        content: Mapping[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))
+        common = tuple(content["all"])
         found = [
-            Variant(name, run["about"], tuple(run["set"]), run.get("needs", "")) for name, run in runs.items()
+            Variant(name, run["about"], (*common, *run["set"]), run.get("needs", ""))
+            for name, run in content["runs"].items()
         ]
     except (KeyError, TypeError, AttributeError, yaml.YAMLError):
-        raise KPBEError(f"{config} is damaged: it holds `runs`, each with `about` and `set`.") from None
+        raise KPBEError(
+            f"{config} is damaged: it holds `all`, and `runs`, each with `about` and `set`."
+        ) from None
     unknown = [variant.needs for variant in found if variant.needs not in ("", *CATALOGUE)]
     if unknown:
         raise KPBEError(f"{config} needs {unknown[0]}, which the catalogue of weights does not know.")
@@ -109,14 +115,12 @@ def outcome(variant: Variant, known: set[str]) -> Row:
     row = Row(variant.name, variant.about, variant.overrides, note=variant.missing)
     if variant.name not in known:
         return row if row.note else Row(*_facts(variant), note="failed: see `dvc queue logs`")
-    shown = json.loads(_dvc("metrics", "show", variant.name, "--json", quiet=True))
-    files = shown[variant.name]["data"]
     methods: dict[str, dict[str, float]] = {}
-    for path, content in files.items():
-        if path.startswith(folders.EVALUATION.as_posix()):
-            for method, values in content["data"].items():
-                if isinstance(values, dict) and "ssim" in values and method != "difference":
-                    methods[method] = {name: values[name] for name in METRICS if name in values}
+    for backend in load_params().backends:
+        content = json.loads(_read_of(variant.name, folders.EVALUATION / backend / METRICS_FILE))
+        for method, values in content.items():
+            if isinstance(values, dict) and "ssim" in values and method != "difference":
+                methods[method] = {name: values[name] for name in METRICS if name in values}
     return Row(*_facts(variant), metrics=methods)
 
 
@@ -146,6 +150,13 @@ def write(rows: Sequence[Row], about: Sequence[str], folder: Path = folders.RESU
     """Write ablation.json (for the site) and ablation.md."""
     write_json(folder / "ablation.json", {"about": list(about), "rows": [vars(row) for row in rows]})
     write_text(folder / "ablation.md", "\n\n".join([*about, table(rows)]))
+
+
+def _read_of(experiment: str, path: Path) -> str:
+    """A metrics file as an experiment left it."""
+    from dvc.api import read  # takes a second
+
+    return read(path.as_posix(), rev=experiment)
 
 
 def _dvc(*arguments: str, quiet: bool = False) -> str:

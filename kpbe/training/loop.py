@@ -70,7 +70,8 @@ def train(
     Args:
         name: shown in front of the progress bar.
         trainee: what to train.
-        schedule: steps, time budget (seconds of training, resumed parts included) and reporting.
+        schedule: steps (none: the result is what `trainee` was given), time budget (seconds of training, resumed parts included) and
+            reporting.
         folder: gets state.pt, curves.csv, summary.json, sheets/ and what `trainee.export` writes.
         identity: digest of data and params that determine the result; a state with another one is not continued.
         facts: written into summary.json beside the last metrics.
@@ -82,7 +83,8 @@ def train(
     leads = fabric is None or fabric.is_global_zero
     folder.mkdir(parents=True, exist_ok=True)
     parts = trainee.parts()
-    progress = load_state(folder / STATE_FILE, parts, identity)
+    # without a step the result is what it starts from, not what an earlier training left here
+    progress = load_state(folder / STATE_FILE, parts, identity) if schedule.steps else None
     if progress is None:
         if leads:
             shutil.rmtree(folder / SHEETS_FOLDER, ignore_errors=True)

@@ -113,6 +113,14 @@ def test_more_steps_continue_a_finished_training(tmp_path):
     assert weights(longer) == weights(whole)
 
 
+def test_no_steps_give_the_start_also_where_a_training_was(tmp_path):
+    train("line", LineFit(), schedule(), tmp_path, "same", {})
+    fresh = LineFit()
+    train("line", fresh, schedule(steps=0), tmp_path, "same", {})
+    assert weights(fresh) == weights(LineFit())
+    assert torch.load(tmp_path / "line.pt")["weight"].item() == fresh.network.weight.item()
+
+
 def test_time_budget_ends_training_and_is_said_in_the_summary(tmp_path):
     train("a", LineFit(), schedule(steps=10**9, time_budget_s=0.3), tmp_path, "same", {"note": "x"})
     summary = (tmp_path / "summary.json").read_text()
