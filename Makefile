@@ -1,14 +1,15 @@
 # make repro    environment, the whole DAG on the built-in sample, Table I
 # make test     the tests
-# make report   results in the browser
+# make report   results in the browser, of this machine only (REPORT_ADDRESS=0.0.0.0: of all)
 # make survey   the survey for raters, nothing else
 # make ui       Prefect's UI with the pipeline in it
-# make ablation variants of stage 2 as DVC experiments, and their table
+# make ablation variants of stage 2 as DVC experiments, and their table (ABLATION='-S data=folder')
 # make params   compose params.yaml anew after a change in conf/
 # make lint     ruff and pyright
 # make clean    remove what the stages made (not DVC's cache) and tool caches
 
 PYTHON ?= python3
+REPORT_ADDRESS ?= 127.0.0.1
 SURVEY_PORT ?= 8502
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,7 +34,7 @@ test: $(INSTALLED_TEST)
 	DVC_NO_ANALYTICS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
 
 report: $(INSTALLED)
-	$(BIN)/streamlit run reports/app.py
+	$(BIN)/streamlit run reports/app.py --server.address $(REPORT_ADDRESS)
 
 survey: $(INSTALLED)
 	$(BIN)/streamlit run reports/survey.py --server.port $(SURVEY_PORT)
@@ -42,7 +43,7 @@ ui: $(INSTALLED)
 	$(BIN)/python -m flows.serve
 
 ablation: $(INSTALLED)
-	$(BIN)/python -m flows.ablation
+	$(BIN)/python -m flows.ablation $(ABLATION)
 
 params: $(INSTALLED)
 	$(BIN)/python -c "from dvc.utils.hydra import compose_and_dump; \

@@ -1,6 +1,6 @@
 """The ablation of stage 2: one DVC experiment for each variant of conf/ablation.yaml, and a table of what they give.
 
-    python -m flows.ablation [run ...]        (or `make ablation`)
+    python -m flows.ablation [run ...] [-S data=folder ...]        (or `make ablation`)
 
 Variants are queued with `dvc exp run --queue` and run one after the other, each in a workspace of its own; stages that a variant does not
 change come from DVC's cache. A variant that DVC already knows is not run again. `dvc exp show` shows the same runs.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,8 +24,8 @@ from flows import folders
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import METRICS_FILE
 from kpbe.params import load_params
-from kpbe.weights import CATALOGUE, find
-from kpbe.work import write_json, write_text
+from kpbe.weights import CATALOGUE, find, weight_folders
+from kpbe.work import fingerprint, write_json, write_text
 
 CONFIG = Path("conf/ablation.yaml")
 METRICS = ("ssim", "psnr", "lpips")
@@ -66,17 +67,23 @@ class Row:
     note: str = ""
 
 
-def variants(config: Path = CONFIG) -> list[Variant]:
-    """The variants of conf/ablation.yaml; what all of them change comes first.
+def variants(config: Path = CONFIG, overrides: Sequence[str] = ()) -> list[Variant]:
+    """The variants of conf/ablation.yaml.
+
+    Args:
+        config: the file.
+        overrides: what all of them change in front of everything else, as `dvc exp run -S` takes it. Their experiments have names of
+            their own.
 
     Raises:
         KPBEError: the file is damaged, or needs a weight file that the catalogue does not know.
     """
     try:
         content: Mapping[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))
-        common = tuple(content["all"])
+        common = (*overrides, *content["all"])
+        suffix = f"-{fingerprint(list(overrides))[:6]}" if overrides else ""
         found = [
-            Variant(name, run["about"], (*common, *run["set"]), run.get("needs", ""))
+            Variant(name + suffix, run["about"], (*common, *run["set"]), run.get("needs", ""))
             for name, run in content["runs"].items()
         ]
     except (KeyError, TypeError, AttributeError, yaml.YAMLError):
@@ -160,12 +167,15 @@ def _read_of(experiment: str, path: Path) -> str:
 
 
 def _dvc(*arguments: str, quiet: bool = False) -> str:
+    # experiments run in a folder of their own, from where relative paths lead elsewhere
+    folders_of_weights = os.pathsep.join(str(folder.resolve()) for folder in weight_folders())
     done = subprocess.run(
         [sys.executable, "-m", "dvc", *arguments],
         stdout=subprocess.PIPE if quiet else None,
         stderr=subprocess.PIPE if quiet else None,
         text=True,
         check=False,
+        env=os.environ | {"KPBE_WEIGHTS": folders_of_weights},
     )
     if done.returncode:
         told = f": {done.stderr.strip().splitlines()[-1]}" if quiet and done.stderr.strip() else ""
@@ -177,18 +187,27 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m flows.ablation", description=__doc__)
     parser.add_argument("runs", nargs="*", help="names of conf/ablation.yaml; all without any")
-    asked = parser.parse_args().runs
+    parser.add_argument(
+        "-S", "--set-param", action="append", default=[], help="change a param in all runs, e.g. data=folder"
+    )
+    parsed = parser.parse_args()
     try:
-        found = variants()
-        unknown = sorted(set(asked) - {variant.name for variant in found})
+        names = [variant.name for variant in variants()]
+        unknown = sorted(set(parsed.runs) - set(names))
         if unknown:
             raise KPBEError(f"{CONFIG} has no run {', '.join(unknown)}.")
-        chosen = [variant for variant in found if not asked or variant.name in asked]
+        found = variants(overrides=parsed.set_param)
+        chosen = [
+            variant
+            for variant, name in zip(found, names, strict=True)
+            if not parsed.runs or name in parsed.runs
+        ]
         run(chosen, known_experiments())
         known = known_experiments()
         rows = [outcome(variant, known) for variant in chosen]
         about = [
-            "Ablation of stage 2: means over the test clips, same data and seed in every run; the default run's settings are params.yaml's."
+            f"Ablation of stage 2: means over the test clips; the same data, seed and number of steps in every run. Settings: "
+            f"{' '.join(parsed.set_param) or 'those of conf/'}; what the runs change is in {CONFIG}."
         ]
         write(rows, about)
         print(table(rows))

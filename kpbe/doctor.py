@@ -16,6 +16,7 @@ from typing import Literal
 from kpbe import __version__, weights
 from kpbe.errors import ParamsError
 from kpbe.params import load_params
+from kpbe.trained_frontends import RELEASED, WEIGHTS
 from kpbe.work import read_csv
 
 PACKAGES = (
@@ -208,6 +209,11 @@ def _state() -> list[Finding]:
             findings.append(Finding("--", what, f"{file} is not made yet"))
     for summary in sorted(Path("checkpoints").glob("**/summary.json")):
         findings.append(Finding("ok", "trained", str(summary.parent)))
+    released = RELEASED / WEIGHTS
+    there = released.exists()
+    findings.append(
+        Finding("ok" if there else "--", "released frontend", str(released) if there else "not here")
+    )
     table = Path("reports/results/table1.md")
     findings.append(
         Finding("ok" if table.exists() else "--", "Table I", str(table) if table.exists() else "not made yet")

@@ -184,7 +184,7 @@ class PerceptualParams(Section):
     """The perceptual terms' image pyramid, and what to do where a VGG's weights are not found.
 
     `layer_weights` are those of relu1_1 .. relu5_1. `missing`: `refuse` stops with a sentence, `pixels` puts the pixel pyramid in the
-    place of that term, at the term's weight, and the report says so.
+    place of that term, at the term's weight, and the report says so. With `refuse`, a head pose term without any label stops as well.
     """
 
     scales: tuple[float, ...] = Field(default=(1.0, 0.5, 0.25, 0.125), min_length=1)

@@ -163,6 +163,12 @@ CATALOGUE: dict[str, WeightFile] = {
 }
 
 
+def weight_folders() -> list[Path]:
+    """Where weight files are looked for, in this order."""
+    configured = [Path(folder) for folder in os.environ.get("KPBE_WEIGHTS", "").split(os.pathsep) if folder]
+    return [*configured, *FOLDERS]
+
+
 def find(name: str) -> Path | None:
     """The file called `name` in the catalogue, or None when it is in no weights folder.
 
@@ -170,8 +176,7 @@ def find(name: str) -> Path | None:
         KeyError: the catalogue has no such name.
     """
     file = CATALOGUE[name].file
-    configured = [Path(folder) for folder in os.environ.get("KPBE_WEIGHTS", "").split(os.pathsep) if folder]
-    return next((folder / file for folder in (*configured, *FOLDERS) if (folder / file).is_file()), None)
+    return next((folder / file for folder in weight_folders() if (folder / file).is_file()), None)
 
 
 def require(name: str) -> Path:

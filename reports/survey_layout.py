@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from html import escape
 
@@ -15,6 +16,7 @@ STYLE = """
 .stMainBlockContainer {{ max-width: {width}; padding-top: 2.6rem; padding-bottom: 3rem; }}
 [data-testid="stHeader"], [data-testid="stStatusWidget"] {{ display: none; }}
 .stMainBlockContainer h1 {{ font-size: 2rem; }}
+[data-testid="stElementContainer"]:has(.sv-language) {{ display: none; }}
 ol.sv-steps.sv-steps {{ display: flex; flex-wrap: wrap; gap: 0.3rem 1.6rem; list-style: none; margin: 0 0 0.5rem; padding: 0; }}
 .sv-steps li.sv-step.sv-step {{ margin: 0; padding: 0 0 0.3rem; font-size: 0.9rem; opacity: 0.78; border-bottom: 2px solid transparent; }}
 .sv-steps li.sv-step[aria-current="step"] {{ opacity: 1; font-weight: 600; border-bottom-color: currentColor; }}
@@ -58,6 +60,14 @@ def look(texts: Texts | None = None, step: str = "", wide: bool = False) -> None
         for name, text in texts.part("steps").items()
     )
     st.html(f'<ol class="sv-steps{" sv-wide" if wide else ""}">{points}</ol>')
+
+
+def speak(language: str) -> None:
+    """Say in the page's head which language it is in, for screen readers; `language` is an HTML language tag."""
+    st.html(
+        f'<div class="sv-language"><script>document.documentElement.lang = {json.dumps(language)};</script></div>',
+        unsafe_allow_javascript=True,
+    )
 
 
 def title(text: str, lead: str = "") -> None:

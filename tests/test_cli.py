@@ -95,6 +95,7 @@ def test_doctor_shows_wrong_params_and_the_state_of_the_dag(empty_folder: Path) 
     for path, text in {
         "data/raw/videos.csv": "path\na\nb\n",
         "checkpoints/stage1/summary.json": "{}",
+        "weights/released/frontend.safetensors": "",
     }.items():
         Path(path).parent.mkdir(parents=True)
         Path(path).write_text(text)
@@ -103,6 +104,7 @@ def test_doctor_shows_wrong_params_and_the_state_of_the_dag(empty_folder: Path) 
     assert "2 in data/raw/videos.csv" in output
     assert "data/clips/clips.csv is not made yet" in output
     assert "checkpoints/stage1" in output
+    assert "weights/released/frontend.safetensors" in output
 
     Path("params.yaml").write_text(Path("params.yaml").read_text().replace("fps: 25.0", "fps: 0"))
     code, output = diagnosis()

@@ -11,7 +11,7 @@ from torch import Tensor
 from kpbe.params import OptimiserParams
 from kpbe.training.discriminators import PatchDiscriminator
 from kpbe.training.losses import feature_matching, hinge_discriminator, hinge_generator
-from kpbe.training.optimisers import adam, set_learning_rate
+from kpbe.training.optimisers import adam, clip_gradients, set_learning_rate
 from kpbe.training.state import Stateful
 
 
@@ -44,12 +44,14 @@ class Adversary:
                 real_features, _ = self.network(real)
         self.network.requires_grad_(True)
         return {
-            "gan": hinge_generator(fake_score),
-            "feature_matching": feature_matching(real_features, fake_features),
+            "gan": hinge_generator(fake_score.float()),
+            "feature_matching": feature_matching(
+                [feature.float() for feature in real_features], [feature.float() for feature in fake_features]
+            ),
         }
 
     def step(self, step: int, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Make the discriminator's step and return its loss.
+        """Make the discriminator's step and return its loss; where loss or gradients are not finite it is not, and no weight changes.
 
         Args:
             step: number of the training step.
@@ -62,8 +64,13 @@ class Adversary:
             with self.fabric.no_backward_sync(self._wrapped, enabled=number < len(pairs)):
                 # one pass, since a wrapper for several processes counts on one forward per backward
                 _, score = self._wrapped(torch.cat([real, generated.detach()]))
-                loss = hinge_discriminator(*score.chunk(2))
+                loss = hinge_discriminator(*score.float().chunk(2))
                 self.fabric.backward(loss / len(pairs))
             losses.append(loss.detach())
-        self.optimiser.step()
-        return torch.stack(losses).mean()
+        norm = clip_gradients(self.network.parameters(), self.params.clip_norm)
+        loss = torch.stack(losses).mean()
+        if not norm.isfinite():
+            return loss * float("nan")
+        if loss.isfinite():
+            self.optimiser.step()
+        return loss

@@ -26,12 +26,16 @@ class PatchBlock(nn.Module):
         return F.avg_pool2d(x, 2) if self.halve else x
 
 
+SMALLEST_IMAGE = 61
+"""Pixels of a side that four blocks need."""
+
+
 class PatchDiscriminator(nn.Module):
     """Scores overlapping patches of an image as real (high) or generated (low); hinge losses go with it.
 
     Args:
         width: channels of the first block; each next block doubles them, up to `max_width`.
-        blocks: 4 are OSFV's; images must then measure at least 61 pixels.
+        blocks: 4 are OSFV's; images must then measure at least `SMALLEST_IMAGE` pixels.
     """
 
     def __init__(self, width: int = 64, blocks: int = 4, max_width: int = 512) -> None:

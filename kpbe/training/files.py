@@ -1,6 +1,7 @@
 """What a training leaves in its folder beside its weights."""
 
 STATE_FILE = "state.pt"
+PREVIOUS_STATE_FILE = "state.previous.pt"
 CURVES_FILE = "curves.csv"
 SUMMARY_FILE = "summary.json"
 SHEETS_FOLDER = "sheets"

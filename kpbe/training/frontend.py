@@ -25,6 +25,7 @@ from kpbe.params import ComputeParams, FrontendTrainParams
 from kpbe.training.adversarial import Adversary
 from kpbe.training.batch_norm import synchronise_batch_norm
 from kpbe.training.batches import BatchLoader, FramePair, fixed_pairs
+from kpbe.training.discriminators import SMALLEST_IMAGE
 from kpbe.training.frames import ClipFrames
 from kpbe.training.losses import (
     RandomWarp,
@@ -100,7 +101,7 @@ class FrontendTrainee:
             the summary.
 
     Raises:
-        ParamsError: the batch cannot be shared evenly.
+        ParamsError: the batch cannot be shared evenly, or images are too small for the discriminator.
         MissingWeights: a perceptual term's weights are missing and must not be.
     """
 
@@ -127,6 +128,11 @@ class FrontendTrainee:
         )
         self.average = MovingAverage(frontend, params.ema_decay) if params.ema_decay else None
         wanted = params.losses.gan or params.losses.feature_matching
+        if wanted and frontend.params.image_size < SMALLEST_IMAGE:
+            raise ParamsError(
+                f"the terms gan and feature_matching need images of {SMALLEST_IMAGE} pixels or more, model.image_size is "
+                f"{frontend.params.image_size}: set both to 0 or enlarge the images."
+            )
         self.adversary = Adversary(fabric, params.optimiser) if wanted else None
         self.perceptual = PerceptualTerms(params.perceptual, params.losses).to(fabric.device)
         self.facts = {

@@ -22,7 +22,14 @@ from tqdm import tqdm
 
 from kpbe.errors import KPBEError
 from kpbe.params import ScheduleParams
-from kpbe.training.files import CULPRIT_FILE, CURVES_FILE, SHEETS_FOLDER, STATE_FILE, SUMMARY_FILE
+from kpbe.training.files import (
+    CULPRIT_FILE,
+    CURVES_FILE,
+    PREVIOUS_STATE_FILE,
+    SHEETS_FOLDER,
+    STATE_FILE,
+    SUMMARY_FILE,
+)
 from kpbe.training.state import Stateful, load_state, save_state
 from kpbe.work import whole, write_csv, write_json
 
@@ -70,10 +77,10 @@ def train(
     Args:
         name: shown in front of the progress bar.
         trainee: what to train.
-        schedule: steps (none: the result is what `trainee` was given), time budget (seconds of training, resumed parts included) and
-            reporting.
+        schedule: steps, time budget (seconds of training, resumed parts included) and reporting.
         folder: gets state.pt, curves.csv, summary.json, sheets/ and what `trainee.export` writes.
-        identity: digest of data and params that determine the result; a state with another one is not continued.
+        identity: digest of data and params that determine the result. A state with another one, or with more steps than asked for, is
+            not continued; it stays as state.previous.pt until this training is done.
         facts: written into summary.json beside the last metrics.
         fabric: of a training over several processes.
 
@@ -83,11 +90,14 @@ def train(
     leads = fabric is None or fabric.is_global_zero
     folder.mkdir(parents=True, exist_ok=True)
     parts = trainee.parts()
-    # without a step the result is what it starts from, not what an earlier training left here
-    progress = load_state(folder / STATE_FILE, parts, identity) if schedule.steps else None
+    progress = load_state(folder / STATE_FILE, parts, identity, schedule.steps)
+    if fabric is not None:
+        fabric.barrier()  # before the first process moves the file
     if progress is None:
         if leads:
             shutil.rmtree(folder / SHEETS_FOLDER, ignore_errors=True)
+            if (folder / STATE_FILE).exists():
+                (folder / STATE_FILE).replace(folder / PREVIOUS_STATE_FILE)
         progress = {"identity": identity, "step": 0, "seconds": 0.0, "curves": []}
     rows: list[dict[str, float]] = progress["curves"]
     budget = schedule.time_budget_s or float("inf")
@@ -114,6 +124,25 @@ def train(
         mine = "stop" if asked_to_stop else "go on" if progress["seconds"] < budget else "enough"
         return mine if fabric is None or fabric.world_size == 1 else fabric.broadcast(mine)
 
+    def give_up() -> str:
+        """Leave the bad step's batch and the last good weights; where they are, and what can be done."""
+        if not leads:
+            return "."
+        said = ""
+        if isinstance(trainee, RemembersBatches):
+            with whole(folder / CULPRIT_FILE) as temporary:
+                batch = trainee.batch_of(progress["step"])
+                np.savez_compressed(temporary, allow_pickle=False, step=progress["step"], **batch)
+            said = f" (its batch: {folder / CULPRIT_FILE})"
+        good = load_state(folder / STATE_FILE, parts, identity, schedule.steps)
+        if good is None:
+            return f"{said}, before the first checkpoint: lower the learning rate."
+        trainee.export(folder)
+        return (
+            f"{said}; {folder} holds the last good state and its weights, of step {good['step']}: copy the weights, let the training start "
+            "from the copy, and lower the learning rate."
+        )
+
     bar = tqdm(
         total=schedule.steps,
         initial=progress["step"],
@@ -136,7 +165,10 @@ def train(
             # dropout draws from torch's own random numbers: they too are a function of the step
             torch.manual_seed(zlib.crc32(identity.encode()) + progress["step"])
             losses = trainee.step(progress["step"])
-            _refuse_not_finite(name, progress["step"], losses, folder, trainee if leads else None)
+            if wrong := [key for key, value in losses.items() if not np.isfinite(value)]:
+                raise KPBEError(
+                    f"{name}: {', '.join(wrong)} is not finite at step {progress['step']}{give_up()}"
+                )
             progress["step"] += 1
             step = progress["step"]
             if step % schedule.sheet_every == 0:
@@ -155,6 +187,7 @@ def train(
     if not leads:
         return
     trainee.export(folder)
+    (folder / PREVIOUS_STATE_FILE).unlink(missing_ok=True)
     done = {"steps": progress["step"], "seconds": round(progress["seconds"], 1)}
     stopped_by_budget = progress["step"] < schedule.steps
     write_json(
@@ -179,24 +212,6 @@ def _write_curves(folder: Path, rows: list[dict[str, float]]) -> None:
 def _write_sheet(path: Path, sheet: np.ndarray) -> None:
     with whole(path) as temporary:
         Image.fromarray(sheet).save(temporary)
-
-
-def _refuse_not_finite(
-    name: str, step: int, losses: dict[str, float], folder: Path, trainee: Trainee | None
-) -> None:
-    wrong = [key for key, value in losses.items() if not np.isfinite(value)]
-    if not wrong:
-        return
-    culprit = ""
-    if isinstance(trainee, RemembersBatches):
-        path = folder / CULPRIT_FILE
-        with whole(path) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, step=step, **trainee.batch_of(step))
-        culprit = f" (its batch: {path})"
-    raise KPBEError(
-        f"{name}: {', '.join(wrong)} is not finite at step {step}{culprit}; {folder / STATE_FILE} still holds the last "
-        "good state: lower the learning rate and run again."
-    )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from kpbe.data.clips import read_manifest
 from kpbe.errors import ParamsError
 from kpbe.frontend.checkpoints import is_frontend_file, load_frontend, load_public_checkpoint
 from kpbe.frontend.model import Frontend
-from kpbe.params import ModelParams, Params
+from kpbe.params import FrontendTrainParams, ModelParams, Params
 from kpbe.training.batches import hold_out_validation
 from kpbe.training.frames import ClipFrames
 from kpbe.training.frontend import FrontendTrainee
@@ -25,7 +25,7 @@ def train_stage1(params: Params, clips: Path, head_poses: Path, out: Path) -> No
     where there are any.
 
     Raises:
-        KPBEError: no training clip, a start of other sizes, SIGTERM, or a loss that is not finite.
+        KPBEError: no training clip, no label where one is asked for, a start of other sizes, SIGTERM, or a loss that is not finite.
     """
     stage = params.train.stage1
     fabric = launch(params.compute, params.train.seed, data_parallel=True)
@@ -53,8 +53,24 @@ def train_stage1(params: Params, clips: Path, head_poses: Path, out: Path) -> No
         trainee.training.labels_digest,
         started_from["started_from_sha256"],
     )
+    refuse_unlabelled(params, stage, trainee)
     with trainee.loader:
         train("stage 1", trainee, stage.schedule, out, identity, trainee.facts, fabric)
+
+
+def refuse_unlabelled(params: Params, stage: FrontendTrainParams, trainee: FrontendTrainee) -> None:
+    """Stop where the head pose term would silently be nothing, unless the params say that this is meant.
+
+    Raises:
+        ParamsError: the term has a weight, no training clip has a label, and neither `perceptual.missing` nor `label_pose.teacher`
+            allows it.
+    """
+    meant = params.label_pose.teacher == "off" or stage.perceptual.missing != "refuse"
+    if stage.losses.head_pose and not trainee.training.labelled and not meant:
+        raise ParamsError(
+            "no training clip has a head pose label (data/head_pose): put a teacher's file into weights/ (`kpbe doctor` says which) and "
+            "run label_pose again, or train without labels with label_pose.teacher=off."
+        )
 
 
 def starting_frontend(start: Path | None, model: ModelParams) -> tuple[Frontend, dict[str, Any]]:

@@ -15,7 +15,7 @@ from kpbe.training.frames import ClipFrames
 from kpbe.training.frontend import FRONTEND_FILE, FrontendTrainee
 from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import train
-from kpbe.training.stage1 import starting_frontend
+from kpbe.training.stage1 import refuse_unlabelled, starting_frontend
 from kpbe.training.state import is_state_of
 from kpbe.work import file_sha256, whole
 
@@ -77,6 +77,7 @@ def train_stage2(
         started_from["started_from_sha256"],
         _digests(train_clips, folders),
     )
+    refuse_unlabelled(params, stage, trainee)
     if fabric.is_global_zero:
         _take_over(out, identity)
     fabric.barrier()

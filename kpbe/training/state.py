@@ -27,10 +27,11 @@ def save_state(path: Path, parts: Mapping[str, Stateful], progress: dict[str, An
         torch.save({"parts": {k: v.state_dict() for k, v in parts.items()}, "progress": progress}, temporary)
 
 
-def load_state(path: Path, parts: Mapping[str, Stateful], identity: str) -> dict[str, Any] | None:
+def load_state(path: Path, parts: Mapping[str, Stateful], identity: str, steps: int) -> dict[str, Any] | None:
     """Restore `parts` in place and return the progress; None when there is nothing to go on from.
 
-    A state of other data or other params (another `identity`) is not continued: the training starts anew and says so.
+    A state of other data or other params (another `identity`), or of more than `steps` steps, is not continued: the training starts anew
+    and says so.
 
     Raises:
         BadCheckpoint: the file is damaged or does not fit the networks.
@@ -42,6 +43,9 @@ def load_state(path: Path, parts: Mapping[str, Stateful], identity: str) -> dict
         progress = state["progress"]
         if progress["identity"] != identity:
             print(f"{path} was trained with other data or params: starting anew", flush=True)
+            return None
+        if progress["step"] > steps:
+            print(f"{path} has {progress['step']} steps, more than {steps}: starting anew", flush=True)
             return None
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])

@@ -44,21 +44,17 @@ def title_of(path: Path) -> str:
 
 
 def ratio_cards(found: list[Block]) -> list[Card]:
-    """A card for each line of a table that ends in a ratio, with the two numbers that it is of."""
-    return [
-        Card(
-            plain(row[0]),
-            f"{plain(row[-1])}×",
-            tuple(
-                f"{head} {_two_lines(plain(value))[0]}"
-                for head, value in zip(block.head[-3:-1], row[-3:-1], strict=True)
-            ),
-            _color(row[-1]),
-        )
-        for block in found
-        if isinstance(block, Table) and block.head[-1].lower() == RATIO and len(block.head) > 3
-        for row in block.rows
-    ]
+    """A card for each line of a table with a column "ratio", with the two numbers before it that it is of."""
+    cards = []
+    for block in found:
+        heads = [head.lower() for head in block.head] if isinstance(block, Table) else []
+        if not isinstance(block, Table) or RATIO not in heads or heads.index(RATIO) < 3:
+            continue
+        place = heads.index(RATIO)
+        for row in block.rows:
+            lines = [f"{block.head[i]} {_two_lines(plain(row[i]))[0]}" for i in (place - 2, place - 1)]
+            cards.append(Card(plain(row[0]), f"{plain(row[place])}×", tuple(lines), _color(row[place])))
+    return cards
 
 
 def show(block: Block) -> None:

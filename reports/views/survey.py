@@ -10,7 +10,7 @@ import streamlit as st
 
 from kpbe.errors import KPBEError, SurveyError
 from reports import headphones, player
-from reports.survey_layout import closed, look, mark, paragraphs, quiet, title
+from reports.survey_layout import closed, look, mark, paragraphs, quiet, speak, title
 from reports.texts import Texts, languages
 from reports.visit import Step, Visit, arrive
 
@@ -40,6 +40,7 @@ def page() -> None:
         choose_language()
         return
     texts = languages()[chosen]
+    speak(chosen)
     try:
         step = visit.step(st.session_state.get(RESTED, 0))
         STEPS[step](visit, texts)

@@ -76,7 +76,6 @@ class Rating {
     const { data } = this;
     clearTimeout(this.timer);
     Object.assign(this, { plays: [], answers: {}, heard: false, told: false, sending: false });
-    document.documentElement.lang = data.language;
     this.root.lang = data.language;
     this.caption.textContent = data.caption;
     this.track.setAttribute("aria-label", data.texts.progress);
@@ -141,9 +140,9 @@ class Rating {
     this.plays.push(play);
     if (play.watched < WIDE_ENOUGH && !this.heard) {
       this.tell(this.data.texts.play_first, true);
-    } else if (!this.heard) {
+    } else {
       this.unlock();
-      this.unanswered()?.focus({ preventScroll: true });
+      (this.unanswered() || this.go).focus({ preventScroll: true }); // the pressed button was hidden meanwhile
     }
     this.send("played", { item: this.data.item, plays: this.plays });
   }

@@ -35,11 +35,14 @@ class Check {
 
   build() {
     this.caption = make("span", "caption");
-    const track = make("div", "track");
+    this.track = make("div", "track");
+    this.track.setAttribute("role", "progressbar");
+    this.track.setAttribute("aria-valuemin", "0");
+    this.track.setAttribute("aria-valuemax", "100");
     this.done = make("div", "done");
-    track.append(this.done);
+    this.track.append(this.done);
     this.way = make("div", "way");
-    this.way.append(this.caption, track);
+    this.way.append(this.caption, this.track);
     this.lead = make("p", "ask");
     this.sound = make("button", "sound");
     this.sound.type = "button";
@@ -73,11 +76,12 @@ class Check {
     if (same) return;
     clearTimeout(this.timer);
     Object.assign(this, { plays: 0, heard: false, sending: false, playing: false });
-    document.documentElement.lang = data.language;
     this.root.lang = data.language;
     this.way.hidden = !data.caption;
     this.caption.textContent = data.caption;
     this.done.style.width = `${100 * data.progress}%`;
+    this.track.setAttribute("aria-valuenow", String(Math.round(100 * data.progress)));
+    this.track.setAttribute("aria-label", data.caption);
     this.lead.textContent = data.lead;
     this.lead.id = "ask";
     this.tones.setAttribute("aria-labelledby", "ask");

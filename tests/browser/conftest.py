@@ -94,11 +94,17 @@ def copy_pages(root: Path) -> None:
 class serving:
     """A block in which the survey site of `root`, or another script, runs; gives its address."""
 
-    def __init__(self, root: Path, script: str = "reports/survey.py") -> None:
+    def __init__(self, root: Path, script: str = "reports/survey.py", port: int = 0) -> None:
         self.root, self.script = root, script
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port))
             self.port = free.getsockname()[1]
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.server.kill()
+        self.server.wait()
 
     def __enter__(self) -> str:
         environment = os.environ | {"KPBE_ROOT": str(self.root), "OMP_NUM_THREADS": "1"}

@@ -14,7 +14,7 @@ import pytest
 
 from kpbe.evaluation.results import display_name
 from reports.texts import languages
-from tests.browser.conftest import Site
+from tests.browser.conftest import Site, serving
 from tests.browser.walking import QUICK_SOUNDS, SCREENSHOTS, Rater, Traffic
 from tests.reports.tiny_study import METHODS, opaque
 
@@ -100,6 +100,7 @@ def test_rater_goes_from_link_to_thanks_and_may_close_the_browser(
         checked(rater, "01-language")
         rater.choose_language()
         rater.wait_for(texts("welcome.title"))
+        page.wait_for_function("language => document.documentElement.lang === language", arg=language)
         checked(rater, "02-welcome")
         rater.consent()
         rater.wait_for(texts("prepare.title"))
@@ -232,6 +233,32 @@ def test_two_tabs_and_double_clicks_keep_one_answer(browser: Browser, site: Site
     assert site.store.plays(token, first).count == 2
     rows = [row for row in site.store.export_rows(site.study) if row["item"] == first]
     assert len({(row["rater"], row["question"]) for row in rows}) == len(rows)
+
+
+def test_a_killed_server_loses_nothing_that_was_saved(browser: Browser, site: Site) -> None:
+    token = prepared(site)
+    first, second, _ = order_of(site, token)
+    killed = serving(site.root)
+    with device(browser, DESKTOP) as context:
+        rater = Rater(context.new_page())
+        with killed as url:
+            rater.page.goto(f"{url}/?rater={token}")
+            rater.watch()
+            rater.rate(4, 3, 2)
+            rater.at_clip(2)
+            killed.kill()
+        with serving(site.root, port=killed.port):
+            rater.page.reload()
+            rater.at_clip(2)
+            rater.watch()
+            rater.rate(1, 2, 3)
+            rater.at_clip(3)
+    questions = site.study.questions
+    answers = {
+        first: dict(zip(questions, (4, 3, 2), strict=True)),
+        second: dict(zip(questions, (1, 2, 3), strict=True)),
+    }
+    assert site.store.answered(token) == answers
 
 
 def test_tab_that_was_left_behind_moves_on(browser: Browser, site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,6 +47,26 @@ def test_the_shipped_variants_change_params_that_exist():
             for name in key.split("."):
                 assert name in node, f"{variant.name}: {key}"
                 node = node[name]
+
+
+def test_changes_of_all_runs_come_first_and_give_them_names_of_their_own():
+    plain = ablation.variants(REPOSITORY / "conf" / "ablation.yaml")
+    changed = ablation.variants(REPOSITORY / "conf" / "ablation.yaml", ["data=folder"])
+    for one, other in zip(plain, changed, strict=True):
+        assert other.name.startswith(f"{one.name}-")
+        assert other.overrides == ("data=folder", *one.overrides)
+
+
+def test_experiments_find_weights_from_their_own_folder(monkeypatch):
+    environment = {}
+
+    def run(command, env, **options):
+        environment.update(env)
+        return SimpleNamespace(returncode=0, stdout="")
+
+    monkeypatch.setattr(ablation.subprocess, "run", run)
+    ablation._dvc("exp", "list")
+    assert all(Path(folder).is_absolute() for folder in environment["KPBE_WEIGHTS"].split(os.pathsep))
 
 
 def test_known_runs_and_runs_without_their_weights_are_not_queued(dvc, monkeypatch):

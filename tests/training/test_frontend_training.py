@@ -43,6 +43,7 @@ def params(changes: dict | None = None, **schedule) -> Params:
         known = {k: v for k, v in (changes or {}).items() if k in values["train"][stage]}
         values["train"][stage] |= known
         values["train"][stage]["losses"] |= {"gan": 1.0, "feature_matching": 10.0}
+    values["label_pose"]["teacher"] = "off"
     values["compute"] |= {"device": "cpu"}
     return parse_params(values)
 
@@ -233,7 +234,8 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_and_shows_the_batch(disc_c
 
     monkeypatch.setattr(module, "keypoint_prior", breaks_later)
     with pytest.raises(
-        KPBEError, match=r"loss, keypoint_prior.* not finite at step 2 .*not_finite\.npz.*last good"
+        KPBEError,
+        match=r"loss, keypoint_prior.* not finite at step 2 .*not_finite\.npz.*last good.* of step 2",
     ):
         train_stage1(params(), disc_clips, disc_clips / "none", tmp_path)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["progress"]["step"] == 2
@@ -244,6 +246,51 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_and_shows_the_batch(disc_c
         and culprit["source"].dtype == np.uint8
     )
     assert set(culprit["clip_ids"]) <= {f"{who}#1#000000#{DISC_FRAMES:06}" for who in "ab"}
+
+
+@pytest.mark.parametrize("name", ["hinge_discriminator", "hinge_generator"])
+def test_an_adversary_that_is_not_finite_stops_before_any_of_its_weights_change(
+    disc_clips, tmp_path, monkeypatch, name
+):
+    from kpbe.training import adversarial
+
+    calls, plain = 0, getattr(adversarial, name)
+
+    def breaks_later(*scores):
+        nonlocal calls
+        calls += 1
+        return plain(*scores) * (float("nan") if calls == 3 else 1.0)
+
+    monkeypatch.setattr(adversarial, name, breaks_later)
+    with pytest.raises(KPBEError, match="not finite at step 2"):
+        train_stage1(params(), disc_clips, disc_clips / "none", tmp_path)
+    parts = torch.load(tmp_path / "state.pt", weights_only=True)["parts"]
+    assert all(value.isfinite().all() for value in parts["discriminator"].values())
+
+
+def test_a_step_in_bf16_keeps_losses_and_weights_in_fp32(disc_clips, tmp_path):
+    values = params(steps=1).model_dump(mode="json")
+    values["compute"]["precision"] = "bf16-mixed"
+    train_stage1(parse_params(values), disc_clips, disc_clips / "none", tmp_path)
+    assert all(
+        np.isfinite(float(value))
+        for row in read_csv(tmp_path / "curves.csv")
+        for value in row.values()
+        if value
+    )
+    state = torch.load(tmp_path / "state.pt", weights_only=True)["parts"]
+    assert all(value.dtype != torch.bfloat16 for value in state["frontend"].values())
+    gan = float(read_csv(tmp_path / "curves.csv")[0]["gan"])
+    assert gan != float(torch.tensor(gan).bfloat16()), "summed in fp32"
+
+
+def test_a_head_pose_term_without_labels_is_refused_unless_that_is_meant(disc_clips, tmp_path):
+    values = params().model_dump(mode="json")
+    values["label_pose"]["teacher"] = "auto"
+    with pytest.raises(
+        ParamsError, match=r"no training clip has a head pose label .*label_pose\.teacher=off"
+    ):
+        train_stage1(parse_params(values), disc_clips, disc_clips / "none", tmp_path)
 
 
 def test_a_batch_in_parts_gives_the_gradients_of_the_whole_but_for_batch_norm(disc_clips, tmp_path):

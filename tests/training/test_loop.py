@@ -13,7 +13,8 @@ import torch
 
 from kpbe.errors import BadCheckpoint, KPBEError
 from kpbe.params import OptimiserParams, ScheduleParams
-from kpbe.training.loop import CURVES_FILE, STATE_FILE, train
+from kpbe.training.files import CURVES_FILE, PREVIOUS_STATE_FILE, STATE_FILE
+from kpbe.training.loop import train
 from kpbe.training.optimisers import adam, scheduled_lr
 from kpbe.work import read_csv
 
@@ -113,12 +114,24 @@ def test_more_steps_continue_a_finished_training(tmp_path):
     assert weights(longer) == weights(whole)
 
 
-def test_no_steps_give_the_start_also_where_a_training_was(tmp_path):
+@pytest.mark.parametrize("steps", [0, 15])
+def test_fewer_steps_than_an_earlier_training_made_start_anew(tmp_path, steps):
     train("line", LineFit(), schedule(), tmp_path, "same", {})
-    fresh = LineFit()
-    train("line", fresh, schedule(steps=0), tmp_path, "same", {})
-    assert weights(fresh) == weights(LineFit())
-    assert torch.load(tmp_path / "line.pt")["weight"].item() == fresh.network.weight.item()
+    fewer, afresh = LineFit(), LineFit()
+    train("line", fewer, schedule(steps=steps), tmp_path, "same", {})
+    train("line", afresh, schedule(steps=steps), tmp_path / "elsewhere", "same", {})
+    assert weights(fewer) == weights(afresh)
+    assert torch.load(tmp_path / "line.pt")["weight"].item() == fewer.network.weight.item()
+
+
+def test_a_state_that_is_not_continued_stays_until_the_new_training_is_done(tmp_path):
+    train("line", LineFit(), schedule(), tmp_path, "one", {})
+    with pytest.raises(KPBEError, match="told to stop at step 12"):
+        train("line", LineFit(kill_at=11), schedule(), tmp_path, "another", {})
+    kept = tmp_path / PREVIOUS_STATE_FILE
+    assert torch.load(kept, weights_only=True)["progress"]["identity"] == "one"
+    train("line", LineFit(), schedule(), tmp_path, "another", {})
+    assert not kept.exists()
 
 
 def test_time_budget_ends_training_and_is_said_in_the_summary(tmp_path):
@@ -143,9 +156,13 @@ def test_not_finite_loss_stops_and_keeps_the_last_good_state(tmp_path):
         def step(self, step):
             return {"loss": float("nan")} if step == 15 else super().step(step)
 
-    with pytest.raises(KPBEError, match="loss is not finite at step 15"):
+    with pytest.raises(KPBEError, match=r"loss is not finite at step 15; .* of step 10: copy the weights"):
         train("a", Diverges(), schedule(), tmp_path, "same", {})
-    assert torch.load(tmp_path / STATE_FILE, weights_only=True)["progress"]["step"] == 10
+    state = torch.load(tmp_path / STATE_FILE, weights_only=True)
+    assert state["progress"]["step"] == 10
+    assert torch.load(tmp_path / "line.pt")["weight"] == state["parts"]["network"]["weight"]
+    with pytest.raises(KPBEError, match="before the first checkpoint"):
+        train("a", Diverges(), schedule(checkpoint_every=100), tmp_path / "early", "same", {})
 
 
 def test_damaged_state_is_refused_with_advice(tmp_path):
