@@ -1,0 +1,150 @@
+"""How long the pages of the results site take to open in a browser: `python -m benchmarks.site`.
+
+It needs results (`make repro`, or KPBE_ROOT names another checkout), Debian's chromium and playwright. "First visit" is the first of a
+server that has just been started, the others are new browser sessions. The report goes to benchmarks/site.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from benchmarks.report import machine, table
+from kpbe.errors import KPBEError
+from kpbe.work import write_text
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = {
+    "Overview": "",
+    "Clips": "clips",
+    "Training": "training",
+    "Data": "data",
+    "Benchmarks": "benchmarks",
+    "Planner": "planner",
+}
+TARGET_SECONDS = 3.0
+STARTUP_SECONDS = 120
+READY = """() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
+  && document.querySelector('h1') && !document.querySelector('[data-testid=stSkeleton], [data-testid=stSpinner]')"""
+VIDEO_READY = "() => [...document.querySelectorAll('*')].some(e => e.shadowRoot?.querySelector('video')?.readyState >= 2)"
+
+
+@contextmanager
+def site(root: Path) -> Iterator[str]:
+    """The results site of a checkout; gives its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "reports/app.py", "--server.port", str(port)]
+    server = subprocess.Popen(
+        [*command, "--server.address", "127.0.0.1"],
+        cwd=REPOSITORY,
+        env=os.environ | {"KPBE_ROOT": str(root)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2)
+                break
+            except OSError:
+                if time.monotonic() > deadline or server.poll() is not None:
+                    raise KPBEError("the site did not start: try `make report`.") from None
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def seconds_to_open(browser: Browser, address: str, page: str) -> float:
+    """From the request to a page that has stopped changing (with its first frame, for the explorer), in a session of its own."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    try:
+        tab = context.new_page()
+        tab.set_default_timeout(60_000)
+        began = perf_counter()
+        tab.goto(f"{address}/{page}")
+        tab.wait_for_function(READY)
+        if page == "clips":
+            tab.wait_for_function(VIDEO_READY)
+        return perf_counter() - began
+    finally:
+        context.close()
+
+
+def measure(root: Path, chromium: str, visits: int) -> dict[str, list[float]]:
+    """Seconds of each visit by page; every page's first visit is to a server that has just been started."""
+    from playwright.sync_api import sync_playwright
+
+    found: dict[str, list[float]] = {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for name, page in PAGES.items():
+            with site(root) as address:
+                found[name] = [seconds_to_open(browser, address, page) for _ in range(visits)]
+        browser.close()
+    return found
+
+
+def report(found: dict[str, list[float]], about: str) -> str:
+    """The whole of site.md."""
+    rows = [
+        (name, f"{times[0]:.1f}", f"{median(times[1:]):.1f} ({min(times[1:]):.1f} to {max(times[1:]):.1f})")
+        for name, times in found.items()
+    ]
+    slow = [name for name, times in found.items() if times[0] > TARGET_SECONDS]
+    verdict = f"All pages open in under {TARGET_SECONDS:.0f} s."
+    if slow:
+        verdict = f"Over {TARGET_SECONDS:.0f} s at the first visit: {', '.join(slow)}."
+    lines = [
+        "# The results site: seconds until a page is there",
+        "",
+        "`python -m benchmarks.site` writes this page: Chromium on the same machine, from the request until the page has stopped changing "
+        "(for the clip explorer, until its first frame is decoded), a new browser session for each visit.",
+        "",
+        about,
+        "",
+        table(("page", "first visit of a new server, s", "later visits, s"), rows),
+        "",
+        verdict,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.site", description=__doc__)
+    parser.add_argument("--visits", type=int, default=5, help="to each page, two or more")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
+    parsed = parser.parse_args(arguments)
+    root = Path(os.environ.get("KPBE_ROOT") or REPOSITORY)
+    chromium = os.environ.get("KPBE_CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        sys.exit(
+            "error: no chromium on this machine: apt-get install chromium, or KPBE_CHROMIUM=/path/to/it."
+        )
+    if not (root / "reports/results/table1.json").is_file():
+        sys.exit(f"error: {root} holds no results: run `make repro` first.")
+    write_text(parsed.out, report(measure(root, chromium, max(2, parsed.visits)), machine()))
+
+
+if __name__ == "__main__":
+    main()
