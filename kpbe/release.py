@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from kpbe.errors import KPBEError, MissingWeights
-from kpbe.trained_frontends import RELEASED, RELEASED_TABLE, STAGE2, WEIGHTS
+from kpbe.trained_frontends import RELEASED, RELEASED_TABLE, STAGE1, STAGE2, WEIGHTS
 from kpbe.training.files import SUMMARY_FILE
 from kpbe.weights import trained_weights
 from kpbe.work import file_sha256, whole, write_json, write_text
@@ -89,7 +89,7 @@ def release(backend: str, root: Path = Path(), to: Path = Path()) -> dict[str, A
     trainings = {
         path.parent.relative_to(checkpoints).as_posix(): json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(checkpoints.rglob(SUMMARY_FILE))
-        if path.parent == checkpoints / "stage1" or path.parent.name == backend
+        if path.parent == root / STAGE1 or path.parent.name == backend
     }
     about = {
         "files": files,

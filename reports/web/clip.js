@@ -26,16 +26,7 @@ class Rating {
   // -- what does not change from clip to clip
 
   build() {
-    this.caption = make("span", "caption");
-    this.track = make("div", "track");
-    this.track.setAttribute("role", "progressbar");
-    this.track.setAttribute("aria-valuemin", "0");
-    this.track.setAttribute("aria-valuemax", "100");
-    this.done = make("div", "done");
-    this.track.append(this.done);
-    const way = make("div", "way");
-    way.append(this.caption, this.track);
-
+    this.way = new Way();
     this.scales = make("div", "questions");
     this.say = make("p", "say");
     this.say.setAttribute("role", "status");
@@ -55,7 +46,7 @@ class Rating {
 
     const sheet = make("div", "sheet");
     sheet.append(this.film.stage, this.form);
-    this.root.replaceChildren(way, sheet);
+    this.root.replaceChildren(this.way.root, sheet);
   }
 
   // -- a new clip, or news about this one
@@ -77,11 +68,8 @@ class Rating {
     clearTimeout(this.timer);
     Object.assign(this, { plays: [], answers: {}, heard: false, told: false, sending: false });
     this.root.lang = data.language;
-    this.caption.textContent = data.caption;
-    this.track.setAttribute("aria-label", data.texts.progress);
-    this.track.setAttribute("aria-valuenow", String(Math.round(100 * data.progress)));
-    this.track.setAttribute("aria-valuetext", data.caption);
-    this.done.style.width = `${100 * data.progress}%`;
+    this.way.show(data.caption, data.progress, data.texts.progress);
+    this.way.track.setAttribute("aria-valuetext", data.caption);
     this.keys.textContent = data.texts.keys;
     this.scales.replaceChildren(...data.questions.map((question) => this.question(question)));
     this.scales.className = "questions locked";

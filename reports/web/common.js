@@ -26,6 +26,28 @@ function make(tag, className, text) {
   return element;
 }
 
+// Where the rater is: a caption and a progress bar beside it.
+class Way {
+  constructor() {
+    this.caption = make("span", "caption");
+    this.done = make("div", "done");
+    this.track = make("div", "track");
+    this.track.setAttribute("role", "progressbar");
+    this.track.setAttribute("aria-valuemin", "0");
+    this.track.setAttribute("aria-valuemax", "100");
+    this.track.append(this.done);
+    this.root = make("div", "way");
+    this.root.append(this.caption, this.track);
+  }
+
+  show(caption, progress, label) {
+    this.caption.textContent = caption;
+    this.done.style.width = `${100 * progress}%`;
+    this.track.setAttribute("aria-valuenow", String(Math.round(100 * progress)));
+    this.track.setAttribute("aria-label", label);
+  }
+}
+
 function icon(path) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 24 24");

@@ -34,15 +34,7 @@ class Check {
   }
 
   build() {
-    this.caption = make("span", "caption");
-    this.track = make("div", "track");
-    this.track.setAttribute("role", "progressbar");
-    this.track.setAttribute("aria-valuemin", "0");
-    this.track.setAttribute("aria-valuemax", "100");
-    this.done = make("div", "done");
-    this.track.append(this.done);
-    this.way = make("div", "way");
-    this.way.append(this.caption, this.track);
+    this.way = new Way();
     this.lead = make("p", "ask");
     this.sound = make("button", "sound");
     this.sound.type = "button";
@@ -62,7 +54,7 @@ class Check {
     this.audio.preload = "auto";
     const ears = make("div", "ears");
     ears.append(this.lead, this.sound, this.tones, onward, this.keys);
-    this.root.replaceChildren(this.way, ears, this.audio);
+    this.root.replaceChildren(this.way.root, ears, this.audio);
     this.sound.addEventListener("click", () => this.play());
     this.go.addEventListener("click", () => this.choose(0));
     this.audio.addEventListener("ended", () => this.ended());
@@ -77,11 +69,8 @@ class Check {
     clearTimeout(this.timer);
     Object.assign(this, { plays: 0, heard: false, sending: false, playing: false });
     this.root.lang = data.language;
-    this.way.hidden = !data.caption;
-    this.caption.textContent = data.caption;
-    this.done.style.width = `${100 * data.progress}%`;
-    this.track.setAttribute("aria-valuenow", String(Math.round(100 * data.progress)));
-    this.track.setAttribute("aria-label", data.caption);
+    this.way.root.hidden = !data.caption;
+    this.way.show(data.caption, data.progress, data.caption);
     this.lead.textContent = data.lead;
     this.lead.id = "ask";
     this.tones.setAttribute("aria-labelledby", "ask");
