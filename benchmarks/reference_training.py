@@ -2,7 +2,7 @@
 
 Plain on purpose: the pose teacher looks at every driving frame, VGG sees real and generated images one after the other, the
 generator's backward also fills the discriminator's gradients, which are then thrown away, and four Adam optimisers step in turn.
-Networks are KPBE's own with their weights laid out as torch does by default, so the difference is the procedure's alone.
+Networks are KPBE's own with torch's own 3D convolutions and default layout of weights.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class PlainStep:
         device: torch.device,
     ):
         self.weights, self.device = weights, device
-        self.frontend = plain_layout(copy.deepcopy(frontend)).to(device).train()
+        self.frontend = plain_layout(plain_convolutions(copy.deepcopy(frontend))).to(device).train()
         self.discriminator = plain_layout(PatchDiscriminator()).to(device).train()
         self.perceptual = VGGPyramid(plain_layout(copy.deepcopy(vgg)), scales).to(device)
         self.teacher = plain_layout(Hopenet()).to(device).eval()
@@ -106,3 +106,14 @@ def plain_layout(network: Network) -> Network:
     for parameter in network.parameters():
         parameter.data = parameter.data.contiguous()
     return network
+
+
+def plain_convolutions(frontend: Frontend) -> Frontend:
+    """Put torch's 3D convolution in the place of the mask's."""
+    mask = frontend.motion_field.mask
+    plain = nn.Conv3d(
+        mask.in_channels, mask.out_channels, mask.kernel_size[0], padding=mask.kernel_size[0] // 2
+    )
+    plain.load_state_dict(mask.state_dict())
+    frontend.motion_field.mask = plain
+    return frontend

@@ -38,6 +38,28 @@ def channels_last(network: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
 
 
+class DepthTapsConv3d(nn.Conv3d):
+    """A 3D convolution of stride 1 that keeps the size; on CPUs as one 2D convolution for all depth taps, whose results are added up.
+
+    For training: the backward pass of a large kernel with few channels out (the motion field's mask) is twice as fast there, the
+    forward pass is not.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.device.type != "cpu" or not torch.is_grad_enabled():
+            return super().forward(input)
+        taps, radius = self.kernel_size[0], self.kernel_size[0] // 2
+        batch, _, depth, height, width = input.shape
+        weight = self.weight.permute(2, 0, 1, 3, 4).flatten(0, 1)
+        slices = F.conv2d(input.transpose(1, 2).flatten(0, 1), weight, padding=self.kernel_size[1] // 2)
+        slices = slices.view(batch, depth, taps, self.out_channels, height, width).transpose(1, 2)
+        slices = F.pad(slices, (0, 0, 0, 0, 0, 0, radius, radius))
+        summed = sum((slices[:, tap, tap : tap + depth] for tap in range(1, taps)), slices[:, 0, :depth])
+        if self.bias is not None:
+            summed = summed + self.bias.view(-1, 1, 1)
+        return summed.transpose(1, 2)
+
+
 class ConvBlock(nn.Module):
     """Convolution, batch norm, rectifier; `slope` 0 is ReLU."""
 

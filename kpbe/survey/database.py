@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
+from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -23,6 +24,7 @@ from kpbe.work import whole
 
 URL_VARIABLE = "KPBE_SURVEY_URL"
 BUSY_SECONDS = 30
+BUSY_NAP_SECONDS = 0.02
 POSTGRES_LOCK = 2210_03335
 """Key of the advisory lock that one process at a time creates or upgrades under."""
 
@@ -44,9 +46,8 @@ class Database:
         self.file = Path(self.url.database or "") if self.is_sqlite else None
         self.engine = self._sqlite_engine() if self.is_sqlite else self._postgres_engine()
         self._identity: tuple[int, int] | None = None
-        self._turn = (
-            Lock()
-        )  # threads of a process queue up here: fairer than SQLite's waiting in ever longer naps
+        # threads of a process queue up here: fairer than SQLite's waiting in ever longer naps
+        self._turn = Lock()
 
     @property
     def is_sqlite(self) -> bool:
@@ -137,8 +138,7 @@ class Database:
                 raise SurveyError(f"{file} does not exist: invite raters first (kpbe survey invite).")
             file.parent.mkdir(parents=True, exist_ok=True)
         with self._in_words("Nothing was done"):
-            with closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as connection:
-                mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]  # the file remembers it
+            mode = _write_ahead(file)
             with self.engine.connect() as connection:
                 version = version_of(connection)
         if mode != "wal":
@@ -217,6 +217,23 @@ def _usable(url: str) -> URL:
             raise SurveyError(f"{URL_VARIABLE} must name a file: sqlite:///data/survey/survey.sqlite.")
         return parsed
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def _write_ahead(file: Path) -> str:
+    """Ask for a write-ahead log, which the file remembers; gives the mode it then has.
+
+    SQLite waits for nobody where two connections ask a new file at once, so we do.
+    """
+    deadline = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            with closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as connection:
+                return connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest of the code says why
+            if not busy or monotonic() > deadline:
+                raise
+        sleep(BUSY_NAP_SECONDS)
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

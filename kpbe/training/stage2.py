@@ -9,15 +9,13 @@ from pathlib import Path
 from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.errors import KPBEError
 from kpbe.params import Params
-from kpbe.training.batches import hold_out_validation
 from kpbe.training.files import STATE_FILE
-from kpbe.training.frames import ClipFrames
-from kpbe.training.frontend import FRONTEND_FILE, FrontendTrainee
-from kpbe.training.launch import launch, training_identity
+from kpbe.training.frontend import FRONTEND_FILE
+from kpbe.training.frontend_stage import prepare
+from kpbe.training.launch import launch
 from kpbe.training.loop import train
-from kpbe.training.stage1 import refuse_unlabelled, starting_frontend
 from kpbe.training.state import is_state_of
-from kpbe.work import file_sha256, whole
+from kpbe.work import whole
 
 
 def train_stage2(
@@ -47,37 +45,17 @@ def train_stage2(
     fabric = launch(params.compute, params.train.seed, data_parallel=True)
     names = params.backends if stage.videos == "all" else (backend,)
     folders = [backend_videos / name for name in names]
-    there = _clips_with_videos(read_manifest(clips, "train"), folders)
-    train_clips, validation_clips = hold_out_validation(there, stage.schedule.validation_pairs)
-    frontend, started_from = starting_frontend(stage.start or stage1 / FRONTEND_FILE, params.model)
-    facts = {
-        "stage": "stage2",
-        "backends": list(names),
-        "clips": len(train_clips),
-        "seed": params.train.seed,
-        **started_from,
-    }
-    trainee = FrontendTrainee(
-        frontend,
-        ClipFrames(train_clips, head_poses, folders, where=params.compute),
-        ClipFrames(validation_clips, head_poses, folders, where=params.compute),
+    clips_with_videos = _clips_with_videos(read_manifest(clips, "train"), folders)
+    trainee, identity = prepare(
+        params,
         stage,
-        params.compute,
-        params.train.seed,
         fabric,
-        facts,
+        clips_with_videos,
+        head_poses,
+        stage.start or stage1 / FRONTEND_FILE,
+        {"stage": "stage2", "backends": list(names)},
+        folders,
     )
-    identity = training_identity(
-        params.train.seed,
-        stage.model_copy(update={"start": None}),
-        train_clips,
-        params.model,
-        trainee.perceptual.description,
-        trainee.training.labels_digest,
-        started_from["started_from_sha256"],
-        _digests(train_clips, folders),
-    )
-    refuse_unlabelled(params, stage, trainee)
     if fabric.is_global_zero:
         _take_over(out, identity)
     fabric.barrier()
@@ -91,11 +69,6 @@ def _clips_with_videos(clips: Sequence[Clip], folders: Sequence[Path]) -> list[C
         if not any(backend_video(folder, clip).exists() for clip in clips):
             raise KPBEError(f"{folder} holds no video of a training clip: run the synthesize stage first.")
     return [clip for clip in clips if any(backend_video(folder, clip).exists() for folder in folders)]
-
-
-def _digests(clips: Sequence[Clip], folders: Sequence[Path]) -> list[str]:
-    videos = [backend_video(folder, clip) for folder in folders for clip in clips]
-    return [file_sha256(video) if video.exists() else "" for video in videos]
 
 
 def _take_over(out: Path, identity: str) -> None:

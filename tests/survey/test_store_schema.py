@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 
@@ -163,6 +163,21 @@ def test_creating_twice_at_once_creates_once(url, study):
     assert [one.rater_number for store in stores for one in store.invite(study.name, 1)] == [1, 2, 3, 4]
     for store in stores:
         store.database.engine.dispose()
+
+
+def test_creating_waits_for_another_that_writes_to_the_new_file(tmp_path, study):
+    """SQLite itself refuses at once to change the journal of a file that another connection is writing."""
+    file = tmp_path / "survey.sqlite"
+    store = SurveyStore(f"sqlite:///{file}", study)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other, ThreadPoolExecutor(1) as thread:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE passing (x)")
+        created = thread.submit(store.create)
+        assert not wait([created], timeout=0.3).done
+        other.execute("ROLLBACK")
+        created.result()
+    assert store.check_schema() is None
+    store.database.engine.dispose()
 
 
 def test_an_upgrade_that_fails_leaves_the_old_database(old, study, monkeypatch):

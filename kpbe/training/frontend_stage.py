@@ -1,0 +1,113 @@
+"""What both stages of the frontend's training begin with: start weights, frames, labels, and the training's identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+
+from kpbe.data.clips import Clip, backend_video
+from kpbe.errors import ParamsError
+from kpbe.frontend.checkpoints import is_frontend_file, load_frontend, load_public_checkpoint
+from kpbe.frontend.model import Frontend
+from kpbe.params import FrontendTrainParams, ModelParams, Params
+from kpbe.training.batches import hold_out_validation
+from kpbe.training.frames import ClipFrames
+from kpbe.training.frontend import FrontendTrainee
+from kpbe.training.launch import training_identity
+from kpbe.work import file_sha256
+
+
+def prepare(
+    params: Params,
+    stage: FrontendTrainParams,
+    fabric: Fabric,
+    clips: Sequence[Clip],
+    head_poses: Path,
+    start: Path | None,
+    about: Mapping[str, Any],
+    backend_videos: Sequence[Path] = (),
+) -> tuple[FrontendTrainee, str]:
+    """A frontend ready to be trained, and the identity of that training.
+
+    Args:
+        params: the whole params.
+        stage: its section for this stage.
+        fabric: launched.
+        clips: training clips; the validation pairs are held out of them.
+        head_poses: data/head_pose.
+        start: weights to begin with, see `starting_frontend`.
+        about: for the summary.
+        backend_videos: folders of the videos that the expression is taken from; none in stage 1.
+
+    Raises:
+        KPBEError: no training clip, no label where one is asked for, or a start of other sizes.
+    """
+    train_clips, validation_clips = hold_out_validation(clips, stage.schedule.validation_pairs)
+    frontend, started_from = starting_frontend(start, params.model)
+    trainee = FrontendTrainee(
+        frontend,
+        ClipFrames(train_clips, head_poses, backend_videos, where=params.compute),
+        ClipFrames(validation_clips, head_poses, backend_videos, where=params.compute),
+        stage,
+        params.compute,
+        params.train.seed,
+        fabric,
+        {**about, "clips": len(train_clips), "seed": params.train.seed, **started_from},
+    )
+    identity = training_identity(
+        params.train.seed,
+        stage.model_copy(update={"start": None}),
+        train_clips,
+        params.model,
+        trainee.perceptual.description,
+        trainee.training.labels_digest,
+        started_from["started_from_sha256"],
+        [_digest(backend_video(folder, clip)) for folder in backend_videos for clip in train_clips],
+    )
+    _refuse_unlabelled(params, stage, trainee)
+    return trainee, identity
+
+
+def _refuse_unlabelled(params: Params, stage: FrontendTrainParams, trainee: FrontendTrainee) -> None:
+    """Stop where the head pose term would silently be nothing, unless the params say that this is meant.
+
+    Raises:
+        ParamsError: the term has a weight, no training clip has a label, and neither `perceptual.missing` nor `label_pose.teacher`
+            allows it.
+    """
+    meant = params.label_pose.teacher == "off" or stage.perceptual.missing != "refuse"
+    if stage.losses.head_pose and not trainee.training.labelled and not meant:
+        raise ParamsError(
+            "no training clip has a head pose label (data/head_pose): put a teacher's file into weights/ (`kpbe doctor` says which) and "
+            "run label_pose again, or train without labels with label_pose.teacher=off."
+        )
+
+
+def starting_frontend(start: Path | None, model: ModelParams) -> tuple[Frontend, dict[str, Any]]:
+    """The frontend that a training begins with, and where it comes from, for the summary.
+
+    Args:
+        start: a frontend's file, or a public OSFV checkpoint; None for random weights.
+        model: sizes that it must have.
+
+    Raises:
+        MissingWeights, BadCheckpoint: the file is not there, or is not such a one.
+        ParamsError: it has other sizes.
+    """
+    if start is None:
+        return Frontend(model), {"started_from": "scratch", "started_from_sha256": None}
+    ours = is_frontend_file(start)
+    frontend = load_frontend(start).train() if ours else load_public_checkpoint(start, model).train()
+    if frontend.params != model:
+        raise ParamsError(
+            f"{start} is a frontend of other sizes ({frontend.params.name}) than params.yaml asks for ({model.name}): choose the "
+            "model group that it was trained with."
+        )
+    return frontend, {"started_from": start.name, "started_from_sha256": file_sha256(start)}
+
+
+def _digest(video: Path) -> str:
+    return file_sha256(video) if video.exists() else ""

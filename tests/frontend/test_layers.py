@@ -1,0 +1,35 @@
+"""Building blocks that compute what torch's own do, in another way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from kpbe.frontend.layers import DepthTapsConv3d
+
+
+@pytest.mark.parametrize("kernel", [3, 7])
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolution_by_depth_taps_is_torchs_with_all_gradients(kernel, bias):
+    torch.manual_seed(0)
+    ours = DepthTapsConv3d(5, 3, kernel, padding=kernel // 2, bias=bias).double()
+    theirs = nn.Conv3d(5, 3, kernel, padding=kernel // 2, bias=bias).double()
+    theirs.load_state_dict(ours.state_dict())
+    volume = torch.randn(2, 5, 4, 9, 8, dtype=torch.double)
+    weighting = torch.randn(2, 3, 4, 9, 8, dtype=torch.double)
+    found = []
+    for convolution in (ours, theirs):
+        seen = volume.clone().requires_grad_()
+        result = convolution(seen)
+        (result * weighting).sum().backward()
+        found.append([result, seen.grad, *(parameter.grad for parameter in convolution.parameters())])
+    for got, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_convolution_by_depth_taps_is_torchs_own_where_nothing_is_learnt():
+    convolution = DepthTapsConv3d(5, 3, 3, padding=1)
+    volume = torch.randn(1, 5, 4, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(convolution(volume), nn.Conv3d.forward(convolution, volume))
