@@ -14,8 +14,7 @@ import numpy as np
 
 from kpbe.data.clips import Clip
 from kpbe.evaluation.results import ClipScore, display_name, finite_values, methods_of
-from kpbe.evaluation.statistics import mean_interval
-from kpbe.evaluation.tables import DECIMALS, HEADINGS
+from kpbe.evaluation.tables import DECIMALS, HEADINGS, Table1
 from reports import project
 from reports.layout import BACKEND_COLOR, ENHANCED_COLOR, LOWER_IS_BETTER, STATIC_COLOR, method_color
 
@@ -30,8 +29,8 @@ STEPS = {"grid": False, "tickCount": 5, "format": "~s"}
 Chart = dict[str, Any]
 
 
-def joined_clips(scores: Sequence[ClipScore], backend: str, metric: str) -> Chart:
-    """Each clip's scores of the three methods joined by a thin line, the means with 95 % intervals over them."""
+def joined_clips(table: Table1, scores: Sequence[ClipScore], backend: str, metric: str) -> Chart:
+    """Each clip's scores of the three methods joined by a thin line, over them Table I's means with 95 % intervals."""
     methods = methods_of(backend)
     values = {method: finite_values(scores, method, metric) for method in methods}
     points = [
@@ -40,9 +39,9 @@ def joined_clips(scores: Sequence[ClipScore], backend: str, metric: str) -> Char
         for clip_id, value in of_method.items()
     ]
     means = [
-        {"Method": display_name(method), **vars(mean_interval(list(of_method.values())))}
-        for method, of_method in values.items()
-        if of_method
+        {"Method": display_name(row.method), **vars(row.means[metric])}
+        for row in table.methods
+        if row.method in methods and metric in row.means
     ]
     names = [display_name(method) for method in methods]
     axis = {"labelAngle": 0, "labelAlign": "center", "domain": False, "ticks": False}

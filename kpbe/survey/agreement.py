@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import fdtri
 
 CONFIDENCE = 0.95
 Level = Literal["nominal", "ordinal", "interval"]
@@ -105,6 +104,8 @@ def _single_interval(
     ratio = judges / rest
     a, b = k * single * ratio, n * (1 + (k - 1) * single) - k * single
     freedom = (k - 1) * (n - 1) * (a + b) ** 2 / ((n - 1) * a**2 + b**2)
+    from scipy.special import fdtri  # importing it takes longer than all else that a page of the site needs
+
     upper = float(fdtri(n - 1, freedom, (1 + CONFIDENCE) / 2))
     lower = float(fdtri(freedom, n - 1, (1 + CONFIDENCE) / 2))
     shared = k * judges + (k * n - k - n) * rest

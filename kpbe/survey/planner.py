@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from kpbe.evaluation.results import enhanced_method
 from kpbe.survey.bootstrap import Z
 from kpbe.survey.ratings import Panel
 
 LEVEL = 0.05
+NORMAL = NormalDist()
 MOST_RATERS = 2000
 MOST_CLIPS = 500
 
@@ -70,9 +71,9 @@ def power(spread: Spread, raters: int, clips: int, difference: float, comparison
         difference: the true one, in points.
         comparisons: the level of 0.05 is divided by it (the first step of Holm's correction).
     """
-    z = float(ndtri(1 - LEVEL / comparisons / 2))
+    z = NORMAL.inv_cdf(1 - LEVEL / comparisons / 2)
     shift = abs(difference) / standard_error(spread, raters, clips)
-    return float(ndtr(shift - z) + ndtr(-shift - z))
+    return NORMAL.cdf(shift - z) + NORMAL.cdf(-shift - z)
 
 
 def raters_needed(
@@ -95,7 +96,7 @@ def smallest_difference(
     spread: Spread, raters: int, clips: int, wanted: float = 0.8, comparisons: int = 1
 ) -> float:
     """The difference in points that is found with the power `wanted` (the lesser tail, of no weight here, is left out)."""
-    z = float(ndtri(1 - LEVEL / comparisons / 2) + ndtri(wanted))
+    z = NORMAL.inv_cdf(1 - LEVEL / comparisons / 2) + NORMAL.inv_cdf(wanted)
     return z * standard_error(spread, raters, clips)
 
 

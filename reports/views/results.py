@@ -65,7 +65,7 @@ def page() -> None:
     released()
     section("Every clip", "A thin line is a clip; the large dots are means with 95 % intervals.")
     for backend in backends:
-        clip_plots(backend)
+        clip_plots(shown, backend)
     figure()
     section("Where these numbers come from")
     origin(shown)
@@ -191,13 +191,13 @@ def released() -> None:
         facts(shown.about)
 
 
-def clip_plots(backend: str) -> None:
+def clip_plots(shown: Table1, backend: str) -> None:
     """Each clip's scores by method, a chart for each metric."""
     scores = project.clip_scores(backend)
     metrics = [metric for metric in PLOTTED if any(metric in score.values for score in scores)]
     if metrics:
         for column, metric in zip(st.columns(len(metrics), gap="medium"), metrics, strict=True):
-            column.vega_lite_chart(charts.joined_clips(scores, backend, metric))
+            column.vega_lite_chart(charts.joined_clips(shown, scores, backend, metric))
 
 
 def figure() -> None:
