@@ -30,6 +30,8 @@ from kpbe.work import fingerprint, write_json, write_text
 CONFIG = Path("conf/ablation.yaml")
 METRICS = ("ssim", "psnr", "lpips")
 DECIMALS = {"ssim": 3, "psnr": 2, "lpips": 3}
+STAGES = "evaluate"
+"""What an experiment runs up to, for all backends; the survey and the report are not compared."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def run(chosen: Sequence[Variant], known: set[str]) -> None:
         return
     for variant in waiting:
         settings = [part for override in variant.overrides for part in ("-S", override)]
-        _dvc("exp", "run", "--queue", "--name", variant.name, *settings)
+        _dvc("exp", "run", "--queue", "--name", variant.name, *settings, STAGES)
     print(f"ablation: {len(waiting)} of {len(chosen)} runs to do", flush=True)
     _dvc("exp", "run", "--run-all", "--jobs", "1")
 

@@ -79,7 +79,18 @@ def test_known_runs_and_runs_without_their_weights_are_not_queued(dvc, monkeypat
     ]
     ablation.run(chosen, {"a"})
     assert calls == [
-        ("exp", "run", "--queue", "--name", "b", "-S", "train.seed=1", "-S", "train.stage2.videos=all"),
+        (
+            "exp",
+            "run",
+            "--queue",
+            "--name",
+            "b",
+            "-S",
+            "train.seed=1",
+            "-S",
+            "train.stage2.videos=all",
+            "evaluate",
+        ),
         ("exp", "run", "--run-all", "--jobs", "1"),
     ]
     calls.clear()
