@@ -34,7 +34,7 @@ test: $(INSTALLED_TEST)
 	DVC_NO_ANALYTICS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
 
 report: $(INSTALLED)
-	$(BIN)/streamlit run reports/app.py --server.address $(REPORT_ADDRESS)
+	$(BIN)/python -m reports --server.address $(REPORT_ADDRESS)
 
 survey: $(INSTALLED)
 	$(BIN)/streamlit run reports/survey.py --server.port $(SURVEY_PORT)

@@ -50,7 +50,7 @@ def site(root: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "reports/app.py", "--server.port", str(port)]
+    command = [sys.executable, "-m", "reports", "--server.port", str(port)]
     server = subprocess.Popen(
         [*command, "--server.address", "127.0.0.1"],
         cwd=REPOSITORY,

@@ -30,6 +30,8 @@ from kpbe.work import fingerprint, write_json, write_text
 CONFIG = Path("conf/ablation.yaml")
 METRICS = ("ssim", "psnr", "lpips")
 DECIMALS = {"ssim": 3, "psnr": 2, "lpips": 3}
+NO_METHODS = ("difference", "settings")
+"""What metrics.json holds beside the methods' means."""
 STAGES = "evaluate"
 """What an experiment runs up to, for all backends; the survey and the report are not compared."""
 
@@ -128,7 +130,7 @@ def outcome(variant: Variant, known: set[str]) -> Row:
     for backend in load_params().backends:
         content = json.loads(_read_of(variant.name, folders.EVALUATION / backend / METRICS_FILE))
         for method, values in content.items():
-            if isinstance(values, dict) and "ssim" in values and method != "difference":
+            if method not in NO_METHODS:
                 methods[method] = {name: values[name] for name in METRICS if name in values}
     return Row(*_facts(variant), metrics=methods)
 

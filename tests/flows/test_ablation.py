@@ -102,7 +102,7 @@ def test_an_outcome_is_the_metrics_of_its_experiment(monkeypatch):
     metrics = {
         "wav2lip+kpbe": {"ssim": 0.5, "psnr": 20.0, "l1": 0.1},
         "difference": {"ssim": 0.1},
-        "settings": {"seed": 1},
+        "settings": {"ssim": "Wang 2004, luminance BT.601"},
     }
     files = {("a", "reports/results/evaluation/wav2lip/metrics.json"): json.dumps(metrics)}
     params = SimpleNamespace(backends=("wav2lip",))

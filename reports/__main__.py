@@ -1,0 +1,26 @@
+"""The site with what its pages need already loaded, so that the first visitor does not wait for it: `python -m reports`, or `make report`.
+
+Arguments are those of `streamlit run`, e.g. `--server.port 8600`.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+SLOW_TO_LOAD = ("pandas", "pyarrow", "cv2", "av", "kpbe.params", "kpbe.media.video", "reports.charts")
+
+
+def main() -> None:
+    """Entry point."""
+    from streamlit.web.cli import main as streamlit
+
+    for module in SLOW_TO_LOAD:
+        import_module(module)
+    sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *sys.argv[1:]]
+    streamlit()
+
+
+if __name__ == "__main__":
+    main()
