@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpbe.data.pose_teachers.hopenet import Hopenet
+from kpbe.frontend.layers import same_convolution
 from kpbe.frontend.model import Frontend
 from kpbe.params import FrontendLossParams, OptimiserParams
 from kpbe.training.discriminators import PatchDiscriminator
@@ -111,9 +112,8 @@ def plain_layout(network: Network) -> Network:
 def plain_convolutions(frontend: Frontend) -> Frontend:
     """Put torch's 3D convolution in the place of the mask's."""
     mask = frontend.motion_field.mask
-    plain = nn.Conv3d(
-        mask.in_channels, mask.out_channels, mask.kernel_size[0], padding=mask.kernel_size[0] // 2
-    )
+    plain = same_convolution(3, mask.in_channels, mask.out_channels, mask.kernel_size[0])
+    assert isinstance(plain, nn.Conv3d)
     plain.load_state_dict(mask.state_dict())
     frontend.motion_field.mask = plain
     return frontend

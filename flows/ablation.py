@@ -22,7 +22,7 @@ import yaml
 
 from flows import folders
 from kpbe.errors import KPBEError
-from kpbe.evaluation.results import METRICS_FILE
+from kpbe.evaluation.results import METRICS_FILE, methods_of
 from kpbe.params import load_params
 from kpbe.weights import CATALOGUE, find, weight_folders
 from kpbe.work import fingerprint, write_json, write_text
@@ -30,8 +30,6 @@ from kpbe.work import fingerprint, write_json, write_text
 CONFIG = Path("conf/ablation.yaml")
 METRICS = ("ssim", "psnr", "lpips")
 DECIMALS = {"ssim": 3, "psnr": 2, "lpips": 3}
-NO_METHODS = ("difference", "settings")
-"""What metrics.json holds beside the methods' means."""
 STAGES = "evaluate"
 """What an experiment runs up to, for all backends; the survey and the report are not compared."""
 
@@ -129,9 +127,9 @@ def outcome(variant: Variant, known: set[str]) -> Row:
     methods: dict[str, dict[str, float]] = {}
     for backend in load_params().backends:
         content = json.loads(_read_of(variant.name, folders.EVALUATION / backend / METRICS_FILE))
-        for method, values in content.items():
-            if method not in NO_METHODS:
-                methods[method] = {name: values[name] for name in METRICS if name in values}
+        for method in methods_of(backend):
+            if method in content:
+                methods[method] = {name: content[method][name] for name in METRICS if name in content[method]}
     return Row(*_facts(variant), metrics=methods)
 
 

@@ -9,17 +9,17 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-SLOW_TO_LOAD = ("pandas", "pyarrow", "cv2", "av", "kpbe.params", "kpbe.media.video", "reports.charts")
+from streamlit.web import cli
+
+SLOW_TO_LOAD = ("pandas", "pyarrow", "cv2", "kpbe.media.video", "reports.charts")
 
 
 def main() -> None:
     """Entry point."""
-    from streamlit.web.cli import main as streamlit
-
     for module in SLOW_TO_LOAD:
         import_module(module)
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *sys.argv[1:]]
-    streamlit()
+    cli.main()
 
 
 if __name__ == "__main__":
