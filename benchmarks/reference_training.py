@@ -8,6 +8,7 @@ Networks are KPBE's own with torch's own 3D convolutions and default layout of w
 from __future__ import annotations
 
 import copy
+from types import MethodType
 from typing import TypeVar
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpbe.data.pose_teachers.hopenet import Hopenet
-from kpbe.frontend.layers import same_convolution
+from kpbe.frontend.layers import SameConv3d, default_layout
 from kpbe.frontend.model import Frontend
 from kpbe.params import FrontendLossParams, OptimiserParams
 from kpbe.training.discriminators import PatchDiscriminator
@@ -104,16 +105,13 @@ class PlainStep:
 
 def plain_layout(network: Network) -> Network:
     """Lay out all weights as torch does by default, which outputs then follow."""
-    for parameter in network.parameters():
-        parameter.data = parameter.data.contiguous()
+    default_layout(network)
     return network
 
 
 def plain_convolutions(frontend: Frontend) -> Frontend:
-    """Put torch's 3D convolution in the place of the mask's."""
-    mask = frontend.motion_field.mask
-    plain = same_convolution(3, mask.in_channels, mask.out_channels, mask.kernel_size[0])
-    assert isinstance(plain, nn.Conv3d)
-    plain.load_state_dict(mask.state_dict())
-    frontend.motion_field.mask = plain
+    """Let all 3D convolutions compute as torch's own."""
+    for module in frontend.modules():
+        if isinstance(module, SameConv3d):
+            module.forward = MethodType(nn.Conv3d.forward, module)
     return frontend

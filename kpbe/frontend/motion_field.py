@@ -13,7 +13,6 @@ from kpbe.frontend.appearance import feature_size
 from kpbe.frontend.geometry import combine_motions, keypoint_heatmaps, motion_shifts, translated_volumes
 from kpbe.frontend.layers import (
     ConvBlock,
-    DepthTapsConv3d,
     DownBlock,
     UpBlock,
     channels_last,
@@ -86,10 +85,7 @@ class MotionField(nn.Module):
         self.hourglass = Hourglass(
             motions * (params.compressed_channels + 1), params.width, params.blocks, params.max_width
         )
-        kernel = params.mask_kernel
-        self.mask: nn.Conv3d = DepthTapsConv3d(
-            self.hourglass.channels_out, motions, kernel, padding=kernel // 2
-        )
+        self.mask = same_convolution(3, self.hourglass.channels_out, motions, params.mask_kernel)
         self.occlusion = same_convolution(2, self.hourglass.channels_out * model.depth, 1, 7)
         channels_last(self)
 

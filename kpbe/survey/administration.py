@@ -133,7 +133,7 @@ class Administration:
             if self._study(connection, study) is None:
                 raise SurveyError(f"The study {study!r} is unknown to this database.")
             last = connection.scalar(select(func.max(raters.c.rater)).where(raters.c.study == study)) or 0
-            new = [Invitation(last + 1 + i, secrets.token_urlsafe(16)) for i in range(count)]
+            new = [Invitation(last + 1 + i, secrets.token_hex(16)) for i in range(count)]
             connection.execute(
                 insert(raters),
                 [

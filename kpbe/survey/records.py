@@ -12,7 +12,7 @@ class Invitation:
 
     Attributes:
         rater_number: from 1 in each study.
-        token: 22 letters of 128 random bits.
+        token: 32 hexadecimal digits, 128 random bits.
     """
 
     rater_number: int

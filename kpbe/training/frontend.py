@@ -19,6 +19,7 @@ from kpbe.errors import ParamsError
 from kpbe.evaluation.metrics import psnr, ssim
 from kpbe.frontend.checkpoints import save_frontend
 from kpbe.frontend.images import to_uint8
+from kpbe.frontend.layers import default_layout
 from kpbe.frontend.model import Frontend
 from kpbe.media.sheets import contact_sheet
 from kpbe.params import ComputeParams, FrontendTrainParams
@@ -121,6 +122,8 @@ class FrontendTrainee:
         reconstruction = Reconstruction(frontend)
         synchronise_batch_norm(reconstruction, fabric)
         self.frontend = frontend
+        if fabric.device.type == "cpu":
+            default_layout(frontend, dims=(2,))
         if compute.compile:
             reconstruction.compile()
         self.reconstruction, self.optimiser = fabric.setup(

@@ -38,7 +38,7 @@ def prepare(
         fabric: launched.
         clips: training clips; the validation pairs are held out of them.
         head_poses: data/head_pose.
-        start: weights to begin with, see `starting_frontend`.
+        start: weights to begin with: a frontend's file or a public OSFV checkpoint; None for random weights.
         about: for the summary.
         backend_videos: folders of the videos that the expression is taken from; none in stage 1.
 
@@ -46,7 +46,7 @@ def prepare(
         KPBEError: no training clip, no label where one is asked for, or a start of other sizes.
     """
     train_clips, validation_clips = hold_out_validation(clips, stage.schedule.validation_pairs)
-    frontend, started_from = starting_frontend(start, params.model)
+    frontend, started_from = _starting_frontend(start, params.model)
     trainee = FrontendTrainee(
         frontend,
         ClipFrames(train_clips, head_poses, backend_videos, where=params.compute),
@@ -65,7 +65,7 @@ def prepare(
         trainee.perceptual.description,
         trainee.training.labels_digest,
         started_from["started_from_sha256"],
-        [_digest(backend_video(folder, clip)) for folder in backend_videos for clip in train_clips],
+        *(_digest(backend_video(folder, clip)) for folder in backend_videos for clip in train_clips),
     )
     _refuse_unlabelled(params, stage, trainee)
     return trainee, identity
@@ -86,7 +86,7 @@ def _refuse_unlabelled(params: Params, stage: FrontendTrainParams, trainee: Fron
         )
 
 
-def starting_frontend(start: Path | None, model: ModelParams) -> tuple[Frontend, dict[str, Any]]:
+def _starting_frontend(start: Path | None, model: ModelParams) -> tuple[Frontend, dict[str, Any]]:
     """The frontend that a training begins with, and where it comes from, for the summary.
 
     Args:

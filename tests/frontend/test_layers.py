@@ -6,18 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from kpbe.frontend.layers import DepthTapsConv3d
+from kpbe.frontend.layers import SameConv3d
 
 
 @pytest.mark.parametrize("kernel", [3, 7])
+@pytest.mark.parametrize("size", [(9, 8), (4, 3)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_convolution_by_depth_taps_is_torchs_with_all_gradients(kernel, bias):
+def test_training_convolves_in_two_dimensions_as_torch_does_in_three_with_all_gradients(kernel, size, bias):
     torch.manual_seed(0)
-    ours = DepthTapsConv3d(5, 3, kernel, padding=kernel // 2, bias=bias).double()
+    ours = SameConv3d(5, 3, kernel, padding=kernel // 2, bias=bias).double()
     theirs = nn.Conv3d(5, 3, kernel, padding=kernel // 2, bias=bias).double()
     theirs.load_state_dict(ours.state_dict())
-    volume = torch.randn(2, 5, 4, 9, 8, dtype=torch.double)
-    weighting = torch.randn(2, 3, 4, 9, 8, dtype=torch.double)
+    volume = torch.randn(2, 5, 4, *size, dtype=torch.double)
+    weighting = torch.randn(2, 3, 4, *size, dtype=torch.double)
     found = []
     for convolution in (ours, theirs):
         seen = volume.clone().requires_grad_()
@@ -28,8 +29,8 @@ def test_convolution_by_depth_taps_is_torchs_with_all_gradients(kernel, bias):
         torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
 
 
-def test_convolution_by_depth_taps_is_torchs_own_where_nothing_is_learnt():
-    convolution = DepthTapsConv3d(5, 3, 3, padding=1)
-    volume = torch.randn(1, 5, 4, 8, 8)
+def test_convolution_is_torchs_own_where_nothing_is_learnt():
+    convolution = SameConv3d(5, 3, 3, padding=1)
+    volume = torch.randn(1, 5, 4, 4, 4)
     with torch.no_grad():
         assert torch.equal(convolution(volume), nn.Conv3d.forward(convolution, volume))

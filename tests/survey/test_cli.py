@@ -44,7 +44,7 @@ def survey(*arguments: str, answers: str = "") -> Result:
 
 
 def invited(count: int = 1) -> list[str]:
-    return re.findall(r"rater=([\w-]+)", survey("invite", "-n", str(count)).output)
+    return re.findall(r"rater=([0-9a-f]+)", survey("invite", "-n", str(count)).output)
 
 
 def rate(token: str, study: Study, items: int) -> SurveyStore:
@@ -62,7 +62,7 @@ def test_links_work_once_they_are_shown(checkout):
     shown = survey(
         "invite", "-n", "2", "--base-url", "https://lab.example/survey/", "--out", "links.csv"
     ).output
-    links = re.findall(r"(r\d+)  (https://lab\.example/survey/\?rater=([\w-]{22}))", shown)
+    links = re.findall(r"(r\d+)  (https://lab\.example/survey/\?rater=([0-9a-f]{32}))", shown)
     assert [name for name, _, _ in links] == ["r001", "r002"]
     for number, (_, _, token) in enumerate(links, 1):
         rater = open_store().rater(token)

@@ -14,12 +14,15 @@ import pytest
 import torch
 import yaml
 
+from kpbe.data.clips import read_manifest
 from kpbe.enhance import enhance_clips
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.frontend.checkpoints import load_frontend
 from kpbe.media.video import read_frames
 from kpbe.params import Params, load_params, parse_params
 from kpbe.training.frontend import FRONTEND_FILE
+from kpbe.training.frontend_stage import prepare
+from kpbe.training.launch import launch
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2
 from kpbe.work import read_csv
@@ -325,6 +328,28 @@ def test_stage_1_starts_from_a_given_frontend_and_refuses_one_of_other_sizes(dis
         train_stage1(
             values.model_copy(update={"model": wider}), disc_clips, disc_clips / "none", tmp_path / "x"
         )
+
+
+def test_on_a_cpu_2d_weights_are_trained_in_torchs_layout_and_handed_on_channels_last(disc_clips, stage1):
+    values = params()
+    stage, clips = values.train.stage1, read_manifest(disc_clips, "train")
+    fabric = launch(values.compute, seed=0)
+    trainee, _ = prepare(values, stage, fabric, clips, disc_clips / "none", None, {})
+    assert layouts_of(trainee.frontend) == {2: "default", 3: "channels last"}
+    assert layouts_of(load_frontend(stage1 / FRONTEND_FILE)) == {2: "channels last", 3: "channels last"}
+
+
+def layouts_of(network: torch.nn.Module) -> dict[int, str]:
+    """Layouts of weights that have one, by dimensions of their convolution."""
+    last = {2: torch.channels_last, 3: torch.channels_last_3d}
+    found = {
+        (weight.dim() - 2, "default" if weight.is_contiguous() else "channels last")
+        for weight in network.parameters()
+        if weight.dim() >= 4 and min(weight.shape[1], weight[0, 0].numel()) > 1
+        if weight.is_contiguous() or weight.is_contiguous(memory_format=last[weight.dim() - 2])
+    }
+    assert len(found) == len(dict(found)), "one layout for all of a kind"
+    return dict(found)
 
 
 @pytest.mark.slow
