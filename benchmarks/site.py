@@ -32,9 +32,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = {
     "Overview": "",
     "Clips": "clips",
+    "Free view": "free_view",
     "Training": "training",
     "Data": "data",
     "Benchmarks": "benchmarks",
+    "Survey": "survey_admin",
     "Planner": "planner",
 }
 TARGET_SECONDS = 3.0

@@ -14,16 +14,25 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
 from flows import folders
 from kpbe.errors import KPBEError
-from kpbe.evaluation.results import METRICS_FILE, methods_of
-from kpbe.params import load_params
+from kpbe.evaluation.results import (
+    METRICS_FILE,
+    PER_CLIP,
+    ClipScore,
+    compare,
+    enhanced_method,
+    methods_of,
+    read_per_clip,
+)
+from kpbe.params import EvaluateParams, load_params
 from kpbe.weights import CATALOGUE, find, weight_folders
 from kpbe.work import fingerprint, write_json, write_text
 
@@ -60,13 +69,18 @@ class Variant:
 
 @dataclass(frozen=True)
 class Row:
-    """A variant's outcome: means over the test clips by method and metric, or why there are none."""
+    """A variant's outcome: means over the test clips by method and metric, or why there are none.
+
+    Attributes:
+        differences: paired by clip, from the first run; mean and ends of the 95 % interval, by method and metric.
+    """
 
     name: str
     about: str
     overrides: tuple[str, ...]
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     note: str = ""
+    differences: dict[str, dict[str, tuple[float, float, float]]] = field(default_factory=dict)
 
 
 def variants(config: Path = CONFIG, overrides: Sequence[str] = ()) -> list[Variant]:
@@ -74,15 +88,15 @@ def variants(config: Path = CONFIG, overrides: Sequence[str] = ()) -> list[Varia
 
     Args:
         config: the file.
-        overrides: what all of them change in front of everything else, as `dvc exp run -S` takes it. Their experiments have names of
-            their own.
+        overrides: what all of them change beside `all`, which gives way to it, as `dvc exp run -S` takes it. Their experiments have
+            names of their own.
 
     Raises:
         KPBEError: the file is damaged, or needs a weight file that the catalogue does not know.
     """
     try:
         content: Mapping[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))
-        common = (*overrides, *content["all"])
+        common = (*content["all"], *overrides)
         suffix = f"-{fingerprint(list(overrides))[:6]}" if overrides else ""
         found = [
             Variant(name + suffix, run["about"], (*common, *run["set"]), run.get("needs", ""))
@@ -119,18 +133,48 @@ def known_experiments() -> set[str]:
     return set(_dvc("exp", "list", "--name-only", quiet=True).split())
 
 
-def outcome(variant: Variant, known: set[str]) -> Row:
-    """What a variant's experiment gave."""
+def outcome(variant: Variant, known: set[str], first: str) -> Row:
+    """What a variant's experiment gave, also beside the experiment `first`."""
     row = Row(variant.name, variant.about, variant.overrides, note=variant.missing)
     if variant.name not in known:
         return row if row.note else Row(*_facts(variant), note="failed: see `dvc queue logs`")
     methods: dict[str, dict[str, float]] = {}
-    for backend in load_params().backends:
+    differences: dict[str, dict[str, tuple[float, float, float]]] = {}
+    params = load_params()
+    for backend in params.backends:
         content = json.loads(_read_of(variant.name, folders.EVALUATION / backend / METRICS_FILE))
         for method in methods_of(backend):
             if method in content:
                 methods[method] = {name: content[method][name] for name in METRICS if name in content[method]}
-    return Row(*_facts(variant), metrics=methods)
+        if first in known - {variant.name}:
+            method = enhanced_method(backend)
+            differences[method] = _differences(first, variant.name, backend, params.evaluate)
+    return Row(*_facts(variant), metrics=methods, differences=differences)
+
+
+def _differences(
+    first: str, second: str, backend: str, params: EvaluateParams
+) -> dict[str, tuple[float, float, float]]:
+    """second - first of a backend's enhancement, paired by clip."""
+    method, found = enhanced_method(backend), {}
+    scores = [
+        replace(score, method=experiment)
+        for experiment in (first, second)
+        for score in _clip_scores(experiment, backend)
+        if score.method == method
+    ]
+    for metric in METRICS:
+        away = compare(scores, first, second, metric, resamples=params.bootstrap, seed=params.seed)
+        if away is not None and away.low is not None and away.high is not None:
+            found[metric] = (away.mean, away.low, away.high)
+    return found
+
+
+def _clip_scores(experiment: str, backend: str) -> list[ClipScore]:
+    with TemporaryDirectory() as folder:
+        content = _read_of(experiment, folders.EVALUATION / backend / PER_CLIP)
+        (Path(folder) / PER_CLIP).write_text(content, encoding="utf-8")
+        return read_per_clip(Path(folder))
 
 
 def _facts(variant: Variant) -> tuple[str, str, tuple[str, ...]]:
@@ -138,21 +182,26 @@ def _facts(variant: Variant) -> tuple[str, str, tuple[str, ...]]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The ablation as Markdown: every enhanced method's SSIM, PSNR and LPIPS by variant."""
+    """The ablation as Markdown: every enhanced method's SSIM, PSNR and LPIPS by variant, and their distances from the first run."""
     methods = sorted({method for row in rows for method in row.metrics if method.endswith("+kpbe")})
     metrics = [m for m in METRICS if any(m in values for row in rows for values in row.metrics.values())]
     head = ["run", *(f"{method} {metric.upper()}" for method in methods for metric in metrics), "what it is"]
     lines = [head, ["---", *["---:"] * (len(head) - 2), "---"]]
     for row in rows:
-        numbers = [
-            f"{row.metrics[method][metric]:.{DECIMALS[metric]}f}"
-            if metric in row.metrics.get(method, {})
-            else "–"
-            for method in methods
-            for metric in metrics
-        ]
+        numbers = [_told(row, method, metric) for method in methods for metric in metrics]
         lines.append([row.name, *numbers, "; ".join(filter(None, (row.about, row.note)))])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _told(row: Row, method: str, metric: str) -> str:
+    if metric not in row.metrics.get(method, {}):
+        return "–"
+    decimals = DECIMALS[metric]
+    told = f"{row.metrics[method][metric]:.{decimals}f}"
+    if metric in row.differences.get(method, {}):
+        mean, low, high = row.differences[method][metric]
+        told += f" ({mean:+.{decimals}f} [{low:+.{decimals}f}, {high:+.{decimals}f}])"
+    return told
 
 
 def write(rows: Sequence[Row], about: Sequence[str], folder: Path = folders.RESULTS) -> None:
@@ -206,10 +255,12 @@ def main() -> None:
         ]
         run(chosen, known_experiments())
         known = known_experiments()
-        rows = [outcome(variant, known) for variant in chosen]
+        rows = [outcome(variant, known, chosen[0].name) for variant in chosen]
         about = [
-            f"Ablation of stage 2: means over the test clips; the same data, seed and number of steps in every run. Settings: "
-            f"{' '.join(parsed.set_param) or 'those of conf/'}; what the runs change is in {CONFIG}."
+            "Ablation of stage 2: means over the test clips; in brackets the distance from the first run, paired by clip, with its 95 % "
+            "bootstrap interval over clips. How much two trainings of the same kind differ is not in it: there is one of each.",
+            "The same data, seed and number of steps in every run. Settings: "
+            f"{' '.join(parsed.set_param) or 'those of conf/'}; what the runs change is in {CONFIG}.",
         ]
         write(rows, about)
         print(table(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from flows import folders
@@ -10,6 +11,7 @@ from flows.stage import Stage, StageContext, main
 
 def mos_stimuli(context: StageContext) -> Path:
     """Make the videos that the survey's raters see, and the orders in which they see them."""
+    from kpbe.survey.administration import answers_given
     from kpbe.survey.stimuli import make_stimuli
 
     make_stimuli(
@@ -21,6 +23,7 @@ def mos_stimuli(context: StageContext) -> Path:
         folders.STIMULI_RECORDS,
         folders.STUDY,
         map=context.map,
+        answered=partial(answers_given, Path()),
     )
     return folders.STIMULI_RECORDS
 

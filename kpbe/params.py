@@ -302,7 +302,7 @@ class EvaluateParams(Section):
 
 
 class ComputeParams(Section):
-    """Where the work runs; never changes a result beyond rounding.
+    """Where and how the work runs; apart from the trainings' `precision` it never changes a result beyond rounding.
 
     The frontend's trainings share their batches among `devices` x `nodes` processes. `compile` has torch compile the frontend's step.
     `frames` says where they take their frames from: `memory` holds all clips decoded, in each process; `video` reads the asked frames from

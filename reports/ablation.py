@@ -15,13 +15,18 @@ ABLATION = "ablation.json"
 
 @dataclass(frozen=True)
 class Variant:
-    """A run of the ablation: what it changes, and its methods' means by metric; a note says why there are none."""
+    """A run of the ablation: what it changes, and its methods' means by metric; a note says why there are none.
+
+    Attributes:
+        differences: from the first run; mean and ends of the 95 % interval, by method and metric.
+    """
 
     name: str
     about: str
     overrides: tuple[str, ...]
     metrics: dict[str, dict[str, float]]
     note: str
+    differences: dict[str, dict[str, tuple[float, float, float]]]
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,20 @@ def _read_ablation(path: Path) -> Ablation:
                     for method, of_method in row.get("metrics", {}).items()
                 },
                 row.get("note", ""),
+                {
+                    method: {metric: _interval(*numbers) for metric, numbers in of_method.items()}
+                    for method, of_method in row.get("differences", {}).items()
+                },
             )
             for row in values["rows"]
         )
         return Ablation(tuple(values["about"]), variants)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise KPBEError(f"{path} is damaged: run the ablation again (make ablation).") from None
+
+
+def _interval(mean: float, low: float, high: float) -> tuple[float, float, float]:
+    return float(mean), float(low), float(high)
 
 
 _ablation = read_when_changed(_read_ablation)

@@ -17,7 +17,7 @@ import wave
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import permutations
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -60,7 +60,9 @@ class Heard(BaseModel):
     trial: int = Field(ge=0, le=6)
     choice: int = Field(ge=0, le=TONES)
     plays: int = Field(ge=1, le=1000)
-    device: dict[str, float | bool] = Field(default_factory=dict, max_length=10)
+    device: dict[Annotated[str, Field(max_length=20)], float | bool] = Field(
+        default_factory=dict, max_length=10
+    )
 
 
 @dataclass

@@ -47,6 +47,21 @@ def database_url(root: Path, demo: bool = False) -> str:
     return os.environ.get(URL_VARIABLE) or f"sqlite:///{root / REAL_DATABASE}"
 
 
+def answers_given(root: Path, study: str) -> int:
+    """Number of answers that a study has in the database of `root` (`database_url`); 0 where there is none.
+
+    Raises:
+        SurveyError: there is a database that cannot be read.
+    """
+    if not os.environ.get(URL_VARIABLE) and not (root / REAL_DATABASE).exists():
+        return 0
+    database = Administration(database_url(root)).database
+    with database.reading() as connection:
+        return (
+            connection.scalar(select(func.count()).select_from(answers).where(answers.c.study == study)) or 0
+        )
+
+
 class Administration:
     """A database of one or more studies, without what raters do.
 

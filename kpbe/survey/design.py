@@ -104,8 +104,8 @@ class Study:
         return {item.item: item for item in self.items}
 
     def order_of(self, rater_number: int) -> tuple[str, ...]:
-        """What a rater sees after the training; where there are more raters than orders they begin again."""
-        return self.orders[rater_number % len(self.orders)]
+        """What a rater, numbered from 1, sees after the training; where there are more raters than orders they begin again."""
+        return self.orders[(rater_number - 1) % len(self.orders)]
 
     def write(self, path: Path | str) -> None:
         """Write study.json, whole or not at all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from kpbe.data.clips import Clip, backend_video, read_manifest
-from kpbe.errors import BadClip, KPBEError
+from kpbe.errors import BadClip, KPBEError, SurveyError
 from kpbe.evaluation.results import display_name, enhanced_method
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import VideoInfo, VideoReader, probe, write_video
@@ -25,6 +25,7 @@ from kpbe.survey.design import (
     Study,
     clips_needed,
     design_items,
+    read_study,
     stratified,
 )
 from kpbe.survey.loudness import RATE, at_loudness
@@ -83,6 +84,7 @@ def make_stimuli(
     records: Path,
     study_file: Path,
     map: ShardMap = serial_map,
+    answered: Callable[[str], int] = lambda study: 0,
 ) -> Study:
     """Choose clips, make the videos of all items, write the study.
 
@@ -95,14 +97,15 @@ def make_stimuli(
         records: folder for what the videos were made from, and rejected.csv. Not within `stimuli`, which is served.
         study_file: where study.json goes; it is absent while its videos are not complete.
         map: how shards are run.
+        answered: number of answers that a study of that name has.
 
     Returns:
         The study.
 
     Raises:
+        SurveyError: `study_file` is a study of this name that has answers, and another one would take its place.
         KPBEError: no test clip has a usable video by every method, or a video cannot be made.
     """
-    study_file.unlink(missing_ok=True)
     survey = params.survey
     methods = [name for backend in params.backends for name in (backend, enhanced_method(backend))]
     test = read_manifest(clips, "test")
@@ -113,6 +116,9 @@ def make_stimuli(
     }
     ranked = [(source.clip.clip_id, source.clip.identity) for source in sources.values()]
     items = design_items(ranked, methods, survey, lambda clip_id, method: made_from[clip_id, method])
+    orders = session_orders(items, survey.planned_raters, survey.repeats, survey.seed)
+    _refuse_to_end_a_running_study(study_file, survey.study, items, orders, answered)
+    study_file.unlink(missing_ok=True)
     tasks = [
         ClipTask(
             clip_id=item.item,
@@ -141,13 +147,32 @@ def make_stimuli(
         seed=survey.seed,
         questions=QUESTIONS,
         items=tuple(replace(item, **facts[item.item]) for item in items),
-        orders=session_orders(items, survey.planned_raters, survey.repeats, survey.seed),
+        orders=orders,
         training=tuple(item.item for item in items if item.kind == "training"),
         break_after=survey.break_after,
     )
     study.write(study_file)
     print(describe(study, survey.clips, len(test), rejections), flush=True)
     return study
+
+
+def _refuse_to_end_a_running_study(
+    study_file: Path,
+    name: str,
+    items: Sequence[Item],
+    orders: Sequence[Sequence[str]],
+    answered: Callable[[str], int],
+) -> None:
+    try:
+        running = read_study(study_file)
+    except SurveyError:
+        return
+    same = {item.item for item in items} == running.by_id.keys() and tuple(orders) == running.orders
+    if running.name == name and not same and (count := answered(name)):
+        raise SurveyError(
+            f"The study {name!r} has {count} answers to other videos or another order than it would have now, and stays as it is: "
+            "export them (kpbe survey export), then set survey.study to a new name."
+        )
 
 
 def describe(study: Study, wanted: int, tested: int, rejections: Sequence[Rejection] = ()) -> str:

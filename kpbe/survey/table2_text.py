@@ -164,6 +164,8 @@ def _caption(table: Table2) -> str:
     if shown is None:
         return f"Mean opinion scores: {NO_RATINGS}. In brackets: the paper's."
     marked = f"{DEMO}, invented answers. " if table.demo else ""
+    if table.screened is None:
+        marked += "No rater passed the screening; these are the scores of all. "
     return (
         f"{marked}Mean opinion scores of {shown.raters} raters on {shown.clips} clips ± half the width of the 95 % interval "
         "(crossed bootstrap); differences with p after Holm. In brackets: the paper's."

@@ -26,9 +26,7 @@ class Adversary:
     def __init__(self, fabric: Fabric, params: OptimiserParams):
         self.fabric, self.params = fabric, params
         self.network = PatchDiscriminator()
-        self._wrapped, self.optimiser = fabric.setup(
-            self.network, adam(self.network.parameters(), params, fabric.device)
-        )
+        self._wrapped, self.optimiser = fabric.setup(self.network, adam(self.network.parameters(), params))
 
     def parts(self) -> dict[str, Stateful]:
         """What belongs into a checkpoint."""

@@ -114,7 +114,7 @@ class BatchLoader:
                 f"{world_size} divides."
             )
         share = batch_size // world_size
-        self._rows = range(rank * share, (rank + 1) * share)
+        self._batch_size, self._rows = batch_size, range(rank * share, (rank + 1) * share)
         self._frames, self._device = frames, torch.device(device)
         self._source = frames.source if source is None else source
         self._sampler = Sampler(
@@ -152,7 +152,7 @@ class BatchLoader:
                 future.cancel()
         for coming in wanted:
             if coming not in self._coming:
-                raw = self._empty(coming)
+                raw = self._empty(coming, self._rows)
                 futures = [self._pool.submit(self._fill, raw, row) for row in range(len(raw.samples))]
                 self._coming[coming] = raw, futures
         raw, futures = self._coming.pop(step)
@@ -161,8 +161,10 @@ class BatchLoader:
         return raw
 
     def record_of(self, step: int) -> dict[str, np.ndarray]:
-        """All about a batch, for a file: its images (uint8, before augmentation), labels and samples; decoded by the calling thread."""
-        raw = self._empty(step)
+        """All about a batch of all processes, for a file: its images (uint8, before augmentation), labels and samples; decoded by the
+        calling thread.
+        """
+        raw = self._empty(step, range(self._batch_size))
         for row in range(len(raw.samples)):
             self._fill(raw, row)
         samples = raw.samples
@@ -191,9 +193,9 @@ class BatchLoader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _empty(self, step: int) -> RawBatch:
-        """Room for a batch, with its numbers; page-locked for a GPU, so that copying need not wait."""
-        samples = self._sampler.draw(step, self._rows)
+    def _empty(self, step: int, rows: range) -> RawBatch:
+        """Room for these rows of a batch, with their numbers; page-locked for a GPU, so that copying need not wait."""
+        samples = self._sampler.draw(step, rows)
         images, pinned = 2 + self._frames.with_backend, self._device.type == "cuda"
         shape = (images, len(samples), *self._frames.size, 3)
         return RawBatch(

@@ -127,7 +127,7 @@ class FrontendTrainee:
         if compute.compile:
             reconstruction.compile()
         self.reconstruction, self.optimiser = fabric.setup(
-            reconstruction, adam(frontend.parameters(), params.optimiser, fabric.device)
+            reconstruction, adam(frontend.parameters(), params.optimiser)
         )
         self.average = MovingAverage(frontend, params.ema_decay) if params.ema_decay else None
         wanted = params.losses.gan or params.losses.feature_matching
@@ -168,7 +168,9 @@ class FrontendTrainee:
         return parts
 
     def step(self, step: int) -> dict[str, float]:
-        """See `Trainee`; losses are means over the whole batch. Where one of them is not finite, no weight is changed."""
+        """See `Trainee`; losses are means over the whole batch. Where one of the frontend's is not finite, no weight is changed;
+        where the discriminator's own is not, none of its weights is.
+        """
         set_learning_rate(self.optimiser, self.params.optimiser, step)
         self.reconstruction.train()
         self.optimiser.zero_grad()

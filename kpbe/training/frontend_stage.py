@@ -62,6 +62,7 @@ def prepare(
         stage.model_copy(update={"start": None}),
         train_clips,
         params.model,
+        params.compute.precision,
         trainee.perceptual.description,
         trainee.training.labels_digest,
         started_from["started_from_sha256"],

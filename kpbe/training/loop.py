@@ -86,6 +86,7 @@ def train(
 
     Raises:
         KPBEError: a loss is not finite, or SIGTERM came; the state on disk is whole in both cases.
+        SystemExit: the same, in processes other than the first.
     """
     leads = fabric is None or fabric.is_global_zero
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,10 +125,16 @@ def train(
         mine = "stop" if asked_to_stop else "go on" if progress["seconds"] < budget else "enough"
         return mine if fabric is None or fabric.world_size == 1 else fabric.broadcast(mine)
 
+    def together() -> None:
+        """Wait until the first process has written; the others then leave in peace, since Fabric kills it when one of them fails."""
+        if fabric is None or fabric.world_size == 1:
+            return
+        fabric.barrier()
+        if not leads:
+            raise SystemExit(0)
+
     def give_up() -> str:
         """Leave the bad step's batch and the last good weights; where they are, and what can be done."""
-        if not leads:
-            return "."
         said = ""
         if isinstance(trainee, RemembersBatches):
             with whole(folder / CULPRIT_FILE) as temporary:
@@ -158,6 +165,7 @@ def train(
         while progress["step"] < schedule.steps and (now := verdict(asked_to_stop())) != "enough":
             if now == "stop":
                 save()
+                together()
                 raise KPBEError(
                     f"{name} was told to stop at step {progress['step']}: run it again to go on from there."
                 )
@@ -166,8 +174,10 @@ def train(
             torch.manual_seed(zlib.crc32(identity.encode()) + progress["step"])
             losses = trainee.step(progress["step"])
             if wrong := [key for key, value in losses.items() if not np.isfinite(value)]:
+                advice = give_up() if leads else ""
+                together()
                 raise KPBEError(
-                    f"{name}: {', '.join(wrong)} is not finite at step {progress['step']}{give_up()}"
+                    f"{name}: {', '.join(wrong)} is not finite at step {progress['step']}{advice}"
                 )
             progress["step"] += 1
             step = progress["step"]

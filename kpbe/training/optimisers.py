@@ -11,14 +11,35 @@ from torch import Tensor, nn
 from kpbe.params import OptimiserParams
 
 
-def adam(parameters: Any, params: OptimiserParams, device: torch.device | str = "cpu") -> torch.optim.Adam:
-    """Adam as params say; betas (0.5, 0.999) in the paper (IV.B).
+class FusedAdam(torch.optim.Adam):
+    """torch's Adam as one fused kernel, several times as fast as its other forms.
 
-    One fused kernel on a GPU. Not on a CPU: there torch pairs weights and gradients in memory order, also where one of them is
-    channels last and the other is not, and moves the wrong weights.
+    On CPUs that kernel pairs weights, gradients and moments in memory order, also where one of them is channels last and another is not,
+    and would move the wrong weights; so all get their weight's layout first.
     """
-    fused = torch.device(device).type == "cuda"
-    return torch.optim.Adam(parameters, lr=params.lr, betas=(params.beta1, params.beta2), fused=fused)
+
+    def __init__(self, parameters: Any, lr: float, betas: tuple[float, float]):
+        super().__init__(parameters, lr=lr, betas=betas, fused=True)
+
+    def step(self, closure: Any = None) -> Any:
+        """See `torch.optim.Optimizer`."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    weight.grad = _laid_out_like(weight, weight.grad)
+                moments = self.state.get(weight, {})
+                for name in moments.keys() & {"exp_avg", "exp_avg_sq"}:
+                    moments[name] = _laid_out_like(weight, moments[name])
+        return super().step(closure)
+
+
+def _laid_out_like(weight: Tensor, other: Tensor) -> Tensor:
+    return other if other.stride() == weight.stride() else torch.empty_like(weight).copy_(other)
+
+
+def adam(parameters: Any, params: OptimiserParams) -> FusedAdam:
+    """Adam as params say; betas (0.5, 0.999) in the paper (IV.B)."""
+    return FusedAdam(parameters, params.lr, (params.beta1, params.beta2))
 
 
 def scheduled_lr(params: OptimiserParams, step: int) -> float:

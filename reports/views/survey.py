@@ -40,6 +40,7 @@ def page() -> None:
         choose_language()
         return
     texts = languages()[chosen]
+    st.set_page_config(page_title=texts("title"))
     speak(chosen)
     try:
         step = visit.step(st.session_state.get(RESTED, 0))

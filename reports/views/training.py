@@ -81,7 +81,7 @@ def ablation_section() -> None:
         return
     section(
         "Ablation",
-        "The same training with one thing changed; below each number its distance from the first run.",
+        "The same training with one thing changed; below each number its distance from the first run, paired by clip [95 %].",
     )
     measured = {
         (method, metric) for run in found.variants for method in run.metrics for metric in run.metrics[method]
@@ -111,15 +111,19 @@ def ablation_table(variants: Sequence[Variant], method: str, metrics: Sequence[s
                 cells.append(Cell("–"))
                 continue
             value = of_run[metric]
-            away = (
-                ""
-                if of_run is values[0] or metric not in values[0]
-                else number(value - values[0][metric], metric, "+")
-            )
+            away = distance(variant.differences.get(method, {}).get(metric), metric)
             cells.append(Cell(number(value, metric), away, "strong" if value == best[metric] else ""))
         cells.append(Cell(", ".join(variant.overrides) or "–", look="wrap"))
         rows.append(cells)
     table((display_name(method), *(HEADINGS[metric] for metric in metrics), "Changed"), rows)
+
+
+def distance(interval: tuple[float, float, float] | None, metric: str) -> str:
+    """A paired difference with its interval, "" without one."""
+    if interval is None:
+        return ""
+    mean, low, high = (number(value, metric, "+") for value in interval)
+    return f"{mean} [{low}, {high}]"
 
 
 def summary(training: Training) -> None:

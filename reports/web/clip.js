@@ -130,6 +130,7 @@ class Rating {
       this.tell(this.data.texts.play_first, true);
     } else {
       this.unlock();
+      this.heardAt = performance.now(); // a replay is no part of the time that an answer takes
       (this.unanswered() || this.go).focus({ preventScroll: true }); // the pressed button was hidden meanwhile
     }
     this.send("played", { item: this.data.item, plays: this.plays });

@@ -12,6 +12,7 @@ import pytest
 from flows import ablation
 from flows.ablation import Row, Variant
 from kpbe.errors import KPBEError
+from kpbe.params import EvaluateParams
 from kpbe.weights import CATALOGUE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -49,12 +50,13 @@ def test_the_shipped_variants_change_params_that_exist():
                 node = node[name]
 
 
-def test_changes_of_all_runs_come_first_and_give_them_names_of_their_own():
+def test_changes_of_all_runs_go_over_the_files_own_and_give_runs_other_names():
     plain = ablation.variants(REPOSITORY / "conf" / "ablation.yaml")
     changed = ablation.variants(REPOSITORY / "conf" / "ablation.yaml", ["data=folder"])
     for one, other in zip(plain, changed, strict=True):
         assert other.name.startswith(f"{one.name}-")
-        assert other.overrides == ("data=folder", *one.overrides)
+        assert set(other.overrides) == {"data=folder", *one.overrides}
+        assert other.overrides.index("data=folder") > other.overrides.index("train.stage2.schedule.steps=100")
 
 
 def test_experiments_find_weights_from_their_own_folder(monkeypatch):
@@ -104,15 +106,25 @@ def test_an_outcome_is_the_metrics_of_its_experiment(monkeypatch):
         "difference": {"ssim": 0.1},
         "settings": {"ssim": "Wang 2004, luminance BT.601"},
     }
-    files = {("a", "reports/results/evaluation/wav2lip/metrics.json"): json.dumps(metrics)}
-    params = SimpleNamespace(backends=("wav2lip",))
+    folder = "reports/results/evaluation/wav2lip"
+    files = {(name, f"{folder}/metrics.json"): json.dumps(metrics) for name in "ab"}
+    for name, scores in (("a", (0.4, 0.6)), ("b", (0.5, 0.7))):
+        lines = ["clip_id,identity,method,frames,ssim,psnr,ssim_rgb,l1,lpips,identical_frames"]
+        lines += [f"{clip},x,wav2lip+kpbe,9,{ssim},20.0,,,,0" for clip, ssim in enumerate(scores)]
+        files[name, f"{folder}/per_clip.csv"] = "\n".join(lines)
+    params = SimpleNamespace(backends=("wav2lip",), evaluate=EvaluateParams())
     monkeypatch.setattr(ablation, "load_params", lambda: params)
     monkeypatch.setattr(ablation, "_read_of", lambda name, path: files[name, path.as_posix()])
-    row = ablation.outcome(Variant("a", "about a", ("x=1",)), {"a"})
+    row = ablation.outcome(Variant("a", "about a", ("x=1",)), {"a", "b"}, "a")
     assert row == Row("a", "about a", ("x=1",), {"wav2lip+kpbe": {"ssim": 0.5, "psnr": 20.0}})
-    assert "failed" in ablation.outcome(Variant("b", ""), {"a"}).note
+    other = ablation.outcome(Variant("b", ""), {"a", "b"}, "a")
+    assert other.differences == {
+        "wav2lip+kpbe": {"ssim": pytest.approx((0.1, 0.1, 0.1)), "psnr": (0.0, 0.0, 0.0)}
+    }
+    assert "(+0.100 [+0.100, +0.100])" in ablation.table([row, other])
+    assert "failed" in ablation.outcome(Variant("c", ""), {"a"}, "a").note
     monkeypatch.setattr(ablation, "find", lambda name: None)
-    missing = ablation.outcome(Variant("c", "", needs="vgg_face"), {"a"})
+    missing = ablation.outcome(Variant("d", "", needs="vgg_face"), {"a"}, "a")
     assert missing.note == f"not run: {CATALOGUE['vgg_face'].file} is missing"
 
 

@@ -364,17 +364,30 @@ def test_terms_of_the_loss_can_be_left_out(project: Path, open_page: Open) -> No
 def test_ablation_is_a_table_with_distances_from_its_first_run(project: Path, open_page: Open) -> None:
     assert "Ablation" not in [header.value for header in open_page("training").header]
     runs = [
-        ("default", {"wav2lip+kpbe": {"ssim": 0.70, "lpips": 0.30}}, ""),
-        ("no prior", {"wav2lip+kpbe": {"ssim": 0.72, "lpips": 0.25}}, ""),
-        ("vgg", {}, "not run: a file is missing"),
+        ("default", {"wav2lip+kpbe": {"ssim": 0.70, "lpips": 0.30}}, {}, ""),
+        (
+            "no prior",
+            {"wav2lip+kpbe": {"ssim": 0.72, "lpips": 0.25}},
+            {"wav2lip+kpbe": {"ssim": (0.02, 0.01, 0.03), "lpips": (-0.05, -0.06, -0.04)}},
+            "",
+        ),
+        ("vgg", {}, {}, "not run: a file is missing"),
     ]
     rows = [
-        {"name": name, "about": "", "overrides": ["a.b=0"], "metrics": metrics, "note": note}
-        for name, metrics, note in runs
+        {
+            "name": name,
+            "about": "",
+            "overrides": ["a.b=0"],
+            "metrics": metrics,
+            "differences": away,
+            "note": note,
+        }
+        for name, metrics, away, note in runs
     ]
     write_json(project / folders.RESULTS / "ablation.json", {"about": ["Same seed."], "rows": rows})
     text = text_of(open_page("training"))
-    assert "<b>0.720</b>" in text and "+0.020" in text and "<b>0.2500</b>" in text and "−0.0500" in text
+    assert "<b>0.720</b>" in text and "+0.020 [+0.010, +0.030]" in text
+    assert "<b>0.2500</b>" in text and "−0.0500 [−0.0600, −0.0400]" in text
     assert "not run: a file is missing" in text and "Same seed." in text
 
 

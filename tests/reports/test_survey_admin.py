@@ -149,7 +149,18 @@ def test_a_damaged_hash_is_said(study, open_admin):
     ("user", "admins", "enters", "says"),
     [
         ({"is_logged_in": False}, ["ada@lab.example"], False, ""),
-        ({"is_logged_in": True, "email": "Ada@lab.example"}, ["ada@lab.example"], True, ""),
+        (
+            {"is_logged_in": True, "email": "Ada@lab.example", "email_verified": True},
+            ["ada@lab.example"],
+            True,
+            "",
+        ),
+        (  # the provider does not say who may use this address
+            {"is_logged_in": True, "email": "ada@lab.example"},
+            ["ada@lab.example"],
+            False,
+            "may not administer",
+        ),
         (
             {"is_logged_in": True, "email": "eve@lab.example"},
             ["ada@lab.example"],
@@ -179,6 +190,17 @@ def test_a_login_lets_in_who_is_listed(study, open_admin, monkeypatch, user, adm
     assert ("pilot" in text_of(page)) is enters and nothing_is_seen(page) is not enters
     if not enters:
         assert not page.text_input
+
+
+def test_a_provider_that_does_not_mark_addresses_can_be_trusted(study, open_admin, monkeypatch):
+    class User(SimpleNamespace):
+        def get(self, name: str, default: Any = None) -> Any:
+            return getattr(self, name, default)
+
+    monkeypatch.setattr(st, "user", User(is_logged_in=True, email="ada@lab.example"))
+    survey = {"admins": ["ada@lab.example"], "trust_unmarked_addresses": True}
+    page = open_admin(secrets={"auth": {"client_id": "x"}, "survey": survey})
+    assert "pilot" in text_of(page)
 
 
 # -- inside -------------------------------------------------------------------------------------------------------

@@ -9,14 +9,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from flows.mos_scores import mos_scores
+from flows.stage import StageContext
 from kpbe.cli import app
 from kpbe.errors import KPBEError, SurveyError
+from kpbe.params import load_params
+from kpbe.survey.administration import answers_given
 from kpbe.survey.design import Study
 from kpbe.survey.export import DEMO_RATINGS
 from kpbe.survey.passwords import is_password
 from kpbe.survey.ratings import read_ratings
 from kpbe.survey.store import STUDY_FILE, SurveyStore, open_store
-from kpbe.work import write_text
+from kpbe.work import serial_map, write_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RATINGS = Path("survey/ratings.csv")
@@ -161,6 +165,34 @@ def test_the_demo_is_not_kept_where_an_address_for_answers_is_set(checkout, stud
     survey("invite", "-n", "1")
     assert (checkout / "data/survey/demo.sqlite").is_file() and (checkout / "elsewhere.sqlite").is_file()
     assert not (checkout / "data/survey/survey.sqlite").exists()
+
+
+def test_answers_are_counted_where_there_are_some(checkout, study):
+    assert answers_given(Path(), "pilot") == 0 and not (checkout / "data/survey/survey.sqlite").exists()
+    (token,) = invited()
+    rate(token, study, 2)
+    assert answers_given(Path(), "pilot") == 6 and answers_given(Path(), "another") == 0
+
+
+def scored(**survey_params: object) -> str:
+    """Table II as the stage mos_scores writes it."""
+    params = load_params()
+    params = params.model_copy(update={"survey": params.survey.model_copy(update=survey_params)})
+    mos_scores(StageContext(params, "", serial_map))
+    return Path("reports/results/table2.md").read_text()
+
+
+def test_answers_given_to_the_store_become_table_2(checkout, study):
+    survey("export")
+    assert "no ratings yet" in scored()
+    for token in invited(2):
+        rate(token, study, len(study.order_of(1)))
+    survey("export")
+    table = scored()
+    assert "2 raters" in table and "3.00" in table and "DEMO" not in table
+    survey("simulate", "--raters", "6")
+    demo = scored(ratings=DEMO_RATINGS, accept_demo=True)
+    assert "DEMO" in demo and "6 raters" in demo
 
 
 def test_without_a_study_the_stage_is_named(checkout):

@@ -153,8 +153,8 @@ def test_study_survives_its_file(study: Study, tmp_path: Path) -> None:
 
 
 def test_more_raters_than_orders_begin_again(study: Study) -> None:
-    assert study.order_of(0) == study.order_of(2) == study.orders[0]
-    assert study.order_of(3) == study.orders[1] != study.orders[0]
+    assert study.order_of(1) == study.order_of(3) == study.orders[0]
+    assert study.order_of(4) == study.orders[1] != study.orders[0]
 
 
 def test_anything_that_answers_depend_on_changes_the_digest(study: Study, tmp_path: Path) -> None:

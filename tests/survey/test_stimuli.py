@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from kpbe.data.clips import Clip, make_clip_id, write_manifest
-from kpbe.errors import KPBEError
+from kpbe.errors import KPBEError, SurveyError
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import probe, read_frames, write_video
 from kpbe.params import Params, parse_params
@@ -353,3 +353,22 @@ def test_orders_begin_with_no_training_item_and_hold_the_rest(made: tuple[Projec
     for order in study.orders:
         assert not training & set(order)
         assert len(order) == 6 + 2 + 2 + 1
+
+
+def test_a_study_that_has_answers_is_not_replaced(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    before = project.make()
+    asked: list[str] = []
+
+    def answered(study: str) -> int:
+        asked.append(study)
+        return 12
+
+    assert project.make(answered=answered) == before
+    assert not asked, "the same study may be made again"
+    times, other = project.times(), project.params(seed=99)
+    with pytest.raises(SurveyError, match=r"has 12 answers .*survey\.study to a new name"):
+        project.make(other, answered=answered)
+    assert asked == [before.name]
+    assert read_study(project.study_file) == before and project.times() == times
+    assert project.make(other, answered=lambda study: 0) != before

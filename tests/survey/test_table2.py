@@ -175,6 +175,7 @@ def test_when_nobody_is_left_the_table_says_so(tmp_path: Path, opinions: ModuleT
     table = found.run()
     assert table.screened is None and table.everybody is not None and len(table.exclusions) >= 3
     assert "No rater is left after screening" in found.text("table2.md")
+    assert r"\caption{No rater passed the screening; these are the scores of all." in found.text("table2.tex")
     assert {row["raters_counted"] for row in found.rows("table2.csv")} == {"all"}
     assert json.loads(found.text("survey_scores.json"))["raters"] == {"answered": 3, "counted": 0}
 

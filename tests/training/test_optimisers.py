@@ -10,17 +10,26 @@ from kpbe.params import OptimiserParams
 from kpbe.training.optimisers import adam, clip_gradients
 
 
-def test_adam_pairs_weights_and_gradients_of_different_layouts():
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("other", [torch.contiguous_format, torch.channels_last])
+def test_adam_pairs_weights_with_gradients_and_moments_of_another_layout(layout, other):
     torch.manual_seed(0)
-    gradient = torch.randn(4, 3, 3, 3)
-    moved = []
-    for layout in (torch.contiguous_format, torch.channels_last):
-        weight = nn.Parameter(torch.zeros(4, 3, 3, 3).contiguous(memory_format=layout))
-        weight.grad = gradient.clone()
-        adam([weight], OptimiserParams(lr=0.1)).step()
-        moved.append(weight.detach())
-    torch.testing.assert_close(moved[0], moved[1])
-    assert torch.equal(moved[0].sign(), -gradient.sign())
+    gradients = torch.randn(3, 4, 3, 3, 3)
+    plain = nn.Parameter(torch.zeros(4, 3, 3, 3))
+    weight = nn.Parameter(torch.zeros(4, 3, 3, 3).contiguous(memory_format=layout))
+    theirs = torch.optim.Adam([plain], 0.1, (0.5, 0.999), fused=False)
+    ours = adam([weight], OptimiserParams(lr=0.1, beta1=0.5, beta2=0.999))
+    for step, gradient in enumerate(gradients):
+        if step == 2:  # a state that another device left
+            state = ours.state_dict()
+            moments = state["state"][0]
+            for name in ("exp_avg", "exp_avg_sq"):
+                moments[name] = moments[name].contiguous(memory_format=other)
+            ours.load_state_dict(state)
+        plain.grad, weight.grad = gradient.clone(), gradient.contiguous(memory_format=other)
+        theirs.step()
+        ours.step()
+        torch.testing.assert_close(weight.detach(), plain.detach())
 
 
 def test_gradients_are_measured_and_clipped_only_when_asked():
