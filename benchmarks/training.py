@@ -269,8 +269,8 @@ def report(found: Sequence[Rates], kept: Memory, about: str, rounds: int, steps:
         table(header, rows),
         "",
         "Networks: the published OSFV sizes (`vox256`) at each image size. Reference: the plain procedure in fp32 (torch's own 3D "
-        "convolutions and layout of weights, the pose teacher in the loop, VGG on real and generated images in turn, "
-        "the discriminator's gradients computed twice, four Adam optimisers); it is "
+        "convolutions and layout of weights, the pose teacher in the loop, the discriminator's gradients computed twice, four Adam "
+        "optimisers, not fused; VGG on real images keeps no graph there either, since neither its weights nor they want gradients); it is "
         "given batches that are ready. Ours: stage 1's trainee with its loader, augmentation, moving average and checks. Peak memory is of "
         "the whole process on a CPU (both sides together) and of the GPU's allocator on a GPU.",
     ]

@@ -59,6 +59,14 @@ def revision() -> Revision | None:
     return Revision(commit, bool(_git("status", "--porcelain", "--untracked-files=no")))
 
 
+def recorded() -> Revision | None:
+    """The commit that dvc.lock, and so the run, is of; `dirty` when a later run changed it. None where git does not have it."""
+    commit = _git("log", "-1", "--format=%h", "--", LOCK)
+    if not commit:
+        return None
+    return Revision(commit, bool(_git("status", "--porcelain", "--", LOCK)))
+
+
 def outputs() -> list[Output] | None:
     """What the stages left, None when dvc.lock does not exist.
 

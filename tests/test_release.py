@@ -68,6 +68,24 @@ def test_the_copies_load_and_give_nearly_the_same(trained, tmp_path):
     assert yaml.safe_load((out / "params.yaml").read_text())["model"]["name"] == "small"
 
 
+def test_the_released_weights_are_whole_and_can_be_used():
+    folder = REPOSITORY / "weights/released"
+    for name, facts in json.loads((folder / "release.json").read_text())["files"].items():
+        assert (folder / name).stat().st_size == facts["bytes"] and file_sha256(folder / name) == facts[
+            "sha256"
+        ]
+    frontend, params = load_frontend(folder / "frontend.safetensors"), load_params(folder / "params.yaml")
+    assert frontend.params == params.model
+    generator = load_generator(folder / "wav2lip.safetensors")
+    assert generator.width_multiplier == 0.125 and all(p.isfinite().all() for p in generator.parameters())
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        decomposed = frontend.decompose(image)
+        driven = decomposed.driven_by(*frontend.estimate_pose_expression(image))
+        frame = frontend.render(decomposed, driven).frame
+    assert frame.isfinite().all() and (frame - image).abs().mean() < (frame.mean() - image).abs().mean()
+
+
 def test_a_run_without_numbers_is_not_released(trained, tmp_path):
     with pytest.raises(KPBEError, match="run `dvc repro` first"):
         release("pcavs", trained, tmp_path)

@@ -91,9 +91,9 @@ def verdict(shown: Table1, backend: str) -> str:
 def run_in_short(shown: Table1) -> list[tuple[str, str]]:
     """Which run the page is about: data, frontend, revision, what dvc.lock recorded of Table I."""
     found = [("", shown.about[0].partition(";")[0])] if shown.about else []
-    revision = provenance.revision()
-    if revision is not None:
-        found.append(("git", f"{revision.commit}{' + changes' if revision.dirty else ''}"))
+    run = provenance.recorded()
+    if run is not None:
+        found.append(("git", f"after {run.commit}" if run.dirty else run.commit))
     table = str(folders.RESULTS / "table1.json")
     recorded = [out.digest for out in provenance.outputs() or [] if out.path == table]
     found.append(("dvc.lock", recorded[0] if recorded else "none"))
@@ -219,6 +219,13 @@ def origin(shown: Table1) -> None:
     else:
         state = " with uncommitted changes" if revision.dirty else ""
         lines.append(f"Revision checked out now: {revision.commit}{state}")
+    run = provenance.recorded()
+    if run is not None:
+        lines.append(
+            f"Run: later than the one committed in {run.commit}"
+            if run.dirty
+            else f"Run: committed in {run.commit}"
+        )
     recorded = provenance.outputs()
     if recorded is None:
         lines.append("dvc.lock: does not exist, these results were not made by `dvc repro`")

@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from benchmarks import training
+from benchmarks.reference_training import PlainStep
 from benchmarks.training import Case, Memory, Rates
+from kpbe.frontend.model import Frontend
+from kpbe.params import FrontendTrainParams, ScheduleParams
+from kpbe.training.perceptual import VGG19Features
 
 
 @pytest.mark.slow
@@ -18,6 +22,27 @@ def test_both_sides_make_the_same_steps_and_the_page_shows_their_ratio():
     assert f"**{rates.ours[0] / rates.reference[0]:.2f}**" in page
     assert "| 8 | 5.0 |" in page
     assert "No GPU was at hand" in page
+
+
+@pytest.mark.slow
+def test_both_sides_have_the_same_loss(tmp_path, monkeypatch):
+    # no teacher and no VGG: the plain side's teacher has no weights here, and ours has labels
+    losses = training.LOSSES.model_copy(update={"head_pose": 0.0, "vgg19": 0.0})
+    monkeypatch.setattr(training, "LOSSES", losses)
+    torch.manual_seed(0)
+    frontend = Frontend(training.model_of(64, narrow=True))
+    optimiser = FrontendTrainParams(schedule=ScheduleParams(steps=1, batch_size=1)).optimiser
+    plain = PlainStep(frontend, VGG19Features(None), losses, optimiser, (1.0,), torch.device("cpu"))
+    clips, head_poses = training.make_clips(tmp_path, 64)
+    trainee = training.our_step(Case(64, 2), frontend, clips, head_poses)
+    assert trainee.adversary is not None
+    plain.discriminator.load_state_dict(trainee.adversary.network.state_dict())
+    with trainee.loader:
+        ((pair, warp),) = trainee._parts_of(0)
+        assert warp is not None
+        theirs = plain(pair.source, pair.pose, warp)
+        ours = trainee.step(0)["loss"]
+    assert ours == pytest.approx(theirs, rel=1e-3)
 
 
 def test_a_gpu_row_takes_the_sentence_away():

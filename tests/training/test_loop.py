@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -176,3 +177,10 @@ def test_learning_rate_drops_at_milestones():
     assert [scheduled_lr(params, step) for step in (0, 9, 10, 19, 20)] == pytest.approx(
         [1e-3, 1e-3, 1e-4, 1e-4, 1e-5]
     )
+
+
+def test_the_progress_line_tells_speed_time_left_and_every_loss(tmp_path, capsys):
+    fit = LineFit()
+    train("line", fit, schedule(time_budget_s=3600), tmp_path, "id", {})
+    line = capsys.readouterr().err
+    assert re.search(r"line: 100%.* 40/40 .*samples/s, budget 59:5\d, loss=[\d.e-]+, slope=", line)
