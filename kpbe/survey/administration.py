@@ -55,8 +55,9 @@ def answers_given(root: Path, study: str) -> int:
     """
     if not os.environ.get(URL_VARIABLE) and not (root / REAL_DATABASE).exists():
         return 0
-    database = Administration(database_url(root)).database
-    with database.reading() as connection:
+    store = Administration(database_url(root))
+    store.create()  # an address may name a database that nobody has used yet
+    with store.database.reading() as connection:
         return (
             connection.scalar(select(func.count()).select_from(answers).where(answers.c.study == study)) or 0
         )

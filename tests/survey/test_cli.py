@@ -167,11 +167,13 @@ def test_the_demo_is_not_kept_where_an_address_for_answers_is_set(checkout, stud
     assert not (checkout / "data/survey/survey.sqlite").exists()
 
 
-def test_answers_are_counted_where_there_are_some(checkout, study):
+def test_answers_are_counted_where_there_are_some(checkout, study, monkeypatch):
     assert answers_given(Path(), "pilot") == 0 and not (checkout / "data/survey/survey.sqlite").exists()
     (token,) = invited()
     rate(token, study, 2)
     assert answers_given(Path(), "pilot") == 6 and answers_given(Path(), "another") == 0
+    monkeypatch.setenv("KPBE_SURVEY_URL", f"sqlite:///{checkout / 'unused.sqlite'}")
+    assert answers_given(Path(), "pilot") == 0
 
 
 def scored(**survey_params: object) -> str:
