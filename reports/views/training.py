@@ -111,19 +111,22 @@ def ablation_table(variants: Sequence[Variant], method: str, metrics: Sequence[s
                 cells.append(Cell("–"))
                 continue
             value = of_run[metric]
-            away = distance(variant.differences.get(method, {}).get(metric), metric)
+            interval = variant.differences.get(method, {}).get(metric)
+            away = ""
+            if interval is not None:
+                away = distance(*interval, metric)
+            elif of_run is not values[0] and metric in values[0]:  # written before there were intervals
+                away = number(value - values[0][metric], metric, "+")
             cells.append(Cell(number(value, metric), away, "strong" if value == best[metric] else ""))
         cells.append(Cell(", ".join(variant.overrides) or "–", look="wrap"))
         rows.append(cells)
     table((display_name(method), *(HEADINGS[metric] for metric in metrics), "Changed"), rows)
 
 
-def distance(interval: tuple[float, float, float] | None, metric: str) -> str:
-    """A paired difference with its interval, "" without one."""
-    if interval is None:
-        return ""
-    mean, low, high = (number(value, metric, "+") for value in interval)
-    return f"{mean} [{low}, {high}]"
+def distance(mean: float, low: float, high: float, metric: str) -> str:
+    """A paired difference with its interval."""
+    told, *ends = (number(value, metric, "+") for value in (mean, low, high))
+    return f"{told} [{', '.join(ends)}]"
 
 
 def summary(training: Training) -> None:

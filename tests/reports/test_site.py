@@ -371,6 +371,7 @@ def test_ablation_is_a_table_with_distances_from_its_first_run(project: Path, op
             {"wav2lip+kpbe": {"ssim": (0.02, 0.01, 0.03), "lpips": (-0.05, -0.06, -0.04)}},
             "",
         ),
+        ("older", {"wav2lip+kpbe": {"ssim": 0.71}}, {}, ""),
         ("vgg", {}, {}, "not run: a file is missing"),
     ]
     rows = [
@@ -387,6 +388,7 @@ def test_ablation_is_a_table_with_distances_from_its_first_run(project: Path, op
     write_json(project / folders.RESULTS / "ablation.json", {"about": ["Same seed."], "rows": rows})
     text = text_of(open_page("training"))
     assert "<b>0.720</b>" in text and "+0.020 [+0.010, +0.030]" in text
+    assert "+0.010<" in text
     assert "<b>0.2500</b>" in text and "−0.0500 [−0.0600, −0.0400]" in text
     assert "not run: a file is missing" in text and "Same seed." in text
 
