@@ -326,7 +326,7 @@ def test_play_told_of_too_early_does_not_open_the_answers(
         (lambda order, study: say(order[0], {**SCORES, "realness": 6}), "clip.not_saved"),
         (lambda order, study: say(order[0], {"lip_sync": 4}), "clip.not_saved"),
         (lambda order, study: say(opaque("forged"), SCORES), "clip.not_saved"),
-        (lambda order, study: say(study.order_of(2)[-1], SCORES), "clip.not_saved"),
+        (lambda order, study: say(study.order_of(2)[0], SCORES), "clip.not_saved"),
     ],
     ids=["not played", "score off the scale", "question missing", "no such clip", "another rater's clip"],
 )

@@ -41,16 +41,25 @@ def equal(a: SyncNet, b: SyncNet) -> bool:
 @pytest.mark.slow
 def test_the_expert_learns_which_sound_belongs_to_which_mouths(new_job):
     job = new_job(
-        "expert", {"steps": 60, "batch_size": 16, "sheet_every": 60, "windows_per_clip": 8}, losses=SYNC
+        "expert",
+        # at the usual rate rounding decides how long it stays at ln 2
+        {
+            "steps": 80,
+            "batch_size": 16,
+            "sheet_every": 80,
+            "windows_per_clip": 8,
+            "optimiser": {"lr": 5e-4},
+        },
+        losses=SYNC,
     )
     train_sync_expert(job)
     metrics = summary(job)
-    assert metrics["validation_sync_loss"] < 0.6
+    assert metrics["validation_sync_loss"] < 0.65
     assert metrics["offset_accuracy"] > 0.3
     assert metrics["offset_accuracy_1"] >= metrics["offset_accuracy"]
     losses = [float(row["loss"]) for row in read_csv(job.out / "curves.csv")]
-    assert np.mean(losses[-10:]) < 0.6
-    assert Image.open(job.out / "sheets" / "0000060.png").size[0] > 500
+    assert np.mean(losses[-10:]) < 0.5
+    assert Image.open(job.out / "sheets" / "0000080.png").size[0] > 500
     expert = load_sync_expert(job.out / EXPERT_FILE)
     assert expert.width_multiplier == 0.125 and not expert.training
 
