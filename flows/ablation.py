@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -170,6 +171,7 @@ def _differences(
     return found
 
 
+@cache  # the first run's are compared with every other's
 def _clip_scores(experiment: str, backend: str) -> list[ClipScore]:
     with TemporaryDirectory() as folder:
         content = _read_of(experiment, folders.EVALUATION / backend / PER_CLIP)

@@ -33,6 +33,7 @@ from reports.layout import (
     section,
     table,
 )
+from reports.provenance import Revision
 
 IN_WORDS = ("ssim", "psnr", "lpips")
 CHANGE_IN_WORDS = {1: "raises", -1: "lowers", 0: "does not clearly change"}
@@ -50,7 +51,8 @@ def page() -> None:
         not_yet("Overview", "There are no results yet.")
     backends = project.backends_of(shown)
     heading("Overview", *(verdict(shown, backend) for backend in backends))
-    badges(run_in_short(shown))
+    run = provenance.recorded()
+    badges(run_in_short(shown, run))
     rows = [gains(shown, backend) for backend in backends]
     if sum(map(len, rows)) <= CARDS_IN_A_ROW:
         rows = [[card for row in rows for card in row]]
@@ -68,7 +70,7 @@ def page() -> None:
         clip_plots(shown, backend)
     figure()
     section("Where these numbers come from")
-    origin(shown)
+    origin(shown, run)
 
 
 def verdict(shown: Table1, backend: str) -> str:
@@ -88,10 +90,9 @@ def verdict(shown: Table1, backend: str) -> str:
     return f"On {counted(after.clips, 'test clip')}, KPBE {said or 'has no finite score to compare'}."
 
 
-def run_in_short(shown: Table1) -> list[tuple[str, str]]:
+def run_in_short(shown: Table1, run: Revision | None) -> list[tuple[str, str]]:
     """Which run the page is about: data, frontend, revision, what dvc.lock recorded of Table I."""
     found = [("", shown.about[0].partition(";")[0])] if shown.about else []
-    run = provenance.recorded()
     if run is not None:
         found.append(("git", f"after {run.commit}" if run.dirty else run.commit))
     table = str(folders.RESULTS / "table1.json")
@@ -210,7 +211,7 @@ def figure() -> None:
         )
 
 
-def origin(shown: Table1) -> None:
+def origin(shown: Table1, run: Revision | None) -> None:
     """What the report stage noted, the revision, params that have changed since, and what dvc.lock recorded."""
     lines = list(shown.about)
     revision = provenance.revision()
@@ -219,7 +220,6 @@ def origin(shown: Table1) -> None:
     else:
         state = " with uncommitted changes" if revision.dirty else ""
         lines.append(f"Revision checked out now: {revision.commit}{state}")
-    run = provenance.recorded()
     if run is not None:
         lines.append(
             f"Run: later than the one committed in {run.commit}"

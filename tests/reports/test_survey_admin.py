@@ -145,6 +145,13 @@ def test_a_damaged_hash_is_said(study, open_admin):
     assert "not an argon2 hash" in page.error[0].value and nothing_is_seen(page)
 
 
+class User(SimpleNamespace):
+    """Stands for `st.user`."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return getattr(self, name, default)
+
+
 @pytest.mark.parametrize(
     ("user", "admins", "enters", "says"),
     [
@@ -178,10 +185,6 @@ def test_a_damaged_hash_is_said(study, open_admin):
     ],
 )
 def test_a_login_lets_in_who_is_listed(study, open_admin, monkeypatch, user, admins, enters, says):
-    class User(SimpleNamespace):
-        def get(self, name: str, default: Any = None) -> Any:
-            return getattr(self, name, default)
-
     monkeypatch.setattr(st, "user", User(**user))
     page = open_admin(
         secrets={"auth": {"client_id": "x"}, "survey": {"admins": admins, "admin_password": HASH}}
@@ -193,10 +196,6 @@ def test_a_login_lets_in_who_is_listed(study, open_admin, monkeypatch, user, adm
 
 
 def test_a_provider_that_does_not_mark_addresses_can_be_trusted(study, open_admin, monkeypatch):
-    class User(SimpleNamespace):
-        def get(self, name: str, default: Any = None) -> Any:
-            return getattr(self, name, default)
-
     monkeypatch.setattr(st, "user", User(is_logged_in=True, email="ada@lab.example"))
     survey = {"admins": ["ada@lab.example"], "trust_unmarked_addresses": True}
     page = open_admin(secrets={"auth": {"client_id": "x"}, "survey": survey})

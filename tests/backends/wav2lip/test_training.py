@@ -150,7 +150,7 @@ def test_a_discriminator_learns_to_tell_faces_from_noise(new_job):
     real = random_frames(faces, 4, windows=0, seed=0, step=0).faces
     torch.manual_seed(0)
     losses = [trainee._discriminator_step(real, torch.rand_like(real), step) for step in range(60)]
-    assert min(losses[-30:]) < 0.5 * losses[0], "single steps jump"
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_only_the_discriminators_own_step_changes_it(new_job, monkeypatch):
