@@ -170,13 +170,15 @@ def race(case: Case, rounds: int, steps: int, warm_up: int, narrow: bool = False
         with trainee.loader:
             for number in range(-1, rounds):
                 for found, step in sides:
+                    if device.type == "cuda":
+                        torch.cuda.reset_peak_memory_stats()
                     begun = perf_counter()
                     for _ in range(steps if number >= 0 else warm_up):
                         step(done[id(found)])  # both end with a copy to the CPU, which waits for a GPU
                         done[id(found)] += 1
                     if number >= 0:
                         found.append(steps * case.batch_size / (perf_counter() - begun))
-    if device.type == "cuda":
+    if device.type == "cuda":  # since our side's last round began
         rates.memory_gb = torch.cuda.max_memory_allocated() / 1e9
     else:
         rates.memory_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -304,7 +304,7 @@ class EvaluateParams(Section):
 class ComputeParams(Section):
     """Where and how the work runs; apart from the trainings' `precision` it never changes a result beyond rounding.
 
-    The frontend's trainings share their batches among `devices` x `nodes` processes. `compile` has torch compile the frontend's step.
+    The frontend's trainings share their batches among `devices` x `nodes` processes. `compile` has torch compile the frontend and the VGGs.
     `frames` says where they take their frames from: `memory` holds all clips decoded, in each process; `video` reads the asked frames from
     the files; `auto` takes memory where the clips fit into `frames_memory_gb`. `loader_threads` decode ahead of the step.
     """

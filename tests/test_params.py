@@ -12,7 +12,9 @@ from dvc.utils.hydra import compose_and_dump
 
 from kpbe.backends.base import backend_of
 from kpbe.errors import ParamsError
+from kpbe.frontend.model import Frontend
 from kpbe.params import load_params, parse_params
+from kpbe.release import LARGEST_MB
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONF = REPOSITORY / "conf"
@@ -96,6 +98,11 @@ def test_model_groups_are_the_published_sizes(tmp_path: Path) -> None:
     spade = load_params(compose(tmp_path, "model=vox256_spade")).model
     assert spade.generator.decoder == "spade"
     assert spade.model_copy(update={"name": "vox256", "generator": vox.generator}) == vox
+
+
+def test_vox128_in_half_precision_fits_a_release(tmp_path: Path) -> None:
+    frontend = Frontend(load_params(compose(tmp_path, "model=vox128")).model)
+    assert 2 * sum(weights.numel() for weights in frontend.parameters()) / 1e6 < 0.8 * LARGEST_MB
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from kpbe.errors import ParamsError
 from kpbe.evaluation.metrics import psnr, ssim
 from kpbe.frontend.checkpoints import save_frontend
 from kpbe.frontend.images import to_uint8
-from kpbe.frontend.layers import default_layout
+from kpbe.frontend.layers import channels_last, default_layout
 from kpbe.frontend.model import Frontend
 from kpbe.media.sheets import contact_sheet
 from kpbe.params import ComputeParams, FrontendTrainParams
@@ -138,6 +138,10 @@ class FrontendTrainee:
             )
         self.adversary = Adversary(fabric, params.optimiser) if wanted else None
         self.perceptual = PerceptualTerms(params.perceptual, params.losses).to(fabric.device)
+        if fabric.device.type == "cuda":
+            channels_last(self.perceptual)
+        if compute.compile:
+            self.perceptual.compile()
         self.facts = {
             **facts,
             "perceptual": self.perceptual.description,

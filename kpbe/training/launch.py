@@ -48,6 +48,8 @@ def launch(compute: ComputeParams, seed: int, data_parallel: bool = False) -> Fa
         strategy=strategy,
     )
     fabric.launch()
+    # batches have one size, so that cuDNN's search for the fastest convolutions pays at once
+    torch.backends.cudnn.benchmark = fabric.device.type == "cuda"
     torch.manual_seed(seed)
     return fabric
 

@@ -88,12 +88,13 @@ def train(
         KPBEError: a loss is not finite, or SIGTERM came; the state on disk is whole in both cases.
         SystemExit: the same, in processes other than the first.
     """
-    leads = fabric is None or fabric.is_global_zero
+    processes = fabric if fabric is not None and fabric.world_size > 1 else None
+    leads = processes is None or processes.is_global_zero
     folder.mkdir(parents=True, exist_ok=True)
     parts = trainee.parts()
     progress = load_state(folder / STATE_FILE, parts, identity, schedule.steps)
-    if fabric is not None:
-        fabric.barrier()  # before the first process moves the file
+    if processes is not None:
+        processes.barrier()  # before the first process moves the file
     if progress is None:
         if leads:
             shutil.rmtree(folder / SHEETS_FOLDER, ignore_errors=True)
@@ -123,15 +124,14 @@ def train(
     def verdict(asked_to_stop: bool) -> str:
         """What the first process says: go on, stop now, or enough time was spent."""
         mine = "stop" if asked_to_stop else "go on" if progress["seconds"] < budget else "enough"
-        return mine if fabric is None or fabric.world_size == 1 else fabric.broadcast(mine)
+        return mine if processes is None else processes.broadcast(mine)
 
     def together() -> None:
         """Wait until the first process has written; the others then leave in peace, since Fabric kills it when one of them fails."""
-        if fabric is None or fabric.world_size == 1:
-            return
-        fabric.barrier()
-        if not leads:
-            raise SystemExit(0)
+        if processes is not None:
+            processes.barrier()
+            if not leads:
+                raise SystemExit(0)
 
     def give_up() -> str:
         """Leave the bad step's batch and the last good weights; where they are, and what can be done."""
