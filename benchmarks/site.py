@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ PAGES = {
     "Survey": "survey_admin",
     "Planner": "planner",
 }
+EMPTY_PAGE = "an empty page"
 TARGET_SECONDS = 3.0
 STARTUP_SECONDS = 120
 READY = """() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
@@ -49,12 +51,28 @@ VIDEO_READY = "() => [...document.querySelectorAll('*')].some(e => e.shadowRoot?
 @contextmanager
 def site(root: Path) -> Iterator[str]:
     """The results site of a checkout; gives its address."""
+    with served(["reports"], root) as address:
+        yield address
+
+
+@contextmanager
+def empty_page() -> Iterator[str]:
+    """A Streamlit page with nothing but a title, with the site's settings; gives its address."""
+    with TemporaryDirectory() as folder:
+        script = Path(folder) / "empty.py"
+        script.write_text('import streamlit as st\n\nst.title("Empty")\n', encoding="utf-8")
+        with served(["streamlit", "run", str(script)], REPOSITORY) as address:
+            yield address
+
+
+@contextmanager
+def served(module: Sequence[str], root: Path) -> Iterator[str]:
+    """What `python -m` starts with these words, on a free port; gives its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "reports", "--server.port", str(port)]
     server = subprocess.Popen(
-        [*command, "--server.address", "127.0.0.1"],
+        [sys.executable, "-m", *module, "--server.port", str(port), "--server.address", "127.0.0.1"],
         cwd=REPOSITORY,
         env=os.environ | {"KPBE_ROOT": str(root)},
         stdout=subprocess.DEVNULL,
@@ -68,7 +86,7 @@ def site(root: Path) -> Iterator[str]:
                 break
             except OSError:
                 if time.monotonic() > deadline or server.poll() is not None:
-                    raise KPBEError("the site did not start: try `make report`.") from None
+                    raise KPBEError("the server did not start: try `make report`.") from None
                 time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -102,6 +120,8 @@ def measure(root: Path, chromium: str, visits: int) -> dict[str, list[float]]:
         for name, page in PAGES.items():
             with site(root) as address:
                 found[name] = [seconds_to_open(browser, address, page) for _ in range(visits)]
+        with empty_page() as address:
+            found[EMPTY_PAGE] = [seconds_to_open(browser, address, "") for _ in range(visits)]
         browser.close()
     return found
 
@@ -120,7 +140,8 @@ def report(found: dict[str, list[float]], about: str) -> str:
         "# The results site: seconds until a page is there",
         "",
         "`python -m benchmarks.site` writes this page: Chromium on the same machine, from the request until the page has stopped changing "
-        "(for the clip explorer, until its first frame is decoded), a new browser session for each visit.",
+        "(for the clip explorer, until its first frame is decoded), a new browser session for each visit. The empty page, Streamlit with the "
+        "same settings and a title, says what this machine needs at least.",
         "",
         about,
         "",

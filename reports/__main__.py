@@ -5,19 +5,21 @@ Arguments are those of `streamlit run`, e.g. `--server.port 8600`.
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from pathlib import Path
 
 from streamlit.web import cli
 
-SLOW_TO_LOAD = ("pandas", "pyarrow", "cv2", "kpbe.media.video", "reports.charts")
+SLOW_TO_LOAD = ("pandas", "pyarrow", "cv2", "kpbe.media.video", "kpbe.free_view", "reports.charts")
 
 
 def main() -> None:
     """Entry point."""
     for module in SLOW_TO_LOAD:
         import_module(module)
+    gc.freeze()  # what is loaded for good need not be searched for garbage at every visit
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *sys.argv[1:]]
     cli.main()
 

@@ -24,4 +24,4 @@ def test_it_loads_what_pages_draw_with_and_hands_the_rest_to_streamlit():
         text=True,
         check=False,
     )
-    assert done.stdout.strip() == "run ['--server.port', '8600'] ['cv2', 'pandas']", done.stderr
+    assert done.stdout.strip() == "run ['--server.port', '8600'] ['cv2', 'pandas', 'torch']", done.stderr
