@@ -322,9 +322,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for case in cases():
         if parsed.only not in ("", case.device):
             continue
-        found.append(race(case, parsed.rounds, parsed.steps, warm_up=1 if case.device == "cpu" else 5))
+        try:
+            found.append(race(case, parsed.rounds, parsed.steps, warm_up=1 if case.device == "cpu" else 5))
+            print(f"{case}: {found[-1].ratio:.2f}", file=sys.stderr, flush=True)
+        except torch.cuda.OutOfMemoryError:
+            print(f"{case}: left out, the GPU's memory does not hold it", file=sys.stderr, flush=True)
         gc.collect()  # both sides refer to themselves in circles
-        print(f"{case}: {found[-1].ratio:.2f}", file=sys.stderr, flush=True)
+        if case.device == "cuda":
+            torch.cuda.empty_cache()
     write_text(parsed.out, report(found, memory(256), about, parsed.rounds, parsed.steps))
 
 

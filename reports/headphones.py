@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kpbe.errors import SurveyError
-from reports.player import component
+from reports.player import component, keys
 from reports.texts import Texts
 
 RATE = 16000
@@ -37,7 +37,7 @@ SOFTER = 10 ** (-6 / 20)
 TONES = 3
 NEEDED = 5
 """Right answers, of six."""
-TEXTS = ("play", "again", "playing", "play_first", "choose", "failed", "keys")
+TEXTS = ("play", "again", "playing", "play_first", "choose", "failed")
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,7 @@ def listen(
         "choices": [texts(f"headphones.{name}") for name in ("first", "second", "third")] if number else [],
         "texts": {name: texts(f"headphones.{name}") for name in TEXTS}
         | {"next": texts("headphones.volume_done")},
+        "keys": keys(texts, "headphones"),
     }
     result = _tones_component()(key=key, data=data, on_heard_change=_nothing)
     told = result.get("heard")

@@ -25,7 +25,7 @@ SCALE = (5, 4, 3, 2, 1)
 STIMULI_URL = "app/static/stimuli"
 CLIP_TEXTS = (
     "loading", "play", "again", "resume", "play_first", "rate", "missing", "ready", "next", "saving", "not_saved", "failed", "retry",
-    "keys", "video", "progress",
+    "video", "progress",
 )  # fmt: skip
 
 
@@ -141,10 +141,18 @@ def play(
         "expected": _told_after(texts, words, expected) if expected is not None else None,
         "problem": {"number": problem.number, "text": problem.text} if problem else None,
         "texts": {name: texts(f"clip.{name}") for name in CLIP_TEXTS} | {"go_on": texts("training.go_on")},
+        "keys": keys(texts, "clip"),
     }
     result = _clip_component()(key=key, data=data, on_played_change=_nothing, on_answered_change=_nothing)
     told = result.get("answered") or result.get("played")
     return received(told)
+
+
+def keys(texts: Texts, page: str) -> dict[str, str]:
+    """What the line about the keys says: which do what on a page (`clip`, `headphones`), and the words of its switch."""
+    return {name: texts(f"keys.{name}") for name in ("off", "turn_off", "turn_on")} | {
+        "keys": texts(f"keys.{page}")
+    }
 
 
 def received(told: Any) -> Playback:

@@ -74,7 +74,12 @@ def title(text: str, lead: str = "") -> None:
     """The head of a step."""
     st.title(text, anchor=False)
     if lead:
-        st.html(f'<p class="kp-lead">{escape(lead)}</p>')
+        below_title(escape(lead))
+
+
+def below_title(html: str) -> None:
+    """A line below the head of a step."""
+    st.html(f'<p class="kp-lead">{html}</p>')
 
 
 def paragraphs(lines: Sequence[str]) -> None:
@@ -103,7 +108,10 @@ def mark() -> None:
 def closed(name: str) -> None:
     """One sentence in every language; the same for every kind of link that does not work."""
     look()
-    lines = "".join(
-        f'<p lang="{escape(tag)}">{escape(texts(name))}</p>' for tag, texts in languages().items()
-    )
+    lines = "".join(f"<p>{line}</p>" for line in in_every_language(name))
     st.html(f'<div class="kp-empty sv-list">{lines}</div>')
+
+
+def in_every_language(name: str) -> list[str]:
+    """A text in each language, as HTML that says which language it is."""
+    return [f'<span lang="{escape(tag)}">{escape(texts(name))}</span>' for tag, texts in languages().items()]

@@ -10,7 +10,17 @@ import streamlit as st
 
 from kpbe.errors import KPBEError, SurveyError
 from reports import headphones, player
-from reports.survey_layout import closed, look, mark, paragraphs, quiet, speak, title
+from reports.survey_layout import (
+    below_title,
+    closed,
+    in_every_language,
+    look,
+    mark,
+    paragraphs,
+    quiet,
+    speak,
+    title,
+)
 from reports.texts import Texts, languages
 from reports.visit import Step, Visit, arrive
 
@@ -56,8 +66,10 @@ def page() -> None:
 def choose_language() -> None:
     """A button for each language; the choice goes into the page's address, later into the database."""
     look()
-    first, *others = (texts("title") for texts in languages().values())
-    title(first, " · ".join(others))
+    first = next(iter(languages()))
+    speak(first)
+    title(languages()[first]("title"))
+    below_title(" · ".join(in_every_language("title")[1:]))
     for tag, texts in languages().items():
         if st.button(texts("language"), key=f"language_{tag}", width=220):
             _take_language(tag)

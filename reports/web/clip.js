@@ -34,10 +34,10 @@ class Rating {
     this.go.type = "submit";
     const onward = make("div", "onward");
     onward.append(this.say, this.go);
-    this.keys = make("p", "keys");
+    this.keys = new Keys();
     this.form = make("form", "questions");
     this.form.noValidate = true;
-    this.form.append(this.scales, onward, this.keys);
+    this.form.append(this.scales, onward, this.keys.root);
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.submit();
@@ -70,7 +70,7 @@ class Rating {
     this.root.lang = data.language;
     this.way.show(data.caption, data.progress, data.texts.progress);
     this.way.track.setAttribute("aria-valuetext", data.caption);
-    this.keys.textContent = data.texts.keys;
+    this.keys.show(data.keys);
     this.scales.replaceChildren(...data.questions.map((question) => this.question(question)));
     this.scales.className = "questions locked";
     this.fields().forEach((field) => { field.disabled = true; });
@@ -213,7 +213,7 @@ class Rating {
 
   key(event) {
     const target = keyTarget(event);
-    if (!target) return;
+    if (!target || this.keys.off) return;
     const onButton = target instanceof HTMLButtonElement;
     if (event.key === " " && !onButton && !(target instanceof HTMLInputElement)) {
       event.preventDefault();

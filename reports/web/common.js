@@ -64,3 +64,47 @@ function keyTarget(event) {
   if (!(target instanceof Element)) return document.body;
   return target.matches("textarea, select, [contenteditable], input:not([type=radio])") ? null : target;
 }
+
+// The line that names the keys, with a button that turns them off and on: who dictates presses keys without meaning to (WCAG 2.1.4).
+const KEYS_OFF = "kpbe-keys-off";
+
+class Keys {
+  constructor() {
+    this.off = Boolean(remembered(KEYS_OFF));
+    this.names = make("span");
+    this.turn = make("button", "turn");
+    this.turn.type = "button";
+    this.turn.addEventListener("click", () => {
+      this.off = !this.off;
+      remember(KEYS_OFF, this.off ? "yes" : "");
+      this.render();
+    });
+    this.root = make("p", "keys");
+    this.root.append(this.names, " ", this.turn);
+  }
+
+  show(texts) {
+    this.texts = texts;
+    this.render();
+  }
+
+  render() {
+    this.names.textContent = this.off ? this.texts.off : this.texts.keys;
+    this.turn.textContent = this.off ? this.texts.turn_on : this.texts.turn_off;
+  }
+}
+
+// A browser may refuse to remember.
+function remembered(name) {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+function remember(name, value) {
+  try {
+    localStorage.setItem(name, value);
+  } catch { /* then it holds until the page is left */ }
+}

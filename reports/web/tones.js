@@ -49,11 +49,11 @@ class Check {
     this.go.type = "button";
     const onward = make("div", "onward");
     onward.append(this.say, this.go);
-    this.keys = make("p", "keys");
+    this.keys = new Keys();
     this.audio = make("audio");
     this.audio.preload = "auto";
     const ears = make("div", "ears");
-    ears.append(this.lead, this.sound, this.tones, onward, this.keys);
+    ears.append(this.lead, this.sound, this.tones, onward, this.keys.root);
     this.root.replaceChildren(this.way.root, ears, this.audio);
     this.sound.addEventListener("click", () => this.play());
     this.go.addEventListener("click", () => this.choose(0));
@@ -78,8 +78,8 @@ class Check {
     this.tones.replaceChildren(...data.choices.map((word, place) => this.tone(word, place + 1)));
     this.go.hidden = data.choices.length > 0;
     this.go.textContent = data.texts.next;
-    this.keys.textContent = data.texts.keys;
-    this.keys.hidden = this.tones.hidden;
+    this.keys.show(data.keys);
+    this.keys.root.hidden = this.tones.hidden;
     this.audio.src = data.sound;
     this.tell(data.texts.play_first);
     this.render();
@@ -163,7 +163,7 @@ class Check {
 
   key(event) {
     const target = keyTarget(event);
-    if (!target) return;
+    if (!target || this.keys.off) return;
     const onButton = target instanceof HTMLButtonElement;
     const choice = this.data.choices.length ? Number(event.key) : 0;
     if (event.key === " " && !onButton) {

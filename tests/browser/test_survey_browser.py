@@ -199,6 +199,29 @@ def test_clip_cannot_be_rated_before_its_end_and_mouse_and_keys_work(browser: Br
     assert site.store.plays(token, first).count == 2
 
 
+def test_keys_can_be_turned_off_and_stay_off_until_they_are_turned_on(browser: Browser, site: Site) -> None:
+    token = prepared(site)
+    with device(browser, DESKTOP) as context:
+        rater = Rater(context.new_page())
+        page, checked = rater.page, rater.page.locator(".scale input:checked")
+        page.goto(site.link(token))
+        rater.at_clip(1)
+        rater.watch()
+        rater.button(rater.texts("keys.turn_off")).click()
+        rater.score(5)
+        assert checked.count() == 0
+        page.reload()
+        rater.at_clip(1)
+        rater.wait_for(rater.texts("keys.off"))
+        page.locator(".scale input:enabled").first.wait_for()
+        rater.score(5)
+        assert checked.count() == 0
+        rater.photograph("keys-off")
+        rater.button(rater.texts("keys.turn_on")).click()
+        rater.score(5)
+        assert checked.count() == 1
+
+
 def test_winding_forward_is_undone(browser: Browser, site: Site) -> None:
     with device(browser, DESKTOP) as context:
         rater = Rater(context.new_page())
