@@ -150,7 +150,7 @@ def play(
 
 def keys(texts: Texts, page: str) -> dict[str, str]:
     """What the line about the keys says: which do what on a page (`clip`, `headphones`), and the words of its switch."""
-    return {name: texts(f"keys.{name}") for name in ("off", "turn_off", "turn_on")} | {
+    return {name: texts(f"keys.{name}") for name in ("are_off", "turn_off", "turn_on")} | {
         "keys": texts(f"keys.{page}")
     }
 

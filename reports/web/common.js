@@ -66,7 +66,7 @@ function keyTarget(event) {
 }
 
 // The line that names the keys, with a button that turns them off and on: who dictates presses keys without meaning to (WCAG 2.1.4).
-const KEYS_OFF = "kpbe-keys-off";
+const KEYS_OFF = "survey-keys-off";
 
 class Keys {
   constructor() {
@@ -89,7 +89,7 @@ class Keys {
   }
 
   render() {
-    this.names.textContent = this.off ? this.texts.off : this.texts.keys;
+    this.names.textContent = this.off ? this.texts.are_off : this.texts.keys;
     this.turn.textContent = this.off ? this.texts.turn_on : this.texts.turn_off;
   }
 }

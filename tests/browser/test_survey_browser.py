@@ -212,7 +212,7 @@ def test_keys_can_be_turned_off_and_stay_off_until_they_are_turned_on(browser: B
         assert checked.count() == 0
         page.reload()
         rater.at_clip(1)
-        rater.wait_for(rater.texts("keys.off"))
+        rater.wait_for(rater.texts("keys.are_off"))
         page.locator(".scale input:enabled").first.wait_for()
         rater.score(5)
         assert checked.count() == 0
