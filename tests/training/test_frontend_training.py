@@ -19,36 +19,17 @@ from kpbe.enhance import enhance_clips
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.frontend.checkpoints import load_frontend
 from kpbe.media.video import read_frames
-from kpbe.params import Params, load_params, parse_params
+from kpbe.params import Params, parse_params
 from kpbe.training.frontend import FRONTEND_FILE
 from kpbe.training.frontend_stage import prepare
 from kpbe.training.launch import launch
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2
 from kpbe.work import read_csv
+from tests.training.short_training import numbers, params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DISC_FRAMES = 5
-
-
-def params(changes: dict | None = None, **schedule) -> Params:
-    """The default params with few steps, the discriminator on."""
-    values = load_params(REPOSITORY / "params.yaml").model_dump(mode="json")
-    for stage in ("stage1", "stage2"):
-        values["train"][stage]["schedule"] |= {
-            "steps": 4,
-            "batch_size": 2,
-            "checkpoint_every": 2,
-            "sheet_every": 2,
-            "log_every": 1,
-            "validation_pairs": 2,
-        } | schedule
-        known = {k: v for k, v in (changes or {}).items() if k in values["train"][stage]}
-        values["train"][stage] |= known
-        values["train"][stage]["losses"] |= {"gan": 1.0, "feature_matching": 10.0}
-    values["label_pose"]["teacher"] = "off"
-    values["compute"] |= {"device": "cpu"}
-    return parse_params(values)
 
 
 @pytest.fixture(scope="module")
@@ -158,12 +139,6 @@ def start_stage_1(folder: Path, disc_clips: Path, values: Params) -> subprocess.
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-
-
-def numbers(folder: Path) -> dict[str, list[float]]:
-    """The curves of a training by name; columns with gaps are left out."""
-    rows = read_csv(folder / "curves.csv")
-    return {name: [float(row[name]) for row in rows] for name in rows[0] if all(row[name] for row in rows)}
 
 
 @pytest.mark.slow

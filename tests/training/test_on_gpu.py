@@ -13,12 +13,13 @@ from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.wav2lip.networks import Wav2LipGenerator
 from kpbe.enhance import enhance
 from kpbe.frontend.checkpoints import load_frontend
-from kpbe.params import Params, load_params, parse_params
+from kpbe.params import Params
 from kpbe.trained_frontends import RELEASED, WEIGHTS
 from kpbe.training.frontend import FRONTEND_FILE
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2
-from kpbe.work import read_csv
+from tests.training import short_training
+from tests.training.short_training import numbers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -37,33 +38,16 @@ def no_tf32() -> Iterator[None]:
 
 
 def params(device: str, steps: int, precision: str = "32-true", compile: bool = False) -> Params:
-    """Few steps at a rate at which Adam's first ones, the gradients' signs, do not amplify rounding."""
-    values = load_params(REPOSITORY / "params.yaml").model_dump(mode="json")
-    for stage in ("stage1", "stage2"):
-        values["train"][stage]["schedule"] |= {
-            "steps": steps,
-            "batch_size": 2,
-            "checkpoint_every": 2,
-            "sheet_every": 2,
-            "log_every": 1,
-            "validation_pairs": 2,
-        }
-        values["train"][stage]["optimiser"]["lr"] = 1e-5
-        values["train"][stage]["losses"] |= {"gan": 1.0, "feature_matching": 10.0}
-    values["label_pose"]["teacher"] = "off"
-    values["compute"] |= {"device": device, "precision": precision, "compile": compile}
-    return parse_params(values)
-
-
-def curves(folder: Path) -> dict[str, list[float]]:
-    rows = read_csv(folder / "curves.csv")
-    return {name: [float(row[name]) for row in rows] for name in rows[0] if all(row[name] for row in rows)}
+    """At a rate at which Adam's first steps, the gradients' signs, do not amplify rounding."""
+    values = short_training.params({"optimiser": {"lr": 1e-5}}, steps=steps)
+    compute = values.compute.model_copy(update={"device": device, "precision": precision, "compile": compile})
+    return values.model_copy(update={"compute": compute})
 
 
 def trained(values: Params, clips: Path, out: Path) -> dict[str, list[float]]:
     """The curves of stage 1."""
     train_stage1(values, clips, clips / "no labels", out)
-    return curves(out)
+    return numbers(out)
 
 
 def test_stage_1_has_the_losses_of_a_cpu(disc_clips, tmp_path, no_tf32):
@@ -101,7 +85,7 @@ def test_stage_2_trains_and_a_cpu_loads_its_frontend(disc_clips, tmp_path):
     train_stage2(
         "wav2lip", params("cuda", 2), disc_clips, disc_clips / "none", backends, tmp_path / "stage1", out
     )
-    assert np.isfinite(curves(out)["loss"]).all()
+    assert np.isfinite(numbers(out)["loss"]).all()
     assert next(load_frontend(out / FRONTEND_FILE).parameters()).device.type == "cpu"
 
 
