@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpbe.data.pose_teachers.hopenet import Hopenet
-from kpbe.frontend.layers import SameConv3d, default_layout
+from kpbe.frontend.convolution3d import SameConv3d
+from kpbe.frontend.layers import default_layout
 from kpbe.frontend.model import Frontend
 from kpbe.params import FrontendLossParams, OptimiserParams
 from kpbe.training.discriminators import PatchDiscriminator

@@ -22,7 +22,7 @@ import torch
 from lightning_fabric import Fabric
 
 from benchmarks.clips import training_clip
-from benchmarks.reference_training import PlainStep
+from benchmarks.reference_training import PlainStep, plain_convolutions
 from benchmarks.report import machine, table
 from kpbe.data.clips import Clip
 from kpbe.data.head_pose import label_path
@@ -203,7 +203,7 @@ def memory(image_size: int, narrow: bool = False) -> Memory:
     Work space of convolutions and the gradients of activations are not in it: an allocator's peak is higher.
     """
     torch.manual_seed(SEED)
-    frontend = Frontend(model_of(image_size, narrow))
+    frontend = plain_convolutions(Frontend(model_of(image_size, narrow)))  # as on a GPU
     kept: dict[int, int] = {}
     with TemporaryDirectory() as folder:
         clips, head_poses = make_clips(Path(folder), image_size)

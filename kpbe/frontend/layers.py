@@ -11,44 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-TINY_IMAGE = 16
-"""Pixels up to which an image's convolution is trained faster as one matrix product on a CPU."""
-
-
-class SameConv3d(nn.Conv3d):
-    """A 3D convolution with bias that keeps the size.
-
-    Where gradients are wanted on a CPU, large kernels and tiny images are convolved in two dimensions, for all depth taps at once, and
-    the taps' results are added up: forward and backward pass together take a third to two thirds of the time, the forward pass alone
-    does not.
-    """
-
-    bias: Tensor
-
-    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
-        super().__init__(channels_in, channels_out, kernel, padding=kernel // 2)
-
-    def forward(self, input: Tensor) -> Tensor:
-        tiny = input.shape[-2] * input.shape[-1] <= TINY_IMAGE
-        taps = self.kernel_size[0]
-        if input.device.type != "cpu" or not torch.is_grad_enabled() or not (tiny or taps > 3):
-            return super().forward(input)
-        batch, _, depth, height, width = input.shape
-        weight = self.weight.permute(2, 0, 1, 3, 4).flatten(0, 1)
-        images = input.transpose(1, 2).flatten(0, 1)
-        convolve = _convolve_as_matrix_product if tiny else F.conv2d
-        slices = convolve(images, weight, padding=taps // 2)
-        slices = slices.view(batch, depth, taps, self.out_channels, height, width).transpose(1, 2)
-        slices = F.pad(slices, (0, 0, 0, 0, 0, 0, taps // 2, taps // 2))
-        summed = sum((slices[:, tap, tap : tap + depth] for tap in range(1, taps)), slices[:, 0, :depth])
-        return (summed + self.bias.view(-1, 1, 1).to(slices.dtype)).transpose(1, 2)
-
-
-def _convolve_as_matrix_product(images: Tensor, weight: Tensor, padding: int) -> Tensor:
-    """`F.conv2d` where the size is kept."""
-    patches = F.unfold(images, weight.shape[-2:], padding=padding).transpose(1, 2)
-    return F.linear(patches, weight.flatten(1)).transpose(1, 2).unflatten(2, images.shape[-2:])
-
+from kpbe.frontend.convolution3d import SameConv3d
 
 BATCH_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 

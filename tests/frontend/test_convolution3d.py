@@ -1,4 +1,4 @@
-"""Building blocks that compute what torch's own do, in another way."""
+"""The 3D convolution computes what torch's own does, in other ways."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from kpbe.frontend.layers import SameConv3d
+from kpbe.frontend.convolution3d import SameConv3d
 
 
-@pytest.mark.parametrize("kernel", [1, 3, 7])
-@pytest.mark.parametrize("size", [(9, 8), (4, 3)])
-def test_training_convolves_in_two_dimensions_as_torch_does_in_three_with_all_gradients(kernel, size):
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+@pytest.mark.parametrize("size", [(9, 8), (6, 5), (4, 3)])
+def test_training_convolves_as_torch_does_with_all_gradients(kernel, size):
     torch.manual_seed(0)
     ours = SameConv3d(5, 3, kernel).double()
     theirs = nn.Conv3d(5, 3, kernel, padding=kernel // 2).double()
@@ -36,8 +36,9 @@ def test_convolution_is_torchs_own_where_nothing_is_learnt():
 
 
 @pytest.mark.parametrize("kernel", [3, 7])
-def test_training_convolves_in_half_precision_where_torch_does(kernel):
-    convolution, volume = SameConv3d(5, 3, kernel), torch.randn(1, 5, 4, 4, 4)
+@pytest.mark.parametrize("size", [4, 6])
+def test_training_convolves_in_half_precision_where_torch_does(kernel, size):
+    convolution, volume = SameConv3d(5, 3, kernel), torch.randn(1, 5, 4, size, size)
     with torch.autocast("cpu", torch.bfloat16):
         ours, theirs = convolution(volume), nn.Conv3d.forward(convolution, volume)
     assert ours.dtype == theirs.dtype == torch.bfloat16
