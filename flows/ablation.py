@@ -24,15 +24,8 @@ import yaml
 
 from flows import folders
 from kpbe.errors import KPBEError
-from kpbe.evaluation.results import (
-    METRICS_FILE,
-    PER_CLIP,
-    ClipScore,
-    compare,
-    enhanced_method,
-    methods_of,
-    read_per_clip,
-)
+from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, ClipScore, compare, read_per_clip
+from kpbe.methods import enhanced_method, methods_of
 from kpbe.params import EvaluateParams, load_params
 from kpbe.weights import CATALOGUE, find, weight_folders
 from kpbe.work import fingerprint, write_json, write_text

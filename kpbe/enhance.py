@@ -14,14 +14,14 @@ from torch import Tensor
 
 from kpbe.compute import torch_device
 from kpbe.data.clips import backend_video, read_manifest
+from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import BadClip
-from kpbe.evaluation.protocol import source_frame_index
-from kpbe.evaluation.results import display_name, enhanced_method
 from kpbe.frontend.checkpoints import load_frontend
 from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import Frontend
 from kpbe.media.sheets import label_image
 from kpbe.media.video import read_frames, write_video
+from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
 from kpbe.work import ClipTask, Rejection, ShardMap, fingerprint, run_clip_tasks, serial_map
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpbe.errors import MissingWeights
-from kpbe.evaluation.results import display_name
+from kpbe.methods import display_name
 
 if TYPE_CHECKING:  # torch takes seconds, which a list of files need not wait for
     from kpbe.frontend.model import Frontend

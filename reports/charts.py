@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kpbe.data.clips import Clip
-from kpbe.evaluation.results import ClipScore, display_name, finite_values, methods_of
+from kpbe.evaluation.results import ClipScore, finite_values
 from kpbe.evaluation.tables import DECIMALS, HEADINGS, Table1
+from kpbe.methods import display_name, methods_of
 from reports import project
 from reports.layout import BACKEND_COLOR, ENHANCED_COLOR, LOWER_IS_BETTER, STATIC_COLOR, method_color
 

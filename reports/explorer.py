@@ -20,7 +20,7 @@ from streamlit import runtime
 from streamlit.components.v2 import component
 
 from kpbe.data.clips import Clip
-from kpbe.evaluation.results import STATIC_SOURCE, display_name
+from kpbe.methods import STATIC_SOURCE, display_name
 from reports.comparison import Comparison
 from reports.layout import method_color
 

@@ -10,9 +10,9 @@ from typing import NoReturn
 
 import streamlit as st
 
-from kpbe.evaluation.results import STATIC_SOURCE
 from kpbe.evaluation.statistics import Mean, PairedDifference
 from kpbe.evaluation.tables import DECIMALS
+from kpbe.methods import STATIC_SOURCE
 
 ENHANCED_COLOR = "#3b7ddd"
 BACKEND_COLOR = "#e0812f"

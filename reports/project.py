@@ -13,18 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flows import folders
 from kpbe.data.clips import MANIFEST, Clip, backend_video, read_manifest
 from kpbe.errors import KPBEError
-from kpbe.evaluation.results import (
-    METRICS_FILE,
-    PER_CLIP,
-    PER_FRAME,
-    ClipScore,
-    display_name,
-    enhanced_method,
-    finite_values,
-    read_per_clip,
-)
+from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, PER_FRAME, ClipScore, finite_values, read_per_clip
 from kpbe.evaluation.statistics import Mean, PairedDifference
 from kpbe.evaluation.tables import DifferenceRow, MethodRow, Table1
+from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params, load_params
 from kpbe.trained_frontends import RELEASED_TABLE
 from kpbe.work import read_csv

@@ -14,8 +14,8 @@ from kpbe.backends.base import Backend, BackendSettings, SynthesisRequest, backe
 from kpbe.backends.speech_video import VideoFrames, write_speech_video
 from kpbe.compute import torch_device
 from kpbe.data.clips import Clip, backend_video, read_manifest
+from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import BadClip, MissingWeights
-from kpbe.evaluation.protocol import source_frame_index
 from kpbe.media.audio import AUDIO_RATE, read_audio
 from kpbe.media.video import VideoReader
 from kpbe.params import Params

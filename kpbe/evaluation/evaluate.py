@@ -18,20 +18,20 @@ import torch
 
 from kpbe.compute import torch_device
 from kpbe.data.clips import Clip, read_manifest
+from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import BadClip, MissingWeights
-from kpbe.evaluation import lpips, metrics
-from kpbe.evaluation.protocol import source_frame_index
 from kpbe.evaluation.results import (
     METRICS_FILE,
     PER_FRAME,
     PER_FRAME_COLUMNS,
-    STATIC_SOURCE,
     ClipScore,
-    enhanced_method,
     summary,
     write_per_clip,
 )
 from kpbe.media.video import VideoReader
+from kpbe.methods import STATIC_SOURCE, enhanced_method
+from kpbe.metrics import image as metrics
+from kpbe.metrics import lpips
 from kpbe.params import Params
 from kpbe.work import (
     ClipTask,

@@ -13,18 +13,12 @@ from PIL import Image
 
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.errors import KPBEError
-from kpbe.evaluation.results import (
-    ClipScore,
-    display_name,
-    enhanced_method,
-    finite_values,
-    methods_of,
-    read_per_clip,
-)
+from kpbe.evaluation.results import ClipScore, finite_values, read_per_clip
 from kpbe.evaluation.statistics import mean_interval
 from kpbe.evaluation.tables import HEADINGS
 from kpbe.media.sheets import contact_sheet
 from kpbe.media.video import VideoReader
+from kpbe.methods import display_name, enhanced_method, methods_of
 from kpbe.work import whole
 
 MOMENTS = (0.25, 0.75)

@@ -12,19 +12,18 @@ import numpy as np
 
 from kpbe.errors import KPBEError
 from kpbe.evaluation.statistics import PairedDifference, paired_difference
+from kpbe.methods import enhanced_method, methods_of
 from kpbe.work import read_csv, write_csv
 
 EVALUATION = "evaluation"
 """Folder of reports/results that holds one folder for each evaluated backend."""
 
-STATIC_SOURCE = "static source"
 METRICS = ("ssim", "psnr", "ssim_rgb", "l1", "lpips")
 PER_CLIP = "per_clip.csv"
 PER_FRAME = "per_frame.csv"
 METRICS_FILE = "metrics.json"
 PER_CLIP_COLUMNS = ("clip_id", "identity", "method", "frames", *METRICS, "identical_frames")
 PER_FRAME_COLUMNS = ("clip_id", "method", "frame", "ssim", "psnr")
-BACKEND_NAMES = {"wav2lip": "Wav2Lip", "pcavs": "PC-AVS"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class ClipScore:
         clip_id, identity: of the clip.
         method: "static source", the backend's name, or `enhanced_method` of it.
         frames: how many frames were scored.
-        values: mean over the frames by metric name (units: kpbe.evaluation.metrics); metrics that were not
+        values: mean over the frames by metric name (units: kpbe.metrics.image); metrics that were not
             measured are absent. PSNR is infinite when every frame is identical to the truth.
         identical_frames: frames with infinite PSNR, which the mean PSNR leaves out.
     """
@@ -46,24 +45,6 @@ class ClipScore:
     frames: int
     values: dict[str, float]
     identical_frames: int
-
-
-def enhanced_method(backend: str) -> str:
-    """What a backend's enhanced videos are called in result files."""
-    return f"{backend}+kpbe"
-
-
-def methods_of(backend: str) -> tuple[str, str, str]:
-    """The three methods that are scored for a backend, in the order of the table."""
-    return STATIC_SOURCE, backend, enhanced_method(backend)
-
-
-def display_name(method: str) -> str:
-    """A method as people write it: "Static source", "Wav2Lip", "Wav2Lip+KPBE"."""
-    if method == STATIC_SOURCE:
-        return "Static source"
-    backend, plus, _ = method.partition("+")
-    return BACKEND_NAMES.get(backend, backend) + ("+KPBE" if plus else "")
 
 
 def write_per_clip(folder: Path, scores: Iterable[ClipScore]) -> None:

@@ -13,17 +13,14 @@ from typing import Any
 from kpbe.evaluation.results import (
     EVALUATION,
     METRICS,
-    STATIC_SOURCE,
     ClipScore,
     compare,
-    display_name,
-    enhanced_method,
     finite_values,
-    methods_of,
     read_per_clip,
     read_settings,
 )
 from kpbe.evaluation.statistics import Mean, PairedDifference, mean_interval
+from kpbe.methods import STATIC_SOURCE, display_name, enhanced_method, methods_of
 from kpbe.work import write_json, write_text
 
 PAPER = "arXiv:2210.03335, Table I (VoxCeleb1, 525 test clips, 256x256)"

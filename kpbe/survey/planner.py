@@ -16,7 +16,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from kpbe.evaluation.results import enhanced_method
+from kpbe.methods import enhanced_method
 from kpbe.survey.bootstrap import Z
 from kpbe.survey.ratings import Panel
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kpbe.evaluation.results import enhanced_method
+from kpbe.methods import enhanced_method
 from kpbe.survey.agreement import Intraclass, intraclass, krippendorff_alpha
 from kpbe.survey.bias_model import BiasModel, fit_bias_model
 from kpbe.survey.bootstrap import Estimate, Z, crossed_difference, crossed_mean, naive_interval

@@ -14,9 +14,9 @@ import numpy as np
 
 from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.errors import BadClip, KPBEError, SurveyError
-from kpbe.evaluation.results import display_name, enhanced_method
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import VideoInfo, VideoReader, probe, write_video
+from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
 from kpbe.survey.design import (
     GROUND_TRUTH,

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from kpbe.errors import KPBEError, SurveyError
-from kpbe.evaluation.results import display_name, enhanced_method
+from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
 from kpbe.survey.bias_model import BiasModel
 from kpbe.survey.design import GROUND_TRUTH, Study, read_study

@@ -16,12 +16,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from kpbe.errors import ParamsError
-from kpbe.evaluation.metrics import psnr, ssim
 from kpbe.frontend.checkpoints import save_frontend
 from kpbe.frontend.images import to_uint8
 from kpbe.frontend.layers import channels_last, default_layout
 from kpbe.frontend.model import Frontend
 from kpbe.media.sheets import contact_sheet
+from kpbe.metrics.image import psnr, ssim
 from kpbe.params import ComputeParams, FrontendTrainParams
 from kpbe.training.adversarial import Adversary
 from kpbe.training.batch_norm import synchronise_batch_norm

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from kpbe.evaluation.protocol import source_frame_index
-from kpbe.evaluation.results import METRICS, STATIC_SOURCE, ClipScore, display_name, methods_of
+from kpbe.data.source_frame import source_frame_index
+from kpbe.evaluation.results import METRICS, ClipScore
 from kpbe.evaluation.tables import HEADINGS
+from kpbe.methods import STATIC_SOURCE, display_name, methods_of
 from reports import charts, explorer, project
 from reports.comparison import Comparison, compare
 from reports.layout import (

@@ -11,7 +11,7 @@ import numpy as np
 import streamlit as st
 
 from kpbe.data.clips import Clip
-from kpbe.evaluation.protocol import source_frame_index
+from kpbe.data.source_frame import source_frame_index
 from kpbe.trained_frontends import trained_frontends
 from reports import project
 from reports.layout import heading, not_yet

@@ -8,9 +8,9 @@ import streamlit as st
 
 from flows import folders
 from kpbe.errors import KPBEError
-from kpbe.evaluation.results import display_name, enhanced_method
 from kpbe.evaluation.statistics import PairedDifference
 from kpbe.evaluation.tables import HEADINGS, PAPER_MEANS, DifferenceRow, MethodRow, Table1
+from kpbe.methods import display_name, enhanced_method
 from reports import charts, project, provenance
 from reports.layout import (
     BACKEND_COLOR,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from kpbe.evaluation.results import display_name
 from kpbe.evaluation.tables import HEADINGS
+from kpbe.methods import display_name
 from reports import charts, project
 from reports.ablation import Variant, ablation
 from reports.layout import (

@@ -24,8 +24,8 @@ from kpbe.backends.command import CommandBackend, CommandSettings
 from kpbe.backends.external import resized
 from kpbe.backends.synthesize import synthesize
 from kpbe.data.clips import Clip, write_manifest
+from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import BadClip, KPBEError, MissingWeights, ParamsError
-from kpbe.evaluation.protocol import source_frame_index
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import probe, read_frames, write_video
 from kpbe.params import Params, parse_params, parse_section

@@ -11,8 +11,8 @@ import torch
 from kpbe.backends.synthesize import fit_wave, synthesize
 from kpbe.backends.wav2lip import Wav2LipGenerator, save_generator
 from kpbe.data.clips import Clip, write_manifest
+from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import KPBEError, MissingWeights
-from kpbe.evaluation.protocol import source_frame_index
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import probe, read_frames, write_video
 from kpbe.params import Params, parse_params

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kpbe.evaluation.results import display_name
+from kpbe.methods import display_name
 from reports.texts import languages
 from tests.browser.conftest import Site, serving
 from tests.browser.walking import QUICK_SOUNDS, SCREENSHOTS, Rater, Traffic

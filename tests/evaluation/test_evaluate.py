@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from kpbe.data.clips import Clip, read_manifest, write_manifest
+from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.evaluation import evaluate as stage
 from kpbe.evaluation.evaluate import evaluate
 from kpbe.evaluation.figures import figure3, score_plot
-from kpbe.evaluation.protocol import source_frame_index
 from kpbe.evaluation.results import read_per_clip
 from kpbe.evaluation.tables import render_table1
 from kpbe.media.video import read_frames, write_video

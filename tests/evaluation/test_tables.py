@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from kpbe.errors import KPBEError
-from kpbe.evaluation.results import ClipScore, methods_of, read_per_clip, summary, write_per_clip
+from kpbe.evaluation.results import ClipScore, read_per_clip, summary, write_per_clip
 from kpbe.evaluation.tables import render_table1
+from kpbe.methods import methods_of
 from kpbe.work import write_json
 
 SETTINGS = {

@@ -19,12 +19,12 @@ from kpbe.evaluation.results import (
     PER_FRAME,
     PER_FRAME_COLUMNS,
     ClipScore,
-    methods_of,
     summary,
     write_per_clip,
 )
 from kpbe.evaluation.tables import render_table1
 from kpbe.media.video import write_video
+from kpbe.methods import methods_of
 from kpbe.params import load_params
 from kpbe.work import REJECTED_COLUMNS, write_csv, write_json
 

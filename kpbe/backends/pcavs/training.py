@@ -23,9 +23,9 @@ from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.pcavs.moments import Moments, SpeakingClip, TrainingClips, fixed_moments, random_moments
 from kpbe.backends.pcavs.settings import GeneratorTrainingSettings, PCAVSSettings
 from kpbe.backends.pcavs.sync_training import SYNC_FILE, determining, starting_networks
-from kpbe.evaluation.metrics import psnr, ssim
 from kpbe.frontend.images import to_uint8
 from kpbe.media.sheets import contact_sheet
+from kpbe.metrics.image import psnr, ssim
 from kpbe.training.adversarial import Adversary
 from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import train

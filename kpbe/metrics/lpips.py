@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kpbe import weights
 from kpbe.errors import BadCheckpoint, MissingWeights
-from kpbe.evaluation.metrics import PEAK, Frames, frame_pair
+from kpbe.metrics.image import PEAK, Frames, frame_pair
 
 NAME = "LPIPS-alex v0.1 on frames scaled to -1..1"
 CHANNELS = (64, 192, 384, 256, 256)
@@ -29,7 +29,7 @@ INPUT_SCALE = (0.458, 0.448, 0.450)
 class LPIPS(nn.Module):
     """Perceptual distance of frames: weighted squared differences of unit-length AlexNet features.
 
-    Frames are (N,H,W,3) RGB, 0..255, H and W at least 31, as in kpbe.evaluation.metrics.
+    Frames are (N,H,W,3) RGB, 0..255, H and W at least 31, as in kpbe.metrics.image.
     """
 
     shift: Tensor

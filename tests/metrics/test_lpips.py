@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from kpbe import weights
 from kpbe.errors import BadCheckpoint, MissingWeights
-from kpbe.evaluation.lpips import LPIPS, load_lpips
+from kpbe.metrics.lpips import LPIPS, load_lpips
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from kpbe.evaluation.protocol import source_frame_index
+from kpbe.data.source_frame import source_frame_index
 
 
 def test_source_frame_never_changes_for_a_clip_and_seed():

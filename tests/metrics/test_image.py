@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from kpbe.evaluation.metrics import l1, mean_psnr, psnr, ssim, ssim_rgb
+from kpbe.metrics.image import l1, mean_psnr, psnr, ssim, ssim_rgb
 
 WANG: dict[str, Any] = {
     "gaussian_weights": True,

@@ -1,0 +1,71 @@
+"""The methods that are compared: their names in result files and folders, and as people read them.
+
+A method is `static source`, a backend (`wav2lip`), the backend enhanced by KPBE (`wav2lip+kpbe`), or a control of
+that (`wav2lip+kpbe+source_expression`), which is KPBE with one of its inputs replaced.
+"""
+
+from __future__ import annotations
+
+STATIC_SOURCE = "static source"
+
+SOURCE_EXPRESSION = "source_expression"
+"""The source image stands in for every frame of the backend: what KPBE gains without any backend."""
+SHUFFLED_BACKEND = "shuffled_backend"
+"""The backend's frames in random order: the right mouth at the wrong time."""
+REAL_EXPRESSION = "real_expression"
+"""The real frames stand in for the backend's: what a perfect backend would get."""
+SOURCE_POSE = "source_pose"
+"""The source image stands in for the pose video: what the backend's mouth is worth without the true head pose."""
+
+CONTROLS = (SOURCE_EXPRESSION, SHUFFLED_BACKEND, REAL_EXPRESSION, SOURCE_POSE)
+
+_DISPLAY_NAMES = {
+    STATIC_SOURCE: "Static source",
+    "wav2lip": "Wav2Lip",
+    "wav2lip_video": "Wav2Lip on video",
+    "pcavs": "PC-AVS",
+    "perfect": "Perfect backend",
+    SOURCE_EXPRESSION: "source expression",
+    SHUFFLED_BACKEND: "shuffled backend",
+    REAL_EXPRESSION: "real expression",
+    SOURCE_POSE: "source pose",
+}
+
+
+def enhanced_method(backend: str) -> str:
+    """The backend's videos enhanced by KPBE."""
+    return f"{backend}+kpbe"
+
+
+def control_method(backend: str, control: str) -> str:
+    """A control (one of `CONTROLS`) of the enhanced backend."""
+    return f"{enhanced_method(backend)}+{control}"
+
+
+def methods_of(backend: str) -> tuple[str, str, str]:
+    """What a backend's table row is about: static source, the backend, the enhanced backend."""
+    return STATIC_SOURCE, backend, enhanced_method(backend)
+
+
+def controls_of(backend: str) -> tuple[str, ...]:
+    """The controls of a backend, in the order of the table."""
+    return tuple(control_method(backend, control) for control in CONTROLS)
+
+
+def is_control(method: str) -> bool:
+    """Whether a method is a control."""
+    return method.count("+") == 2
+
+
+def backend_of_method(method: str) -> str | None:
+    """The backend that a method is about; None for `static source`."""
+    return None if method == STATIC_SOURCE else method.partition("+")[0]
+
+
+def display_name(method: str) -> str:
+    """A method as people read it: "Wav2Lip", "Wav2Lip+KPBE", "Wav2Lip+KPBE, source expression"."""
+    backend, *rest = method.split("+")
+    name = _DISPLAY_NAMES.get(backend, backend)
+    if rest:
+        name += "+KPBE"
+    return f"{name}, {_DISPLAY_NAMES.get(rest[1], rest[1])}" if len(rest) == 2 else name

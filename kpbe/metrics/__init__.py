@@ -1,0 +1,1 @@
+"""Metrics of videos: pictures, mouth, lip sync, head pose, identity."""
