@@ -53,6 +53,8 @@ WITHOUT: dict[str, str] = {
     "fsanet_1x1": "label_pose.teacher: fsanet stops with a message",
     "fsanet_var": "label_pose.teacher: fsanet stops with a message",
     "arcface": "no identity similarity",
+    "face_landmarker": "no mouth opening, and no head pose of pictures; data.detector: mediapipe stops with a message",
+    "syncnet_v2": "no lip sync error; the published network is untested here",
     "osfv": "the frontend is trained from scratch; loading of the published one is tested on its key list only",
     "vgg_face": "the loss vgg_face (train=voxceleb1, eq. 3) stops with a message, or pixels stand in; the published file is untested here",
 }

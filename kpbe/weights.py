@@ -148,6 +148,19 @@ CATALOGUE: dict[str, WeightFile] = {
         "deepinsight/insightface on GitHub, model pack buffalo_s",
         "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f",
     ),
+    "face_landmarker": WeightFile(
+        "face_landmarker.task",
+        "face landmarks: mouth opening, head pose and lip box of the metrics; data.detector: mediapipe",
+        "Apache-2.0",
+        "Google's MediaPipe, page Face Landmarker, model bundle FaceLandmarker (float16, version 1)",
+        "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+    ),
+    "syncnet_v2": WeightFile(
+        "syncnet_v2.model",
+        "lip sync error LSE-D and LSE-C (SyncNet of Chung and Zisserman 2016)",
+        "MIT (the repository's code; its pages state nothing else about the file)",
+        "joonson/syncnet_python on GitHub, whose download_model.sh names the file's page",
+    ),
     "osfv": WeightFile(
         "00000189-checkpoint.pth.tar",
         "pretrained frontend (vox256_spade)",

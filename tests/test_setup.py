@@ -80,6 +80,7 @@ def test_constraints_pin_whatever_is_installed_for_them() -> None:
 def test_every_import_is_a_declared_dependency() -> None:
     declared = set(requirements([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dask"]]))
     declared |= set(requirements(PROJECT["optional-dependencies"]["ray"]))
+    declared |= set(requirements(PROJECT["optional-dependencies"]["landmarks"]))
     for path in python_files("kpbe", "flows", "reports"):
         for package in imports(path) - OWN - sys.stdlib_module_names:
             names = {canonicalize_name(name) for name in DISTRIBUTIONS.get(package, [package])}

@@ -1,4 +1,4 @@
-"""Face boxes from a picture: OpenCV's YuNet, and SFD and BlazeFace of the face-alignment package, behind one protocol.
+"""Face boxes from a picture: OpenCV's YuNet, SFD and BlazeFace of the face-alignment package, and MediaPipe, behind one protocol.
 
 Weights come from local folders only (kpbe/weights.py); face-alignment would otherwise download them.
 """
@@ -12,9 +12,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from kpbe.errors import BadCheckpoint
+from kpbe.metrics.face_landmarks import FaceLandmarker, require_face_landmarker
 from kpbe.weights import require
 
-DetectorKind = Literal["known", "yunet", "blazeface", "sfd"]
+DetectorKind = Literal["known", "yunet", "blazeface", "sfd", "mediapipe"]
 
 DETECTION_HEIGHT = 360
 """Pictures are scaled down to this height before detection, as FOMM's preprocessing does."""
@@ -47,8 +48,10 @@ def weight_files(kind: DetectorKind) -> list[Path]:
     """The weight files of a detector; none for `known`.
 
     Raises:
-        MissingWeights: a file is not on this machine; the message says where to get it.
+        MissingWeights: a file, or the package that reads it, is not on this machine; the message says where to get it.
     """
+    if kind == "mediapipe":
+        return [require_face_landmarker()]
     return [require(name) for name in _FILES[kind]]
 
 
@@ -56,16 +59,19 @@ def get_detector(kind: DetectorKind, device: str = "cpu") -> FaceDetector | None
     """A detector with its weights, or None for `known` (boxes come with the data).
 
     Args:
-        kind: `yunet` is the fastest; `sfd` is FOMM's and Wav2Lip's own and slow on a CPU; `blazeface` looks at the centre square.
+        kind: `yunet` is the fastest; `sfd` is FOMM's and Wav2Lip's own and slow on a CPU; `blazeface` looks at the centre square;
+            `mediapipe` is for faces that fill a good part of the picture.
         device: torch device of `sfd` and `blazeface`.
 
     Raises:
-        MissingWeights: a weight file is not on this machine.
+        MissingWeights: a weight file, or the package that reads it, is not on this machine.
         BadCheckpoint: a weight file cannot be loaded.
     """
     if kind == "known":
         return None
     files = weight_files(kind)
+    if kind == "mediapipe":
+        return _AtDetectionHeight(MediaPipe(FaceLandmarker(files[0])))
     try:
         network = YuNet(files[0]) if kind == "yunet" else FaceAlignmentDetector(kind, files, device)
     except ImportError:
@@ -159,6 +165,18 @@ class FaceAlignmentDetector:
         """See `FaceDetector.detect`."""
         found = self._network.detect_from_image(np.ascontiguousarray(frame))
         return _best_first(np.asarray(found, np.float64).reshape(-1, 5)) if len(found) else np.empty((0, 5))
+
+
+class MediaPipe:
+    """MediaPipe's FaceLandmarker: the box around its points, of up to four faces, the largest first. It gives no score: 1 stands for it."""
+
+    def __init__(self, landmarker: FaceLandmarker) -> None:
+        self._landmarker = landmarker
+
+    def detect(self, frame: np.ndarray) -> np.ndarray:
+        """See `FaceDetector.detect`."""
+        boxes = [np.append(face.box, 1.0) for face in self._landmarker.read_all(frame)]
+        return np.stack(boxes) if boxes else np.empty((0, 5))
 
 
 def _best_first(faces: np.ndarray, score: int = 4) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Eyes and mouth of a face: the three points by which faces are aligned.
 
-YuNet's five points, or the 68 points of the face-alignment package's FAN where its weights are on this machine. Order: left eye, right eye
+YuNet's five points, the 68 points of the face-alignment package's FAN, or the 478 of MediaPipe's FaceLandmarker. Order: left eye, right eye
 (as seen in the picture), middle of the mouth; pixels, whose centres lie at whole numbers.
 """
 
@@ -15,9 +15,10 @@ import numpy as np
 
 from kpbe.data.faces import YuNet, get_detector
 from kpbe.errors import BadCheckpoint
+from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 from kpbe.weights import require
 
-LandmarkKind = Literal["known", "yunet", "fan"]
+LandmarkKind = Literal["known", "yunet", "fan", "mediapipe"]
 
 SMALLEST_SIDE = 256
 """Smaller pictures are enlarged before the search: detectors miss faces of a few dozen pixels."""
@@ -35,17 +36,19 @@ def get_landmark_finder(kind: LandmarkKind, device: str = "cpu") -> LandmarkFind
     """A finder with its weights, or None for `known` (landmarks come with the data).
 
     Args:
-        kind: `yunet` takes a few milliseconds per picture; `fan` is what PC-AVS's authors used, and slow on a CPU.
+        kind: `yunet` and `mediapipe` take a few milliseconds per picture; `fan` is what PC-AVS's authors used, and slow on a CPU.
         device: torch device of `fan`.
 
     Raises:
-        MissingWeights: a weight file is not on this machine.
+        MissingWeights: a weight file, or the package that reads it, is not on this machine.
         BadCheckpoint: a weight file cannot be loaded.
     """
     if kind == "known":
         return None
     if kind == "fan":
         return _Enlarging(FanFinder(require("fan"), device))
+    if kind == "mediapipe":
+        return MediaPipeFinder(load_face_landmarker())
     get_detector("yunet")  # refuses missing and damaged weights in words
     return _Enlarging(YuNetFinder(YuNet(require("yunet"))))
 
@@ -63,6 +66,18 @@ class YuNetFinder:
             return None
         right_eye, left_eye, _, right_corner, left_corner = points[0]
         return np.stack([right_eye, left_eye, (right_corner + left_corner) / 2])
+
+
+class MediaPipeFinder:
+    """The 478 points of MediaPipe; an eye is the middle of its corners, the mouth that of the inner lips."""
+
+    def __init__(self, landmarker: FaceLandmarker) -> None:
+        self._landmarker = landmarker
+
+    def find(self, frame: np.ndarray) -> np.ndarray | None:
+        """See `LandmarkFinder.find`."""
+        face = self._landmarker.read(frame)
+        return None if face is None else face.three_points.astype(np.float64)
 
 
 def three_points(landmarks: np.ndarray) -> np.ndarray:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +17,11 @@ from kpbe.weights import CATALOGUE
 
 FACE = (110, 110, 225, 255)
 """Roughly, in the first frame of GRID_lbbc2a.mpg."""
+
+
+MEDIAPIPE = pytest.param(
+    "mediapipe", marks=pytest.mark.skipif(find_spec("mediapipe") is None, reason="mediapipe is not installed")
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +43,7 @@ def no_downloads(monkeypatch):
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
 
 
-@pytest.mark.parametrize("kind", ["yunet", "blazeface"])
+@pytest.mark.parametrize("kind", ["yunet", "blazeface", MEDIAPIPE])
 def test_a_real_face_is_found_at_any_size(kind, portrait, real_weights):
     detector = get_detector(kind)
     assert detector is not None
@@ -47,7 +55,7 @@ def test_a_real_face_is_found_at_any_size(kind, portrait, real_weights):
         assert 0.5 < found[0, 4] <= 1
 
 
-@pytest.mark.parametrize("kind", ["yunet", "blazeface"])
+@pytest.mark.parametrize("kind", ["yunet", "blazeface", MEDIAPIPE])
 def test_a_picture_without_a_face_gives_no_box(kind, real_weights):
     detector = get_detector(kind)
     assert detector is not None
@@ -78,6 +86,24 @@ def test_sfd_reads_its_weights_from_a_local_folder(tmp_path, monkeypatch):
     found = detector.detect(np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8))
     assert found.shape[1] == 5 and len(found)
     assert (np.diff(found[:, 4]) <= 0).all()
+
+
+def test_mediapipe_needs_its_file_and_its_package(tmp_path, monkeypatch, shared_weights):
+    name = CATALOGUE["face_landmarker"].file
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KPBE_WEIGHTS", raising=False)
+    with pytest.raises(MissingWeights, match=name):
+        get_detector("mediapipe")
+    monkeypatch.setenv("KPBE_WEIGHTS", str(shared_weights))
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "mediapipe", None)
+        with pytest.raises(MissingWeights, match=r"kpbe\[landmarks\]"):
+            get_detector("mediapipe")
+    pytest.importorskip("mediapipe")
+    (tmp_path / name).write_bytes(b"<html>not found</html>")
+    monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path))
+    with pytest.raises(BadCheckpoint, match=name):
+        get_detector("mediapipe")
 
 
 @pytest.mark.parametrize("kind", ["yunet", "blazeface", "sfd"])

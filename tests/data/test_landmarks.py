@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import cv2
 import numpy as np
 import pytest
@@ -24,9 +26,15 @@ def portrait(shared_clips, shared_weights, monkeypatch):
     return read_frames(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg")[0]
 
 
+MEDIAPIPE = pytest.param(
+    "mediapipe", marks=pytest.mark.skipif(find_spec("mediapipe") is None, reason="mediapipe is not installed")
+)
+
+
+@pytest.mark.parametrize("kind", ["yunet", MEDIAPIPE])
 @pytest.mark.parametrize("scale", [0.25, 1, 3])
-def test_yunet_finds_eyes_and_mouth_at_any_size(portrait, scale):
-    finder = get_landmark_finder("yunet")
+def test_eyes_and_mouth_are_found_at_any_size(portrait, kind, scale):
+    finder = get_landmark_finder(kind)
     assert finder is not None
     picture = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     points = finder.find(picture)
@@ -80,4 +88,6 @@ def test_missing_weights_are_named(tmp_path, monkeypatch):
         get_landmark_finder("yunet")
     with pytest.raises(MissingWeights, match=CATALOGUE["fan"].file):
         get_landmark_finder("fan")
+    with pytest.raises(MissingWeights, match=CATALOGUE["face_landmarker"].file):
+        get_landmark_finder("mediapipe")
     assert get_landmark_finder("known") is None
