@@ -1,0 +1,88 @@
+"""How sharp frames are, and how much a video trembles."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kpbe.metrics.image import LUMINANCE
+
+
+def sharpness(frame: np.ndarray, box: tuple[int, int, int, int] | None = None) -> float:
+    """Variance of the Laplacian (4 neighbours, reflected edges) of BT.601 luma, a usual measure of focus (Pech-Pacheco et al. 2000).
+
+    It grows with contrast and with noise, so it is to be read beside the truth's.
+
+    Args:
+        frame: (H, W, 3) RGB, 0..255.
+        box: left, top, right, bottom of the part that counts, as kpbe.metrics.mouth gives it; None: all of the frame.
+
+    Returns:
+        Grey levels squared; 0 for a flat picture.
+
+    Raises:
+        ValueError: the frame has another shape, or the box is empty.
+    """
+    import cv2
+
+    if frame.ndim != 3 or frame.shape[2] != 3:
+        raise ValueError(f"a frame must be (H, W, 3), not {frame.shape}.")
+    left, top, right, bottom = box or (0, 0, frame.shape[1], frame.shape[0])
+    part = frame[top:bottom, left:right]
+    if not part.size:
+        raise ValueError(f"the box {box} holds nothing of a frame of {frame.shape[1]}x{frame.shape[0]}.")
+    return float(cv2.Laplacian(_luma(part), cv2.CV_64F).var())
+
+
+def temporal_jitter(points: np.ndarray, face_size: float | np.ndarray) -> float | None:
+    """Mean length of the second difference over time of face points, over the size of the face.
+
+    A steady movement gives 0, trembling gives much; a real face accelerates too, so the truth's value is the mark.
+
+    Args:
+        points: (N, K, 2) of N frames in a row, pixels; a frame without a face is NaN and left out with its neighbours' differences.
+        face_size: of the whole video or (N,) of each frame, pixels (see FaceLandmarks.size).
+
+    Returns:
+        Face sizes per frame squared; None where no three frames in a row have a face.
+
+    Raises:
+        ValueError: the points have another shape.
+    """
+    points = np.asarray(points, np.float64)
+    if points.ndim != 3 or points.shape[2] != 2 or not points.shape[1]:
+        raise ValueError(f"points must be (N, K, 2), not {points.shape}.")
+    if len(points) < 3:
+        return None
+    size = np.broadcast_to(np.asarray(face_size, np.float64), len(points))[1:-1]
+    change = np.linalg.norm(np.diff(points, 2, axis=0), axis=2).mean(1) / size
+    known = change[np.isfinite(change)]
+    return float(known.mean()) if len(known) else None
+
+
+def luma_jitter(frames: np.ndarray) -> float | None:
+    """Mean absolute second difference over time of luma, for videos whose faces have no points.
+
+    It sees flicker as well as trembling, but counts movement over an edge too: where faces are found `temporal_jitter` is better.
+
+    Args:
+        frames: (N, H, W, 3) RGB in a row, 0..255.
+
+    Returns:
+        Grey levels; None for fewer than three frames.
+    """
+    if frames.ndim != 4 or frames.shape[3] != 3:
+        raise ValueError(f"frames must be (N, H, W, 3), not {frames.shape}.")
+    if len(frames) < 3:
+        return None
+    luma = [_luma(frame) for frame in frames[:2]]
+    total = 0.0
+    for frame in frames[2:]:  # three pictures at a time: a whole video would not fit into a cache
+        luma.append(_luma(frame))
+        before, now, after = luma
+        total += float(np.abs(after - 2 * now + before).mean())
+        luma.pop(0)
+    return total / (len(frames) - 2)
+
+
+def _luma(frame: np.ndarray) -> np.ndarray:
+    return frame.astype(np.float64) @ np.array(LUMINANCE)
