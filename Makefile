@@ -24,7 +24,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: repro test report ablation survey ui params lint clean
+.PHONY: repro test mutations report ablation survey ui params lint clean
 
 repro: $(INSTALLED)
 	$(BIN)/dvc repro
@@ -32,6 +32,9 @@ repro: $(INSTALLED)
 
 test: $(INSTALLED_TEST)
 	DVC_NO_ANALYTICS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
+
+mutations: $(INSTALLED_TEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.method.mutations
 
 report: $(INSTALLED)
 	$(BIN)/python -m reports --server.address $(REPORT_ADDRESS)

@@ -31,8 +31,8 @@ from kpbe.weights import CATALOGUE, find, weight_folders
 from kpbe.work import fingerprint, write_json, write_text
 
 CONFIG = Path("conf/ablation.yaml")
-METRICS = ("ssim", "psnr", "lpips")
-DECIMALS = {"ssim": 3, "psnr": 2, "lpips": 3}
+METRICS = ("ssim", "psnr", "lpips", "mouth_l1")
+DECIMALS = {"ssim": 3, "psnr": 2, "lpips": 3, "mouth_l1": 4}
 STAGES = "evaluate"
 """What an experiment runs up to, for all backends; the survey and the report are not compared."""
 
@@ -63,7 +63,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Row:
-    """A variant's outcome: means over the test clips by method and metric, or why there are none.
+    """A variant's outcome: means over identities by method and metric, or why there are none.
 
     Attributes:
         differences: paired by clip, from the first run; mean and ends of the 95 % interval, by method and metric.
@@ -252,8 +252,9 @@ def main() -> None:
         known = known_experiments()
         rows = [outcome(variant, known, chosen[0].name) for variant in chosen]
         about = [
-            "Ablation of stage 2: means over the test clips; in brackets the distance from the first run, paired by clip, with its 95 % "
-            "bootstrap interval over clips. How much two trainings of the same kind differ is not in it: there is one of each.",
+            "Ablation of stage 2: means over identities that no training has seen, held out of the training split (the test clips take no "
+            "part); in brackets the distance from the first run, paired by clip, with its 95 % interval over identities. How much two "
+            "trainings of the same kind differ is not in it: there is one of each.",
             "The same data, seed and number of steps in every run. Settings: "
             f"{' '.join(parsed.set_param) or 'those of conf/'}; what the runs change is in {CONFIG}.",
         ]

@@ -18,8 +18,8 @@ def evaluate(context: StageContext) -> Path:
         backend,
         context.params,
         folders.CLIPS,
-        folders.BACKEND_VIDEOS / backend / "test",
-        folders.ENHANCED_VIDEOS / backend / "test",
+        folders.BACKEND_VIDEOS / backend,
+        folders.ENHANCED_VIDEOS / backend,
         out,
         map=context.map,
     )

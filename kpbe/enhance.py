@@ -13,20 +13,31 @@ import torch
 from torch import Tensor
 
 from kpbe.compute import torch_device
-from kpbe.data.clips import backend_video, read_manifest
-from kpbe.data.source_frame import source_frame_index
+from kpbe.data.clips import backend_video, enhanced_video, read_manifest
+from kpbe.data.source_frame import random_seed, source_frame_index
 from kpbe.errors import BadClip
 from kpbe.frontend.checkpoints import load_frontend
 from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import Frontend
 from kpbe.media.sheets import label_image
 from kpbe.media.video import read_frames, write_video
-from kpbe.methods import display_name, enhanced_method
+from kpbe.methods import (
+    CONTROLS,
+    REAL_EXPRESSION,
+    SHUFFLED_BACKEND,
+    SOURCE_EXPRESSION,
+    SOURCE_POSE,
+    display_name,
+    enhanced_method,
+)
 from kpbe.params import Params
 from kpbe.work import ClipTask, Rejection, ShardMap, fingerprint, run_clip_tasks, serial_map
 
 VIEWING_FOLDER = "viewing"
 VIEWING_SIZE = 256
+
+PROCEDURE = 2
+"""Part of every fingerprint: raise it when the same inputs give other videos than before."""
 
 
 @torch.inference_mode()
@@ -61,6 +72,33 @@ def enhance(
         yield from to_uint8(frontend.render(source, source.driven_by(pose, expression)).frame)
 
 
+def control_inputs(
+    control: str, source_image: np.ndarray, pose_frames: np.ndarray, backend_frames: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pose frames and backend frames of a control: one of the two inputs of `enhance` is replaced.
+
+    Args:
+        control: one of `kpbe.methods.CONTROLS`.
+        source_image: (H, W, 3) uint8 RGB.
+        pose_frames: (N, H, W, 3) uint8 RGB, the real frames.
+        backend_frames: (N, H, W, 3) uint8 RGB.
+        seed: of the shuffled backend's order.
+
+    Returns:
+        (N, H, W, 3) each.
+    """
+    still = np.broadcast_to(source_image, backend_frames.shape)
+    if control == SOURCE_EXPRESSION:
+        return pose_frames, still
+    if control == SHUFFLED_BACKEND:
+        return pose_frames, backend_frames[np.random.default_rng(seed).permutation(len(backend_frames))]
+    if control == REAL_EXPRESSION:
+        return pose_frames, pose_frames
+    if control == SOURCE_POSE:
+        return still, backend_frames
+    raise ValueError(f"there is no control {control!r}: {', '.join(CONTROLS)}.")
+
+
 def enhance_clips(
     backend: str,
     params: Params,
@@ -70,10 +108,10 @@ def enhance_clips(
     out: Path,
     map: ShardMap = serial_map,
 ) -> list[Rejection]:
-    """Enhance the backend's videos of all test clips.
+    """Enhance the backend's videos of all test clips, and render their controls.
 
-    Writes `test/<clip_id>.mkv` (lossless, what the metrics read) and `viewing/<clip_id>.mp4` (ground truth, backend, enhanced side by side,
-    with sound) for each test clip.
+    Writes for each test clip `test/<clip_id>.mkv` and `<control>/<clip_id>.mkv` (lossless, what the metrics read), and
+    `viewing/<clip_id>.mp4` (ground truth, backend, enhanced side by side, with sound).
 
     Args:
         backend: name shown in the viewing copies.
@@ -92,13 +130,18 @@ def enhance_clips(
     tasks = []
     for clip in read_manifest(clips, "test"):
         video = backend_video(backend_videos, clip)
+        main = enhanced_video(out, clip)
         tasks.append(
             ClipTask(
                 clip_id=clip.clip_id,
-                record=out / "test" / f"{clip.clip_id}.json",
-                outputs=(out / "test" / f"{clip.clip_id}.mkv", out / VIEWING_FOLDER / f"{clip.clip_id}.mp4"),
+                record=main.with_name(f"{clip.clip_id}.json"),
+                outputs=(
+                    main,
+                    out / VIEWING_FOLDER / f"{clip.clip_id}.mp4",
+                    *(enhanced_video(out, clip, control) for control in CONTROLS),
+                ),
                 fingerprint=fingerprint(
-                    clip.sha256, video if video.exists() else "missing", checkpoint_digest, seed
+                    PROCEDURE, clip.sha256, video if video.exists() else "missing", checkpoint_digest, seed
                 ),
                 origin=str(video),
                 payload=(clip, video),
@@ -147,8 +190,15 @@ def _enhance_clip(
         raise BadClip(f"{video} does not exist: the backend made no video of this clip.")
     real, synthesized = read_frames(clip.video), read_frames(video)
     source_image = real[source_frame_index(clip.clip_id, len(real), seed)]
-    enhanced = np.stack(list(enhance(_load(frontend), source_image, real, synthesized, batch_size)))
-    lossless, viewing = task.outputs
+    frames = min(len(real), len(synthesized))
+    real, synthesized = real[:frames], synthesized[:frames]
+
+    def render(pose_frames: np.ndarray, backend_frames: np.ndarray) -> np.ndarray:
+        return np.stack(list(enhance(network, source_image, pose_frames, backend_frames, batch_size)))
+
+    network = _load(frontend)
+    enhanced = render(real, synthesized)
+    lossless, viewing, *of_controls = task.outputs
     write_video(lossless, enhanced, clip.fps, codec="ffv1", audio=clip.wav)
     columns = {
         "Ground truth": real,
@@ -156,6 +206,10 @@ def _enhance_clip(
         display_name(enhanced_method(backend)): enhanced,
     }
     write_video(viewing, _side_by_side(columns), clip.fps, audio=clip.wav)
+    order = random_seed(clip.clip_id, seed)
+    for control, path in zip(CONTROLS, of_controls, strict=True):
+        inputs = control_inputs(control, source_image, real, synthesized, order)
+        write_video(path, render(*inputs), clip.fps, codec="ffv1", audio=clip.wav)
     return {"frames": len(enhanced)}
 
 

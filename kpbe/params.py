@@ -49,7 +49,11 @@ class CropParams(Section):
 
 
 class DataParams(Section):
-    """Where videos come from and how they become clips."""
+    """Where videos come from and how they become clips.
+
+    With `validation_identities` above 0 so many training identities take the place of the test split: for comparing variants without a look
+    at the test clips.
+    """
 
     source: Literal["sample", "folder", "voxceleb1"] = "sample"
     root: Path = Path("data/videos")
@@ -60,6 +64,7 @@ class DataParams(Section):
     gop: int = Field(default=12, ge=1, le=250)
     crf: int = Field(default=12, ge=0, le=40)
     max_rejected_fraction: float = Field(default=0.5, ge=0, le=1)
+    validation_identities: int = Field(default=0, ge=0)
     crop: CropParams = CropParams()
     sample: SampleParams = SampleParams()
 
@@ -292,11 +297,27 @@ class TrainParams(Section):
 # -- evaluation and compute ---------------------------------------------------------------------------------------
 
 
+Measure = Literal["auto", "on", "off"]
+
+
 class EvaluateParams(Section):
-    """Protocol of Table I (DESIGN section 6)."""
+    """Protocol of Table I: what is measured, and how it is compared.
+
+    `lpips`, `faces` (mouth opening and the share of the way, by the FaceLandmarker), `head_pose` (degrees, by the teacher of `label_pose`),
+    `identity` (CSIM, by ArcFace) and `lip_sync` (LSE, by SyncNet) need a network's file: `auto` measures where it is there and says
+    what is missing, `on` stops without it. These networks, all but LPIPS and SyncNet, look at every `face_every`-th frame.
+    `primary_metric` is the one by which an enhanced backend is judged against its source-expression control; the p-values of all other
+    comparisons are adjusted for their number (Holm).
+    """
 
     seed: int = Field(default=2210, ge=0)
-    lpips: Literal["auto", "on", "off"] = "auto"
+    lpips: Measure = "auto"
+    faces: Measure = "auto"
+    head_pose: Measure = "auto"
+    identity: Measure = "auto"
+    lip_sync: Measure = "auto"
+    face_every: int = Field(default=1, ge=1, le=25)
+    primary_metric: str = "mouth_l1"
     bootstrap: int = Field(default=10000, ge=100)
     figure_clips: int = Field(default=4, ge=1)
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kpbe.data.clips import Clip
-from kpbe.evaluation.results import ClipScore, finite_values
+from kpbe.evaluation.results import LOWER_IS_BETTER, ClipScore, finite_values
 from kpbe.evaluation.tables import DECIMALS, HEADINGS, Table1
-from kpbe.methods import display_name, methods_of
+from kpbe.methods import SOURCE_EXPRESSION, control_method, display_name, methods_of
 from reports import project
-from reports.layout import BACKEND_COLOR, ENHANCED_COLOR, LOWER_IS_BETTER, STATIC_COLOR, method_color
+from reports.layout import BACKEND_COLOR, ENHANCED_COLOR, STATIC_COLOR, method_color
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +31,8 @@ Chart = dict[str, Any]
 
 
 def joined_clips(table: Table1, scores: Sequence[ClipScore], backend: str, metric: str) -> Chart:
-    """Each clip's scores of the three methods joined by a thin line, over them Table I's means with 95 % intervals."""
-    methods = methods_of(backend)
+    """Each clip's scores of a backend's methods and first control, joined by a thin line, over them Table I's means."""
+    methods = (*methods_of(backend), control_method(backend, SOURCE_EXPRESSION))
     values = {method: finite_values(scores, method, metric) for method in methods}
     points = [
         {"clip": clip_id, "Method": display_name(method), "score": value}

@@ -17,7 +17,6 @@ from kpbe.methods import STATIC_SOURCE
 ENHANCED_COLOR = "#3b7ddd"
 BACKEND_COLOR = "#e0812f"
 STATIC_COLOR = "#8f959e"
-LOWER_IS_BETTER = ("l1", "lpips")
 LONGEST_NAME = 32
 
 STYLE = """

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flows import folders
-from kpbe.data.clips import MANIFEST, Clip, backend_video, read_manifest
+from kpbe.data.clips import MANIFEST, Clip, backend_video, enhanced_video, read_manifest
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, PER_FRAME, ClipScore, finite_values, read_per_clip
 from kpbe.evaluation.statistics import Mean, PairedDifference
 from kpbe.evaluation.tables import DifferenceRow, MethodRow, Table1
-from kpbe.methods import display_name, enhanced_method
+from kpbe.methods import CONTROLS, control_method, display_name, enhanced_method
 from kpbe.params import Params, load_params
 from kpbe.trained_frontends import RELEASED_TABLE
 from kpbe.work import read_csv
@@ -155,13 +155,15 @@ def evaluation_settings(backend: str) -> dict[str, Any]:
     return metrics.get("settings", {})
 
 
-def method_videos(clip: Clip) -> dict[str, Path]:
-    """Every method's video of a test clip that is on this machine, by method, in the order of the backends."""
-    backends = evaluated_backends()
+def method_videos(clip: Clip, shown: str) -> dict[str, Path]:
+    """Every method's video of a test clip that is on this machine, by method: all backends', then the controls of the one shown."""
     videos = {}
-    for backend in backends:
+    for backend in evaluated_backends():
         videos[backend] = backend_video(place(folders.BACKEND_VIDEOS) / backend, clip)
-        videos[enhanced_method(backend)] = backend_video(place(folders.ENHANCED_VIDEOS) / backend, clip)
+        videos[enhanced_method(backend)] = enhanced_video(place(folders.ENHANCED_VIDEOS) / backend, clip)
+    for control in CONTROLS:
+        enhanced = place(folders.ENHANCED_VIDEOS) / shown
+        videos[control_method(shown, control)] = enhanced_video(enhanced, clip, control)
     return {method: path for method, path in videos.items() if path.is_file()}
 
 
@@ -230,6 +232,7 @@ def _read_table1(path: Path) -> Table1:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return Table1(
+            tuple(values["findings"]),
             tuple(values["about"]),
             tuple(
                 MethodRow(**{**row, "means": {name: Mean(**mean) for name, mean in row["means"].items()}})

@@ -76,6 +76,11 @@ def backend_video(folder: Path, clip: Clip) -> Path:
     return folder / clip.split / f"{clip.clip_id}.mkv"
 
 
+def enhanced_video(folder: Path, clip: Clip, control: str = "") -> Path:
+    """Where the enhanced video of a clip lies, or that of a control, in data/enhanced/<backend>."""
+    return folder / (control or clip.split) / f"{clip.clip_id}.mkv"
+
+
 def make_clip_id(identity: str, video_id: str, start: int, end: int) -> str:
     """FOMM's name of a clip: `identity#video#start#end`, frames with six digits."""
     return f"{identity}#{video_id}#{start:06}#{end:06}"

@@ -5,9 +5,10 @@ The unit of resumable work is one raw video (or one annotated part of it); its r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from threading import get_ident
@@ -82,7 +83,7 @@ def preprocess(
         ParamsError: the detector is `known`, but there are videos without known boxes to cut tubes from.
         KPBEError: videos.csv is missing or wrong, or too many videos were rejected.
     """
-    videos = read_raw_videos(raw)
+    videos = with_validation_identities(read_raw_videos(raw), data.validation_identities)
     _require_boxes(videos, data)
     digest = cache(_digest)
     detector = [digest(path) for path in weight_files(data.detector)]
@@ -104,6 +105,34 @@ def preprocess(
     clips = [Clip(**row, folder=out) for _, facts in finished for row in facts["clips"]]
     write_manifest(out, clips)
     return clips
+
+
+def with_validation_identities(videos: Sequence[RawVideo], count: int) -> list[RawVideo]:
+    """Put training identities in the place of the test split, which is left out; 0 changes nothing.
+
+    Variants of a method are compared on these, so that the test clips are looked at once, when all is decided.
+
+    Args:
+        videos: of both splits.
+        count: how many training identities, those with the smallest SHA-256 of their names.
+
+    Raises:
+        ParamsError: no training identity would be left.
+    """
+    if not count:
+        return list(videos)
+    training = {video.identity for video in videos if video.split == "train"}
+    if count >= len(training):
+        raise ParamsError(
+            f"data.validation_identities = {count} leaves none of the {len(training)} training identities to train on."
+        )
+    ranked = sorted(training, key=lambda name: sha256(name.encode()).digest())
+    chosen = set(ranked[:count])
+    return [
+        replace(video, split="test" if video.identity in chosen else "train")
+        for video in videos
+        if video.split == "train"
+    ]
 
 
 def _require_boxes(videos: Iterable[RawVideo], data: DataParams) -> None:

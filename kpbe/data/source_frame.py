@@ -1,4 +1,4 @@
-"""The evaluation protocol of Table I (DESIGN section 6)."""
+"""The source image of a test clip: one of its frames, drawn once for every method and never scored."""
 
 from __future__ import annotations
 
@@ -16,5 +16,9 @@ def source_frame_index(clip_id: str, frames: int, seed: int) -> int:
     Returns:
         An index in 0..frames-1 from the SHA-256 of "<seed>:<clip_id>".
     """
-    digest = sha256(f"{seed}:{clip_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % frames
+    return random_seed(clip_id, seed) % frames
+
+
+def random_seed(clip_id: str, seed: int) -> int:
+    """A number of 64 bits for what is drawn for a clip: from the SHA-256 of "<seed>:<clip_id>"."""
+    return int.from_bytes(sha256(f"{seed}:{clip_id}".encode()).digest()[:8], "big")

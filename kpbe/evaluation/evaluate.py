@@ -1,26 +1,27 @@
-"""The evaluate stage: every method's test videos against the ground truth (DESIGN section 6).
+"""The evaluate stage: every method's test videos against the ground truth.
 
-Three methods per backend: the source frame held still ("static source"), the backend, and the backend enhanced
-by KPBE. All are scored on the same frames of the same clips; a clip for which one video is missing or does not
-fit is rejected for all of them.
+For each backend: the source frame held still ("static source"), the backend, the backend enhanced by KPBE, and KPBE's controls
+(`kpbe.methods`). All are scored on the same frames of the same clips, without the source frame; a clip for which one video is missing or
+does not fit is rejected for all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from kpbe.compute import torch_device
-from kpbe.data.clips import Clip, read_manifest
+from kpbe.data.clips import Clip, backend_video, enhanced_video, read_manifest
 from kpbe.data.source_frame import source_frame_index
-from kpbe.errors import BadClip, MissingWeights
+from kpbe.errors import BadClip, ParamsError
+from kpbe.evaluation.mouth_boxes import MouthBoxes, boxes_from_three_points
+from kpbe.evaluation.networks import METRICS_OF, Networks, choose_networks
 from kpbe.evaluation.results import (
+    METRICS,
     METRICS_FILE,
     PER_FRAME,
     PER_FRAME_COLUMNS,
@@ -28,10 +29,16 @@ from kpbe.evaluation.results import (
     summary,
     write_per_clip,
 )
+from kpbe.evaluation.scoring import StillFrames, VideoScores, score_videos
 from kpbe.media.video import VideoReader
-from kpbe.methods import STATIC_SOURCE, enhanced_method
-from kpbe.metrics import image as metrics
-from kpbe.metrics import lpips
+from kpbe.methods import (
+    CONTROLS,
+    STATIC_SOURCE,
+    control_method,
+    controls_of,
+    enhanced_method,
+)
+from kpbe.metrics import image
 from kpbe.params import Params
 from kpbe.work import (
     ClipTask,
@@ -45,27 +52,28 @@ from kpbe.work import (
 )
 
 SPARE_FRAMES = 5
-FrameScores = dict[str, dict[str, list[float]]]
+
+PROCEDURE = 1
+"""Part of every fingerprint: raise it when the same videos give other scores than before."""
 
 
 @dataclass(frozen=True)
 class ClipVideos:
-    """One test clip's ground truth and the videos that stand for it."""
+    """One test clip's ground truth and the videos that stand for it, by method."""
 
     clip: Clip
     backend: str
-    backend_video: Path
-    enhanced_video: Path
+    videos: dict[str, Path]
     source_frame: int
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """How frames are scored: where, how many at once, and whether LPIPS is measured."""
+    """How frames are scored: by which networks, how many at once, how many of them by the face networks."""
 
-    device: torch.device
+    networks: Networks
     batch: int
-    lpips: bool
+    face_every: int
 
 
 def evaluate(
@@ -77,29 +85,34 @@ def evaluate(
     out: Path,
     map: ShardMap = serial_map,
 ) -> None:
-    """Score a backend's and its enhanced test videos; write the results into `out`.
+    """Score a backend's and its enhanced test videos and the controls; write the results into `out`.
 
-    Writes per_clip.csv (a row per clip and method), per_frame.csv (SSIM and PSNR of every frame), metrics.json
-    (means for `dvc metrics`, differences enhanced - backend, settings), rejected.csv, and clips/<clip_id>.json,
+    Writes per_clip.csv (a row per clip and method), per_frame.csv (SSIM and PSNR of every scored frame), metrics.json
+    (means for `dvc metrics`, differences, settings), rejected.csv, and clips/<clip_id>.json,
     by which an interrupted evaluation goes on where it stopped.
 
     Args:
-        backend: registry name, e.g. "wav2lip".
+        backend: its name in params.yaml, e.g. "wav2lip".
         params: the whole of params.yaml.
         clips_folder: data/clips, with clips.csv; its test clips are the ground truth.
-        backend_folder: folder of the backend's <clip_id>.mkv of the test clips.
-        enhanced_folder: folder of the enhanced <clip_id>.mkv.
+        backend_folder: data/backend/<backend>.
+        enhanced_folder: data/enhanced/<backend>.
         out: reports/results/evaluation/<backend>.
         map: how shards of clips are run.
 
     Raises:
-        MissingWeights: evaluate.lpips is "on" and its weights are not on this machine.
+        ParamsError: evaluate.primary_metric is no metric.
+        MissingWeights: a measurement is "on" and its weights are not on this machine.
         KPBEError: more than data.max_rejected_fraction of the clips were rejected, or none is left.
     """
-    lpips_state = _lpips_state(params)
-    scoring = Scoring(torch_device(params.compute), params.compute.render_batch, lpips_state == lpips.NAME)
+    if params.evaluate.primary_metric not in METRICS:
+        raise ParamsError(
+            f"evaluate.primary_metric = {params.evaluate.primary_metric!r} is no metric: {', '.join(METRICS)}."
+        )
+    networks = choose_networks(params)
+    scoring = Scoring(networks, params.compute.render_batch, params.evaluate.face_every)
     tasks = [
-        _task(_videos(clip, backend, params, backend_folder, enhanced_folder), out, lpips_state)
+        _task(_videos(clip, backend, params, backend_folder, enhanced_folder), out, scoring)
         for clip in read_manifest(clips_folder, split="test")
     ]
     finished, rejections = run_clip_tasks(
@@ -112,11 +125,11 @@ def evaluate(
         max_rejected_fraction=params.data.max_rejected_fraction,
     )
     scored = [(task.payload.clip, facts) for task, facts in finished]
-    clip_scores = [score for clip, frame_scores in scored for score in _clip_scores(clip, frame_scores)]
+    clip_scores = [score for clip, facts in scored for score in _clip_scores(clip, facts)]
     write_per_clip(out, clip_scores)
     write_csv(out / PER_FRAME, PER_FRAME_COLUMNS, _frame_rows(scored))
     means = summary(clip_scores, backend, resamples=params.evaluate.bootstrap, seed=params.evaluate.seed)
-    settings = _settings(backend, params, [clip for clip, _ in scored], rejections, lpips_state)
+    settings = _settings(backend, params, [clip for clip, _ in scored], rejections, networks, clip_scores)
     write_json(out / METRICS_FILE, {**means, "settings": settings})
 
 
@@ -126,54 +139,82 @@ def evaluate(
 def _videos(
     clip: Clip, backend: str, params: Params, backend_folder: Path, enhanced_folder: Path
 ) -> ClipVideos:
-    name = f"{clip.clip_id}.mkv"
-    source_frame = source_frame_index(clip.clip_id, clip.frames, params.evaluate.seed)
-    return ClipVideos(clip, backend, backend_folder / name, enhanced_folder / name, source_frame)
+    videos = {
+        backend: backend_video(backend_folder, clip),
+        enhanced_method(backend): enhanced_video(enhanced_folder, clip),
+        **{control_method(backend, name): enhanced_video(enhanced_folder, clip, name) for name in CONTROLS},
+    }
+    return ClipVideos(
+        clip, backend, videos, source_frame_index(clip.clip_id, clip.frames, params.evaluate.seed)
+    )
 
 
-def _task(videos: ClipVideos, out: Path, lpips_state: str) -> ClipTask:
-    paths = (videos.clip.video, videos.backend_video, videos.enhanced_video)
+def _task(videos: ClipVideos, out: Path, scoring: Scoring) -> ClipTask:
+    paths = (videos.clip.video, *videos.videos.values())
     contents = [path if path.is_file() else "missing" for path in paths]
+    landmarks = videos.clip.landmarks if videos.clip.landmarks.is_file() else None
+    made_from = fingerprint(
+        PROCEDURE,
+        contents,
+        landmarks,
+        videos.source_frame,
+        image.SETTINGS,
+        scoring.networks.digest,
+        scoring.face_every,
+    )
     return ClipTask(
         clip_id=videos.clip.clip_id,
         record=out / "clips" / f"{videos.clip.clip_id}.json",
         outputs=(),
-        fingerprint=fingerprint(contents, videos.source_frame, metrics.SETTINGS, lpips_state),
-        origin=str(videos.enhanced_video),
+        fingerprint=made_from,
+        origin=str(videos.videos[enhanced_method(videos.backend)]),
         payload=videos,
     )
 
 
-def _score_task(task: ClipTask, scoring: Scoring) -> FrameScores:
-    return score_clip(task.payload, scoring)
+def _score_task(task: ClipTask, scoring: Scoring) -> dict[str, Any]:
+    indices, scores = score_clip(task.payload, scoring)
+    return {"indices": indices, "methods": {method: vars(found) for method, found in scores.items()}}
 
 
-def score_clip(videos: ClipVideos, scoring: Scoring) -> FrameScores:
-    """Scores of each frame: {method: {metric: [value of frame 0, 1, ...]}}.
+def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[str, VideoScores]]:
+    """The scored frames' indices, and each method's scores of them.
 
     A video may be up to 5 frames shorter or longer than the clip (audio-driven methods end with the audio); all
-    methods are scored on the frames that every video has.
+    methods are scored on the frames that every video has, without the source frame.
 
     Raises:
-        BadClip: a video is missing, unreadable, of another size, or differs in length by more than that.
+        BadClip: a video is missing, unreadable, of another size, or differs in length by more than that; or no frame is left.
     """
-    truth = VideoReader(videos.clip.video)
-    readers = {
-        videos.backend: _open_like(truth, videos.backend_video),
-        enhanced_method(videos.backend): _open_like(truth, videos.enhanced_video),
-    }
+    clip = videos.clip
+    truth = VideoReader(clip.video)
+    readers = {method: _open_like(truth, path) for method, path in videos.videos.items()}
     source = truth[videos.source_frame]
     frames = min(len(reader) for reader in (truth, *readers.values()))
-    scores: FrameScores = {}
-    for start in range(0, frames, scoring.batch):
-        indices = range(start, min(start + scoring.batch, frames))
-        batch = {STATIC_SOURCE: np.repeat(source[None], len(indices), axis=0)}
-        batch |= {method: reader.get_batch(indices) for method, reader in readers.items()}
-        for method, values in _score_frames(truth.get_batch(indices), batch, scoring).items():
-            of_method = scores.setdefault(method, {})
-            for metric, per_frame in values.items():
-                of_method.setdefault(metric, []).extend(per_frame)
-    return scores
+    indices = [index for index in range(frames) if index != videos.source_frame]
+    if not indices:
+        raise BadClip(
+            f"{clip.video} has no frame besides its source image: take clips of two frames or more."
+        )
+    follows_backend = (enhanced_method(videos.backend), *controls_of(videos.backend))
+    scores = score_videos(
+        truth,
+        {STATIC_SOURCE: StillFrames(source), **readers},
+        indices,
+        scoring.networks,
+        source=source,
+        mouth=_known_mouth(clip),
+        followed=dict.fromkeys(follows_backend, videos.backend),
+        face_every=scoring.face_every,
+        batch=scoring.batch,
+    )
+    return indices, scores
+
+
+def _known_mouth(clip: Clip) -> MouthBoxes | None:
+    if not clip.landmarks.is_file():
+        return None
+    return boxes_from_three_points(np.load(clip.landmarks), clip.width, clip.height)
 
 
 def _open_like(truth: VideoReader, path: Path) -> VideoReader:
@@ -188,50 +229,23 @@ def _open_like(truth: VideoReader, path: Path) -> VideoReader:
     return reader
 
 
-@torch.inference_mode()
-def _score_frames(truth: np.ndarray, methods: dict[str, np.ndarray], scoring: Scoring) -> FrameScores:
-    target = torch.as_tensor(truth, device=scoring.device)
-    network = _lpips_network(scoring.device) if scoring.lpips else None
-    target_embedding = network.embed(target) if network else []
-    scores: FrameScores = {}
-    for method, frames in methods.items():
-        shown = torch.as_tensor(frames, device=scoring.device)
-        values = {
-            "ssim": metrics.ssim(target, shown),
-            "ssim_rgb": metrics.ssim_rgb(target, shown),
-            "psnr": metrics.psnr(target, shown),
-            "l1": metrics.l1(target, shown),
-        }
-        if network:
-            values["lpips"] = network.distance(target_embedding, network.embed(shown))
-        scores[method] = {metric: value.tolist() for metric, value in values.items()}
-    return scores
-
-
-@lru_cache(maxsize=1)
-def _lpips_network(device: torch.device) -> lpips.LPIPS:
-    return lpips.load_lpips(device)
-
-
 # -- results ---------------------------------------------------------------------------------------------------
 
 
-def _clip_scores(clip: Clip, scores: FrameScores) -> list[ClipScore]:
+def _clip_scores(clip: Clip, facts: Mapping[str, Any]) -> list[ClipScore]:
     found = []
-    for method, values in scores.items():
-        psnr = np.array(values["psnr"])
-        means = {metric: float(np.mean(per_frame)) for metric, per_frame in values.items()}
-        means["psnr"] = metrics.mean_psnr(psnr)
-        found.append(
-            ClipScore(clip.clip_id, clip.identity, method, len(psnr), means, int(np.isinf(psnr).sum()))
-        )
+    for method, scores in facts["methods"].items():
+        identical = int(np.isinf(scores["frames"]["psnr"]).sum())
+        values = VideoScores(**scores).means()
+        found.append(ClipScore(clip.clip_id, clip.identity, method, len(facts["indices"]), values, identical))
     return found
 
 
-def _frame_rows(scored: Sequence[tuple[Clip, FrameScores]]) -> Iterator[dict[str, Any]]:
-    for clip, scores in scored:
-        for method, values in scores.items():
-            for frame, (ssim, psnr) in enumerate(zip(values["ssim"], values["psnr"], strict=True)):
+def _frame_rows(scored: Sequence[tuple[Clip, Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
+    for clip, facts in scored:
+        for method, scores in facts["methods"].items():
+            frames = scores["frames"]
+            for frame, ssim, psnr in zip(facts["indices"], frames["ssim"], frames["psnr"], strict=True):
                 yield {
                     "clip_id": clip.clip_id,
                     "method": method,
@@ -242,11 +256,20 @@ def _frame_rows(scored: Sequence[tuple[Clip, FrameScores]]) -> Iterator[dict[str
 
 
 def _settings(
-    backend: str, params: Params, clips: Sequence[Clip], rejections: Sequence[Rejection], lpips_state: str
+    backend: str,
+    params: Params,
+    clips: Sequence[Clip],
+    rejections: Sequence[Rejection],
+    networks: Networks,
+    scores: Sequence[ClipScore],
 ) -> dict[str, Any]:
     return {
-        **metrics.SETTINGS,
-        "lpips": lpips_state,
+        **image.SETTINGS,
+        "measured_by": networks.used,
+        "absent": {
+            **{metric: reason for name, reason in networks.absent.items() for metric in METRICS_OF[name]},
+            **_mouth_absent(scores),
+        },
         "backend": backend,
         "feed": params.backend[backend].get("feed", "source_image"),
         "data_source": _data_source(params),
@@ -254,10 +277,20 @@ def _settings(
         "frontend": params.model.name,
         "clips": len(clips),
         "identities": len({clip.identity for clip in clips}),
+        "scored_frames": sum(score.frames for score in scores if score.method == backend),
         "rejected_clips": len(rejections),
+        "face_every": params.evaluate.face_every,
+        "primary_metric": params.evaluate.primary_metric,
         "seed": params.evaluate.seed,
         "bootstrap": params.evaluate.bootstrap,
     }
+
+
+def _mouth_absent(scores: Sequence[ClipScore]) -> dict[str, str]:
+    if any("mouth_l1" in score.values for score in scores):
+        return {}
+    reason = "the clips have no landmarks, and the FaceLandmarker is not here"
+    return dict.fromkeys(("mouth_l1", "mouth_ssim", "mouth_lpips"), reason)
 
 
 def _data_source(params: Params) -> str:
@@ -265,16 +298,3 @@ def _data_source(params: Params) -> str:
     if params.data.source != "folder":
         return params.data.source
     return f"folder {(params.data.list or params.data.root).name}"
-
-
-def _lpips_state(params: Params) -> str:
-    """The metric's name when it is to be measured, else why it is not."""
-    if params.evaluate.lpips == "off":
-        return "not measured: evaluate.lpips is off"
-    try:
-        lpips.load_lpips()
-    except MissingWeights as error:
-        if params.evaluate.lpips == "on":
-            raise
-        return f"not measured: {error}"
-    return lpips.NAME

@@ -13,17 +13,17 @@ from PIL import Image
 
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.errors import KPBEError
-from kpbe.evaluation.results import ClipScore, finite_values, read_per_clip
-from kpbe.evaluation.statistics import mean_interval
+from kpbe.evaluation.results import ClipScore, finite_values, mean_of, read_per_clip
 from kpbe.evaluation.tables import HEADINGS
 from kpbe.media.sheets import contact_sheet
 from kpbe.media.video import VideoReader
-from kpbe.methods import display_name, enhanced_method, methods_of
+from kpbe.methods import SOURCE_EXPRESSION, control_method, display_name, enhanced_method, methods_of
 from kpbe.work import whole
 
 MOMENTS = (0.25, 0.75)
 CELL = 160
-PLOTTED = ("ssim", "psnr", "lpips")
+PLOTTED = ("ssim", "psnr", "lpips", "mouth_l1")
+RESAMPLES = 2000
 GREY = "#8a8f98"
 LINE = "#c9cdd3"
 BLUE = "#1f5fbf"
@@ -71,9 +71,9 @@ def figure3(clips_folder: Path, videos: Sequence[tuple[str, Path]], out: Path, c
 
 
 def score_plot(results_folder: Path, backend: str, out: Path) -> None:
-    """Write a PNG that joins each test clip's scores of the three methods: static source, backend, enhanced.
+    """Write a PNG that joins each test clip's scores: static source, backend, enhanced, enhanced by the source's expression.
 
-    Thin lines are clips, dots with bars the means with 95 % intervals.
+    Thin lines are clips, dots with bars the means over identities with 95 % intervals.
 
     Args:
         results_folder: reports/results/evaluation/<backend>.
@@ -95,7 +95,7 @@ def score_plot(results_folder: Path, backend: str, out: Path) -> None:
 
 
 def _joined_clips(axes: Axes, scores: Sequence[ClipScore], backend: str, metric: str) -> None:
-    methods = methods_of(backend)
+    methods = (*methods_of(backend), control_method(backend, SOURCE_EXPRESSION))
     values = [finite_values(scores, method, metric) for method in methods]
     shared = sorted(set.intersection(*(set(of_method) for of_method in values)))
     visible = float(np.clip(12 / max(len(shared), 1), 0.08, 0.9))
@@ -107,13 +107,17 @@ def _joined_clips(axes: Axes, scores: Sequence[ClipScore], backend: str, metric:
     for position, (method, of_method) in enumerate(zip(methods, values, strict=True)):
         if not of_method:
             continue
-        mean = mean_interval(list(of_method.values()))
+        mean = mean_of(scores, method, metric, resamples=RESAMPLES, seed=0)
+        assert mean is not None
         color = BLUE if method == enhanced_method(backend) else ORANGE if method == backend else GREY
         if mean.low is not None and mean.high is not None:
             axes.plot([position, position], [mean.low, mean.high], color=color, linewidth=2.5, zorder=2)
         axes.plot(position, mean.mean, "o", color=color, markersize=8, zorder=3)
     axes.set_title(f"{HEADINGS[metric]}  ({len(shared)} clips)", fontsize=11, loc="left")
-    axes.set_xticks(range(len(methods)), [display_name(method).replace("+", "\n+") for method in methods])
+    axes.set_xticks(
+        range(len(methods)),
+        [display_name(method).replace("+", "\n+").replace(", ", ",\n") for method in methods],
+    )
     axes.set_xlim(-0.4, len(methods) - 0.6)
     axes.grid(axis="y", color="#eceef1", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from kpbe.evaluation.figures import figure3, score_plot
 from kpbe.evaluation.results import EVALUATION
-from kpbe.evaluation.tables import render_table1
+from kpbe.evaluation.table_text import render_table1
 from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
 from kpbe.training.files import CURVES_FILE, SHEETS_FOLDER, SUMMARY_FILE

@@ -11,14 +11,25 @@ from typing import Any
 import numpy as np
 
 from kpbe.errors import KPBEError
-from kpbe.evaluation.statistics import PairedDifference, paired_difference
-from kpbe.methods import enhanced_method, methods_of
+from kpbe.evaluation.statistics import Mean, PairedDifference, mean_interval, paired_difference
+from kpbe.methods import SOURCE_EXPRESSION, control_method, controls_of, enhanced_method, methods_of
 from kpbe.work import read_csv, write_csv
 
 EVALUATION = "evaluation"
 """Folder of reports/results that holds one folder for each evaluated backend."""
 
-METRICS = ("ssim", "psnr", "ssim_rgb", "l1", "lpips")
+METRIC_GROUPS: dict[str, tuple[str, ...]] = {
+    "Pictures": ("ssim", "psnr", "lpips", "l1", "ssim_rgb"),
+    "Mouth": ("mouth_l1", "mouth_ssim", "mouth_lpips", "opening_r", "opening_r_backend", "lse_c", "lse_d"),
+    "Head, identity, steadiness": ("pose_error", "turn", "across", "down", "csim", "sharpness", "jitter"),
+}
+METRICS: tuple[str, ...] = tuple(metric for group in METRIC_GROUPS.values() for metric in group)
+"""In the order of the tables; docs/evaluation.md says what each is."""
+
+LOWER_IS_BETTER = frozenset({"l1", "lpips", "mouth_l1", "mouth_lpips", "lse_d", "pose_error"})
+ONE_IS_BEST = frozenset({"turn", "across", "down", "sharpness", "jitter"})
+"""Shares of the truth's own: less is too little, more is too much."""
+
 PER_CLIP = "per_clip.csv"
 PER_FRAME = "per_frame.csv"
 METRICS_FILE = "metrics.json"
@@ -32,8 +43,8 @@ class ClipScore:
 
     Attributes:
         clip_id, identity: of the clip.
-        method: "static source", the backend's name, or `enhanced_method` of it.
-        frames: how many frames were scored.
+        method: one of `kpbe.methods`.
+        frames: how many frames were scored; the source frame is not among them.
         values: mean over the frames by metric name (units: kpbe.metrics.image); metrics that were not
             measured are absent. PSNR is infinite when every frame is identical to the truth.
         identical_frames: frames with infinite PSNR, which the mean PSNR leaves out.
@@ -112,6 +123,11 @@ def finite_values(scores: Sequence[ClipScore], method: str, metric: str) -> dict
     }
 
 
+def identities_of(scores: Sequence[ClipScore]) -> dict[str, str]:
+    """Whose clip each clip_id is."""
+    return {score.clip_id: score.identity for score in scores}
+
+
 def compare(
     scores: Sequence[ClipScore], first: str, second: str, metric: str, *, resamples: int, seed: int
 ) -> PairedDifference | None:
@@ -120,33 +136,52 @@ def compare(
     shared = sorted(before.keys() & after.keys())
     if not shared:
         return None
+    identities = identities_of(scores)
     return paired_difference(
         [before[clip_id] for clip_id in shared],
         [after[clip_id] for clip_id in shared],
+        [identities[clip_id] for clip_id in shared],
         resamples=resamples,
         seed=seed,
+    )
+
+
+def mean_of(
+    scores: Sequence[ClipScore], method: str, metric: str, *, resamples: int, seed: int
+) -> Mean | None:
+    """Mean of a metric over identities; None where no clip has it."""
+    values = finite_values(scores, method, metric)
+    if not values:
+        return None
+    identities = identities_of(scores)
+    return mean_interval(
+        list(values.values()), [identities[clip_id] for clip_id in values], resamples=resamples, seed=seed
     )
 
 
 def summary(
     scores: Sequence[ClipScore], backend: str, *, resamples: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """What metrics.json holds besides settings: the methods' means, and differences enhanced - backend.
+    """What metrics.json holds besides settings: the methods' means, and what the enhanced backend differs by.
 
-    Keys: method -> metric -> mean over clips; "difference" -> metric -> mean difference, and <metric>_p, its
-    p-value, where there are at least two clips.
+    Keys: method -> metric -> mean over identities; "difference" (from the backend) and "difference_from_control" (from the
+    source-expression control) -> metric -> mean difference, and <metric>_p, its p-value, where there are at least two identities.
     """
+    options = {"resamples": resamples, "seed": seed}
     result: dict[str, dict[str, float]] = {}
-    for method in methods_of(backend):
-        values = {metric: list(finite_values(scores, method, metric).values()) for metric in METRICS}
-        result[method] = {metric: float(np.mean(found)) for metric, found in values.items() if found}
-    differences: dict[str, float] = {}
-    for metric in METRICS:
-        difference = compare(
-            scores, backend, enhanced_method(backend), metric, resamples=resamples, seed=seed
-        )
-        if difference is not None:
-            differences[metric] = difference.mean
-            if difference.p is not None:
-                differences[f"{metric}_p"] = difference.p
-    return {**result, "difference": differences}
+    for method in (*methods_of(backend), *controls_of(backend)):
+        means = {metric: mean_of(scores, method, metric, **options) for metric in METRICS}
+        result[method] = {metric: mean.mean for metric, mean in means.items() if mean is not None}
+    others = {
+        "difference": backend,
+        "difference_from_control": control_method(backend, SOURCE_EXPRESSION),
+    }
+    for key, other in others.items():
+        differences = result[key] = {}
+        for metric in METRICS:
+            difference = compare(scores, other, enhanced_method(backend), metric, **options)
+            if difference is not None:
+                differences[metric] = difference.mean
+                if difference.p is not None:
+                    differences[f"{metric}_p"] = difference.p
+    return result

@@ -1,27 +1,33 @@
-"""Table I: the methods' means with 95 % intervals and paired differences, the paper's numbers beside them."""
+"""Table I: the methods' and controls' means with 95 % intervals, paired differences, and what they say in sentences."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 from kpbe.evaluation.results import (
     EVALUATION,
+    LOWER_IS_BETTER,
     METRICS,
     ClipScore,
     compare,
-    finite_values,
+    mean_of,
     read_per_clip,
     read_settings,
 )
-from kpbe.evaluation.statistics import Mean, PairedDifference, mean_interval
-from kpbe.methods import STATIC_SOURCE, display_name, enhanced_method, methods_of
-from kpbe.work import write_json, write_text
+from kpbe.evaluation.statistics import FEW_IDENTITIES, Mean, PairedDifference, holm
+from kpbe.methods import (
+    SHUFFLED_BACKEND,
+    SOURCE_EXPRESSION,
+    STATIC_SOURCE,
+    control_method,
+    controls_of,
+    display_name,
+    enhanced_method,
+    methods_of,
+)
 
 PAPER = "arXiv:2210.03335, Table I (VoxCeleb1, 525 test clips, 256x256)"
 PAPER_MEANS: dict[str, dict[str, float]] = {
@@ -33,31 +39,40 @@ PAPER_MEANS: dict[str, dict[str, float]] = {
 HEADINGS = {
     "ssim": "SSIM ↑",
     "psnr": "PSNR dB ↑",
-    "ssim_rgb": "SSIM RGB ↑",
-    "l1": "L1 ↓",
     "lpips": "LPIPS ↓",
+    "l1": "L1 ↓",
+    "ssim_rgb": "SSIM RGB ↑",
+    "mouth_l1": "Mouth L1 ↓",
+    "mouth_ssim": "Mouth SSIM ↑",
+    "mouth_lpips": "Mouth LPIPS ↓",
+    "opening_r": "Opening r, truth ↑",
+    "opening_r_backend": "Opening r, backend ↑",
+    "lse_c": "LSE-C ↑",
+    "lse_d": "LSE-D ↓",
+    "pose_error": "Pose error ° ↓",
+    "turn": "Turn → 1",
+    "across": "Across → 1",
+    "down": "Down → 1",
+    "csim": "CSIM ↑",
+    "sharpness": "Sharpness → 1",
+    "jitter": "Jitter → 1",
 }
-DECIMALS = {"ssim": 3, "psnr": 2, "ssim_rgb": 3, "l1": 4, "lpips": 4}
-TERMINAL_METRICS = ("ssim", "psnr", "lpips")
-TERMINAL_WIDTH = 100
-FEW_CLIPS = 10
-CSV_COLUMNS: tuple[str, ...] = (
-    "row",
-    "method",
-    "compared_with",
-    "metric",
-    "n",
-    "mean",
-    "low",
-    "high",
-    "p",
-    "paper",
-)
+DECIMALS = dict.fromkeys(METRICS, 3) | {
+    "psnr": 2,
+    "l1": 4,
+    "lpips": 4,
+    "mouth_l1": 4,
+    "mouth_lpips": 4,
+    "lse_c": 2,
+    "lse_d": 2,
+    "pose_error": 2,
+}
+IN_WORDS = ("ssim", "psnr", "lpips")
 
 
 @dataclass(frozen=True)
 class MethodRow:
-    """A method's means over the clips; `paper` is the paper's table for the same method."""
+    """A method's means over the identities; `paper` is the paper's table for the same method."""
 
     method: str
     clips: int
@@ -67,18 +82,31 @@ class MethodRow:
 
 @dataclass(frozen=True)
 class DifferenceRow:
-    """Paired differences method - compared_with on the same clips."""
+    """Paired differences method - compared_with on the same clips.
+
+    Attributes:
+        primary: the metric by which the backend is judged, "" in all rows but that of the source-expression control.
+        p_holm: p-values adjusted for the number of the backend's comparisons, by metric; the primary one has none.
+    """
 
     method: str
     compared_with: str
     differences: dict[str, PairedDifference]
     paper: dict[str, float]
+    primary: str = ""
+    p_holm: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
 class Table1:
-    """All of Table I; `about` says where the numbers come from, a line each."""
+    """All of Table I.
 
+    Attributes:
+        findings: what it says, a sentence or two for each backend.
+        about: where the numbers come from, a line each.
+    """
+
+    findings: tuple[str, ...]
     about: tuple[str, ...]
     methods: tuple[MethodRow, ...]
     differences: tuple[DifferenceRow, ...]
@@ -89,54 +117,57 @@ class Table1:
         return [metric for metric in METRICS if any(metric in row.means for row in self.methods)]
 
 
-def render_table1(results_root: Path, backends: Sequence[str], notes: Sequence[str] = ()) -> str:
-    """Build Table I from reports/results/evaluation/<backend>/; write table1.md, table1.csv, table1.json into `results_root`.
-
-    table1.csv is tidy: one row per method (or difference) and metric. table1.json holds the same with the lines
-    about the data.
-
-    Args:
-        results_root: reports/results.
-        backends: names as in params.yaml, in the order of the table.
-        notes: lines about how the methods were trained, shown above the table.
-
-    Returns:
-        The table as plain text for a terminal.
-
-    Raises:
-        KPBEError: a backend's results are missing or damaged.
-    """
-    table = build_table1(results_root, backends, notes)
-    write_text(results_root / "table1.md", markdown(table))
-    write_text(results_root / "table1.csv", tidy_csv(table))
-    write_json(results_root / "table1.json", asdict(table))
-    return plain_text(table)
-
-
 def build_table1(results_root: Path, backends: Sequence[str], notes: Sequence[str] = ()) -> Table1:
     """Table I as an object; arguments and errors as for `render_table1`."""
     methods: list[MethodRow] = []
     differences: list[DifferenceRow] = []
+    findings: list[str] = []
     about: list[str] = []
     for backend in backends:
-        scores, settings = (
-            read_per_clip(results_root / EVALUATION / backend),
-            read_settings(results_root / EVALUATION / backend),
-        )
+        folder = results_root / EVALUATION / backend
+        scores, settings = read_per_clip(folder), read_settings(folder)
         about += [line for line in _about(settings, scores) if line not in about]
-        rows = (_method_row(scores, method) for method in methods_of(backend))
+        rows = [
+            _method_row(scores, method, settings) for method in (*methods_of(backend), *controls_of(backend))
+        ]
         methods += [row for row in rows if row not in methods]
-        for other in (backend, STATIC_SOURCE):
-            differences.append(_difference_row(scores, enhanced_method(backend), other, settings))
+        compared = _compared(scores, backend, settings)
+        differences += compared
+        findings.append(_finding(backend, compared, rows, settings))
     about += [*notes, f"Paper: {PAPER}. Its numbers compare only with the same data and crops."]
-    return Table1(tuple(about), tuple(methods), tuple(differences))
+    return Table1(tuple(findings), tuple(about), tuple(methods), tuple(differences))
 
 
-def _method_row(scores: Sequence[ClipScore], method: str) -> MethodRow:
-    values = {metric: list(finite_values(scores, method, metric).values()) for metric in METRICS}
-    means = {metric: mean_interval(found) for metric, found in values.items() if found}
+def _method_row(scores: Sequence[ClipScore], method: str, settings: dict[str, Any]) -> MethodRow:
+    options = {"resamples": settings["bootstrap"], "seed": settings["seed"]}
+    means = {metric: mean_of(scores, method, metric, **options) for metric in METRICS}
     clips = sum(score.method == method for score in scores)
-    return MethodRow(method, clips, means, PAPER_MEANS.get(method, {}))
+    return MethodRow(
+        method, clips, {m: mean for m, mean in means.items() if mean is not None}, PAPER_MEANS.get(method, {})
+    )
+
+
+def _compared(scores: Sequence[ClipScore], backend: str, settings: dict[str, Any]) -> list[DifferenceRow]:
+    """The enhanced backend against its source-expression control, which comes first, and against the others."""
+    others = (
+        control_method(backend, SOURCE_EXPRESSION),
+        backend,
+        STATIC_SOURCE,
+        control_method(backend, SHUFFLED_BACKEND),
+    )
+    rows = [_difference_row(scores, enhanced_method(backend), other, settings) for other in others]
+    rows[0] = replace(rows[0], primary=settings["primary_metric"])
+    secondary = [
+        (row.compared_with, metric, difference.p)
+        for row in rows
+        for metric, difference in row.differences.items()
+        if difference.p is not None and metric != row.primary
+    ]
+    adjusted = holm([p for *_, p in secondary])
+    of_row: dict[str, dict[str, float]] = {}
+    for (other, metric, _), p in zip(secondary, adjusted, strict=True):
+        of_row.setdefault(other, {})[metric] = p
+    return [replace(row, p_holm=of_row.get(row.compared_with, {})) for row in rows]
 
 
 def _difference_row(
@@ -154,22 +185,103 @@ def _difference_row(
     return DifferenceRow(method, other, differences, paper)
 
 
+# -- in sentences ----------------------------------------------------------------------------------------------
+
+
+def direction(difference: PairedDifference, metric: str) -> int:
+    """1: the whole interval says better; -1: worse; 0: neither, or there is no interval."""
+    if difference.low is None or difference.high is None:
+        return 0
+    sign = int(difference.low > 0) - int(difference.high < 0)
+    return -sign if metric in LOWER_IS_BETTER else sign
+
+
+def _finding(
+    backend: str, compared: Sequence[DifferenceRow], methods: Sequence[MethodRow], settings: dict[str, Any]
+) -> str:
+    """What the backend is worth to KPBE first; then what KPBE makes of the backend, and what it was given for that."""
+    if settings["feed"] == "video":
+        given = f"{display_name(backend)} repaints the real frames, so both have the true head pose."
+    else:
+        given = (
+            f"KPBE is given the true head pose, {display_name(backend)} is not: it sees one still picture."
+        )
+    from_control, from_backend, *_ = compared
+    parts = (_worth(from_control), _carried(methods), _pictures(backend, from_backend, methods), given)
+    return " ".join(filter(None, parts))
+
+
+def _worth(row: DifferenceRow) -> str:
+    """The enhanced backend against its source-expression control."""
+    name, metric = display_name(row.method), row.primary
+    heading = _plain_heading(metric)
+    difference = row.differences.get(metric)
+    if difference is None:
+        return (
+            f"{name} cannot be judged against its own source-expression control (KPBE with no backend at all): "
+            f"{heading} was not measured."
+        )
+    verdict = {
+        1: f"{name} gains from its backend",
+        0: f"{name} shows no gain from its backend",
+        -1: f"{name} is worse for having a backend",
+    }[direction(difference, metric)]
+    value = value_in_words(difference, metric, difference.clips, sign="+")
+    return (
+        f"{verdict}: against its own source-expression control (KPBE with no backend at all) its {heading} changes by "
+        f"{value}, p {p_in_words(difference.p)}, {_count(difference.identities, 'identity', 'identities')}."
+    )
+
+
+def _carried(methods: Sequence[MethodRow]) -> str:
+    followed = next(row for row in methods if row.method.endswith("+kpbe")).means.get("opening_r_backend")
+    return "" if followed is None else f"Its lips open with the backend's at r = {followed.mean:.2f}."
+
+
+def _pictures(backend: str, row: DifferenceRow, methods: Sequence[MethodRow]) -> str:
+    """The enhanced pictures against the backend's own, with the word that the interval allows."""
+    means = {method.method: method.means for method in methods}
+    changes: dict[str, list[str]] = {}
+    for metric in IN_WORDS:
+        if metric in row.differences:
+            verb = {1: "improves", 0: "does not clearly change", -1: "worsens"}[
+                direction(row.differences[metric], metric)
+            ]
+            before, after = (
+                f"{means[method][metric].mean:.{DECIMALS[metric]}f}" for method in (backend, row.method)
+            )
+            changes.setdefault(verb, []).append(f"{_plain_heading(metric)} from {before} to {after}")
+    if not changes:
+        return ""
+    said = "; it ".join(f"{verb} {', '.join(of)}" for verb, of in changes.items())
+    return f"Beside {display_name(backend)}'s own video it {said}."
+
+
+def _plain_heading(metric: str) -> str:
+    return HEADINGS[metric].removesuffix(" → 1").rstrip(" ↑↓")
+
+
 def _about(settings: dict[str, Any], scores: Sequence[ClipScore]) -> list[str]:
     backend = settings["backend"]
     clips, identities, rejected = settings["clips"], settings["identities"], settings["rejected_clips"]
     lines = [
         f"Data: {settings['data_source']}, {settings['image_size']}, {_count(clips, 'test clip')} of "
-        f"{_count(identities, 'identity', 'identities')}, {rejected} rejected; seed {settings['seed']}.",
+        f"{_count(identities, 'identity', 'identities')}, {rejected} rejected; seed {settings['seed']}. "
+        f"{settings['scored_frames']} frames scored: each clip's source frame is left out for every method.",
         f"{display_name(backend)} was fed with {_feed(settings['feed'])}; KPBE's frontend is {settings['frontend']}.",
-        "The unit is the clip: mean with 95 % t-interval; differences are paired, with a percentile bootstrap interval "
-        f"and p-value ({settings['bootstrap']} resamples).",
+        _unit(settings, identities),
+        f"Primary: {_plain_heading(settings['primary_metric'])} against the source-expression control. The p-values of a backend's "
+        "other comparisons are Holm's, over all of them.",
     ]
-    if settings["clips"] < FEW_CLIPS:
-        lines.append(f"With fewer than {FEW_CLIPS} clips the bootstrap is too confident.")
-    if settings["lpips"].startswith("not measured"):
-        lines.append(f"LPIPS {settings['lpips'].rstrip('.')}.")
-    else:
-        lines.append(f"LPIPS: {settings['lpips']}.")
+    for name, network in settings["measured_by"].items():
+        every = (
+            f", every {settings['face_every']} frames" if name in ("faces", "head_pose", "identity") else ""
+        )
+        lines.append(f"{_MEASUREMENTS[name]}: {network}{every if settings['face_every'] > 1 else ''}.")
+    reasons: dict[str, list[str]] = {}
+    for metric, reason in settings["absent"].items():
+        reasons.setdefault(reason, []).append(_plain_heading(metric))
+    lines += [f"Not measured: {', '.join(metrics)} ({reason})." for reason, metrics in reasons.items()]
     for method in methods_of(backend):
         identical = sum(score.identical_frames for score in scores if score.method == method)
         if identical:
@@ -180,6 +292,25 @@ def _about(settings: dict[str, Any], scores: Sequence[ClipScore]) -> list[str]:
     return lines
 
 
+def _unit(settings: dict[str, Any], identities: int) -> str:
+    line = "The unit is the identity: clips of one person are averaged first."
+    if identities < FEW_IDENTITIES:
+        line += " 95 % t-intervals over identities; p by the exact sign-flip test"
+        if identities >= 2:
+            line += f", which cannot fall below {2 / 2**identities:.2g} with {identities} identities"
+        return line + "."
+    return f"{line} Intervals and p by a bootstrap-t over identities ({settings['bootstrap']} resamples)."
+
+
+_MEASUREMENTS = {
+    "lpips": "LPIPS",
+    "faces": "Mouth opening and share of the way",
+    "head_pose": "Pose error",
+    "identity": "CSIM",
+    "lip_sync": "LSE",
+}
+
+
 def _count(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
@@ -188,90 +319,7 @@ def _feed(feed: str) -> str:
     return {"source_image": "one source image (the paper's text)", "video": "the real video"}.get(feed, feed)
 
 
-# -- as text ---------------------------------------------------------------------------------------------------
-
-
-def markdown(table: Table1) -> str:
-    """The table as Markdown, header lines first."""
-    about = [f"- {line}" for line in table.about]
-    parts = ["# Table I", "", *about, "", *_pipes(_method_cells(table, table.metrics)), ""]
-    parts += ["## Paired differences", "", *_pipes(_difference_cells(table, table.metrics)), ""]
-    return "\n".join(parts)
-
-
-def plain_text(table: Table1) -> str:
-    """The table for a terminal: its main metrics, TERMINAL_WIDTH columns wide."""
-    metrics = [metric for metric in TERMINAL_METRICS if metric in table.metrics]
-    about = [
-        wrapped
-        for line in table.about
-        for wrapped in wrap(line, TERMINAL_WIDTH, initial_indent="- ", subsequent_indent="  ")
-    ]
-    parts = ["Table I", *_aligned(_method_cells(table, metrics, brief=True)), ""]
-    parts += ["Paired differences", *_aligned(_difference_cells(table, metrics)), "", *about]
-    return "\n".join(parts) + "\n"
-
-
-def tidy_csv(table: Table1) -> str:
-    """The table with one line per row and metric; columns CSV_COLUMNS, `row` is "mean" or "difference"."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    for row in table.methods:
-        for metric, mean in row.means.items():
-            writer.writerow(_tidy_row("mean", row, metric, mean))
-    for row in table.differences:
-        for metric, difference in row.differences.items():
-            writer.writerow(_tidy_row("difference", row, metric, difference))
-    return text.getvalue()
-
-
-def _tidy_row(
-    kind: str, row: MethodRow | DifferenceRow, metric: str, value: Mean | PairedDifference
-) -> dict[str, Any]:
-    return {
-        "row": kind,
-        "method": row.method,
-        "compared_with": row.compared_with if isinstance(row, DifferenceRow) else "",
-        "metric": metric,
-        **asdict(value),
-        "paper": row.paper.get(metric, ""),
-    }
-
-
-def _method_cells(table: Table1, metrics: Sequence[str], brief: bool = False) -> list[list[str]]:
-    head = ["Method", "n"]
-    for metric in metrics:
-        head += [HEADINGS[metric], "paper"] if _in_paper(metric) else [HEADINGS[metric]]
-    lines = [head]
-    for row in table.methods:
-        cells = [display_name(row.method), str(row.clips)]
-        for metric in metrics:
-            cells.append(_value(row.means.get(metric), metric, row.clips, brief=brief))
-            if _in_paper(metric):
-                cells.append(_paper(row.paper, metric))
-        lines.append(cells)
-    return lines
-
-
-def _difference_cells(table: Table1, metrics: Sequence[str]) -> list[list[str]]:
-    clips = {row.method: row.clips for row in table.methods}
-    lines = [["Difference", "Metric", "Mean [95 %]", "p", "paper"]]
-    for row in table.differences:
-        name = f"{display_name(row.method)} - {display_name(row.compared_with)}"
-        for metric in (metric for metric in metrics if metric in row.differences):
-            difference = row.differences[metric]
-            value = _value(difference, metric, clips[row.method], sign="+")
-            paper = _paper(row.paper, metric, sign="+")
-            lines.append([name, HEADINGS[metric], value, _p(difference.p), paper])
-    return lines
-
-
-def _in_paper(metric: str) -> bool:
-    return any(metric in means for means in PAPER_MEANS.values())
-
-
-def _value(
+def value_in_words(
     value: Mean | PairedDifference | None, metric: str, clips: int, sign: str = "", brief: bool = False
 ) -> str:
     """Mean with its interval, as [low, high] or briefly as ± half its width; n where it is not that of the row."""
@@ -282,27 +330,11 @@ def _value(
     if value.low is not None and value.high is not None:
         half = (value.high - value.low) / 2
         text += f" ± {half:{spec}}" if brief else f" [{value.low:{spec}}, {value.high:{spec}}]"
-    return text if value.n == clips else f"{text} (n {value.n})"
+    return text if value.clips == clips else f"{text} (n {value.clips})"
 
 
-def _paper(values: dict[str, float], metric: str, sign: str = "") -> str:
-    return f"{values[metric]:{sign}.2f}" if metric in values else "-"
-
-
-def _p(p: float | None) -> str:
+def p_in_words(p: float | None) -> str:
+    """A p-value as people write it; \"-\" for none."""
     if p is None:
         return "-"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _pipes(lines: Sequence[Sequence[str]]) -> list[str]:
-    head, *rest = (f"| {' | '.join(cells)} |" for cells in lines)
-    rule = "|" + " --- |" * len(lines[0])
-    return [head, rule, *rest]
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(cells[column]) for cells in lines) for column in range(len(lines[0]))]
-    padded = [[cell.ljust(width) for cell, width in zip(cells, widths, strict=True)] for cells in lines]
-    texts = ["  ".join(cells).rstrip() for cells in padded]
-    return [texts[0], "─" * max(map(len, texts)), *texts[1:]]

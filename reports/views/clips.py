@@ -10,13 +10,12 @@ import numpy as np
 import streamlit as st
 
 from kpbe.data.source_frame import source_frame_index
-from kpbe.evaluation.results import METRICS, ClipScore
+from kpbe.evaluation.results import LOWER_IS_BETTER, METRICS, ClipScore
 from kpbe.evaluation.tables import HEADINGS
-from kpbe.methods import STATIC_SOURCE, display_name, methods_of
+from kpbe.methods import STATIC_SOURCE, controls_of, display_name, methods_of
 from reports import charts, explorer, project
 from reports.comparison import Comparison, compare
 from reports.layout import (
-    LOWER_IS_BETTER,
     Cell,
     counted,
     heading,
@@ -97,7 +96,7 @@ def explore(backend: str, clip_id: str) -> None:
             icon=":material/movie_off:",
         )
         return
-    videos = project.method_videos(clip)
+    videos = project.method_videos(clip, backend)
     missing = [display_name(method) for method in methods_of(backend)[1:] if method not in videos]
     if missing:
         st.info(
@@ -145,6 +144,7 @@ def frame_curves(clip_id: str, backend: str) -> dict[str, dict[str, list[float]]
             for metric in curves:
                 curves[metric].setdefault(str(method), of_method[metric].tolist())
     order = [STATIC_SOURCE, *(method for name in (backend, *others) for method in methods_of(name)[1:])]
+    order += controls_of(backend)
     return {
         metric: {method: of_method[method] for method in order if method in of_method}
         for metric, of_method in curves.items()
@@ -154,7 +154,7 @@ def frame_curves(clip_id: str, backend: str) -> dict[str, dict[str, list[float]]
 def score_table(scores: Sequence[ClipScore], backend: str) -> None:
     """The clip's scores of each method; the best of each metric is bold."""
     of_method = {score.method: score for score in scores}
-    methods = [method for method in methods_of(backend) if method in of_method]
+    methods = [m for m in (*methods_of(backend), *controls_of(backend)) if m in of_method]
     metrics = [metric for metric in METRICS if any(metric in score.values for score in scores)]
     best = {
         metric: (min if metric in LOWER_IS_BETTER else max)(

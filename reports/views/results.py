@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
 from flows import folders
 from kpbe.errors import KPBEError
-from kpbe.evaluation.statistics import PairedDifference
-from kpbe.evaluation.tables import HEADINGS, PAPER_MEANS, DifferenceRow, MethodRow, Table1
-from kpbe.methods import display_name, enhanced_method
+from kpbe.evaluation.results import METRIC_GROUPS
+from kpbe.evaluation.tables import HEADINGS, PAPER_MEANS, DifferenceRow, MethodRow, Table1, direction
+from kpbe.methods import SOURCE_EXPRESSION, control_method, display_name, enhanced_method, is_control
 from reports import charts, project, provenance
 from reports.layout import (
     BACKEND_COLOR,
     ENHANCED_COLOR,
-    LOWER_IS_BETTER,
     STATIC_COLOR,
     Card,
     Cell,
@@ -28,6 +27,7 @@ from reports.layout import (
     interval,
     method_color,
     not_yet,
+    notes,
     number,
     p_value,
     section,
@@ -35,9 +35,6 @@ from reports.layout import (
 )
 from reports.provenance import Revision
 
-IN_WORDS = ("ssim", "psnr", "lpips")
-CHANGE_IN_WORDS = {1: "raises", -1: "lowers", 0: "does not clearly change"}
-DISTANCE_IN_WORDS = {1: "worsens", -1: "improves", 0: "does not clearly change"}
 ON_CARDS = ("ssim", "psnr", "lpips")
 CARDS_IN_A_ROW = 4
 PLOTTED = ("ssim", "psnr", "lpips")
@@ -50,7 +47,7 @@ def page() -> None:
     if shown is None:
         not_yet("Overview", "There are no results yet.")
     backends = project.backends_of(shown)
-    heading("Overview", *(verdict(shown, backend) for backend in backends))
+    heading("Overview", *shown.findings)
     run = provenance.recorded()
     badges(run_in_short(shown, run))
     rows = [gains(shown, backend) for backend in backends]
@@ -58,36 +55,24 @@ def page() -> None:
         rows = [[card for row in rows for card in row]]
     for row in rows:
         cards(row)
-    section("Table I", "Mean over the test clips, 95 % interval below it, the paper's number in italics.")
-    means(shown)
-    section("Paired differences", "Enhanced minus the other method on the same clips.")
-    differences(shown)
+    section("Table I", "Mean over identities, 95 % interval below it, the paper's number in italics.")
+    by_group(shown, means)
+    section(
+        "Paired differences",
+        "Enhanced minus the other method on the same clips; p-values are Holm's but for the primary one.",
+    )
+    by_group(shown, differences)
     downloads(project.place(folders.RESULTS), DOWNLOADS)
     table2()
     released()
-    section("Every clip", "A thin line is a clip; the large dots are means with 95 % intervals.")
+    section(
+        "Every clip", "A thin line is a clip; the large dots are means over identities with 95 % intervals."
+    )
     for backend in backends:
         clip_plots(shown, backend)
     figure()
     section("Where these numbers come from")
     origin(shown, run)
-
-
-def verdict(shown: Table1, backend: str) -> str:
-    """One sentence: what KPBE does to a backend's SSIM, PSNR and LPIPS, with the word that the interval allows."""
-    row, before, after = _rows(shown, backend)
-    changes: dict[str, list[str]] = {}
-    for metric in IN_WORDS:
-        if metric in row.differences:
-            words = DISTANCE_IN_WORDS if metric in LOWER_IS_BETTER else CHANGE_IN_WORDS
-            change = words[_direction(row.differences[metric])]
-            first, second = (number(side.means[metric].mean, metric) for side in (before, after))
-            unit = " dB" if metric == "psnr" else ""
-            changes.setdefault(change, []).append(f"{metric.upper()} from {first} to {second}{unit}")
-    said = " and ".join(
-        f"{change} {display_name(backend)}'s {' and '.join(of)}" for change, of in changes.items()
-    )
-    return f"On {counted(after.clips, 'test clip')}, KPBE {said or 'has no finite score to compare'}."
 
 
 def run_in_short(shown: Table1, run: Revision | None) -> list[tuple[str, str]]:
@@ -102,47 +87,62 @@ def run_in_short(shown: Table1, run: Revision | None) -> list[tuple[str, str]]:
 
 
 def gains(shown: Table1, backend: str) -> list[Card]:
-    """A card for each metric: the paired difference, its interval, the two means, the paper's difference."""
-    row, before, after = _rows(shown, backend)
+    """Cards: what the backend is worth to KPBE by the primary metric, and what KPBE changes of the backend's pictures."""
     found = []
+    judged, control, enhanced = _rows(shown, backend, control_method(backend, SOURCE_EXPRESSION))
+    if judged.primary in judged.differences:
+        title = f"{display_name(backend)}: {HEADINGS[judged.primary]} for having it"
+        found.append(_card(title, judged, judged.primary, control, enhanced))
+    row, before, after = _rows(shown, backend, backend)
     for metric in ON_CARDS:
-        difference = row.differences.get(metric)
-        if difference is None:
-            continue
-        better = _direction(difference) * (-1 if metric in LOWER_IS_BETTER else 1)
-        first, second = (number(side.means[metric].mean, metric) for side in (before, after))
-        lines = [f"{first} → {second}"]
-        if bounds := interval(difference, metric, "+"):
-            lines.append(f"95 % {bounds}, {p_value(difference.p)}")
-        if metric in row.paper:
-            lines.append(f"paper {row.paper[metric]:+.2f}")
-        found.append(
-            Card(
-                f"{display_name(backend)}: change in {HEADINGS[metric]}",
-                number(difference.mean, metric, "+"),
-                tuple(lines),
-                {1: ENHANCED_COLOR, 0: STATIC_COLOR, -1: BACKEND_COLOR}[better],
-            )
-        )
+        if metric in row.differences:
+            title = f"{display_name(backend)}: change in {HEADINGS[metric]}"
+            found.append(_card(title, row, metric, before, after))
     return found
 
 
-def means(shown: Table1) -> None:
-    """Table I itself."""
+def _card(title: str, row: DifferenceRow, metric: str, before: MethodRow, after: MethodRow) -> Card:
+    difference = row.differences[metric]
+    first, second = (number(side.means[metric].mean, metric) for side in (before, after))
+    lines = [f"{first} → {second}"]
+    if bounds := interval(difference, metric, "+"):
+        lines.append(f"95 % {bounds}, {p_value(difference.p)}")
+    if metric in row.paper:
+        lines.append(f"paper {row.paper[metric]:+.2f}")
+    colors = {1: ENHANCED_COLOR, 0: STATIC_COLOR, -1: BACKEND_COLOR}
+    return Card(
+        title, number(difference.mean, metric, "+"), tuple(lines), colors[direction(difference, metric)]
+    )
+
+
+def by_group(shown: Table1, show: Callable[[Table1, Sequence[str]], None]) -> None:
+    """A tab for each group of metrics."""
+    groups = {
+        group: [metric for metric in members if metric in shown.metrics]
+        for group, members in METRIC_GROUPS.items()
+    }
+    groups = {group: metrics for group, metrics in groups.items() if metrics}
+    for tab, metrics in zip(st.tabs(list(groups)), groups.values(), strict=True):
+        with tab:
+            show(shown, metrics)
+
+
+def means(shown: Table1, metrics: Sequence[str]) -> None:
+    """Table I itself, some of its metrics."""
     in_paper = {metric for of_method in PAPER_MEANS.values() for metric in of_method}
     head = ["Method", "n"]
-    for metric in shown.metrics:
+    for metric in metrics:
         head += [HEADINGS[metric], "paper"] if metric in in_paper else [HEADINGS[metric]]
     rows = []
     for row in shown.methods:
-        strong = "strong" if "+" in row.method else ""
+        strong = "strong" if "+" in row.method and not is_control(row.method) else ""
         cells = [
             Cell(display_name(row.method), look=f"left {strong}", dot=method_color(row.method)),
             Cell(str(row.clips)),
         ]
-        for metric in shown.metrics:
+        for metric in metrics:
             mean = row.means.get(metric)
-            few = f" (n {mean.n})" if mean and mean.n != row.clips else ""
+            few = f" (n {mean.clips})" if mean and mean.clips != row.clips else ""
             cells.append(
                 Cell(number(mean.mean, metric) + few, interval(mean, metric), strong) if mean else Cell("–")
             )
@@ -153,13 +153,13 @@ def means(shown: Table1) -> None:
     table(head, rows)
 
 
-def differences(shown: Table1) -> None:
+def differences(shown: Table1, metrics: Sequence[str]) -> None:
     """The paired differences, a row for each pair and a column for each metric."""
-    head = ["Difference", *(HEADINGS[metric] for metric in shown.metrics)]
+    head = ["Difference", *(HEADINGS[metric] for metric in metrics)]
     rows = []
     for row in shown.differences:
         label = f"{display_name(row.method)} − {display_name(row.compared_with)}"
-        rows.append([Cell(label, look="left"), *(_difference(row, metric) for metric in shown.metrics)])
+        rows.append([Cell(label, look="left"), *(_difference(row, metric) for metric in metrics)])
     table(head, rows)
 
 
@@ -167,7 +167,12 @@ def _difference(row: DifferenceRow, metric: str) -> Cell:
     difference = row.differences.get(metric)
     if difference is None:
         return Cell("–")
-    below = [interval(difference, metric, "+"), p_value(difference.p) if difference.p is not None else ""]
+    p = ""
+    if metric == row.primary:
+        p = f"primary, {p_value(difference.p)}"
+    elif metric in (row.p_holm or {}):
+        p = p_value((row.p_holm or {})[metric])
+    below = [interval(difference, metric, "+"), p]
     return Cell(number(difference.mean, metric, "+"), " · ".join(part for part in below if part))
 
 
@@ -186,8 +191,9 @@ def released() -> None:
     section(
         "Released weights", "Table I of the run that made weights/released; docs/model_card.md tells more."
     )
-    means(shown)
-    differences(shown)
+    notes(shown.findings)
+    by_group(shown, means)
+    by_group(shown, differences)
     with st.expander("How it was made", icon=":material/info:"):
         facts(shown.about)
 
@@ -285,18 +291,12 @@ def _params_now() -> tuple[list[str], list[provenance.ParamChange]]:
     return [line], changes
 
 
-def _rows(shown: Table1, backend: str) -> tuple[DifferenceRow, MethodRow, MethodRow]:
+def _rows(shown: Table1, backend: str, other: str) -> tuple[DifferenceRow, MethodRow, MethodRow]:
+    """The enhanced backend's difference from another method, that method's means, its own."""
     enhanced = enhanced_method(backend)
     rows = {row.method: row for row in shown.methods}
-    pair = next(row for row in shown.differences if (row.method, row.compared_with) == (enhanced, backend))
-    return pair, rows[backend], rows[enhanced]
-
-
-def _direction(difference: PairedDifference) -> int:
-    """1 when the whole interval is above zero, -1 when it is below, else 0."""
-    if difference.low is None or difference.high is None:
-        return 0
-    return int(difference.low > 0) - int(difference.high < 0)
+    pair = next(row for row in shown.differences if (row.method, row.compared_with) == (enhanced, other))
+    return pair, rows[other], rows[enhanced]
 
 
 def _size(count: int) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from kpbe.evaluation.results import LOWER_IS_BETTER
 from kpbe.evaluation.tables import HEADINGS
 from kpbe.methods import display_name
 from reports import charts, project
 from reports.ablation import Variant, ablation
 from reports.layout import (
-    LOWER_IS_BETTER,
     Card,
     Cell,
     cards,

@@ -1,0 +1,289 @@
+"""Scores of videos against the truth, frame by frame and as a whole: one clip, any number of methods.
+
+The frames of every method are read in batches, side by side with the truth's; only numbers are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from kpbe.compute import torch_device
+from kpbe.errors import KPBEError
+from kpbe.evaluation import networks
+from kpbe.evaluation.mouth_boxes import MouthBoxes, boxes_from_faces
+from kpbe.evaluation.networks import Networks
+from kpbe.metrics import image
+from kpbe.metrics.face_landmarks import POINTS, FaceLandmarks
+from kpbe.metrics.head_pose import mean_angle_error, share_of_the_way
+from kpbe.metrics.identity import cosine
+from kpbe.metrics.mouth import opening_correlation
+from kpbe.metrics.sharpness import sharpness, temporal_jitter
+
+CHECK_TOLERANCE = 1e-5
+"""Largest difference from scikit-image's SSIM and PSNR that a run accepts."""
+
+
+class Frames(Protocol):
+    """Frames of one video, of one size."""
+
+    def get_batch(self, indices: Sequence[int]) -> np.ndarray:
+        """(n, H, W, 3) uint8 RGB."""
+        ...
+
+
+@dataclass(frozen=True)
+class StillFrames:
+    """One picture, whatever frame is asked for."""
+
+    picture: np.ndarray
+
+    def get_batch(self, indices: Sequence[int]) -> np.ndarray:
+        """See `Frames.get_batch`."""
+        return np.repeat(self.picture[None], len(indices), axis=0)
+
+
+@dataclass
+class VideoScores:
+    """What was measured of one method's video.
+
+    Attributes:
+        frames: metric -> a value for each scored frame.
+        clip: metric -> the clip's own value.
+    """
+
+    frames: dict[str, list[float]] = field(default_factory=dict)
+    clip: dict[str, float] = field(default_factory=dict)
+
+    def add(self, metric: str, values: torch.Tensor | Sequence[float]) -> None:
+        """Append values of further frames."""
+        self.frames.setdefault(metric, []).extend(
+            values.tolist() if isinstance(values, torch.Tensor) else values
+        )
+
+    def set(self, metric: str, value: float | None) -> None:
+        """The clip's own value; None where it cannot be told."""
+        if value is not None:
+            self.clip[metric] = value
+
+    def means(self) -> dict[str, float]:
+        """One value per metric: the clip's own, or the mean over frames (NaN left out; PSNR as `image.mean_psnr`)."""
+        found = dict(self.clip)
+        for metric, values in self.frames.items():
+            array = np.array(values)
+            if metric == "psnr":
+                found[metric] = image.mean_psnr(array)
+            elif np.isfinite(array).any():
+                found[metric] = float(array[np.isfinite(array)].mean())
+        return found
+
+
+def score_videos(
+    truth: Frames,
+    methods: Mapping[str, Frames],
+    indices: Sequence[int],
+    measured: Networks,
+    *,
+    source: np.ndarray | None = None,
+    mouth: MouthBoxes | None = None,
+    followed: Mapping[str, str] | None = None,
+    face_every: int = 1,
+    batch: int = 16,
+) -> dict[str, VideoScores]:
+    """Score every method's frames against the truth's at the same indices.
+
+    Args:
+        truth: the real video.
+        methods: method -> its video, of the truth's size.
+        indices: the frames that are scored, ascending.
+        measured: which networks take part.
+        source: (H, W, 3) uint8 RGB, from which poses are counted for the share of the way; None leaves it out.
+        mouth: where the true mouth is; None takes it from the FaceLandmarker, and leaves the mouth's metrics out without one.
+        followed: method -> the method whose mouth it is to follow (`opening_r_backend`).
+        face_every: the face networks look at every so-many-th scored frame.
+        batch: frames at once.
+
+    Returns:
+        method -> scores.
+
+    Raises:
+        KPBEError: SSIM or PSNR differ from scikit-image's.
+    """
+    true_run = _Run(truth, measured)
+    looked_at = set(indices[::face_every])
+    batches = [indices[start : start + batch] for start in range(0, len(indices), batch)]
+    for at in batches:
+        true_run.read(at, looked_at)
+    if mouth is None:
+        height, width = truth.get_batch(indices[:1]).shape[1:3]
+        mouth = boxes_from_faces(true_run.faces, sorted(looked_at), indices[-1] + 1, width, height)
+    runs = {method: _Run(video, measured) for method, video in methods.items()}
+    check_at = indices[len(indices) // 2]
+    for at in batches:
+        real = truth.get_batch(at)
+        for method, run in runs.items():
+            shown = run.read(at, looked_at)
+            _score_pictures(run.scores, real, shown, measured)
+            if mouth is not None:
+                _score_mouth(run.scores, mouth.crop(real, at), mouth.crop(shown, at), measured)
+            if check_at in at:
+                here = at.index(check_at)
+                values = {name: run.scores.frames[name][here - len(at)] for name in ("ssim", "psnr")}
+                _check_against_scikit_image(method, real[here], shown[here], values)
+    source_face = None
+    if source is not None and measured.measures("faces"):
+        source_face = networks.face_landmarker().read(source)
+    for run in runs.values():
+        _score_clip(run, true_run, source_face)
+    for method, other in (followed or {}).items():
+        runs[method].scores.set(
+            "opening_r_backend", opening_correlation(runs[other].openings, runs[method].openings)
+        )
+    return {method: run.scores for method, run in runs.items()}
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the face networks see in one frame."""
+
+    face: FaceLandmarks | None
+    degrees: np.ndarray | None
+    identity: np.ndarray | None
+
+
+def _see(frame: np.ndarray, measured: Networks) -> _Seen:
+    face = networks.face_landmarker().read(frame) if measured.measures("faces") else None
+    degrees = identity = None
+    if measured.teacher:
+        degrees = networks.pose_teacher(measured.teacher, measured.compute).estimate(frame[None])[0]
+    if face is not None and measured.measures("identity"):
+        identity = networks.arcface().embed(frame, face.five_points)
+    return _Seen(face, degrees, identity)
+
+
+class _Run:
+    """One video on its way through: its scores, and what is remembered of its frames until the clip is whole."""
+
+    def __init__(self, video: Frames, measured: Networks) -> None:
+        self.video = video
+        self.measured = measured
+        self.scores = VideoScores()
+        self.seen: list[_Seen] = []
+        self.sharpness: list[float] = []
+        self._looked_at: list[int] = []
+
+    @property
+    def faces(self) -> list[FaceLandmarks | None]:
+        """The faces that were found."""
+        return [seen.face for seen in self.seen]
+
+    @property
+    def openings(self) -> np.ndarray:
+        """Lip opening of each frame that was looked at; NaN without a face."""
+        return np.array([np.nan if face is None else face.opening for face in self.faces])
+
+    def read(self, indices: Sequence[int], looked_at: set[int]) -> np.ndarray:
+        """The frames at `indices`; notes what a video has by itself."""
+        frames = self.video.get_batch(indices)
+        for index, frame in zip(indices, frames, strict=True):
+            self.sharpness.append(sharpness(frame))
+            if index in looked_at:
+                self._looked_at.append(index)
+                same = isinstance(self.video, StillFrames) and self.seen
+                self.seen.append(self.seen[-1] if same else _see(frame, self.measured))
+        return frames
+
+    def jitter(self, face_size: float) -> float | None:
+        """How much the face's points tremble, see `temporal_jitter`; the frames looked at that follow each other evenly."""
+        rows: list[np.ndarray] = []
+        step = min(np.diff(self._looked_at).tolist(), default=1)
+        last = None
+        for index, face in zip(self._looked_at, self.faces, strict=True):
+            if last is not None and index - last != step:
+                rows.append(np.full((POINTS, 2), np.nan))  # the source frame is not among them
+            rows.append(np.full((POINTS, 2), np.nan) if face is None else face.points[:, :2])
+            last = index
+        return temporal_jitter(np.stack(rows), face_size)
+
+
+@torch.inference_mode()
+def _score_pictures(scores: VideoScores, truth: np.ndarray, shown: np.ndarray, measured: Networks) -> None:
+    device = torch_device(measured.compute)
+    target, result = (torch.as_tensor(frames, device=device) for frames in (truth, shown))
+    scores.add("ssim", image.ssim(target, result))
+    scores.add("psnr", image.psnr(target, result))
+    scores.add("l1", image.l1(target, result))
+    scores.add("ssim_rgb", image.ssim_rgb(target, result))
+    if measured.measures("lpips"):
+        scores.add("lpips", networks.lpips_network(device)(target, result))
+
+
+@torch.inference_mode()
+def _score_mouth(scores: VideoScores, truth: np.ndarray, shown: np.ndarray, measured: Networks) -> None:
+    device = torch_device(measured.compute)
+    target, result = (torch.as_tensor(frames, device=device) for frames in (truth, shown))
+    scores.add("mouth_l1", image.l1(target, result))
+    scores.add("mouth_ssim", image.ssim(target, result))
+    if measured.measures("lpips"):
+        scores.add("mouth_lpips", networks.lpips_network(device)(target, result))
+
+
+def _score_clip(run: _Run, truth: _Run, source: FaceLandmarks | None) -> None:
+    """What a video has as a whole."""
+    scores = run.scores
+    scores.set("sharpness", _share(float(np.mean(run.sharpness)), float(np.mean(truth.sharpness))))
+    scores.set("opening_r", opening_correlation(truth.openings, run.openings))
+    if sizes := [face.size for face in truth.faces if face is not None]:
+        size = float(np.mean(sizes))
+        scores.set("jitter", _share(run.jitter(size), truth.jitter(size)))
+    angles = [(a.degrees, b.degrees) for a, b in zip(truth.seen, run.seen, strict=True)]
+    if known := [(a, b) for a, b in angles if a is not None and b is not None]:
+        scores.set("pose_error", mean_angle_error(*map(np.stack, zip(*known, strict=True))).mean)
+    people = [(a.identity, b.identity) for a, b in zip(truth.seen, run.seen, strict=True)]
+    if alike := [cosine(a, b) for a, b in people if a is not None and b is not None]:
+        scores.set("csim", float(np.mean(alike)))
+    if source is not None:
+        way = share_of_the_way(source, truth.faces, run.faces)
+        scores.set("turn", way.turn)
+        scores.set("across", way.across)
+        scores.set("down", way.down)
+
+
+def _share(value: float | None, of: float | None) -> float | None:
+    return value / of if value is not None and of else None
+
+
+def _check_against_scikit_image(
+    method: str, truth: np.ndarray, shown: np.ndarray, values: Mapping[str, float]
+) -> None:
+    """One pair of frames by scikit-image.
+
+    Raises:
+        KPBEError: it gives another SSIM or PSNR.
+    """
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    if np.array_equal(truth, shown):
+        return
+    first, second = (frame.astype(np.float64) @ np.array(image.LUMINANCE) for frame in (truth, shown))
+    expected = {
+        "ssim": structural_similarity(
+            first,
+            second,
+            gaussian_weights=True,
+            sigma=image.SSIM_SIGMA,
+            use_sample_covariance=False,
+            data_range=image.PEAK,
+        ),
+        "psnr": peak_signal_noise_ratio(truth, shown, data_range=image.PEAK),
+    }
+    for metric, value in expected.items():
+        if abs(value - values[metric]) > CHECK_TOLERANCE:
+            raise KPBEError(
+                f"{metric.upper()} of {method} is {values[metric]:.6f} and scikit-image gives {value:.6f}: the metrics "
+                "of this installation cannot be trusted, so nothing was written."
+            )

@@ -1,0 +1,100 @@
+"""Enhanced frames have the pose of the one video and the mouth of the other (paper eq. 2, Fig. 1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kpbe import enhance as enhancement
+from kpbe.data.clips import Clip, backend_video, enhanced_video, write_manifest
+from kpbe.data.source_frame import source_frame_index
+from kpbe.enhance import control_inputs, enhance, enhance_clips
+from kpbe.frontend.images import to_tensor
+from kpbe.media.audio import write_wav
+from kpbe.media.video import read_frames, write_video
+from kpbe.methods import CONTROLS, REAL_EXPRESSION, SHUFFLED_BACKEND, SOURCE_EXPRESSION, SOURCE_POSE
+from kpbe.work import file_sha256
+from tests.method.drawn_world import (
+    SIZE,
+    SPEAKING,
+    TURNING,
+    PerfectFrontend,
+    drawings,
+    head_turns,
+    mouth_opens,
+)
+from tests.training.short_training import params
+
+FPS = 25.0
+
+
+@pytest.fixture(scope="module")
+def frontend() -> PerfectFrontend:
+    return PerfectFrontend().for_rendering()
+
+
+def test_the_drawings_differ_visibly() -> None:
+    """Pose and mouth are far apart: no picture could pass for another."""
+    pictures = drawings().reshape(-1, SIZE * SIZE * 3).astype(float)
+    apart = np.abs(pictures[:, None] - pictures).mean(2) + np.eye(len(pictures)) * 255
+    assert apart.min() > 0.15, "of 255, over the whole picture: the smallest step is a lip's"
+
+
+def test_the_result_has_the_pose_of_the_one_video_and_the_mouth_of_the_other(frontend) -> None:
+    source = drawings()[1, 2]
+    result = np.stack(list(enhance(frontend, source, head_turns(), mouth_opens(), batch_size=3)))
+    assert np.array_equal(result, drawings()[TURNING, SPEAKING])
+
+
+@pytest.mark.parametrize(
+    ("control", "poses", "mouths"),
+    [
+        (SOURCE_EXPRESSION, TURNING, [2] * 7),
+        (REAL_EXPRESSION, TURNING, [0] * 7),
+        (SOURCE_POSE, [1] * 7, SPEAKING),
+    ],
+)
+def test_a_control_replaces_the_one_input_that_it_says(frontend, control, poses, mouths) -> None:
+    source = drawings()[1, 2]
+    inputs = control_inputs(control, source, head_turns(), mouth_opens(), seed=3)
+    result = np.stack(list(enhance(frontend, source, *inputs)))
+    assert np.array_equal(result, drawings()[poses, mouths])
+
+
+def test_the_shuffled_backend_has_every_mouth_once_at_another_time(frontend) -> None:
+    source = drawings()[1, 2]
+    inputs = control_inputs(SHUFFLED_BACKEND, source, head_turns(), mouth_opens(), seed=3)
+    result = np.stack(list(enhance(frontend, source, *inputs)))
+    world = PerfectFrontend()
+    _, mouths = world.recognise(to_tensor(result))
+    found = mouths.tolist()
+    assert sorted(found) == sorted(SPEAKING) and found != SPEAKING
+
+
+def test_the_stages_videos_are_these(frontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through files: clips.csv, lossless videos, the source frame of the protocol, all controls."""
+    monkeypatch.setattr(enhancement, "_load", lambda loadable: frontend)
+    frames = len(TURNING)
+    clip_id = f"a#1#000000#{frames:06}"
+    clips, backend, out = (tmp_path / name for name in ("clips", "backend", "out"))
+    video = clips / "test" / f"{clip_id}.mkv"
+    write_video(video, head_turns(), FPS, codec="ffv1")
+    clip = Clip(
+        clip_id, "test", "a", f"test/{clip_id}.mkv", frames, FPS, SIZE, SIZE, frames / FPS,
+        False, "", 0, frames, "", file_sha256(video), clips,
+    )  # fmt: skip
+    write_manifest(clips, [clip])
+    write_wav(clip.wav, np.full(round(16000 * frames / FPS), 0.1, np.float32))
+    write_video(backend_video(backend, clip), mouth_opens(), FPS, codec="ffv1")
+    (tmp_path / "checkpoint").write_bytes(b"stands for a checkpoint")
+    assert enhance_clips("b", params(), clips, backend, tmp_path / "checkpoint", out) == []
+    enhanced = read_frames(enhanced_video(out, clip))
+    assert np.array_equal(enhanced, drawings()[TURNING, SPEAKING])
+    source = TURNING[source_frame_index(clip_id, frames, params().evaluate.seed)]
+    of_control = {control: read_frames(enhanced_video(out, clip, control)) for control in CONTROLS}
+    assert np.array_equal(of_control[SOURCE_EXPRESSION], drawings()[TURNING, 0])
+    assert np.array_equal(of_control[REAL_EXPRESSION], drawings()[TURNING, 0])
+    assert np.array_equal(of_control[SOURCE_POSE], drawings()[source, SPEAKING])
+    assert not np.array_equal(of_control[SHUFFLED_BACKEND], enhanced)

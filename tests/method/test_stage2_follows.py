@@ -1,0 +1,104 @@
+"""Stage 2 renders the real frame's pose with the backend's mouth and compares it with the real frame (paper III.D, eq. 3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kpbe.data.clips import Clip, backend_video, write_manifest
+from kpbe.media.audio import write_wav
+from kpbe.media.video import write_video
+from kpbe.params import Params, parse_params
+from kpbe.training import frontend_stage
+from kpbe.training.perceptual import PerceptualTerms
+from kpbe.training.stage1 import train_stage1
+from kpbe.training.stage2 import train_stage2
+from kpbe.work import file_sha256
+from tests.method.drawn_world import MOUTHS, SIZE, PerfectFrontend, drawings
+from tests.training.short_training import params
+
+FPS = 25.0
+POSES = [0, 1, 2, 3, 4] * MOUTHS
+REAL_MOUTHS = [0] * 5 + [1] * 5 + [2] * 5 + [3] * 5
+BACKEND_MOUTHS = [(mouth + 1) % MOUTHS for mouth in REAL_MOUTHS]
+"""A backend that always shows the next mouth: what is taken from it cannot be mistaken for the real frame's."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips in which poses and mouths come in all combinations, and a backend that keeps the head still."""
+    root, frames = tmp_path_factory.mktemp("clips"), len(POSES)
+    clips = []
+    for identity in "ab":
+        clip_id = f"{identity}#1#000000#{frames:06}"
+        video = root / "train" / f"{clip_id}.mkv"
+        write_video(video, drawings()[POSES, REAL_MOUTHS], FPS, codec="ffv1")
+        clip = Clip(
+            clip_id, "train", identity, f"train/{clip_id}.mkv", frames, FPS, SIZE, SIZE, frames / FPS,
+            True, "", 0, frames, "", file_sha256(video), root,
+        )  # fmt: skip
+        write_wav(clip.wav, np.full(round(16000 * frames / FPS), 0.1, np.float32))
+        still = drawings()[0, BACKEND_MOUTHS]
+        write_video(backend_video(root / "backends" / "b", clip), still, FPS, codec="ffv1")
+        clips.append(clip)
+    write_manifest(root, clips)
+    return root
+
+
+def settings() -> Params:
+    values = params(steps=3, batch_size=4).model_dump(mode="json")
+    for stage in ("stage1", "stage2"):
+        section = values["train"][stage]
+        section["losses"] = dict.fromkeys(section["losses"], 0.0) | {"pixel": 1.0}
+        section["augment"] = {
+            "time_flip": True, "mirror": False, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0,
+        }  # fmt: skip
+        section["ema_decay"] = 0.0
+        section["warm_up"] = {"same_frame_until": 0, "any_frame_from": 0}
+        section["perceptual"]["missing"] = "pixels"
+    values["backends"] = ["b"]
+    values["backend"] = {"b": {"kind": "wav2lip"}}
+    return parse_params(values)
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """What the pictures' loss compared: (generated, target) of every step. The frontend under training is the perfect one."""
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    forward = PerceptualTerms.forward
+
+    def remembered(self: PerceptualTerms, generated: torch.Tensor, target: torch.Tensor) -> dict:
+        seen.append((generated.detach(), target.detach()))
+        return forward(self, generated, target)
+
+    def perfect(start: Path | None, model: object) -> tuple[PerfectFrontend, dict]:
+        return PerfectFrontend(), {"started_from": "perfect", "started_from_sha256": None}
+
+    monkeypatch.setattr(PerceptualTerms, "forward", remembered)
+    monkeypatch.setattr(frontend_stage, "_starting_frontend", perfect)
+    monkeypatch.setattr("kpbe.training.frontend.save_frontend", lambda *_: None)
+    return seen
+
+
+def test_stage_2_takes_pose_from_the_real_frame_and_mouth_from_the_backend(folder, compared, tmp_path):
+    train_stage2("b", settings(), folder, tmp_path / "none", folder / "backends", tmp_path, tmp_path / "out")
+    assert len(compared) == 3
+    world = PerfectFrontend()
+    for generated, target in compared:
+        poses, mouths = world.recognise(target)
+        assert torch.equal(target, world.pictures[poses, mouths]), "the target is a real frame"
+        expected = world.pictures[poses, (mouths + 1) % MOUTHS]
+        assert torch.equal(generated, expected), "the real frame's pose, the backend's mouth"
+    targets = torch.cat([target for _, target in compared])
+    assert len(torch.unique(world.recognise(targets)[0])) > 2, (
+        "heads turn: a still target would be the backend's"
+    )
+
+
+def test_stage_1_reconstructs_the_driving_frame(folder, compared, tmp_path):
+    train_stage1(settings(), folder, tmp_path / "none", tmp_path / "out")
+    for generated, target in compared:
+        assert torch.equal(generated, target)
