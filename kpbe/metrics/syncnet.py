@@ -1,0 +1,100 @@
+"""SyncNet, version 2 (Chung and Zisserman 2016): lips and sound as vectors that lie near each other when they belong together.
+
+The layers carry the public file's names, so that it loads as it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor, nn
+
+from kpbe import weights
+from kpbe.errors import BadCheckpoint
+
+EMBEDDING = 1024
+FEATURES = 512
+SIDE = 224
+WINDOW_FRAMES = 5
+WINDOW_MFCC = 20
+
+
+class SyncNet(nn.Module):
+    """Two convolutional streams, each ending in two linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.netcnnaud = nn.Sequential(
+            *_layer(nn.Conv2d(1, 64, 3, padding=1)),
+            nn.MaxPool2d(1, 1),
+            *_layer(nn.Conv2d(64, 192, 3, padding=1)),
+            nn.MaxPool2d(3, (1, 2)),
+            *_layer(nn.Conv2d(192, 384, 3, padding=1)),
+            *_layer(nn.Conv2d(384, 256, 3, padding=1)),
+            *_layer(nn.Conv2d(256, 256, 3, padding=1)),
+            nn.MaxPool2d(3, 2),
+            *_layer(nn.Conv2d(256, FEATURES, (5, 4))),
+        )
+        # only the first layer looks across frames
+        self.netcnnlip = nn.Sequential(
+            *_layer(nn.Conv3d(3, 96, (WINDOW_FRAMES, 7, 7), (1, 2, 2))),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+            *_layer(nn.Conv3d(96, 256, (1, 5, 5), (1, 2, 2), (0, 1, 1))),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+            *_layer(nn.Conv3d(256, 256, (1, 3, 3), padding=(0, 1, 1))),
+            *_layer(nn.Conv3d(256, 256, (1, 3, 3), padding=(0, 1, 1))),
+            *_layer(nn.Conv3d(256, 256, (1, 3, 3), padding=(0, 1, 1))),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+            *_layer(nn.Conv3d(256, FEATURES, (1, 6, 6))),
+        )
+        self.netfcaud = _head()
+        self.netfclip = _head()
+
+    def embed_audio(self, windows: Tensor) -> Tensor:
+        """Sound of five frames: (N, 1, 13, 20) MFCC, coefficients by time, to (N, 1024)."""
+        return self.netfcaud(self.netcnnaud(windows).flatten(1))
+
+    def lip_features(self, frames: Tensor) -> Tensor:
+        """(N, 3, T, 224, 224) BGR frames, 0..255, T at least 5, to (N (T - 4), 512): one vector for every five frames in a row."""
+        return self.netcnnlip(frames).flatten(2).transpose(1, 2).flatten(0, 1)
+
+    def embed_lips(self, frames: Tensor) -> Tensor:
+        """As `lip_features`, to (N (T - 4), 1024)."""
+        return self.netfclip(self.lip_features(frames))
+
+
+def _layer(convolution: nn.Conv2d | nn.Conv3d) -> tuple[nn.Module, ...]:
+    norm = nn.BatchNorm2d if isinstance(convolution, nn.Conv2d) else nn.BatchNorm3d
+    return convolution, norm(convolution.out_channels), nn.ReLU()
+
+
+def _head() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(FEATURES, FEATURES), nn.BatchNorm1d(FEATURES), nn.ReLU(), nn.Linear(FEATURES, EMBEDDING)
+    )
+
+
+def load_syncnet(device: str | torch.device = "cpu") -> SyncNet:
+    """SyncNet with its published weights.
+
+    Raises:
+        MissingWeights: the file syncnet_v2.model is missing.
+        BadCheckpoint: the file is something else.
+    """
+    path = weights.require("syncnet_v2")
+    network = SyncNet()
+    _fill(network, path)
+    return network.to(device).eval().requires_grad_(False)
+
+
+def _fill(network: SyncNet, path: Path) -> None:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        missing, unknown = network.load_state_dict(state, strict=False)
+    except (RuntimeError, UnpicklingError, EOFError, OSError, AttributeError, TypeError, ValueError):
+        missing, unknown = ["all"], []
+    # files of old versions of PyTorch do not count batches
+    if unknown or any(not name.endswith("num_batches_tracked") for name in missing):
+        raise BadCheckpoint(f"{path} cannot be loaded as SyncNet version 2: get it again.")
