@@ -30,6 +30,7 @@ from kpbe.evaluation.results import (
     write_per_clip,
 )
 from kpbe.evaluation.scoring import StillFrames, VideoScores, score_videos
+from kpbe.media.audio import read_audio
 from kpbe.media.video import VideoReader
 from kpbe.methods import (
     CONTROLS,
@@ -37,8 +38,10 @@ from kpbe.methods import (
     control_method,
     controls_of,
     enhanced_method,
+    methods_of,
 )
 from kpbe.metrics import image
+from kpbe.metrics.lip_sync import FPS as LIP_SYNC_FPS
 from kpbe.params import Params
 from kpbe.work import (
     ClipTask,
@@ -124,12 +127,16 @@ def evaluate(
         shard_size=params.compute.shard_size,
         max_rejected_fraction=params.data.max_rejected_fraction,
     )
-    scored = [(task.payload.clip, facts) for task, facts in finished]
-    clip_scores = [score for clip, facts in scored for score in _clip_scores(clip, facts)]
+    methods = (*methods_of(backend), *controls_of(backend))
+    scored = [
+        (task.payload.clip, facts["indices"], {method: facts["methods"][method] for method in methods})
+        for task, facts in finished
+    ]
+    clip_scores = [score for found in scored for score in _clip_scores(*found)]
     write_per_clip(out, clip_scores)
     write_csv(out / PER_FRAME, PER_FRAME_COLUMNS, _frame_rows(scored))
     means = summary(clip_scores, backend, resamples=params.evaluate.bootstrap, seed=params.evaluate.seed)
-    settings = _settings(backend, params, [clip for clip, _ in scored], rejections, networks, clip_scores)
+    settings = _settings(backend, params, [clip for clip, *_ in scored], rejections, networks, clip_scores)
     write_json(out / METRICS_FILE, {**means, "settings": settings})
 
 
@@ -205,6 +212,7 @@ def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[st
         source=source,
         mouth=_known_mouth(clip),
         followed=dict.fromkeys(follows_backend, videos.backend),
+        wave=read_audio(clip.wav) if clip.has_audio and clip.fps == LIP_SYNC_FPS else None,
         face_every=scoring.face_every,
         batch=scoring.batch,
     )
@@ -232,20 +240,22 @@ def _open_like(truth: VideoReader, path: Path) -> VideoReader:
 # -- results ---------------------------------------------------------------------------------------------------
 
 
-def _clip_scores(clip: Clip, facts: Mapping[str, Any]) -> list[ClipScore]:
+def _clip_scores(clip: Clip, indices: Sequence[int], methods: Mapping[str, Any]) -> list[ClipScore]:
     found = []
-    for method, scores in facts["methods"].items():
+    for method, scores in methods.items():
         identical = int(np.isinf(scores["frames"]["psnr"]).sum())
         values = VideoScores(**scores).means()
-        found.append(ClipScore(clip.clip_id, clip.identity, method, len(facts["indices"]), values, identical))
+        found.append(ClipScore(clip.clip_id, clip.identity, method, len(indices), values, identical))
     return found
 
 
-def _frame_rows(scored: Sequence[tuple[Clip, Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
-    for clip, facts in scored:
-        for method, scores in facts["methods"].items():
+def _frame_rows(
+    scored: Sequence[tuple[Clip, Sequence[int], Mapping[str, Any]]],
+) -> Iterator[dict[str, Any]]:
+    for clip, indices, methods in scored:
+        for method, scores in methods.items():
             frames = scores["frames"]
-            for frame, ssim, psnr in zip(facts["indices"], frames["ssim"], frames["psnr"], strict=True):
+            for frame, ssim, psnr in zip(indices, frames["ssim"], frames["psnr"], strict=True):
                 yield {
                     "clip_id": clip.clip_id,
                     "method": method,

@@ -23,7 +23,7 @@ from kpbe.errors import MissingWeights
 from kpbe.metrics import lpips
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 from kpbe.metrics.identity import ArcFace, load_arcface
-from kpbe.metrics.lip_sync import SyncNet, load_syncnet
+from kpbe.metrics.syncnet import SyncNet, load_syncnet
 from kpbe.params import ComputeParams, Measure, Params
 from kpbe.work import fingerprint
 
@@ -37,6 +37,8 @@ METRICS_OF = {
     "lip_sync": ("lse_c", "lse_d"),
 }
 """What each network of `EvaluateParams` gives."""
+
+FACES_NEEDED_BY = ("identity", "lip_sync")
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,9 @@ def choose_networks(params: Params) -> Networks:
             if asked == "on":
                 raise
             absent[name] = str(error).rstrip(".")
+    for name in FACES_NEEDED_BY:
+        if name in used and "faces" not in used:
+            absent[name] = f"{used.pop(name)} needs the FaceLandmarker to find the face: {absent['faces']}"
     names = [file for name in used for file in _FILES.get(name, ())]
     files = [path for name in names if (path := weights.find(name)) is not None]
     if "head_pose" in used and kind is not None:

@@ -21,6 +21,7 @@ from kpbe.metrics import image
 from kpbe.metrics.face_landmarks import POINTS, FaceLandmarks
 from kpbe.metrics.head_pose import mean_angle_error, share_of_the_way
 from kpbe.metrics.identity import cosine
+from kpbe.metrics.lip_sync import SMALLEST_TRACK, crop_face_track, lip_sync_error
 from kpbe.metrics.mouth import opening_correlation
 from kpbe.metrics.sharpness import sharpness, temporal_jitter
 
@@ -91,6 +92,7 @@ def score_videos(
     source: np.ndarray | None = None,
     mouth: MouthBoxes | None = None,
     followed: Mapping[str, str] | None = None,
+    wave: np.ndarray | None = None,
     face_every: int = 1,
     batch: int = 16,
 ) -> dict[str, VideoScores]:
@@ -104,6 +106,7 @@ def score_videos(
         source: (H, W, 3) uint8 RGB, from which poses are counted for the share of the way; None leaves it out.
         mouth: where the true mouth is; None takes it from the FaceLandmarker, and leaves the mouth's metrics out without one.
         followed: method -> the method whose mouth it is to follow (`opening_r_backend`).
+        wave: (S,) mono sound at 16 kHz of the whole video, which has 25 frames a second; None leaves LSE out.
         face_every: the face networks look at every so-many-th scored frame.
         batch: frames at once.
 
@@ -139,6 +142,9 @@ def score_videos(
         source_face = networks.face_landmarker().read(source)
     for run in runs.values():
         _score_clip(run, true_run, source_face)
+    if wave is not None and measured.measures("lip_sync"):
+        for run in runs.values():
+            _score_lip_sync(run, indices[-1] + 1, wave, measured)
     for method, other in (followed or {}).items():
         runs[method].scores.set(
             "opening_r_backend", opening_correlation(runs[other].openings, runs[method].openings)
@@ -174,7 +180,7 @@ class _Run:
         self.scores = VideoScores()
         self.seen: list[_Seen] = []
         self.sharpness: list[float] = []
-        self._looked_at: list[int] = []
+        self.looked_at: list[int] = []
 
     @property
     def faces(self) -> list[FaceLandmarks | None]:
@@ -192,7 +198,7 @@ class _Run:
         for index, frame in zip(indices, frames, strict=True):
             self.sharpness.append(sharpness(frame))
             if index in looked_at:
-                self._looked_at.append(index)
+                self.looked_at.append(index)
                 same = isinstance(self.video, StillFrames) and self.seen
                 self.seen.append(self.seen[-1] if same else _see(frame, self.measured))
         return frames
@@ -200,9 +206,9 @@ class _Run:
     def jitter(self, face_size: float) -> float | None:
         """How much the face's points tremble, see `temporal_jitter`; the frames looked at that follow each other evenly."""
         rows: list[np.ndarray] = []
-        step = min(np.diff(self._looked_at).tolist(), default=1)
+        step = min(np.diff(self.looked_at).tolist(), default=1)
         last = None
-        for index, face in zip(self._looked_at, self.faces, strict=True):
+        for index, face in zip(self.looked_at, self.faces, strict=True):
             if last is not None and index - last != step:
                 rows.append(np.full((POINTS, 2), np.nan))  # the source frame is not among them
             rows.append(np.full((POINTS, 2), np.nan) if face is None else face.points[:, :2])
@@ -251,6 +257,20 @@ def _score_clip(run: _Run, truth: _Run, source: FaceLandmarks | None) -> None:
         scores.set("turn", way.turn)
         scores.set("across", way.across)
         scores.set("down", way.down)
+
+
+def _score_lip_sync(run: _Run, frames: int, wave: np.ndarray, measured: Networks) -> None:
+    """LSE of all frames, the source frame too: SyncNet hears and sees windows that must not have a gap."""
+    boxes = np.full((frames, 4), np.nan)
+    for index, face in zip(run.looked_at, run.faces, strict=True):
+        if face is not None:
+            boxes[index] = face.box
+    if frames < SMALLEST_TRACK or not np.isfinite(boxes).any():
+        return
+    track = crop_face_track(run.video.get_batch(range(frames)), boxes)
+    found = lip_sync_error(networks.syncnet(torch_device(measured.compute)), track, wave)
+    run.scores.set("lse_c", found.confidence)
+    run.scores.set("lse_d", found.distance)
 
 
 def _share(value: float | None, of: float | None) -> float | None:

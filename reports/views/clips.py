@@ -10,9 +10,9 @@ import numpy as np
 import streamlit as st
 
 from kpbe.data.source_frame import source_frame_index
-from kpbe.evaluation.results import LOWER_IS_BETTER, METRICS, ClipScore
+from kpbe.evaluation.results import LOWER_IS_BETTER, METRICS, ONE_IS_BEST, ClipScore
 from kpbe.evaluation.tables import HEADINGS
-from kpbe.methods import STATIC_SOURCE, controls_of, display_name, methods_of
+from kpbe.methods import STATIC_SOURCE, controls_of, display_name, is_control, methods_of
 from reports import charts, explorer, project
 from reports.comparison import Comparison, compare
 from reports.layout import (
@@ -60,7 +60,7 @@ def page() -> None:
     with place:
         clip_id = choose(clip_ids)
     explore(backend, clip_id)
-    section("Scores of this clip", "Means over its frames; the best of each metric is bold.")
+    section("Scores of this clip", "Means over its frames; the best of each metric, controls apart, is bold.")
     score_table([score for score in scores if score.clip_id == clip_id], backend)
     section(
         f"What KPBE changes in {HEADINGS[metric].rstrip(' ↑↓')}, clip by clip", "Click a bar to see its clip."
@@ -141,8 +141,12 @@ def frame_curves(clip_id: str, backend: str) -> dict[str, dict[str, list[float]]
         if frames is None:
             continue
         for method, of_method in frames.sort_values("frame").groupby("method"):
+            by_frame = of_method.set_index("frame")
+            by_frame = by_frame.reindex(
+                range(int(of_method["frame"].max()) + 1)
+            )  # the source frame has no score
             for metric in curves:
-                curves[metric].setdefault(str(method), of_method[metric].tolist())
+                curves[metric].setdefault(str(method), by_frame[metric].tolist())
     order = [STATIC_SOURCE, *(method for name in (backend, *others) for method in methods_of(name)[1:])]
     order += controls_of(backend)
     return {
@@ -152,16 +156,12 @@ def frame_curves(clip_id: str, backend: str) -> dict[str, dict[str, list[float]]
 
 
 def score_table(scores: Sequence[ClipScore], backend: str) -> None:
-    """The clip's scores of each method; the best of each metric is bold."""
+    """The clip's scores of each method; the best of each metric, controls apart, is bold."""
     of_method = {score.method: score for score in scores}
     methods = [m for m in (*methods_of(backend), *controls_of(backend)) if m in of_method]
     metrics = [metric for metric in METRICS if any(metric in score.values for score in scores)]
-    best = {
-        metric: (min if metric in LOWER_IS_BETTER else max)(
-            score.values[metric] for score in scores if metric in score.values
-        )
-        for metric in metrics
-    }
+    judged = [of_method[method].values for method in methods if not is_control(method)]
+    best = {metric: best_of(metric, [v[metric] for v in judged if metric in v]) for metric in metrics}
     rows = []
     for method in methods:
         values = of_method[method].values
@@ -172,6 +172,13 @@ def score_table(scores: Sequence[ClipScore], backend: str) -> None:
             cells.append(Cell(text, look="strong" if value == best[metric] else ""))
         rows.append(cells)
     table(["Method", *(HEADINGS[metric] for metric in metrics)], rows)
+
+
+def best_of(metric: str, values: Sequence[float]) -> float | None:
+    """The best value of a metric; None without any."""
+    if metric in ONE_IS_BEST:
+        return min(values, key=lambda value: abs(value - 1), default=None)
+    return (min if metric in LOWER_IS_BETTER else max)(values, default=None)
 
 
 def gains(scores: Sequence[ClipScore], backend: str, metric: str, clip_id: str) -> None:

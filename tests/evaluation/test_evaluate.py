@@ -167,8 +167,8 @@ def test_the_source_frame_is_the_static_source_and_is_scored_for_no_method(world
             of_method = [r for r in rows if (r["clip_id"], r["method"]) == (clip_id, method)]
             assert [int(r["frame"]) for r in of_method] == [i for i in range(FRAMES) if i != source]
         static = [float(r["psnr"]) for r in rows if (r["clip_id"], r["method"]) == (clip_id, "static source")]
-        away = 10 * np.log10(255**2 / ((truth - truth[source]) ** 2).mean((1, 2, 3)))
-        assert static == pytest.approx(np.delete(away, source), abs=1e-4)
+        errors = np.delete(((truth - truth[source]) ** 2).mean((1, 2, 3)), source)
+        assert static == pytest.approx(10 * np.log10(255**2 / errors), abs=1e-4)
 
 
 def test_every_control_has_scores_of_its_own_video(world: World) -> None:
@@ -196,7 +196,7 @@ def test_a_run_whose_metrics_are_wrong_stops(world: World, monkeypatch: pytest.M
 
 def test_the_mouth_is_scored_where_landmarks_say_that_it_is(world: World) -> None:
     clip = read_manifest(world.clips, "test")[0]
-    np.save(clip.landmarks, np.tile(np.float32([[18, 14], [30, 14], [24, 30]]), (FRAMES, 1, 1)))
+    np.save(clip.landmarks, np.tile(np.array([[18, 14], [30, 14], [24, 30]], np.float32), (FRAMES, 1, 1)))
     path = world.enhanced / "test" / f"{clip.clip_id}.mkv"
     frames = read_frames(clip.video)
     frames[:, :8] = 0  # far from the mouth

@@ -71,9 +71,7 @@ def test_sign_flip_is_scipys_permutation_test_and_finds_a_clear_gain(count: int)
     rng = np.random.default_rng(count)
     differences = rng.normal(0.4, 1, count)
     ours = paired_difference(np.zeros(count), differences, each_its_own(count)).p
-    theirs = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
-    )
+    theirs = stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=10**5)
     assert ours == pytest.approx(theirs.pvalue)
     assert paired_difference(np.zeros(count), np.ones(count), each_its_own(count)).p == 2 / 2**count
 

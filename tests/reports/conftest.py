@@ -32,6 +32,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BACKEND = "wav2lip"
 FPS = 25.0
 FRAMES = 10
+SOURCE_FRAME = 6
 SIDE = 64
 LEVELS = {
     "ssim": (0.60, 0.70, 0.80, 0.78, 0.77, 0.82, 0.62),
@@ -87,6 +88,7 @@ def write_scores(results: Path, clips: list[Clip]) -> None:
                     "psnr": psnr[frame],
                 }
                 for frame in range(FRAMES)
+                if frame != SOURCE_FRAME
             ]
     write_per_clip(results, scores)
     write_csv(results / PER_FRAME, PER_FRAME_COLUMNS, rows)

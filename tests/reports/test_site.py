@@ -14,6 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from flows import folders
+from kpbe.methods import controls_of
 from kpbe.trained_frontends import RELEASED_TABLE
 from kpbe.work import read_csv, write_csv, write_json
 
@@ -226,7 +227,8 @@ def test_chosen_clip_is_shown_scored_and_kept_in_the_address(project: Path, open
     site.selectbox(key="clip").select(wanted).run()
     data = explorer_of(site)
     names = [panel["name"] for panel in data["panels"]]
-    assert names == ["Source image", "Ground truth", "Wav2Lip", "Wav2Lip+KPBE"]
+    assert names[:4] == ["Source image", "Ground truth", "Wav2Lip", "Wav2Lip+KPBE"]
+    assert names[4] == "Wav2Lip+KPBE, source expression" and len(names) == 8
     assert data["shown"] == ["static source", "ground_truth", "wav2lip", "wav2lip+kpbe", "difference"]
     assert (data["frames"], data["fps"]) == (10, 25.0)
     assert site.query_params["clip"] == wanted
@@ -243,8 +245,10 @@ def test_explorer_gets_the_curves_of_the_chosen_clip(project: Path, open_page: O
     curves = {
         curve["name"]: curve["lines"] for curve in explorer_of(open_page("clips", clip=wanted))["curves"]
     }
-    assert [line["id"] for line in curves["SSIM"]] == ["static source", "wav2lip", "wav2lip+kpbe"]
+    methods = ["static source", "wav2lip", "wav2lip+kpbe", *controls_of("wav2lip")]
+    assert [line["id"] for line in curves["SSIM"]] == methods
     drawn = curves["PSNR"][0]["values"]
+    assert len(drawn) == 10 and drawn[6] is None, "the source frame is not scored"
     assert drawn[3] is None and drawn[:3] == pytest.approx(expected[:3], abs=1e-4)
 
 
@@ -265,6 +269,7 @@ def test_clip_whose_video_is_missing_says_so_and_shows_the_others(project: Path,
         "static source",
         "ground_truth",
         "wav2lip",
+        *controls_of("wav2lip"),
     ]
 
 
