@@ -372,11 +372,12 @@ class SurveyParams(Section):
     """The MOS survey (DESIGN section 7).
 
     Every rater sees `clips` test clips by every method and the ground truth, `traps` items whose sound comes `trap_shift_ms` late, `gold`
-    items with a known answer (plainly good and plainly bad in turn) and `repeats` items a second time; before them `training` items with
-    feedback (good and bad in turn). Videos are the first `max_seconds` of a clip (ITU-T P.910 advises 8 to 10 s), `image_size` pixels on
-    their longer side, with sound at `loudness_lufs` (EBU R128).
-    `planned_raters` orders are made; a break is offered after every `break_after` items. `ratings` is what
-    Table II is made from; `accept_demo` lets invented answers (`kpbe survey simulate`) into it, and it then says so.
+    items with a known answer (an even number: plainly good and plainly bad in turn) and `repeats` items a second time; before them
+    `training` items with feedback (good and bad in turn). Videos are the first `max_seconds` of a clip (ITU-T P.910 advises 8 to 10 s),
+    `image_size` pixels on their longer side, with sound at `loudness_lufs` (EBU R128).
+    `planned_raters` orders are made (ITU-T P.913: 35 raters outside a laboratory; P.910: at least 15); a break is offered after every
+    `break_after` items. `ratings` is what Table II is made from; `accept_demo` lets invented answers (`kpbe survey simulate`) into it,
+    and it then says so.
     """
 
     study: str = Field(default="main", pattern=r"^[\w.-]+$", max_length=100)
@@ -390,11 +391,20 @@ class SurveyParams(Section):
     gold: int = Field(default=2, ge=0, le=10)
     repeats: int = Field(default=1, ge=0, le=5)
     training: int = Field(default=2, ge=0, le=10)
-    planned_raters: int = Field(default=24, ge=1, le=1000)
+    planned_raters: int = Field(default=35, ge=1, le=1000)
     break_after: int = Field(default=35, ge=1)
     ratings: Path = Path("survey/ratings.csv")
     accept_demo: bool = False
     screening: ScreeningParams = ScreeningParams()
+
+    @field_validator("gold")
+    @classmethod
+    def _even(cls, gold: int) -> int:
+        if gold % 2:
+            raise ValueError(
+                f"survey.gold = {gold} is odd: gold items are plainly good and plainly bad in turn, set an even number."
+            )
+        return gold
 
 
 # -- the whole ----------------------------------------------------------------------------------------------------

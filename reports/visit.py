@@ -18,7 +18,7 @@ LONGEST_TOKEN = 200
 SECONDS_TO_ANSWER = 12.0
 SECONDS_TO_PREPARE = 180.0
 
-Step = Literal["welcome", "headphones", "training", "break", "clip", "thanks"]
+Step = Literal["welcome", "headphones", "about", "training", "break", "clip", "thanks"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class Visit:
             return "thanks"
         if self.rater.headphones_passed_at is None:
             return "headphones"
+        if self.rater.described_at is None and self.rater.training_done_at is None and not self.answered:
+            return "about"  # not of those who began before this was asked
         if self.open_training and self.rater.training_done_at is None:
             return "training"
         return "break" if self.break_due and rested != self.done else "clip"

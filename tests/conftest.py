@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 # Before torch, Prefect or DVC are imported: one thread each (tests run beside each other), no telemetry.
 for _name, _value in {
@@ -26,6 +27,11 @@ for _name, _value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# In CI the examples of property tests are the same every time, so that no change is refused by chance; elsewhere they are drawn anew.
+settings.register_profile("ci", derandomize=True, database=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("KPBE_SHARED", REPOSITORY.parent / "shared"))

@@ -118,6 +118,7 @@ def test_vox128_in_half_precision_fits_a_release(tmp_path: Path) -> None:
         ),
         ("compute.workers", "many", ["compute.workers", "'many'", "integer"]),
         ("backends", [], ["backends", "at least 1"]),
+        ("survey.gold", 1, ["survey.gold = 1 is odd", "even number"]),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(

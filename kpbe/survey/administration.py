@@ -28,6 +28,7 @@ REAL_DATABASE = Path("data/survey/survey.sqlite")
 DEMO_DATABASE = Path("data/survey/demo.sqlite")
 REACHED = {
     "consent": "consented_at",
+    "about": "described_at",
     "headphones": "headphones_passed_at",
     "training": "training_done_at",
     "finished": "finished_at",

@@ -23,6 +23,8 @@ from kpbe.work import write_json
 
 QUESTIONS = ("lip_sync", "head_pose", "realness")
 GROUND_TRUTH = "ground_truth"
+SHORTEST_SECONDS = 5.0
+"""ITU-T P.913 asks for stimuli of 5 to 20 s, P.910 advises 8 to 10 s."""
 
 Kind = Literal["main", "reference", "trap", "gold", "repeat", "training"]
 
@@ -97,6 +99,18 @@ class Study:
     def design_sha256(self) -> str:
         """Digest of the names of items, what they are, the bytes of their files, the orders and the questions."""
         return sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def too_short(self) -> str:
+        """A sentence where videos that are scored last less than `SHORTEST_SECONDS`, else ""."""
+        seconds = [item.seconds for item in self.items if item.kind in ("main", "reference")]
+        if not seconds or min(seconds) >= SHORTEST_SECONDS:
+            return ""
+        short = sum(length < SHORTEST_SECONDS for length in seconds)
+        return (
+            f"{short} of {len(seconds)} scored videos last less than {SHORTEST_SECONDS:g} s (the shortest {min(seconds):.1f} s): "
+            "ITU-T P.913 asks for 5 to 20 s, so their scores are not comparable with other studies'."
+        )
 
     @cached_property
     def by_id(self) -> dict[str, Item]:

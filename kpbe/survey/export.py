@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, select
 
 from kpbe.errors import SurveyError
+from kpbe.survey.demographics import DEMOGRAPHICS
 from kpbe.survey.ratings import COLUMNS
 from kpbe.survey.records import rater_name
-from kpbe.survey.schema import answers, plays, raters
+from kpbe.survey.schema import answers, demographics, plays, raters
 from kpbe.work import read_csv, write_text
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def export_rows(connection: Connection, design: Study) -> list[dict[str, Any]]:
         (answer.rater, answer.item, answer.question): answer
         for answer in connection.execute(select(answers).where(answers.c.study == name))
     }
+    said: defaultdict[int, dict[str, str]] = defaultdict(lambda: dict.fromkeys(DEMOGRAPHICS, ""))
+    for row in connection.execute(select(demographics).where(demographics.c.study == name)):
+        said[row.rater][row.question] = row.answer
     rows = []
     for rater in sorted(valid):
         for position, key in enumerate(design.order_of(rater), 1):
@@ -66,6 +70,7 @@ def export_rows(connection: Connection, design: Study) -> list[dict[str, Any]]:
                         "response_seconds": round(answer.response_seconds, 2),
                         "answered_at": utc_text(answer.answered_at),
                         "repeats": item.repeats or "",
+                        **said[rater],
                     }
                 )
     return rows

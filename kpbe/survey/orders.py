@@ -24,8 +24,9 @@ NEAR_CLIP = 1
 DEALS = 12
 """How many shufflings of a rater's rows are tried, so that no method follows itself where blocks meet."""
 
-KICKS, KICKED = 30, 4
-"""How often, and by how many random exchanges, a search that got stuck is set going again."""
+KICKS, MOST_KICKS, KICKED = 30, 600, 4
+"""How often, and by how many random exchanges, a search that got stuck is set going again; the most where a clip follows itself or a
+repeat comes too early."""
 
 
 def williams_rows(count: int) -> list[tuple[int, ...]]:
@@ -148,9 +149,10 @@ class _Design:
             gap = shuffled(range(low, max(high, low + 1)), self.seed, "gap", rater, number)[0]
             between.setdefault(1 + gap, []).append(item)
         for number, item in enumerate(self._repeats_of(rater)):
-            late = range(-(-5 * blocks // 6), blocks + 1)
-            gap = shuffled(late, self.seed, "repeat", rater, number)[0]
-            between.setdefault(gap, []).append(item)
+            late = shuffled(range(-(-5 * blocks // 6), blocks + 1), self.seed, "repeat", rater, number)
+            # a repeat keeps its place, and a lone check as well, so no exchange could part them later
+            apart = [k for k in late if k not in between or between[k][-1].clip_id != item.clip_id]
+            between.setdefault((apart or late)[0], []).append(item)
         return between
 
     def _repeats_of(self, rater: int) -> list[Item]:
@@ -189,9 +191,11 @@ class _Repair:
         """The best order found; `key` draws the exchanges that lead out of a dead end where something better seems within reach."""
         best, cost = self._descend(), self._total()
         promising = cost >= SAME_CLIP or SAME_IDENTITY <= cost < 5 * SAME_IDENTITY
-        for attempt in range(KICKS if promising else 0):
+        for attempt in range(MOST_KICKS if promising else 0):
+            if attempt >= KICKS and cost < SAME_CLIP:
+                break
             self.order = list(best)
-            for a in shuffled(sorted(self.partners), *key, attempt)[:KICKED]:
+            for a in shuffled(sorted(self.partners), *key, attempt)[: KICKED * (1 + attempt // KICKS % 3)]:
                 self._exchange(a, shuffled(self.partners[a], *key, attempt, a)[0])
             found = self._descend()
             if self._total() < cost:

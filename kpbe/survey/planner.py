@@ -24,6 +24,11 @@ LEVEL = 0.05
 NORMAL = NormalDist()
 MOST_RATERS = 2000
 MOST_CLIPS = 500
+LEAST_RATERS = 15
+"""Fewer than ITU-T P.910 asks for."""
+
+WEB_RATERS = 35
+"""What ITU-T P.913 asks for outside a laboratory, as in a survey on the web."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ def rater_of(row: Row) -> Rater:
         row.study,
         row.language,
         row.consented_at,
+        row.described_at,
         row.headphones_passed_at,
         row.training_done_at,
         row.finished_at,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kpbe.errors import SurveyError
+from kpbe.survey.demographics import DEMOGRAPHICS
 from kpbe.survey.design import Study
 
 DEMO_SUFFIX = "-demo"
@@ -37,6 +38,8 @@ class Rating:
         response_seconds: from the end of the clip to the answers.
         answered_at: in UTC.
         repeats: the item of which this is a second copy, else "".
+        age, vision, colour_vision, device, sound: what the rater said of themselves (`kpbe.survey.demographics`), "" where nobody asked;
+            files of earlier versions lack these columns.
     """
 
     study: str
@@ -54,6 +57,11 @@ class Rating:
     response_seconds: float
     answered_at: str
     repeats: str
+    age: str = ""
+    vision: str = ""
+    colour_vision: str = ""
+    device: str = ""
+    sound: str = ""
 
     @property
     def rater_number(self) -> int:
@@ -62,6 +70,7 @@ class Rating:
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Rating))
+_REQUIRED = tuple(name for name in COLUMNS if name not in DEMOGRAPHICS)
 _NUMBERS: dict[str, type[int] | type[float]] = {
     "score": int,
     "position": int,
@@ -88,7 +97,7 @@ def read_ratings(path: Path | str) -> list[Rating]:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or ()
-            if missing := [name for name in COLUMNS if name not in columns]:
+            if missing := [name for name in _REQUIRED if name not in columns]:
                 raise SurveyError(
                     f"{path} has no column {', '.join(missing)}: write it with `kpbe survey export`."
                 )
@@ -132,7 +141,7 @@ def check_against(ratings: Sequence[Rating], study: Study) -> None:
 
 
 def _rating(row: dict[str, Any], where: str) -> Rating:
-    values: dict[str, Any] = {name: row[name] for name in COLUMNS}
+    values: dict[str, Any] = {name: row[name] for name in COLUMNS if name in row}
     if None in values.values() or None in row:
         raise SurveyError(f"{where}: not as many values as columns.")
     for name, number in _NUMBERS.items():
@@ -146,6 +155,11 @@ def _rating(row: dict[str, Any], where: str) -> Rating:
         raise SurveyError(f"{where}: score = {values['score']} is not {LOWEST} to {HIGHEST}.")
     if not (values["rater"][:1] == "r" and values["rater"][1:].isdecimal()):
         raise SurveyError(f"{where}: rater = {values['rater']!r} is not r001, r002, ...")
+    for question, possible in DEMOGRAPHICS.items():
+        if values.get(question, "") not in ("", *possible):
+            raise SurveyError(
+                f"{where}: {question} = {values[question]!r} is not one of {', '.join(possible)}."
+            )
     if not values["study"]:
         raise SurveyError(f"{where}: study is empty.")
     return Rating(**values)

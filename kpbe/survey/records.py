@@ -31,7 +31,7 @@ class Rater:
         number: from 1; decides the order of the clips.
         study: its name.
         language: as chosen last, "" before that.
-        consented_at, headphones_passed_at, training_done_at, finished_at: when the step was first reached.
+        consented_at, described_at, headphones_passed_at, training_done_at, finished_at: when the step was first reached.
         revoked: the link does not work any more.
     """
 
@@ -39,6 +39,7 @@ class Rater:
     study: str
     language: str
     consented_at: datetime | None
+    described_at: datetime | None
     headphones_passed_at: datetime | None
     training_done_at: datetime | None
     finished_at: datetime | None

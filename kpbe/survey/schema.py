@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeDecorator
 
 from kpbe.errors import SurveyError
 
-VERSION = 2
+VERSION = 3
 REAL, DEMO = "real", "demo"
 """A database's purpose: answers of people, or invented ones. Never both."""
 
@@ -82,6 +82,7 @@ raters = Table(
     Column("language", String(20), nullable=False, default=""),
     Column("invited_at", UtcTime, nullable=False),
     Column("consented_at", UtcTime),
+    Column("described_at", UtcTime),
     Column("headphones_passed_at", UtcTime),
     Column("training_done_at", UtcTime),
     Column("finished_at", UtcTime),
@@ -166,7 +167,17 @@ comments = Table(
     ForeignKeyConstraint(["study", "rater"], ["raters.study", "raters.rater"]),
 )
 
-OF_RATER = (answers, answer_history, plays, steps, comments)
+demographics = Table(
+    "demographics",
+    metadata,
+    Column("study", String(200), primary_key=True),
+    Column("rater", Integer, primary_key=True, autoincrement=False),
+    Column("question", String(40), primary_key=True),
+    Column("answer", String(40), nullable=False),
+    ForeignKeyConstraint(["study", "rater"], ["raters.study", "raters.rater"]),
+)
+
+OF_RATER = (answers, answer_history, plays, steps, comments, demographics)
 """Tables that hold what a rater did."""
 
 
@@ -240,5 +251,12 @@ def _from_1(connection: Connection) -> None:
     comments.create(connection)
 
 
-UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: _from_1}
+def _from_2(connection: Connection) -> None:
+    """Version 3: age band, eyesight and equipment, which raters may tell."""
+    time = UtcTime().compile(connection.dialect)
+    connection.execute(text(f"ALTER TABLE raters ADD COLUMN described_at {time}"))
+    demographics.create(connection)
+
+
+UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2}
 """By the version that a step starts from. A step that stands here is never changed: databases went through it."""

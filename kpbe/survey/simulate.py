@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kpbe.errors import SurveyError
+from kpbe.survey.demographics import DEMOGRAPHICS
 from kpbe.survey.ratings import is_demo
 from kpbe.survey.store import SurveyStore
 
@@ -93,6 +94,8 @@ class SimulatedRater:
         self.draw = np.random.default_rng([seed, number])
         self.bias = self.draw.normal(0, BIAS_DEVIATION)
         self.inconsistency = self.draw.uniform(0.45, 0.9)
+        about = np.random.default_rng([seed, number, 910])  # apart, so that the scores stay as they are
+        self.about = {question: str(about.choice(options)) for question, options in DEMOGRAPHICS.items()}
 
     def scores(self, item: Item) -> dict[str, int]:
         """Answers to all questions of an item."""
@@ -164,6 +167,8 @@ def _take(
     store.record_step(token, "consent", language="en", user_agent="simulated")
     clock.wait(60)
     store.record_step(token, "headphones", {"passed": True})
+    store.describe(token, rater.about)
+    store.record_step(token, "about")
     items = rater.design.by_id
     for place, name in enumerate((*rater.design.training, *order)):
         if place == len(rater.design.training):

@@ -30,6 +30,7 @@ from kpbe.survey.design import (
 )
 from kpbe.survey.loudness import RATE, at_loudness
 from kpbe.survey.orders import breaches, session_orders
+from kpbe.survey.planner import LEAST_RATERS, WEB_RATERS
 from kpbe.work import (
     REJECTED_COLUMNS,
     ClipTask,
@@ -188,6 +189,13 @@ def describe(study: Study, wanted: int, tested: int, rejections: Sequence[Reject
     if len(scored) < wanted:
         lines.append(
             f"{STAGE}: survey.clips is {wanted}, but only {len(scored)} test clips have a usable video by every method."
+        )
+    if study.too_short:
+        lines.append(f"{STAGE}: {study.too_short}")
+    if len(study.orders) < LEAST_RATERS:
+        lines.append(
+            f"{STAGE}: survey.planned_raters is {len(study.orders)}: ITU-T P.910 asks for at least {LEAST_RATERS} raters, P.913 for "
+            f"{WEB_RATERS} on the web."
         )
     lines += [f"{STAGE}: {r.clip_id} is left out: {r.reason}" for r in rejections]
     counts = [breaches([study.by_id[name] for name in order]) for order in study.orders]

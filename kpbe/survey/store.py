@@ -1,7 +1,7 @@
 """The survey's store: links, steps, plays, answers with their history. One transaction each; what returned is kept.
 
 An answer is unique for (study, rater, item, question): double clicks, refreshes, two tabs and retries neither lose nor duplicate one.
-Nothing personal is kept beyond the browser's name; of a token only its SHA-256.
+Kept of a person: the browser's name and what they choose to say of themselves; of a token only its SHA-256.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, s
 
 from kpbe.errors import SurveyError
 from kpbe.survey.administration import REACHED, Administration, database_url, sha256_of
+from kpbe.survey.demographics import checked
 from kpbe.survey.progress import rater_of
 from kpbe.survey.ratings import DEMO_SUFFIX, is_demo
 from kpbe.survey.records import Comment, Plays, Rater
-from kpbe.survey.schema import answer_history, comments, plays, raters, steps
+from kpbe.survey.schema import answer_history, comments, demographics, plays, raters, steps
 from kpbe.survey.schema import answers as answer_table
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ STUDY_FILE = Path("data/survey/study.json")
 MIN_WATCHED = 0.9
 """A play that ended after showing less of the clip than this was wound forward and does not open the answers."""
 
-Step = Literal["consent", "headphones", "training", "finished", "break"]
+Step = Literal["consent", "about", "headphones", "training", "finished", "break"]
 UNKNOWN_LINK = "This link is not valid: please use the link exactly as you received it."
 
 
@@ -240,6 +241,27 @@ class SurveyStore(Administration):
         """
         with self.database.reading() as connection:
             return _answered(connection, self._known(connection, token))
+
+    def describe(self, token: str, answers: Mapping[str, str]) -> None:
+        """Keep what a rater says of their age, eyes and equipment; the last words count.
+
+        Args:
+            token: the rater's.
+            answers: some of `kpbe.survey.demographics.DEMOGRAPHICS`, question to answer; "not_said" is kept for the others.
+
+        Raises:
+            SurveyError: unknown or revoked link, no consent yet, a question or answer that does not exist, or the survey is finished.
+        """
+        said = checked(answers)
+        with self.database.writing() as connection:
+            rater = self._at_work(connection, token)
+            if rater.finished_at:
+                raise SurveyError("You have finished this survey already; nothing can be changed any more.")
+            connection.execute(delete(demographics).where(_mine(demographics, rater)))
+            rows = [
+                _of(rater) | {"question": question, "answer": answer} for question, answer in said.items()
+            ]
+            connection.execute(insert(demographics), rows)
 
     def comment(self, token: str, text: str, item: str = "") -> None:
         """Keep a rater's words about the survey, or about one clip of it; the last ones count, none remove them.

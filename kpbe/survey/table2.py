@@ -14,8 +14,9 @@ from kpbe.errors import KPBEError, SurveyError
 from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
 from kpbe.survey.bias_model import BiasModel
+from kpbe.survey.demographics import DEMOGRAPHICS, in_words
 from kpbe.survey.design import GROUND_TRUTH, Study, read_study
-from kpbe.survey.planner import Spread, spread_of
+from kpbe.survey.planner import LEAST_RATERS, Spread, spread_of
 from kpbe.survey.ratings import Panel, Rating, check_against, is_demo, panel_of, read_ratings
 from kpbe.survey.scores import Scores, score
 from kpbe.survey.screening import Exclusion, Screening, rules_in_words, screen
@@ -53,6 +54,7 @@ class Table2:
         everybody: scores of all raters; None without ratings.
         exclusions: why raters do not count.
         spread: of the raters who count, for the planner; None where it cannot be told.
+        warnings: what the numbers must not be read without, a sentence each: few raters, short videos.
     """
 
     study: str
@@ -64,6 +66,7 @@ class Table2:
     everybody: Scores | None
     exclusions: tuple[Exclusion, ...]
     spread: Spread | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -151,6 +154,7 @@ def build_table2(
         everybody=everybody,
         exclusions=screening.exclusions,
         spread=spread_of(kept, params.backends),
+        warnings=_warnings(study, panel, screening),
     )
     if screened is None:
         return Evaluation(table, panel, all_models, screening)
@@ -208,12 +212,38 @@ def _about(
         f"({params.evaluate.bootstrap} resamples, seed {params.survey.seed}), corrected after Holm for {comparisons} comparisons.",
         "DMOS: score - score of the hidden reference + 5. Bias-corrected: ITU-T P.913 12.6; its interval takes the clips as they are.",
         rules_in_words(params.survey.screening),
+        in_words(_said(ratings, screening.kept or screening.raters)),
         paper,
     ]
-    if ratings and not screening.kept:
+    if not screening.kept:
         lines.insert(1, "No rater is left after screening: the scores below are of everybody.")
-    elif min(len(screening.kept), len(panel.clips)) < FEW:
-        lines.insert(1, f"Fewer than {FEW} raters or clips: the intervals are rough.")
+    lines[1:1] = _warnings(study, panel, screening)
     if is_demo(ratings[0].study):
         lines.insert(0, DEMO_NOTICE)
     return tuple(lines)
+
+
+def _warnings(study: Study, panel: Panel, screening: Screening) -> tuple[str, ...]:
+    """What stands above the scores: few raters or clips, short videos; nothing without ratings."""
+    if not screening.raters:
+        return ()
+    found = []
+    if len(screening.kept) < LEAST_RATERS:
+        found.append(
+            f"{len(screening.kept)} raters count: ITU-T P.910 asks for at least {LEAST_RATERS}, so these scores are a pilot's."
+        )
+    if screening.kept and min(len(screening.kept), len(panel.clips)) < FEW:
+        found.append(f"Fewer than {FEW} raters or clips: the intervals are rough.")
+    if study.too_short:
+        found.append(study.too_short)
+    return tuple(found)
+
+
+def _said(ratings: Sequence[Rating], raters: Sequence[str]) -> list[dict[str, str]]:
+    """What each rater said of themselves."""
+    of_rater = {rating.rater: rating for rating in ratings}
+    return [
+        {question: getattr(of_rater[rater], question) for question in DEMOGRAPHICS}
+        for rater in raters
+        if rater in of_rater
+    ]

@@ -9,6 +9,8 @@ import streamlit as st
 from kpbe.errors import KPBEError
 from kpbe.survey.planner import (
     ASSUMED,
+    LEAST_RATERS,
+    WEB_RATERS,
     Spread,
     clips_needed,
     half_width,
@@ -34,7 +36,7 @@ from reports.views.table2 import survey_table
 
 SECONDS_PER_ITEM = 25  # watching a clip of some seconds and answering three questions
 
-RATER_COUNTS = (10, 16, 24, 40, 60)
+RATER_COUNTS = (10, 15, 24, 35, 60)
 CLIP_COUNTS = (8, 13, 20, 26, 40)
 CURVE_RATERS = range(4, 101, 2)
 ASSUMPTION, MEASURED = "What is commonly seen", "This project's survey"
@@ -51,6 +53,11 @@ def page() -> None:
     )
     spread = chosen_spread()
     raters, clips, difference, methods, comparisons = plan()
+    if raters < LEAST_RATERS:
+        st.warning(
+            f"{counted(raters, 'rater')}: ITU-T P.910 asks for at least {LEAST_RATERS}, P.913 for {WEB_RATERS} in a survey on the web.",
+            icon=":material/warning:",
+        )
     answers(spread, raters, clips, difference, methods, comparisons)
     section(
         "Power",
@@ -69,6 +76,8 @@ def page() -> None:
             "No number of raters brings the half width below 1.96 clip / √C: where a method helps some clips and not others, "
             "only more clips help.",
             "The interval that a survey prints has to estimate these numbers and is on average 5 to 10 % wider with ten raters.",
+            f"Raters: at least {LEAST_RATERS} after screening (ITU-T P.910), and {WEB_RATERS} where each sits at their own screen (P.913); "
+            "invite some more, since screening leaves some out.",
             f"Time: {SECONDS_PER_ITEM} s for each video with its three questions, one video for each clip and method.",
         ]
     )
@@ -103,7 +112,7 @@ def plan() -> tuple[int, int, float, int, int]:
     """What the visitor plans: raters, clips, wished-for difference, methods, comparisons."""
     backends, clips = _from_params()
     first, second, third, fourth = st.columns(4)
-    raters = first.number_input("Raters", 2, 1000, 24, key="raters")
+    raters = first.number_input("Raters", 2, 1000, WEB_RATERS, key="raters")
     clips = second.number_input("Clips", 2, 500, clips, key="clips")
     difference = third.number_input("Difference to be found", 0.05, 4.0, 0.3, 0.05, key="difference")
     count = fourth.number_input(

@@ -1,4 +1,4 @@
-"""The rater's way: language, consent, headphones, practice, clips with three questions each, thanks. One page, one step at a time."""
+"""The rater's way: language, consent, headphones, about the rater, practice, clips with three questions, thanks. One step at a time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from kpbe.errors import KPBEError, SurveyError
+from kpbe.survey.demographics import DEMOGRAPHICS
 from reports import headphones, player
 from reports.survey_layout import (
     below_title,
@@ -149,6 +150,29 @@ def _tries() -> int:
     return st.session_state.get(TRIES, 0)
 
 
+def describe_yourself(visit: Visit, texts: Texts) -> None:
+    """Age, eyes and equipment for the report; every question may be left open."""
+    look(texts, "about")
+    title(texts("about.title"), texts("about.lead"))
+    with st.form("survey_about", border=False):
+        chosen = {
+            question: st.radio(
+                texts(f"about.{question}.question"),
+                options,
+                index=None,
+                format_func=lambda answer, question=question: texts(f"about.{question}.{answer}"),
+                horizontal=True,
+                key=f"survey_about_{question}",
+            )
+            for question, options in DEMOGRAPHICS.items()
+        }
+        done = st.form_submit_button(texts("about.next"), type="primary")
+    if done:
+        visit.store.describe(visit.token, {name: answer for name, answer in chosen.items() if answer})
+        note(visit, texts, "about")
+        st.rerun()
+
+
 # -- clips --------------------------------------------------------------------------------------------------------
 
 
@@ -261,6 +285,7 @@ def note(visit: Visit, texts: Texts, step: str, detail: dict[str, object] | None
 STEPS: dict[Step, Callable[[Visit, Texts], None]] = {
     "welcome": welcome,
     "headphones": check_headphones,
+    "about": describe_yourself,
     "training": practise,
     "clip": rate,
     "break": have_a_break,

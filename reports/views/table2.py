@@ -53,6 +53,8 @@ def table2_section() -> None:
     section(shown.title, HOW)
     if shown.demo:
         st.warning(DEMO_NOTICE, icon=":material/warning:")
+    for warning in shown.warnings:
+        st.warning(warning, icon=":material/warning:")
     scores = _chosen_scores(shown)
     opinions(shown, scores)
     differences(shown, scores)

@@ -64,7 +64,13 @@ def steps_of(site: Site, token: str) -> dict[str, Any]:
     rater = site.store.rater(token)
     return {
         name: getattr(rater, name)
-        for name in ("consented_at", "headphones_passed_at", "training_done_at", "finished_at")
+        for name in (
+            "consented_at",
+            "headphones_passed_at",
+            "described_at",
+            "training_done_at",
+            "finished_at",
+        )
     }
 
 
@@ -107,6 +113,9 @@ def test_rater_goes_from_link_to_thanks_and_may_close_the_browser(
         checked(rater, "03-prepare")
         rater.prepare()
         rater.pass_headphones(look=lambda: checked(rater, "04-headphones"))
+        rater.wait_for(texts("about.title"))
+        checked(rater, "04b-about")
+        rater.describe(age="18-29", sound="earphones")
         rater.practise(look=lambda number: checked(rater, f"05-practice-{number}"))
         rater.at_clip(1)
         checked(rater, "06-clip")
@@ -144,6 +153,8 @@ def test_rater_goes_from_link_to_thanks_and_may_close_the_browser(
         for item in site.study.training
     )
     assert all(steps_of(site, token).values())
+    said = next(row for row in site.store.export_rows(site.study) if row["item"] == order_of(site, token)[0])
+    assert (said["age"], said["sound"], said["vision"]) == ("18-29", "earphones", "not_said")
     assert site.store.rater(token).language == language  # pyright: ignore[reportOptionalMemberAccess]
     assert [traffic.around(secret) for secret in SECRETS] == [[]] * len(SECRETS)
     assert all(

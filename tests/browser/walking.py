@@ -95,6 +95,13 @@ class Rater:
             answer = softest % 3 + 1 if number <= wrong else softest
             self.page.keyboard.press(str(answer))
 
+    def describe(self, **answers: str) -> None:
+        """Choose some answers about the rater, leave the others open and go on."""
+        for question, answer in answers.items():
+            group = self.page.get_by_role("radiogroup", name=self.texts(f"about.{question}.question"))
+            group.get_by_text(self.texts(f"about.{question}.{answer}"), exact=True).click()
+        self.button(self.texts("about.next")).click()
+
     def softest_tone(self) -> int:
         """The place of the softest tone, heard as over headphones: from the left channel."""
         source = self.page.locator("audio").get_attribute("src") or ""

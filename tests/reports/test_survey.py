@@ -19,6 +19,7 @@ import yaml
 from streamlit.testing.v1 import AppTest
 
 from kpbe.errors import KPBEError, SurveyError
+from kpbe.survey.demographics import DEMOGRAPHICS
 from kpbe.survey.design import Study
 from kpbe.survey.store import SurveyStore, open_store
 from reports import headphones, player, texts
@@ -224,6 +225,8 @@ def test_headphone_check_passes_with_one_error(
     site = through_preparation(token)
     assert fake_check.trials == [0, 1, 2, 3, 4, 5, 6]
     assert store.rater(token).headphones_passed_at is not None  # pyright: ignore[reportOptionalMemberAccess]
+    assert ENGLISH("about.title") in words_on(site) and not fake_player.shown
+    button(site, ENGLISH("about.next")).click().run()
     assert fake_player.shown[-1]["item"] == study.training[0]
 
 
@@ -242,6 +245,40 @@ def test_loudspeakers_are_told_and_may_try_again(
     assert store.rater(token).headphones_passed_at is not None  # pyright: ignore[reportOptionalMemberAccess]
 
 
+@pytest.mark.parametrize("words", [ENGLISH, CHINESE])
+def test_raters_tell_what_they_like_of_themselves_once(
+    store: SurveyStore, token: str, study: Study, fake_player: FakePlayer, words: texts.Texts
+) -> None:
+    store.record_step(token, "consent", language=words.language)
+    store.record_step(token, "headphones")
+    site = open_link(token)
+    assert [one.label for one in site.radio] == [words(f"about.{name}.question") for name in DEMOGRAPHICS]
+    assert all(one.value is None for one in site.radio)
+    site.radio[0].set_value("40-49")
+    site.radio[3].set_value("phone")
+    button(site, words("about.next")).click().run()
+    assert not site.exception and not site.error
+    assert fake_player.shown[-1]["item"] == study.training[0]
+    assert store.rater(token).described_at is not None  # pyright: ignore[reportOptionalMemberAccess]
+    item = study.order_of(1)[0]
+    store.record_play(token, item, 1.0, True, 1.0)
+    store.answer(token, item, SCORES, 1.0)
+    row = store.export_rows(study)[0]
+    assert [row[name] for name in DEMOGRAPHICS] == ["40-49", "not_said", "not_said", "phone", "not_said"]
+    assert not open_link(token).radio
+
+
+def test_who_began_before_that_was_asked_is_not_stopped(
+    store: SurveyStore, token: str, study: Study, fake_player: FakePlayer
+) -> None:
+    for step in ("consent", "headphones"):
+        store.record_step(token, step, language="en")
+    store.record_play(token, study.training[0], 1.0, True, 1.0)
+    store.answer(token, study.training[0], SCORES, 1.0)
+    assert not open_link(token).radio
+    assert fake_player.shown[-1]["item"] == study.training[1]
+
+
 # -- clips --------------------------------------------------------------------------------------------------------
 
 
@@ -250,6 +287,7 @@ def test_practice_comes_first_and_tells_what_was_expected(
 ) -> None:
     store.record_step(token, "consent", language="en")
     store.record_step(token, "headphones")
+    store.record_step(token, "about")
     order = study.order_of(1)
     site = open_link(token)
     assert fake_player.shown[-1]["expected"] == study.by_id[study.training[0]].expected
@@ -477,7 +515,16 @@ def test_every_text_is_asked_for() -> None:
         whole = f'"{name}"' in python or f'part("{group}")' in python
         together = f'f"{group}.{{' in python and (f'"{last}"' in python or group in ("questions", "hints"))
         in_script = re.search(rf'texts\.{last}\b|texts\[.*"{last}"|render\("{last}"\)', scripts)
-        assert whole or together or in_script, name
+        about = group.startswith("about.") and last in (
+            *DEMOGRAPHICS[group.removeprefix("about.")],
+            "question",
+        )
+        assert whole or together or in_script or about, name
+
+
+def test_every_answer_about_a_rater_has_its_words() -> None:
+    for question, answers in DEMOGRAPHICS.items():
+        assert tuple(ENGLISH.part(f"about.{question}")) == ("question", *answers)
 
 
 def test_scale_has_the_standard_words() -> None:

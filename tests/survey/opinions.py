@@ -21,13 +21,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 Answer = Callable[[int, Item, str], int]
 
 
-def make_study(clips: int = 4, raters: int = 10, name: str = "pilot") -> Study:
+def make_study(clips: int = 4, raters: int = 10, name: str = "pilot", seconds: float = 8.0) -> Study:
     """Every clip by every method, two traps, two gold items (good and bad), a repeat of the first stimulus."""
     items: list[Item] = []
 
     def add(kind: Any, clip: int, method: str = GROUND_TRUTH, **what: Any) -> str:
         key = f"{len(items):016x}"
-        items.append(Item(key, kind, f"clip{clip:02d}", f"id{clip}", method, 2.6, **what))
+        items.append(Item(key, kind, f"clip{clip:02d}", f"id{clip}", method, seconds, **what))
         return key
 
     for clip in range(clips):

@@ -56,6 +56,7 @@ def test_columns_are_those_of_the_export_and_demos_are_known_by_name() -> None:
         ({"watched": "nan"}, "line 4: watched = 'nan' is not a number"),
         ({"rater": "Ann"}, "line 4: rater = 'Ann' is not r001"),
         ({"study": ""}, "line 4: study is empty"),
+        ({"age": "34"}, "line 4: age = '34' is not one of under_18, 18-29"),
         ({"study": "other"}, "mixes the studies other, pilot"),
         ({"question": "lip_sync"}, "r001 answered lip_sync of 0000000000000000 twice"),
     ],
@@ -117,3 +118,10 @@ def test_the_panel_holds_scored_answers_where_they_belong(opinions: ModuleType) 
     assert panel.table("wav2lip", "realness")[2, 2] == wanted.score
     assert panel.stimuli("realness")[2, 2 * 5] == wanted.score
     assert panel.of_raters(["r003"]).scores.shape == (1, 3, 5, 3)
+
+
+def test_files_from_before_raters_were_asked_about_themselves_are_read(written: Path) -> None:
+    answers = read_ratings(written)
+    columns = COLUMNS[: COLUMNS.index("age")]
+    write_csv(written, columns, [{name: row[name] for name in columns} for row in read_csv(written)])
+    assert read_ratings(written) == answers and {answer.age for answer in answers} == {""}

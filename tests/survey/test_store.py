@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import select, text
 
 from kpbe.survey import schema
+from kpbe.survey.demographics import DEMOGRAPHICS
 from kpbe.survey.design import Study
 from kpbe.survey.records import Rater
 from kpbe.survey.store import SurveyError, SurveyStore
@@ -330,6 +331,37 @@ def test_demo_and_real_answers_do_not_meet(url, study):
 # -- export and progress ------------------------------------------------------------------------------------------
 
 
+def test_what_raters_say_of_themselves_is_kept_exported_and_forgotten(store, study, consenting):
+    told, silent = consenting(), consenting()
+    item = study.order_of(1)[0]
+    rate(store, told, item)
+    rate(store, silent, study.order_of(2)[0])
+    store.describe(told, {"age": "18-29", "vision": "normal"})
+    store.describe(told, {"age": "30-39", "vision": "corrected", "sound": "earphones"})
+    store.describe(silent, {})
+    said = {row["rater"]: [row[question] for question in DEMOGRAPHICS] for row in store.export_rows(study)}
+    assert said == {
+        "r001": ["30-39", "corrected", "not_said", "not_said", "earphones"],
+        "r002": ["not_said"] * 5,
+    }
+    store.revoke(study.name, told, forget=True)
+    with store.database.reading() as connection:
+        left = connection.execute(text("SELECT DISTINCT rater FROM demographics")).fetchall()
+    assert [row.rater for row in left] == [2]
+
+
+@pytest.mark.parametrize("answers", [{"age": "34"}, {"name": "Ann"}, {"vision": "18-29"}])
+def test_no_other_answers_about_a_rater_are_taken(store, consenting, answers):
+    with pytest.raises(SurveyError, match="is no answer to a question of this survey"):
+        store.describe(consenting(), answers)
+
+
+def test_nothing_about_a_rater_is_kept_before_consent(store, study):
+    (invitation,) = store.invite(study.name, 1)
+    with pytest.raises(SurveyError, match="agree to it first"):
+        store.describe(invitation.token, {"age": "18-29"})
+
+
 def test_export_has_a_row_for_each_answer(store, study, consenting):
     token, revoked = consenting(), consenting()
     order = study.order_of(1)
@@ -359,6 +391,11 @@ def test_export_has_a_row_for_each_answer(store, study, consenting):
         "response_seconds": 1.5,
         "answered_at": rows[0]["answered_at"],
         "repeats": first.repeats or "",
+        "age": "",
+        "vision": "",
+        "colour_vision": "",
+        "device": "",
+        "sound": "",
     }
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", rows[0]["answered_at"])
     (repeated,) = {row["repeats"] for row in rows if row["kind"] == "repeat"}

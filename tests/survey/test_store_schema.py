@@ -125,8 +125,9 @@ def test_an_old_database_keeps_its_answers_and_learns_what_is_new(old, study):
     old.record_play(TOKEN, item, 1.0, True, 2.6, dropped_frames=3, play_id="p")
     assert old.plays(TOKEN, item).count == 2
     old.comment(TOKEN, "stiff", item)
+    old.describe(TOKEN, {"age": "60_up"})
     old.answer(TOKEN, item, {"lip_sync": 4, "head_pose": 3, "realness": 5}, 2.0)
-    assert len(old.export_rows(study)) == 3
+    assert [row["age"] for row in old.export_rows(study)] == ["60_up"] * 3
     old.revoke(study.name, 1, "asked for it")
     assert old.progress(study.name)[0].revoked_reason == "asked for it"
 

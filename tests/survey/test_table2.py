@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -29,12 +30,32 @@ FILES = (
 )
 
 
+ABOUT = (
+    {
+        "age": "18-29",
+        "vision": "normal",
+        "colour_vision": "normal",
+        "device": "computer",
+        "sound": "headphones",
+    },
+    {
+        "age": "not_said",
+        "vision": "corrected",
+        "colour_vision": "normal",
+        "device": "phone",
+        "sound": "headphones",
+    },
+)
+
+
 class Survey:
     """A study and answers to it on disk; `run` makes the result files."""
 
-    def __init__(self, folder: Path, opinions: ModuleType, ratings: list[Rating], clips: int = 6) -> None:
+    def __init__(
+        self, folder: Path, opinions: ModuleType, ratings: list[Rating], clips: int = 6, seconds: float = 8.0
+    ) -> None:
         self.folder, self.opinions = folder, opinions
-        self.study = opinions.make_study(clips)
+        self.study = opinions.make_study(clips, seconds=seconds)
         self.study.write(folder / "study.json")
         opinions.write_ratings(folder / "ratings.csv", ratings)
 
@@ -254,3 +275,33 @@ def test_csv_columns_are_quoted_as_needed(survey: Survey) -> None:
     for name in ("table2.csv", "survey_raters.csv"):
         rows = list(csv.reader(survey.text(name).splitlines()))
         assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_who_the_raters_are_is_told_in_counts(tmp_path: Path, opinions: ModuleType) -> None:
+    answers = opinions.answers_to(opinions.make_study(6), 16, opinions.opinion())
+    asked = Survey(tmp_path, opinions, [replace(a, **ABOUT[a.rater_number % 2]) for a in answers])
+    asked.run()
+    said = (
+        "What the raters say of themselves - age: 18-29 8, not said 8; eyesight: normal 8, corrected to normal 8; "
+        "colour vision: normal 16; device: computer 8, phone 8; sound: headphones 16."
+    )
+    assert f"- {said}" in asked.text("table2.md").splitlines()
+    assert f"% {said}" in asked.text("table2.tex").splitlines()
+
+
+def test_that_nobody_was_asked_is_told(survey: Survey) -> None:
+    survey.run()
+    text = survey.text("table2.md")
+    assert "- The raters were not asked for their age, eyesight and equipment." in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("raters", "seconds", "warned"), [(15, 5.0, 0), (14, 5.0, 1), (15, 4.9, 1), (3, 2.2, 3)]
+)
+def test_few_raters_and_short_videos_are_told(
+    tmp_path: Path, opinions: ModuleType, raters: int, seconds: float, warned: int
+) -> None:
+    answers = opinions.answers_to(opinions.make_study(6), raters, opinions.opinion())
+    table = Survey(tmp_path, opinions, answers, seconds=seconds).run()
+    assert len(table.warnings) == warned
+    assert set(table.warnings) <= set(table.about)
