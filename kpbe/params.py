@@ -131,13 +131,21 @@ class GeneratorParams(Section):
 
 
 class ConventionParams(Section):
-    """Quirks that public checkpoints depend on (reference: zhanglonghao1992's OSFV code, golden/README section 4)."""
+    """What a checkpoint's numbers mean; stored with it (reference: zhanglonghao1992's OSFV code, golden/README section 4).
+
+    `pitch_sign` is the pitch that the network estimates for one degree of a label's or a user's pitch, which is positive for a head that
+    looks down: 1 with our labels, -1 in public OSFV checkpoints, which learned from Hopenet's. `first_order` says how the neighbourhood
+    of a keypoint moves: `translation` with the keypoint, as in the public code; `rotation` also turns it by R_s R_d^T about the keypoint.
+    The defaults of these two are what checkpoints without the fields were trained with.
+    """
 
     degree_offset: float = 99.0
     pi: float = Field(default=3.14, ge=3.1, le=3.15)
     swap_yaw_and_roll_heads: bool = True
     align_corners: bool = False
     rotation: Literal["pitch_yaw_roll", "beta"] = "pitch_yaw_roll"
+    pitch_sign: Literal[1, -1] = 1
+    first_order: Literal["translation", "rotation"] = "translation"
 
 
 class ModelParams(Section):
