@@ -78,7 +78,7 @@ class PlainStep:
         decomposed = frontend.decompose(source)
         pose, expression = frontend.estimate_pose_expression(driving)
         keypoints = decomposed.driven_by(pose, expression)
-        generated = frontend.render(decomposed, keypoints).frame
+        generated = frontend.render(decomposed, keypoints, pose).frame
         loss = weights.vgg19 * self.perceptual(generated, driving)
         fake_features, fake_score = self.discriminator(generated)
         real_features, _ = self.discriminator(driving)

@@ -27,7 +27,7 @@ from kpbe.errors import KPBEError
 from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, ClipScore, compare, read_per_clip
 from kpbe.methods import enhanced_method, methods_of
 from kpbe.params import EvaluateParams, load_params
-from kpbe.weights import CATALOGUE, find, weight_folders
+from kpbe.weights import CATALOGUE, find, serving, weight_folders
 from kpbe.work import fingerprint, write_json, write_text
 
 CONFIG = Path("conf/ablation.yaml")
@@ -56,7 +56,7 @@ class Variant:
     @property
     def missing(self) -> str:
         """The sentence that says which weight file is missing, "" when it can run."""
-        if not self.needs or find(self.needs) is not None:
+        if not self.needs or any(find(name) is not None for name in serving(self.needs)):
             return ""
         return f"not run: {CATALOGUE[self.needs].file} is missing"
 

@@ -69,7 +69,7 @@ def enhance(
     for batch in _batches(zip(pose_frames, backend_frames, strict=False), batch_size):
         pose, _ = frontend.estimate_pose_expression(images([pair[0] for pair in batch]))
         _, expression = frontend.estimate_pose_expression(images([pair[1] for pair in batch]))
-        yield from to_uint8(frontend.render(source, source.driven_by(pose, expression)).frame)
+        yield from to_uint8(frontend.render(source, source.driven_by(pose, expression), pose).frame)
 
 
 def control_inputs(

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from kpbe.errors import KPBEError
-from kpbe.frontend.geometry import HeadPose
+from kpbe.frontend.geometry import HeadPose, with_own_pitch_sign
 from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import Decomposition, Frontend
 from kpbe.media.video import write_video
@@ -39,7 +39,8 @@ class View:
     """Where a head looks and is; None leaves the source's own.
 
     Attributes:
-        yaw, pitch, roll: degrees about the vertical, the horizontal and the viewing axis.
+        yaw, pitch, roll: degrees about the vertical, the horizontal and the viewing axis; as in labels, positive for a head that, as
+            seen in the picture, turns to the left, looks down and tilts clockwise.
         x, y, z: translation of the keypoints; x to the right and y down, where the picture goes from -1 to 1.
     """
 
@@ -69,9 +70,10 @@ def expression_of(frontend: Frontend, image: np.ndarray) -> Tensor:
 
 def own_view(frontend: Frontend, source: Decomposition) -> View:
     """The view that the frontend estimated of a source (batch 1)."""
-    degrees, translation = source.pose.degrees[0].tolist(), source.pose.translation[0].tolist()
-    place = PLACE_OF_ANGLES[frontend.params.conventions.rotation]
-    return View(*(degrees[index] for index in place), *translation)
+    conventions = frontend.params.conventions
+    place = list(PLACE_OF_ANGLES[conventions.rotation])
+    angles = with_own_pitch_sign(source.pose.degrees[:1, place], conventions)
+    return View(*angles[0].tolist(), *source.pose.translation[0].tolist())
 
 
 @torch.inference_mode()
@@ -100,7 +102,7 @@ def free_view(
         batch = [view.completed(own) for view in views[start : start + batch_size]]
         pose = _head_pose(frontend, batch)
         keypoints = source.driven_by(pose, expression.expand(len(batch), -1, -1))
-        yield from to_uint8(frontend.render(source, keypoints).frame)
+        yield from to_uint8(frontend.render(source, keypoints, pose).frame)
 
 
 def look_around(own: View, asked: View, frames: int) -> list[View]:
@@ -162,7 +164,8 @@ def _head_pose(frontend: Frontend, views: Sequence[View]) -> HeadPose:
     conventions = frontend.params.conventions
     values = torch.tensor([astuple(view) for view in views], dtype=torch.float32, device=_device(frontend))
     degrees = torch.empty_like(values[:, :3])
-    degrees[:, list(PLACE_OF_ANGLES[conventions.rotation])] = values[:, :3]
+    place = list(PLACE_OF_ANGLES[conventions.rotation])
+    degrees[:, place] = with_own_pitch_sign(values[:, :3], conventions)
     return HeadPose.from_degrees(degrees, values[:, 3:], conventions)
 
 

@@ -136,13 +136,21 @@ class GeneratorParams(Section):
 
 
 class ConventionParams(Section):
-    """Quirks that public checkpoints depend on (reference: zhanglonghao1992's OSFV code, golden/README section 4)."""
+    """What a checkpoint's numbers mean; stored with it (reference: zhanglonghao1992's OSFV code, golden/README section 4).
+
+    `pitch_sign` is the pitch that the network estimates for one degree of a label's or a user's pitch, which is positive for a head that
+    looks down: 1 with our labels, -1 in public OSFV checkpoints, which learned from Hopenet's. `first_order` says how the neighbourhood
+    of a keypoint moves: `translation` with the keypoint, as in the public code; `rotation` also turns it by R_s R_d^T about the keypoint.
+    The defaults of these two are what checkpoints without the fields were trained with.
+    """
 
     degree_offset: float = 99.0
     pi: float = Field(default=3.14, ge=3.1, le=3.15)
     swap_yaw_and_roll_heads: bool = True
     align_corners: bool = False
     rotation: Literal["pitch_yaw_roll", "beta"] = "pitch_yaw_roll"
+    pitch_sign: Literal[1, -1] = 1
+    first_order: Literal["translation", "rotation"] = "translation"
 
 
 class ModelParams(Section):
@@ -185,16 +193,37 @@ class ScheduleParams(Section):
     validation_pairs: int = Field(default=8, ge=1)
 
 
-class PerceptualParams(Section):
-    """The perceptual terms' image pyramid, and what to do where a VGG's weights are not found.
+LayerWeights = tuple[float, float, float, float, float]
 
-    `layer_weights` are those of relu1_1 .. relu5_1. `missing`: `refuse` stops with a sentence, `pixels` puts the pixel pyramid in the
-    place of that term, at the term's weight, and the report says so. With `refuse`, a head pose term without any label stops as well.
+
+class VGGTermParams(Section):
+    """One VGG term's own scales and layer weights; null takes those that all terms share."""
+
+    scales: tuple[float, ...] | None = Field(default=None, min_length=1)
+    layer_weights: LayerWeights | None = None
+
+
+class PerceptualParams(Section):
+    """The perceptual terms' image pyramids, and what to do where a VGG's weights are not found.
+
+    `scales` and `layer_weights` (of relu1_1 .. relu5_1) are those of all terms; `vgg19` and `vgg_face` may have their own. `vgg19_unit`:
+    with `normalised`, torchvision's VGG-19 file is measured so that its layers count as those of our normalised file; with `own`, features
+    are compared as the file has them, which with torchvision's is the published loss.
+    `missing`: `refuse` stops with a sentence, `pixels` puts the pixel pyramid in the place of that term, at the term's weight, and the
+    report says so. With `refuse`, a head pose term without any label stops as well.
     """
 
     scales: tuple[float, ...] = Field(default=(1.0, 0.5, 0.25, 0.125), min_length=1)
-    layer_weights: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
+    layer_weights: LayerWeights = (1.0, 1.0, 1.0, 1.0, 1.0)
+    vgg19: VGGTermParams = VGGTermParams()
+    vgg_face: VGGTermParams = VGGTermParams()
+    vgg19_unit: Literal["normalised", "own"] = "normalised"
     missing: Literal["refuse", "pixels"] = "refuse"
+
+    def of_vgg(self, term: str) -> tuple[tuple[float, ...], LayerWeights]:
+        """Scales and layer weights of the term `vgg19` or `vgg_face`."""
+        own: VGGTermParams = getattr(self, term)
+        return own.scales or self.scales, own.layer_weights or self.layer_weights
 
 
 class PerceptualWeights(Section):

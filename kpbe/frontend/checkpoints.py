@@ -27,6 +27,10 @@ from kpbe.work import whole
 
 FORMAT = "kpbe-frontend"
 BLUR_KERNEL = "down.weight"
+PUBLIC_CONVENTIONS = {"pitch_sign": -1, "first_order": "translation"}
+"""Of all public OSFV checkpoints: their labels were Hopenet's, whose pitch is positive for a head that looks up, and their keypoints'
+neighbourhoods do not turn."""
+
 SADTALKER_PREFIXES = {
     "kp_extractor.": "kp_detector",
     "generator.": "generator",
@@ -115,9 +119,11 @@ def read_facts(path: Path | str) -> dict[str, Any]:
 def load_public_checkpoint(checkpoint: Path | str | Mapping[str, Any], model: ModelParams) -> Frontend:
     """A frontend (CPU, eval mode) with the weights of a public OSFV checkpoint.
 
+    Its params are those of `model`, but with the pitch sign and the first-order motion that all public checkpoints were trained with.
+
     Args:
         checkpoint: a `.pth.tar` or SadTalker safetensors file, or what such a file holds.
-        model: sizes and conventions that the checkpoint was trained with.
+        model: sizes and other conventions that the checkpoint was trained with.
 
     Raises:
         MissingWeights: the file does not exist.
@@ -128,7 +134,8 @@ def load_public_checkpoint(checkpoint: Path | str | Mapping[str, Any], model: Mo
     networks = _networks(content, origin)
     _refuse_other_decoder(networks["generator"], model, origin)
     _refuse_other_input_scale(networks["kp_detector"], model, origin)
-    frontend = Frontend(model)
+    conventions = model.conventions.model_copy(update=PUBLIC_CONVENTIONS)
+    frontend = Frontend(model.model_copy(update={"conventions": conventions}))
     for network, table in frontend_tables(model).items():
         load_named(
             frontend, networks[network], public_keys(frontend.state_dict(), table), f"{origin} ({network})"

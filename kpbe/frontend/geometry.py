@@ -83,6 +83,20 @@ def rotation_matrix(degrees: Tensor, conventions: ConventionParams) -> Tensor:
     return _rotation_about(0, about_x) @ _rotation_about(1, about_y) @ _rotation_about(2, about_z)
 
 
+def with_own_pitch_sign(degrees: Tensor, conventions: ConventionParams) -> Tensor:
+    """Labels' or a user's angles as the network has them, or the other way round: (B, 3) yaw, pitch, roll in degrees.
+
+    Labels and users mean by a positive pitch a head that looks down in the picture; `conventions.pitch_sign` is the network's side.
+    """
+    return degrees * degrees.new_tensor([1.0, conventions.pitch_sign, 1.0])
+
+
+@full_precision
+def relative_rotation(source: Tensor, driving: Tensor) -> Tensor:
+    """R_s R_d^T (B, 3, 3), which turns the driving head back to the source's, of rotations (1 or B, 3, 3) and (B, 3, 3)."""
+    return source @ driving.mT
+
+
 def _rotation_about(axis: int, radians: Tensor) -> Tensor:
     """Right-handed rotations (B, 3, 3) about one axis."""
     i, j = (axis + 1) % 3, (axis + 2) % 3
@@ -179,28 +193,65 @@ def coordinate_grid(size: tuple[int, int, int], like: Tensor | None = None) -> T
     return torch.stack([x, y, z], dim=-1)
 
 
-def motion_shifts(source: Tensor, driving: Tensor) -> Tensor:
+@full_precision
+def motion_shifts(source: Tensor, driving: Tensor, rotation: Tensor | None = None) -> Tensor:
     """What each sparse motion adds to the identity: zero for the background, then source - driving.
+
+    With a rotation R the motion of a keypoint is z -> R (z - driving) + source, and its shift is what it adds to R z.
 
     Args:
         source: (1 or B, K, 3) keypoints.
         driving: (B, K, 3) keypoints.
+        rotation: (B, 3, 3) of `relative_rotation`.
 
     Returns:
         (B, K + 1, 3).
     """
+    if rotation is not None:
+        driving = driving @ rotation.mT
     return F.pad(source - driving, (0, 0, 1, 0))
 
 
 @full_precision
-def combine_motions(mask: Tensor, shifts: Tensor) -> Tensor:
+def combine_motions(mask: Tensor, shifts: Tensor, rotation: Tensor | None = None) -> Tensor:
     """Deformation (B, D, H, W, 3): the sparse motions, weighted by a mask (B, K + 1, D, H, W) that sums to one.
 
-    All motions are translations, so their weighted sum is the identity plus the weighted sum of (B, K + 1, 3) shifts.
+    All motions are translations by (B, K + 1, 3) shifts, so their weighted sum is the identity plus the weighted sum of the shifts. With
+    a rotation (B, 3, 3), which all keypoints share, the identity is turned by it where the mask gives a keypoint's motion.
     """
     size = (mask.shape[2], mask.shape[3], mask.shape[4])
     moved = torch.bmm(mask.flatten(2).mT, shifts).unflatten(1, size)
-    return coordinate_grid(size, mask) + moved
+    if rotation is None:
+        return coordinate_grid(size, mask) + moved
+    still, turning = mask[:, 0, ..., None], mask[:, 1:].sum(1)[..., None]
+    return still * coordinate_grid(size, mask) + turning * rotated_grid(size, rotation) + moved
+
+
+@full_precision
+def rotated_grid(size: tuple[int, int, int], rotation: Tensor) -> Tensor:
+    """R z for every point z of the identity motion field: (B, D, H, W, 3) for size (D, H, W) and rotations (B, 3, 3)."""
+    return torch.einsum("bij,dhwj->bdhwi", rotation, coordinate_grid(size, rotation))
+
+
+@full_precision
+def moved_volumes(volume: Tensor, shifts: Tensor, rotation: Tensor, align_corners: bool) -> Tensor:
+    """The volume moved by each sparse motion whose keypoints turn by a rotation; the first motion is the still background.
+
+    Args:
+        volume: (1 or B, C, D, H, W).
+        shifts: (B, K + 1, 3) of `motion_shifts` with the same rotation.
+        rotation: (B, 3, 3).
+        align_corners: as in `grid_sample`.
+
+    Returns:
+        (B, K + 1, C, D, H, W).
+    """
+    size = (volume.shape[2], volume.shape[3], volume.shape[4])
+    background = translated_volumes(volume, shifts[:, :1], align_corners)
+    grids = rotated_grid(size, rotation)[:, None] + shifts[:, 1:, None, None, None]
+    # one sampling whose planes are those of all motions: the volume is not copied for each
+    turned = warp_volume(volume, grids.flatten(1, 2), align_corners).unflatten(2, (-1, size[0]))
+    return torch.cat([background, turned.transpose(1, 2)], dim=1)
 
 
 @full_precision

@@ -4,7 +4,7 @@ Example:
     source = frontend.decompose(source_image)
     pose, _ = frontend.estimate_pose_expression(pose_frame)
     _, expression = frontend.estimate_pose_expression(backend_frame)
-    frame = frontend.render(source, source.driven_by(pose, expression)).frame
+    frame = frontend.render(source, source.driven_by(pose, expression), pose).frame
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from kpbe.frontend.appearance import Appearance
 from kpbe.frontend.generator import Generator
-from kpbe.frontend.geometry import HeadPose, transform_keypoints
+from kpbe.frontend.geometry import HeadPose, relative_rotation, transform_keypoints
 from kpbe.frontend.keypoints import CanonicalKeypoints
 from kpbe.frontend.motion_field import MotionField
 from kpbe.frontend.pose_expression import PoseExpression
@@ -103,16 +103,28 @@ class Frontend(nn.Module):
         heads = self.pose_expression(image)
         return heads.pose(self.params.conventions), heads.expression.float()
 
-    def render(self, source: Decomposition, driving_keypoints: Tensor) -> Rendering:
-        """Frames that show the source with the driving keypoints (B, K, 3).
+    def render(
+        self, source: Decomposition, driving_keypoints: Tensor, driving_pose: HeadPose | None = None
+    ) -> Rendering:
+        """Frames that show the source with the driving keypoints.
 
         A source of batch 1 serves the whole driving batch: its volume is neither encoded again nor copied.
 
+        Args:
+            source: with its appearance.
+            driving_keypoints: (B, K, 3).
+            driving_pose: that they were made with, batch B; only `conventions.first_order` = rotation needs it.
+
         Raises:
-            ValueError: the source was decomposed without its appearance.
+            ValueError: the source was decomposed without its appearance, or the driving pose is needed and missing.
         """
         if source.appearance is None:
             raise ValueError("the source has no appearance to render from")
-        motion = self.motion_field(source.appearance, source.keypoints, driving_keypoints)
+        rotation = None
+        if self.params.conventions.first_order == "rotation":
+            if driving_pose is None:
+                raise ValueError("first-order motion by rotation needs the driving pose")
+            rotation = relative_rotation(source.pose.rotation, driving_pose.rotation)
+        motion = self.motion_field(source.appearance, source.keypoints, driving_keypoints, rotation)
         frame = self.generator(source.appearance, motion)
         return Rendering(frame, motion.mask, motion.deformation, motion.occlusion)

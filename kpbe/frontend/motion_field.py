@@ -10,7 +10,13 @@ from torch.nn import functional as F
 
 from kpbe.errors import ParamsError
 from kpbe.frontend.appearance import feature_size
-from kpbe.frontend.geometry import combine_motions, keypoint_heatmaps, motion_shifts, translated_volumes
+from kpbe.frontend.geometry import (
+    combine_motions,
+    keypoint_heatmaps,
+    motion_shifts,
+    moved_volumes,
+    translated_volumes,
+)
 from kpbe.frontend.layers import (
     ConvBlock,
     DownBlock,
@@ -64,7 +70,9 @@ class Hourglass(nn.Module):
 
 
 class MotionField(nn.Module):
-    """Weighs one translation per keypoint and a still background, and predicts what is occluded.
+    """Weighs one motion per keypoint and a still background, and predicts what is occluded.
+
+    Motions are translations; with `conventions.first_order` = rotation they also turn about their keypoints.
 
     Raises:
         ParamsError: the feature volume cannot be halved as often as `motion_field.blocks` says.
@@ -89,22 +97,37 @@ class MotionField(nn.Module):
         self.occlusion = same_convolution(2, self.hourglass.channels_out * model.depth, 1, 7)
         channels_last(self)
 
-    def forward(self, appearance: Tensor, source_keypoints: Tensor, driving_keypoints: Tensor) -> Motion:
+    def forward(
+        self,
+        appearance: Tensor,
+        source_keypoints: Tensor,
+        driving_keypoints: Tensor,
+        rotation: Tensor | None = None,
+    ) -> Motion:
         """Motion from the source to the driving keypoints.
 
         Args:
             appearance: (1 or B, C, D, h, w) feature volume of the source.
             source_keypoints: (1 or B, K, 3).
             driving_keypoints: (B, K, 3).
+            rotation: (B, 3, 3) that the neighbourhoods of keypoints turn by (`relative_rotation`); None moves them by translations.
         """
-        shifts = motion_shifts(source_keypoints, driving_keypoints)
-        features = self.hourglass(self.hypotheses(appearance, source_keypoints, driving_keypoints))
+        shifts = motion_shifts(source_keypoints, driving_keypoints, rotation)
+        features = self.hourglass(self.hypotheses(appearance, source_keypoints, driving_keypoints, rotation))
         mask = self.mask(features).softmax(1)
         occlusion = self.occlusion(features.flatten(1, 2)).sigmoid()
-        return Motion(mask, combine_motions(mask, shifts), occlusion)
+        return Motion(mask, combine_motions(mask, shifts, rotation), occlusion)
 
-    def hypotheses(self, appearance: Tensor, source_keypoints: Tensor, driving_keypoints: Tensor) -> Tensor:
+    def hypotheses(
+        self,
+        appearance: Tensor,
+        source_keypoints: Tensor,
+        driving_keypoints: Tensor,
+        rotation: Tensor | None = None,
+    ) -> Tensor:
         """What the hourglass sees of every motion: its heat map difference and the source's features moved by it.
+
+        Arguments are those of `forward`.
 
         Returns:
             (B, (K + 1) * (1 + compressed channels), D, h, w).
@@ -112,6 +135,10 @@ class MotionField(nn.Module):
         size = (appearance.shape[2], appearance.shape[3], appearance.shape[4])
         heatmaps = keypoint_heatmaps(driving_keypoints, size) - keypoint_heatmaps(source_keypoints, size)
         with_background = F.pad(heatmaps, (0, 0, 0, 0, 0, 0, 1, 0)).unsqueeze(2)
-        shifts = motion_shifts(source_keypoints, driving_keypoints)
-        moved = translated_volumes(self.compress(appearance), shifts, self.align_corners)
+        shifts = motion_shifts(source_keypoints, driving_keypoints, rotation)
+        compressed = self.compress(appearance)
+        if rotation is None:
+            moved = translated_volumes(compressed, shifts, self.align_corners)
+        else:
+            moved = moved_volumes(compressed, shifts, rotation, self.align_corners)
         return torch.cat([with_background, moved], dim=2).flatten(1, 2)

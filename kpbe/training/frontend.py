@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from kpbe.errors import ParamsError
 from kpbe.frontend.checkpoints import save_frontend
+from kpbe.frontend.geometry import with_own_pitch_sign
 from kpbe.frontend.images import to_uint8
 from kpbe.frontend.layers import channels_last, default_layout
 from kpbe.frontend.model import Frontend
@@ -73,7 +74,7 @@ class Reconstruction(nn.Module):
             _, driving_expression = self.frontend.estimate_pose_expression(expression)
         driving_keypoints = decomposed.driven_by(head_pose, driving_expression)
         result = {
-            "generated": self.frontend.render(decomposed, driving_keypoints).frame,
+            "generated": self.frontend.render(decomposed, driving_keypoints, head_pose).frame,
             "driving_keypoints": driving_keypoints,
             "expression": driving_expression,
             "degrees": head_pose.degrees,
@@ -236,7 +237,8 @@ class FrontendTrainee:
         if weights.keypoint_prior:
             terms["keypoint_prior"] = keypoint_prior(keypoints)
         if weights.head_pose and self.training.labelled:
-            terms["head_pose"] = head_pose(result["degrees"], pair.degrees)
+            labels = with_own_pitch_sign(pair.degrees, self.frontend.params.conventions)
+            terms["head_pose"] = head_pose(result["degrees"], labels)
         if weights.expression:
             terms["expression"] = expression_magnitude(result["expression"])
         return terms

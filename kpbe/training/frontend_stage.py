@@ -43,7 +43,7 @@ def prepare(
         backend_videos: folders of the videos that the expression is taken from; none in stage 1.
 
     Raises:
-        KPBEError: no training clip, no label where one is asked for, or a start of other sizes.
+        KPBEError: no training clip, no label where one is asked for, or a start of other sizes or conventions.
     """
     train_clips, validation_clips = hold_out_validation(clips, stage.schedule.validation_pairs)
     frontend, started_from = _starting_frontend(start, params.model)
@@ -92,22 +92,40 @@ def _starting_frontend(start: Path | None, model: ModelParams) -> tuple[Frontend
 
     Args:
         start: a frontend's file, or a public OSFV checkpoint; None for random weights.
-        model: sizes that it must have.
+        model: sizes and conventions that it must have.
 
     Raises:
         MissingWeights, BadCheckpoint: the file is not there, or is not such a one.
-        ParamsError: it has other sizes.
+        ParamsError: it has other sizes or conventions.
     """
     if start is None:
         return Frontend(model), {"started_from": "scratch", "started_from_sha256": None}
     ours = is_frontend_file(start)
     frontend = load_frontend(start).train() if ours else load_public_checkpoint(start, model).train()
-    if frontend.params != model:
+    _refuse_other_model(start, frontend.params, model)
+    return frontend, {"started_from": start.name, "started_from_sha256": file_sha256(start)}
+
+
+def _refuse_other_model(start: Path, own: ModelParams, asked: ModelParams) -> None:
+    """Stop before weights are trained on under other conventions than they learned, which would fight them silently.
+
+    Raises:
+        ParamsError: the sizes or the conventions of the file `start` are not those that params.yaml asks for.
+    """
+    if own == asked:
+        return
+    if own.model_copy(update={"conventions": asked.conventions}) != asked:
         raise ParamsError(
-            f"{start} is a frontend of other sizes ({frontend.params.name}) than params.yaml asks for ({model.name}): choose the "
+            f"{start} is a frontend of other sizes ({own.name}) than params.yaml asks for ({asked.name}): choose the "
             "model group that it was trained with."
         )
-    return frontend, {"started_from": start.name, "started_from_sha256": file_sha256(start)}
+    trained_with, wanted = own.conventions.model_dump(), asked.conventions.model_dump()
+    other = [name for name in wanted if trained_with[name] != wanted[name]]
+    stated = ", ".join(f"{name} = {wanted[name]}" for name in other)
+    needed = " and ".join(f"model.conventions.{name}={trained_with[name]}" for name in other)
+    raise ParamsError(
+        f"{start} was trained with other conventions than params.yaml asks for ({stated}): set {needed}, or choose another start."
+    )
 
 
 def _digest(video: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,13 @@ from kpbe.frontend.geometry import full_precision
 from kpbe.frontend.layers import AntiAliasDownscale
 from kpbe.params import PerceptualParams, PerceptualWeights
 from kpbe.training.vgg import LEVELS, SMALLEST_INPUT, VGG19Features, VGGFaceFeatures, VGGFeatures
+from kpbe.training.vgg_units import normalised_units
 
 NETWORKS: dict[str, type[VGGFeatures]] = {"vgg19": VGG19Features, "vgg_face": VGGFaceFeatures}
 """By loss term, which is also the name in the catalogue of weights."""
+
+TORCHVISION = "vgg19_torchvision"
+"""torchvision's own file in the catalogue; it is taken before ours, being that of the published losses."""
 
 PIXELS = "multi-scale L1 + gradient"
 
@@ -74,7 +79,8 @@ class VGGDifference(nn.Module):
         with torch.no_grad():
             wanted = self.vgg(real, self.levels)
         pairs = zip(self.vgg(generated, self.levels), wanted, strict=True)
-        return torch.stack([_mean_difference(got, want) for got, want in pairs]) / self.vgg.unit
+        differences = torch.stack([_mean_difference(got, want) for got, want in pairs])
+        return differences / self.vgg.units[: self.levels]
 
 
 class VGGPyramid(nn.Module):
@@ -112,10 +118,10 @@ def _mean_difference(got: Tensor, want: Tensor) -> Tensor:
 
 
 class PerceptualTerms(nn.Module):
-    """The terms `vgg19`, `vgg_face` and `pixel` whose weights are above 0, over one pyramid that they share.
+    """The terms `vgg19`, `vgg_face` and `pixel` whose weights are above 0, over one pyramid of all scales that they need.
 
     Args:
-        params: scales, layer weights, and what to do where a VGG's weight file is missing.
+        params: scales and layer weights of the terms, and what to do where a VGG's weight file is missing.
         weights_of: weights of the three terms (they are not applied here, only looked at).
 
     Raises:
@@ -128,27 +134,34 @@ class PerceptualTerms(nn.Module):
 
     def __init__(self, params: PerceptualParams, weights_of: PerceptualWeights):
         super().__init__()
-        self.pyramid = ImagePyramid(params.scales)
         self.terms = nn.ModuleDict()
+        scales: dict[str, tuple[float, ...]] = {}
         told = []
         for name, network in NETWORKS.items():
             if not getattr(weights_of, name):
                 continue
-            path = weights.find(name)
+            scales[name], layer_weights = params.of_vgg(name)
+            file, path = _weight_file(name)
             if path is None and params.missing == "refuse":
                 raise MissingWeights(_how_to_do_without(name))
             if path is None:
-                self.terms[name] = PixelDifference()
+                self.terms[name], scales[name] = PixelDifference(), params.scales
                 told.append(
                     f"{PIXELS} instead of {network.what} ({weights.CATALOGUE[name].file} was not found)"
                 )
             else:
-                self.terms[name] = VGGDifference(network(path), params.layer_weights)
+                vgg = network(path)
+                if file == TORCHVISION and params.vgg19_unit == "normalised":
+                    vgg.units.copy_(normalised_units(vgg))
+                self.terms[name] = VGGDifference(vgg, layer_weights)
                 told.append(f"{network.what} pyramid ({path.name})")
         if weights_of.pixel:
-            self.terms["pixel"] = PixelDifference()
+            self.terms["pixel"], scales["pixel"] = PixelDifference(), params.scales
             told.append(PIXELS)
         self.description = ", ".join(told) or "none"
+        all_scales = list(dict.fromkeys(scale for of_term in scales.values() for scale in of_term))
+        self.pyramid = ImagePyramid(all_scales)
+        self.levels_of = {name: [all_scales.index(s) for s in of_term] for name, of_term in scales.items()}
 
     def forward(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:
         """The unweighted terms, by name, of images (B, 3, H, W) in [0, 1]."""
@@ -158,12 +171,23 @@ class PerceptualTerms(nn.Module):
         terms: dict[str, Tensor] = {}
         pixels: list[str] = []
         for name, term in self.terms.items():
-            if not isinstance(term, PixelDifference):
-                terms[name] = term(levels, real_levels)
-            else:  # computed once, though it may stand in for several
-                terms[name] = terms[pixels[0]] if pixels else term(levels, real_levels)
+            if isinstance(term, PixelDifference) and pixels:
+                terms[name] = terms[pixels[0]]  # computed once, though it may stand in for several
+                continue
+            got, want = ([of_all[i] for i in self.levels_of[name]] for of_all in (levels, real_levels))
+            terms[name] = term(got, want)
+            if isinstance(term, PixelDifference):
                 pixels.append(name)
         return terms
+
+
+def _weight_file(term: str) -> tuple[str, Path | None]:
+    """Name in the catalogue and path of the file that a VGG term takes; the path is None where none is found."""
+    for name in weights.serving(term):
+        path = weights.find(name)
+        if path is not None:
+            return name, path
+    return term, None
 
 
 def _how_to_do_without(name: str) -> str:

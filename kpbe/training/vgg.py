@@ -31,7 +31,8 @@ class VGGFeatures(nn.Module):
     Attributes:
         what: the network's name in messages.
         convolutions: of the first four blocks; the fifth ends with its first.
-        unit: what features are divided by before they are compared.
+        unit: what all features are divided by before they are compared.
+        units: (5,) the same by level, where levels have different ones (`vgg_units`).
     """
 
     what: ClassVar[str]
@@ -42,6 +43,7 @@ class VGGFeatures(nn.Module):
 
     mean: Tensor
     deviation: Tensor
+    units: Tensor
 
     def __init__(self, path: Path | None = None):
         super().__init__()
@@ -63,6 +65,7 @@ class VGGFeatures(nn.Module):
         self.register_buffer(
             "deviation", torch.tensor(self.pixel_deviation).view(1, 3, 1, 1), persistent=False
         )
+        self.register_buffer("units", torch.full((LEVELS,), self.unit), persistent=False)
         if path is not None:
             self._load(read_checkpoint(path), names, path)
         self.requires_grad_(False)
@@ -105,7 +108,7 @@ class VGGFeatures(nn.Module):
 
 
 class VGG19Features(VGGFeatures):
-    """torchvision's VGG-19; its weights come as safetensors with the names `features.N.weight` and `.bias`, maybe in half precision."""
+    """VGG-19 with torchvision's names, `features.N.weight` and `.bias`: torchvision's own file, or safetensors, maybe in half precision."""
 
     what = "VGG-19"
     convolutions = (2, 2, 4, 4)

@@ -101,7 +101,33 @@ def test_own_file_of_another_version(tmp_path):
         load_frontend(path)
 
 
+def test_an_older_file_without_pitch_sign_and_first_order_has_what_it_was_trained_with(tmp_path):
+    path = tmp_path / "frontend.safetensors"
+    save_frontend(path, Frontend(tiny()), {})
+    model = json.loads(tiny().model_dump_json())
+    del model["conventions"]["pitch_sign"], model["conventions"]["first_order"]
+    save_file(load_file(path), path, {"kpbe-frontend": json.dumps({"model": model, "facts": {}})})
+    conventions = load_frontend(path).params.conventions
+    assert (conventions.pitch_sign, conventions.first_order) == (1, "translation")
+
+
+def test_conventions_are_stored_with_the_weights(tmp_path):
+    path = tmp_path / "frontend.safetensors"
+    own = {"pitch_sign": -1, "first_order": "rotation"}
+    save_frontend(path, Frontend(tiny(conventions=own)), {})
+    conventions = load_frontend(path).params.conventions
+    assert (conventions.pitch_sign, conventions.first_order) == (-1, "rotation")
+
+
 # -- public layout ------------------------------------------------------------------------------------------------
+
+
+def test_public_checkpoints_have_the_public_pitch_sign_and_first_order_whatever_is_asked_for():
+    networks = public_state_dicts(Frontend(tiny()))
+    asked = tiny(conventions={"pitch_sign": 1, "first_order": "rotation", "align_corners": True})
+    conventions = load_public_checkpoint(networks, asked).params.conventions
+    assert (conventions.pitch_sign, conventions.first_order) == (-1, "translation")
+    assert conventions.align_corners, "the other conventions are those asked for"
 
 
 def test_public_pickle_gives_the_same_frontend(frontend, tmp_path):

@@ -21,11 +21,15 @@ from kpbe.frontend.geometry import (
     expected_degrees,
     keypoint_heatmaps,
     motion_shifts,
+    moved_volumes,
     relative_keypoints,
+    relative_rotation,
+    rotated_grid,
     rotation_matrix,
     transform_keypoints,
     translated_volumes,
     warp_volume,
+    with_own_pitch_sign,
 )
 from kpbe.params import ConventionParams
 
@@ -195,6 +199,68 @@ def test_combined_motion_is_the_weighted_sum_of_sparse_motions():
     torch.testing.assert_close(
         combine_motions(mask, motions), (mask[..., None] * sparse).sum(1), atol=1e-6, rtol=0
     )
+
+
+def _turned_head(batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """Keypoints of a head in a source pose and in driving poses, turned about its centre, and R_s R_d^T."""
+    canonical = torch.rand(1, 5, 3, generator=torch.Generator().manual_seed(1)) - 0.5
+    source = rotation_matrix(torch.tensor([[10.0, -5.0, 3.0]]), EXACT)
+    driving = rotation_matrix(torch.tensor([[-20.0, 8.0, 0.0], [15.0, 0.0, -12.0]])[:batch], EXACT)
+    still = torch.zeros(batch, 3), torch.zeros(batch, 5, 3)
+    keypoints = [
+        transform_keypoints(canonical, r, t[: len(r)], e[: len(r)])
+        for r, (t, e) in ((source, still), (driving, still))
+    ]
+    return keypoints[0], keypoints[1], relative_rotation(source, driving)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_a_head_that_only_turns_is_warped_rigidly_by_every_keypoint(align_corners):
+    source, driving, rotation = _turned_head()
+    size = (6, 8, 7)
+    volume = torch.rand(1, 2, *size, generator=torch.Generator().manual_seed(2))
+    rigid = warp_volume(volume, rotated_grid(size, rotation), align_corners)
+    shifts = motion_shifts(source, driving, rotation)
+    moved = moved_volumes(volume, shifts, rotation, align_corners)
+    assert moved.shape == (2, 6, 2, *size)
+    still = warp_volume(volume, coordinate_grid(size).expand(2, -1, -1, -1, -1), align_corners)
+    torch.testing.assert_close(moved[:, 0], still, atol=1e-5, rtol=0)
+    for keypoint in range(1, 6):
+        torch.testing.assert_close(moved[:, keypoint], rigid, atol=1e-4, rtol=0)
+    # whatever the mask says of the keypoints, the head moves as one
+    mask = torch.cat([torch.full((2, 1, *size), -50.0), torch.randn(2, 5, *size)], 1).softmax(1)
+    torch.testing.assert_close(
+        combine_motions(mask, shifts, rotation), rotated_grid(size, rotation), atol=1e-5, rtol=0
+    )
+    by_translation = combine_motions(mask, motion_shifts(source, driving))
+    assert (by_translation - rotated_grid(size, rotation)).abs().max() > 0.2
+
+
+def test_motion_by_rotation_turns_every_point_about_its_keypoint():
+    rotation = rotation_matrix(torch.tensor([[30.0, -10.0, 5.0], [0.0, 20.0, 0.0]]), EXACT)
+    source, driving = torch.rand(1, 3, 3), torch.rand(2, 3, 3)
+    mask = torch.randn(2, 4, 3, 5, 6).softmax(1)
+    grid = coordinate_grid((3, 5, 6))
+    around = grid - driving[:, :, None, None, None]
+    by_definition = torch.einsum("bij,bkdhwj->bkdhwi", rotation, around) + source[:, :, None, None, None]
+    sparse = torch.cat([grid.expand(2, 1, -1, -1, -1, -1), by_definition], 1)
+    combined = combine_motions(mask, motion_shifts(source, driving, rotation), rotation)
+    torch.testing.assert_close(combined, (mask[..., None] * sparse).sum(1), atol=1e-6, rtol=0)
+    volume = torch.rand(1, 2, 3, 5, 6)
+    moved = moved_volumes(volume, motion_shifts(source, driving, rotation), rotation, True)
+    for keypoint in range(4):
+        torch.testing.assert_close(
+            moved[:, keypoint], warp_volume(volume, sparse[:, keypoint], True), atol=1e-5, rtol=0
+        )
+
+
+def test_the_pitch_sign_turns_the_pitch_alone_and_keeps_what_is_unknown():
+    degrees = torch.tensor([[1.0, 2.0, 3.0], [float("nan")] * 3])
+    public = DEFAULT.model_copy(update={"pitch_sign": -1})
+    assert torch.equal(with_own_pitch_sign(degrees, DEFAULT)[0], degrees[0])
+    turned = with_own_pitch_sign(degrees, public)
+    assert turned[0].tolist() == [1, -2, 3] and turned[1].isnan().all()
+    assert torch.equal(with_own_pitch_sign(turned, public)[0], degrees[0])
 
 
 def test_mixed_precision_does_not_blur_coordinates():

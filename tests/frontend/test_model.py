@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kpbe.errors import ParamsError
+from kpbe.frontend.geometry import HeadPose
 from kpbe.frontend.model import Decomposition, Frontend
 from kpbe.params import ModelParams
 
@@ -34,14 +35,28 @@ def _render_pair(frontend: Frontend, batch: int = 2):
     size = frontend.params.image_size
     source = frontend.decompose(torch.rand(batch, 3, size, size))
     pose, expression = frontend.estimate_pose_expression(torch.rand(batch, 3, size, size))
-    return source, frontend.render(source, source.driven_by(pose, expression))
+    return source, frontend.render(source, source.driven_by(pose, expression), pose)
 
 
-@pytest.mark.parametrize("decoder", ["original", "spade"])
-@pytest.mark.parametrize(("size", "down_blocks"), [(64, 1), (64, 2), (128, 2), (128, 3)])
-def test_every_weight_learns_at_small_sizes(size, down_blocks, decoder):
+@pytest.mark.parametrize(
+    ("size", "down_blocks", "decoder", "first_order"),
+    [
+        *(
+            (*sizes, decoder, "translation")
+            for sizes in [(64, 1), (64, 2), (128, 2), (128, 3)]
+            for decoder in ("original", "spade")
+        ),
+        (64, 2, "original", "rotation"),
+    ],
+)
+def test_every_weight_learns_at_small_sizes(size, down_blocks, decoder, first_order):
     torch.manual_seed(0)
-    model = narrow(image_size=size, generator={"decoder": decoder}, appearance={"down_blocks": down_blocks})
+    model = narrow(
+        image_size=size,
+        generator={"decoder": decoder},
+        appearance={"down_blocks": down_blocks},
+        conventions={"first_order": first_order},
+    )
     frontend = Frontend(model).train()
     source, rendering = _render_pair(frontend)
     feature = size // 2**down_blocks
@@ -76,18 +91,22 @@ def test_a_few_steps_bring_the_rendering_closer():
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("first_order", ["translation", "rotation"])
 @torch.no_grad()
-def test_one_source_serves_a_batch_of_frames():
-    frontend = Frontend(narrow()).eval()
+def test_one_source_serves_a_batch_of_frames(first_order):
+    frontend = Frontend(narrow(conventions={"first_order": first_order})).eval()
     images = torch.rand(3, 3, 64, 64)
     source = frontend.decompose(images[:1])
     encodings = []
     frontend.appearance.register_forward_hook(lambda *_: encodings.append(1))
-    keypoints = source.driven_by(*frontend.estimate_pose_expression(images))
-    together = frontend.render(source, keypoints)
+    pose, expression = frontend.estimate_pose_expression(images)
+    keypoints = source.driven_by(pose, expression)
+    together = frontend.render(source, keypoints, pose)
     assert not encodings
     for i in range(3):
-        alone = frontend.render(source, keypoints[i : i + 1])
+        rows = slice(i, i + 1)
+        pose_alone = HeadPose(pose.rotation[rows], pose.translation[rows], pose.degrees[rows])
+        alone = frontend.render(source, keypoints[rows], pose_alone)
         torch.testing.assert_close(together.frame[i : i + 1], alone.frame, atol=1e-5, rtol=0)
         torch.testing.assert_close(together.deformation[i : i + 1], alone.deformation, atol=1e-5, rtol=0)
 
@@ -112,6 +131,42 @@ def test_moving_the_keypoints_moves_the_picture():
     torch.testing.assert_close(moved.deformation[..., 1:], still.deformation[..., 1:], atol=0.1, rtol=0)
 
 
+def _in_both_orders() -> tuple[Frontend, Frontend]:
+    """The same weights with first-order motion by translation and by rotation."""
+    torch.manual_seed(0)
+    by_translation = Frontend(narrow()).eval()
+    by_rotation = Frontend(narrow(conventions={"first_order": "rotation"})).eval()
+    by_rotation.load_state_dict(by_translation.state_dict())
+    return by_translation, by_rotation
+
+
+@torch.no_grad()
+def test_motion_by_rotation_is_that_by_translation_where_the_poses_are_equal_and_another_where_not():
+    by_translation, by_rotation = _in_both_orders()
+    source = by_translation.decompose(torch.rand(2, 3, 64, 64))
+    expression = source.expression + 0.2 * torch.randn(2, 5, 3)
+    moved_pose = HeadPose(source.pose.rotation, source.pose.translation + 0.1, source.pose.degrees)
+    keypoints = source.driven_by(moved_pose, expression)
+    expected = by_translation.render(source, keypoints)
+    rendering = by_rotation.render(source, keypoints, moved_pose)
+    torch.testing.assert_close(rendering.frame, expected.frame, atol=1e-4, rtol=0)
+    torch.testing.assert_close(rendering.deformation, expected.deformation, atol=1e-4, rtol=0)
+
+    degrees = source.pose.degrees + torch.tensor([30.0, 0.0, 0.0])
+    turned = HeadPose.from_degrees(degrees, source.pose.translation, by_rotation.params.conventions)
+    keypoints = source.driven_by(turned, source.expression)
+    expected = by_translation.render(source, keypoints)
+    rendering = by_rotation.render(source, keypoints, turned)
+    assert (rendering.deformation - expected.deformation).abs().max() > 0.1
+
+
+def test_motion_by_rotation_asks_for_the_driving_pose():
+    _, frontend = _in_both_orders()
+    source = frontend.decompose(torch.rand(1, 3, 64, 64))
+    with pytest.raises(ValueError, match="needs the driving pose"):
+        frontend.render(source, source.keypoints)
+
+
 def test_a_source_without_appearance_is_refused():
     frontend = Frontend(narrow()).eval()
     source = frontend.decompose(torch.rand(1, 3, 64, 64))
@@ -120,8 +175,9 @@ def test_a_source_without_appearance_is_refused():
         frontend.render(blind, blind.keypoints)
 
 
-def test_keypoints_stay_exact_under_mixed_precision():
-    frontend = Frontend(narrow()).eval()
+@pytest.mark.parametrize("first_order", ["translation", "rotation"])
+def test_keypoints_stay_exact_under_mixed_precision(first_order):
+    frontend = Frontend(narrow(conventions={"first_order": first_order})).eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         source, rendering = _render_pair(frontend)
     assert (

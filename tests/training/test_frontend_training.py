@@ -15,11 +15,15 @@ import torch
 import yaml
 
 from kpbe.data.clips import read_manifest
+from kpbe.data.head_pose import label_path
 from kpbe.enhance import enhance_clips
 from kpbe.errors import KPBEError, ParamsError
-from kpbe.frontend.checkpoints import load_frontend
+from kpbe.free_view import decompose_image, own_view
+from kpbe.frontend.checkpoints import load_frontend, public_state_dicts
+from kpbe.frontend.images import to_uint8
+from kpbe.frontend.model import Frontend
 from kpbe.media.video import read_frames
-from kpbe.params import Params, parse_params
+from kpbe.params import FrontendLossParams, OptimiserParams, Params, parse_params
 from kpbe.training.frontend import FRONTEND_FILE
 from kpbe.training.frontend_stage import prepare
 from kpbe.training.launch import launch
@@ -337,6 +341,82 @@ def test_stage_1_starts_from_a_given_frontend_and_refuses_one_of_other_sizes(dis
         train_stage1(
             values.model_copy(update={"model": wider}), disc_clips, disc_clips / "none", tmp_path / "x"
         )
+
+
+def with_conventions(values: Params, **conventions) -> Params:
+    model = values.model.model_copy(
+        update={"conventions": values.model.conventions.model_copy(update=conventions)}
+    )
+    return values.model_copy(update={"model": model})
+
+
+def test_stage_2_refuses_a_start_of_other_conventions_and_names_them(disc_clips, stage1, tmp_path):
+    values = with_conventions(params(steps=0), pitch_sign=-1, first_order="rotation")
+    backends = disc_clips / "backends"
+    with pytest.raises(
+        ParamsError,
+        match=r"frontend\.safetensors was trained with other conventions .*pitch_sign = -1, first_order = rotation.* set "
+        r"model\.conventions\.pitch_sign=1 and model\.conventions\.first_order=translation",
+    ):
+        train_stage2("wav2lip", values, disc_clips, disc_clips / "none", backends, stage1, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_released_frontend_is_refused_with_other_conventions(disc_clips, tmp_path):
+    start = REPOSITORY / "weights/released/frontend.safetensors"
+    released = parse_params(
+        params({"start": str(start)}, steps=0).model_dump(mode="json")
+        | {"model": load_frontend(start).params.model_dump(mode="json")}
+    )
+    train_stage1(released, disc_clips, disc_clips / "none", tmp_path / "same")
+    with pytest.raises(ParamsError, match=r"set model\.conventions\.pitch_sign=1, or choose another start"):
+        train_stage1(
+            with_conventions(released, pitch_sign=-1), disc_clips, disc_clips / "none", tmp_path / "other"
+        )
+
+
+def test_a_public_start_is_refused_with_our_pitch_sign(disc_clips, tmp_path):
+    values = params(steps=0)
+    start = tmp_path / "00000189-checkpoint.pth.tar"
+    torch.save(public_state_dicts(Frontend(values.model)), start)
+    with pytest.raises(ParamsError, match=r"set model\.conventions\.pitch_sign=-1"):
+        train_stage1(
+            params({"start": str(start)}, steps=0), disc_clips, disc_clips / "none", tmp_path / "ours"
+        )
+    public = with_conventions(params({"start": str(start)}, steps=0), pitch_sign=-1)
+    train_stage1(public, disc_clips, disc_clips / "none", tmp_path / "public")
+    trained = load_frontend(tmp_path / "public" / FRONTEND_FILE)
+    assert trained.params.conventions.pitch_sign == -1
+
+
+@pytest.mark.parametrize("pitch_sign", [1, -1])
+def test_heads_labelled_as_looking_down_become_heads_that_free_view_calls_so(
+    disc_clips, tmp_path, pitch_sign
+):
+    labels = tmp_path / "head_pose"
+    labels.mkdir()
+    for clip in read_manifest(disc_clips, "train"):
+        np.save(label_path(labels, clip), np.tile(np.float32([0, 20, 0]), (clip.frames, 1)))
+    values = with_conventions(params(steps=20), pitch_sign=pitch_sign)
+    losses = FrontendLossParams(
+        vgg19=0, gan=0, feature_matching=0, equivariance=0, keypoint_prior=0, head_pose=1, expression=0
+    )
+    stage = values.train.stage1.model_copy(
+        update={
+            "losses": losses,
+            "ema_decay": 0.0,
+            "optimiser": OptimiserParams(lr=1e-3),
+        }
+    )
+    fabric = launch(values.compute, seed=0)
+    trainee, _ = prepare(values, stage, fabric, read_manifest(disc_clips, "train"), labels, None, {})
+    with trainee.loader:
+        curve = [trainee.step(step)["head_pose"] for step in range(20)]
+    frontend = trainee.judged
+    picture = to_uint8(trainee.fixed.pose)[0]
+    own = own_view(frontend, decompose_image(frontend, picture))
+    assert curve[-1] < 0.5 * curve[0]
+    assert own.pitch is not None and own.pitch > 5
 
 
 def test_on_a_cpu_2d_weights_are_trained_in_torchs_layout_and_handed_on_channels_last(disc_clips, stage1):

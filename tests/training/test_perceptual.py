@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from kpbe import weights
 from kpbe.errors import MissingWeights
-from kpbe.params import PerceptualParams, PerceptualWeights
+from kpbe.media.video import VideoReader
+from kpbe.params import PerceptualParams, PerceptualWeights, VGGTermParams
 from kpbe.training.perceptual import ImagePyramid, PerceptualTerms, PixelDifference, VGGDifference, VGGPyramid
 from kpbe.training.vgg import VGG19Features, VGGFaceFeatures
+from kpbe.training.vgg_units import change_by_blur, normalised_units
 
 SCALES = (1.0, 0.5, 0.25, 0.125)
+REAL_CLIPS = (
+    "styletalk/source_video_video_andrew_clip_1.mp4",
+    "styletalk/source_video_video_Obama_clip1.mp4",
+    "lrwar/12389.mp4",
+    "lrwar/05897.mp4",
+)
 
 
 def picture(seed: int, side: int = 64) -> torch.Tensor:
@@ -85,6 +98,80 @@ def test_found_weights_are_used_each_with_its_own_network(random_weights):
         path = weights.find(name)
         assert torch.allclose(found[name], VGGPyramid(network(path), (1.0, 0.5))(got, want), rtol=1e-6)
     assert found["vgg19"] != found["vgg_face"]
+
+
+def test_each_vgg_has_scales_and_layer_weights_of_its_own(random_weights):
+    osfv = {"scales": (1.0,), "layer_weights": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)}
+    params = PerceptualParams(
+        scales=(1.0, 0.5),
+        vgg19=VGGTermParams(scales=(0.5, 0.25)),
+        vgg_face=VGGTermParams.model_validate(osfv),
+    )
+    got, want = picture(0), picture(1)
+    found = PerceptualTerms(params, PerceptualWeights(vgg19=1.0, vgg_face=1.0, pixel=1.0))(got, want)
+    vgg19, face = VGG19Features(weights.find("vgg19")), VGGFaceFeatures(weights.find("vgg_face"))
+    assert torch.allclose(found["vgg19"], VGGPyramid(vgg19, (0.5, 0.25))(got, want), rtol=1e-6)
+    at_full_scale = VGGPyramid(face, (1.0,), osfv["layer_weights"])
+    assert torch.allclose(found["vgg_face"], at_full_scale(got, want), rtol=1e-6)
+    shared = ImagePyramid((1.0, 0.5))
+    assert torch.allclose(found["pixel"], PixelDifference()(shared(got), shared(want)), rtol=1e-6)
+
+
+def as_torchvision(state: dict[str, torch.Tensor], factors: Sequence[float]) -> dict[str, torch.Tensor]:
+    """The same network with the activations of each convolution scaled by a factor, and torchvision's classifier beside it."""
+    scaled, before = {"classifier.6.bias": torch.zeros(1000)}, 1.0
+    layers = sorted({int(name.split(".")[1]) for name in state})
+    for layer, factor in zip(layers, factors, strict=True):
+        weight, bias = (state[f"features.{layer}.{kind}"] for kind in ("weight", "bias"))
+        scaled[f"features.{layer}.weight"] = weight * (factor / before)
+        scaled[f"features.{layer}.bias"] = bias * factor
+        before = factor
+    return scaled
+
+
+SCALED = (20.0, 12.0, 9.0, 9.0, 7.0, 4.0, 4.0, 3.0, 2.0, 1.5, 1.0, 0.7, 0.5)
+TAPPED = (20.0, 9.0, 7.0, 2.0, 0.5)
+
+
+def test_torchvisions_own_file_counts_layer_by_layer_as_the_normalised_one(
+    shared_weights, tmp_path, monkeypatch
+):
+    ours = shared_weights / weights.CATALOGUE["vgg19"].file
+    path = tmp_path / weights.CATALOGUE["vgg19_torchvision"].file
+    torch.save(as_torchvision(VGG19Features(ours).state_dict(), SCALED), path)
+    got, want, wanted = picture(0), picture(1), PerceptualWeights(vgg19=1.0)
+
+    def by_layer(unit: str) -> torch.Tensor:
+        terms = PerceptualTerms(PerceptualParams.model_validate({"vgg19_unit": unit}), wanted)
+        term = terms.terms["vgg19"]
+        assert isinstance(term, VGGDifference) and f"({path.name})" in terms.description
+        return term.by_scale_and_layer([got], [want])[0]
+
+    monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path))
+    normalised, own = by_layer("normalised"), by_layer("own")
+    expected = VGGDifference(VGG19Features(ours)).by_scale_and_layer([got], [want])[0]
+    assert torch.allclose(normalised, expected, rtol=1e-3)
+    assert torch.allclose(own, expected * torch.tensor(TAPPED), rtol=1e-3)
+
+
+def test_the_normalised_file_s_own_units_are_1(shared_weights):
+    network = VGG19Features(shared_weights / weights.CATALOGUE["vgg19"].file)
+    assert torch.allclose(normalised_units(network), torch.ones(5), rtol=1e-3)
+    assert torch.equal(network.units, torch.ones(5))
+
+
+def test_the_measured_units_hold_for_real_faces(shared_weights, shared_clips):
+    """Blurred faces change each layer by the same share of what blurred leaves change it by, to a fifth."""
+    network = VGG19Features(shared_weights / weights.CATALOGUE["vgg19"].file)
+    pictures = [VideoReader(shared_clips / path)[5] for path in REAL_CLIPS]
+    frames = np.stack([cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA) for picture in pictures])
+    faces = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
+    blurred = F.avg_pool2d(F.pad(faces, (2, 2, 2, 2), mode="reflect"), 5, 1)
+    with torch.no_grad():
+        pairs = zip(network(faces), network(blurred), strict=True)
+        changes = torch.stack([(a - b).abs().mean() for a, b in pairs])
+    shares = changes / change_by_blur(network)
+    assert (shares / shares.mean() - 1).abs().max() < 0.2
 
 
 def test_vgg_face_differences_are_divided_by_255():
