@@ -88,7 +88,9 @@ def speak(
     params = load_params()
     kind, settings = backend_of(params, backend)
     if checkpoint is None:
-        checkpoint = _backend_weights(backend) if kind.trainable else settings.checkpoint
+        checkpoint = (
+            _backend_weights(settings.weights_of or backend) if kind.trainable else settings.checkpoint
+        )
     # nothing is known of a file's faces beforehand
     unknown = {key: "yunet" for key in ("detector", "landmarks") if getattr(settings, key, None) == "known"}
     loaded = kind.from_checkpoint(
