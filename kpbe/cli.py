@@ -19,6 +19,10 @@ TABLE1 = Path("reports/results/table1.txt")
 BACKEND_CHECKPOINTS = Path("checkpoints/backends")
 CHECKPOINT_HELP = "a frontend or a training's folder, such as checkpoints/stage2/wav2lip; without it the one in weights/released"
 FRAMING_HELP = "which square is used: auto, face, centre or whole"
+FPS = 25.0
+VIEW_HELP = "head pose of all frames, in place of a video's:"
+VIEWS_HELP = "CSV with a row for each frame: any of the columns yaw, pitch, roll, x, y, z"
+ROTATION_HELP = "JSON with a 3x3 rotation matrix in place of the angles, or a list of one for each frame"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(survey_app, name="survey")
@@ -88,7 +92,9 @@ def speak(
     params = load_params()
     kind, settings = backend_of(params, backend)
     if checkpoint is None:
-        checkpoint = _backend_weights(backend) if kind.trainable else settings.checkpoint
+        checkpoint = (
+            _backend_weights(settings.weights_of or backend) if kind.trainable else settings.checkpoint
+        )
     # nothing is known of a file's faces beforehand
     unknown = {key: "yunet" for key in ("detector", "landmarks") if getattr(settings, key, None) == "known"}
     loaded = kind.from_checkpoint(
@@ -109,16 +115,40 @@ def enhance(
     pose: Annotated[
         Path | None, typer.Option(help="video of the head pose; without it the talking video's own")
     ] = None,
+    yaw: Annotated[float | None, typer.Option(help=f"{VIEW_HELP} degrees, -45 to 45 are advised")] = None,
+    pitch: Annotated[float | None, typer.Option(help="degrees, -20 to 20 are advised")] = None,
+    roll: Annotated[float | None, typer.Option(help="degrees, -20 to 20 are advised")] = None,
+    translate: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="translation to the right, down and in depth; the picture is 2 wide"),
+    ] = None,
+    views: Annotated[Path | None, typer.Option(help=VIEWS_HELP)] = None,
+    rotation: Annotated[Path | None, typer.Option(help=ROTATION_HELP)] = None,
     checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT_HELP)] = None,
     framing: Annotated[str, typer.Option(help=FRAMING_HELP)] = "auto",
 ) -> None:
-    """Enhance one talking video: any mp4 of any backend, with a picture of the person."""
+    """Enhance one talking video: any mp4 of any backend, with a picture of the person.
+
+    With --yaw, --pitch, --roll, --translate, --views or --rotation the head pose is yours instead of a video's, and what you leave open
+    stays that of the source picture. The shorter of the talking video, --pose, --views and a list of rotations ends the result.
+    """
     from kpbe.enhance_video import enhance_video
     from kpbe.framing import framing_of
+    from kpbe.free_view import View
+    from kpbe.media.video import probe
+    from kpbe.viewpoints import viewpoints
 
     chosen = framing_of(framing)
-    frames = enhance_video(_frontend(checkpoint), talking, source, out, pose, chosen)
+    view = View(yaw, pitch, roll, *(translate or ()))
+    asked = view != View() or views is not None or rotation is not None
+    seen_from = viewpoints(view, views, rotation) if asked else None
+    frames = enhance_video(
+        _frontend(checkpoint), talking, source, out, pose, chosen, fps=FPS, viewpoints=seen_from
+    )
     typer.echo(f"{out}: {frames} frames")
+    given = None if seen_from is None else seen_from.frames
+    if given is not None and given != (spoken := round(probe(talking).seconds * FPS)):
+        typer.echo(f"{given} views for the {spoken} frames of {talking}: the shorter ends the video.")
 
 
 @app.command()
@@ -133,21 +163,33 @@ def freeview(
     x: Annotated[float | None, typer.Option(help="translation to the right; the picture is 2 wide")] = None,
     y: Annotated[float | None, typer.Option(help="translation down")] = None,
     z: Annotated[float | None, typer.Option(help="translation in depth")] = None,
+    views: Annotated[Path | None, typer.Option(help=VIEWS_HELP)] = None,
+    rotation: Annotated[Path | None, typer.Option(help=ROTATION_HELP)] = None,
     expression: Annotated[Path | None, typer.Option(help="picture or video of another expression")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT_HELP)] = None,
     framing: Annotated[str, typer.Option(help=FRAMING_HELP)] = "auto",
 ) -> None:
-    """Turn and move a head: what is given replaces the source's own pose, what is not given stays."""
+    """Turn and move a head: what is given replaces the source's own pose, what is not given stays.
+
+    --views or a list of rotations makes a video with a frame for each; a single rotation makes a picture.
+    """
     from kpbe.enhance_video import read_portrait
     from kpbe.framing import framing_of
     from kpbe.free_view import View, write_free_view
+    from kpbe.novel_view import write_viewpoints
+    from kpbe.viewpoints import viewpoints
 
     chosen = framing_of(framing)
+    view = View(yaw, pitch, roll, x, y, z)
+    seen_from = None if views is None and rotation is None else viewpoints(view, views, rotation)
     frontend = _frontend(checkpoint)
     size = frontend.params.image_size
     image = read_portrait(source, size, chosen)
     other = None if expression is None else read_portrait(expression, size, chosen)
-    own = write_free_view(out, frontend, image, View(yaw, pitch, roll, x, y, z), other)
+    if seen_from is None:
+        own = write_free_view(out, frontend, image, view, other)
+    else:
+        own = write_viewpoints(out, frontend, image, seen_from, other)
     typer.echo(
         f"{out}: the source's own pose is yaw {own.yaw:.1f}, pitch {own.pitch:.1f}, roll {own.roll:.1f}"
     )

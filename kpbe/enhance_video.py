@@ -9,11 +9,15 @@ import numpy as np
 
 from kpbe.backends.speech_video import IMAGE_SUFFIXES, VideoFrames, read_image
 from kpbe.enhance import enhance
+from kpbe.errors import KPBEError
 from kpbe.framing import Framing, all_framed, square_of
+from kpbe.free_view import decompose_image
 from kpbe.frontend.model import Frontend
 from kpbe.media.audio import NoAudio, audio_source
 from kpbe.media.background import prefetched
 from kpbe.media.video import VideoWriter
+from kpbe.novel_view import talking_view
+from kpbe.viewpoints import Viewpoints
 
 
 def read_portrait(path: Path, size: int, framing: Framing = "auto") -> np.ndarray:
@@ -36,8 +40,9 @@ def enhance_video(
     framing: Framing = "auto",
     fps: float = 25.0,
     batch_size: int = 16,
+    viewpoints: Viewpoints | None = None,
 ) -> int:
-    """Enhance a talking video; whole or not at all.
+    """Enhance a talking video, or show it from other viewpoints (paper IV.F); whole or not at all.
 
     Frames are decoded, rendered and encoded beside each other, and never all held in memory.
 
@@ -50,29 +55,46 @@ def enhance_video(
         framing: how pictures and videos become the square that the frontend is shown (`kpbe.framing.square_of`).
         fps: videos are sampled at it.
         batch_size: frames rendered at once.
+        viewpoints: the head pose, where no video gives it; what it leaves open stays that of `source`.
 
     Returns:
-        The number of frames; the shorter of `talking` and `pose` ends the video.
+        The number of frames; the shorter of `talking` and `pose` (or `viewpoints`) ends the video.
 
     Raises:
+        KPBEError: `pose` and `viewpoints` are both given.
         BadClip: a file cannot be read, or shows no face where one is asked for.
     """
+    if pose is not None and viewpoints is not None:
+        raise KPBEError(f"{pose} and a viewpoint both give the head pose: leave one of them out.")
     size = frontend.params.image_size
     source_image = read_portrait(source, size, framing)
-    expression_frames = _framed_video(talking, fps, size, framing)
-    pose_frames = _framed_video(talking if pose is None else pose, fps, size, framing)
-    try:
-        sound = audio_source(talking)
-    except NoAudio:
-        sound = None
-    frames = enhance(frontend, source_image, pose_frames, expression_frames, batch_size)
+    expression_frames = framed_video(talking, fps, size, framing)
+    if viewpoints is None:
+        pose_frames = framed_video(talking if pose is None else pose, fps, size, framing)
+        frames = enhance(frontend, source_image, pose_frames, expression_frames, batch_size)
+    else:
+        decomposed = decompose_image(frontend, source_image)
+        frames = talking_view(frontend, decomposed, viewpoints, expression_frames, batch_size)
     codec = "ffv1" if out.suffix.lower() == ".mkv" else "h264"
-    with VideoWriter(out, fps, codec=codec, audio=sound) as writer:
+    with VideoWriter(out, fps, codec=codec, audio=sound_of(talking)) as writer:
         for frame in prefetched(frames):
             writer.write(frame)
     return writer.frames
 
 
-def _framed_video(path: Path, fps: float, size: int, framing: Framing) -> Iterator[np.ndarray]:
+def sound_of(video: Path) -> Path | None:
+    """The file with a video's sound: itself, or a .wav of the same name; None where there is none."""
+    try:
+        return audio_source(video)
+    except NoAudio:
+        return None
+
+
+def framed_video(path: Path, fps: float, size: int, framing: Framing) -> Iterator[np.ndarray]:
+    """The frames of a video at `fps`, each the frontend's view (size, size, 3) uint8 RGB.
+
+    Raises:
+        BadClip: it cannot be read, or shows no face where one is asked for.
+    """
     video = VideoFrames(path, fps)
     return prefetched(all_framed(video, square_of(iter(video), framing, str(path)), size))

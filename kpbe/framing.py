@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 
-from kpbe.data.crops import PixelBox, centred_square, increase_to_square, shift_inside, union
+from kpbe.data.crops import PixelBox, centred_square, cropped, increase_to_square, shift_inside, union
 from kpbe.data.faces import get_detector
 from kpbe.errors import BadClip, KPBEError
 from kpbe.weights import find
@@ -72,12 +71,7 @@ def square_of(frames: Sequence[np.ndarray] | Iterable[np.ndarray], framing: Fram
 
 def framed(frame: np.ndarray, box: PixelBox, size: int) -> np.ndarray:
     """The part of a frame (H, W, 3) uint8 RGB inside `box`, scaled to (size, size, 3)."""
-    left, top, right, bottom = box
-    part = np.ascontiguousarray(frame[top:bottom, left:right])
-    if part.shape[:2] == (size, size):
-        return part
-    shrinks = min(part.shape[:2]) > size
-    return cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return cropped(frame, box, size)
 
 
 def all_framed(frames: Iterable[np.ndarray], box: PixelBox, size: int) -> Iterator[np.ndarray]:

@@ -117,6 +117,11 @@ def look_around(own: View, asked: View, frames: int) -> list[View]:
     return [View(*(at + share * (to - at) for at, to in _numbers(own, asked))) for share in shares]
 
 
+def complete_poses(frontend: Frontend, views: Sequence[View], own: View) -> HeadPose:
+    """Head poses (batch of `len(views)`) of views that `own` completes."""
+    return _head_pose(frontend, [view.completed(own) for view in views])
+
+
 def write_free_view(
     path: Path,
     frontend: Frontend,

@@ -73,10 +73,30 @@ def test_every_data_and_model_group_composes(choice: tuple[str, str], tmp_path: 
 )
 def test_every_train_compute_and_backend_group_composes(choice: tuple[str, str, str], tmp_path: Path) -> None:
     train, compute, backend = choice
-    overrides = [f"train={train}", f"compute={compute}", f"backend={backend}"]
+    chosen = f"[wav2lip,{backend}]" if backend == "wav2lip_video" else backend
+    overrides = [f"train={train}", f"compute={compute}", f"backend={chosen}"]
     params = load_params(compose(tmp_path, *overrides))
-    assert len(params.backends) == 1
-    backend_of(params, params.backends[0])
+    for name in params.backends:
+        backend_of(params, name)
+    assert len(params.backends) == 1 or backend in ("wav2lip_video", *options("data"))
+
+
+@pytest.mark.parametrize("data", options("data"))
+def test_the_data_choose_the_backends(data: str, tmp_path: Path) -> None:
+    params = load_params(compose(tmp_path, f"data={data}"))
+    known = ("perfect",) if data == "sample" else ()
+    assert set(params.backends) == {"wav2lip", "wav2lip_video", "pcavs", *known}
+    for name in params.backends:
+        backend_of(params, name)
+
+
+def test_wav2lip_on_video_follows_the_generator_that_is_chosen(tmp_path: Path) -> None:
+    params = load_params(compose(tmp_path, "backend=[wav2lip_full,wav2lip_video]"))
+    settings = backend_of(params, "wav2lip_video")[1]
+    assert (settings.pads, settings.feed) == ((0, 10, 0, 0), "video")
+    alone = load_params(compose(tmp_path, "backend=wav2lip_video"))
+    with pytest.raises(ParamsError, match=r"choose wav2lip as well \(backend=\[wav2lip,wav2lip_video\]\)"):
+        backend_of(alone, "wav2lip_video")
 
 
 def test_backends_are_those_of_the_chosen_group(tmp_path: Path) -> None:

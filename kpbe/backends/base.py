@@ -18,9 +18,10 @@ from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 import numpy as np
 from pydantic import ConfigDict
 
+from kpbe.data.crops import PixelBox
 from kpbe.errors import BadClip, KPBEError, ParamsError
 from kpbe.media.audio import AUDIO_RATE
-from kpbe.params import OptimiserParams, Params, ScheduleParams, Section, parse_section
+from kpbe.params import OptimiserParams, Params, SampleParams, ScheduleParams, Section, parse_section
 
 Feed = Literal["source_image", "video"]
 
@@ -30,13 +31,23 @@ class BackendSettings(Section):
 
     Attributes:
         kind: which class of `kpbe.backends` it is.
-        feed: what the backend is given of a clip: one frame of it, or all of them (DESIGN section 6).
+        feed: what the backend is given of a clip: one frame of it, or all of them.
         checkpoint: published weights; None where the DAG trains them or the backend needs none.
+        weights_of: another backend of params.yaml whose trained weights this one uses. It is not trained, and its section holds only
+            what differs from the other's; the rest is taken from there (`backend_of`).
     """
 
     kind: str
     feed: Feed = "source_image"
     checkpoint: Path | None = None
+    weights_of: str | None = None
+
+    def refuse_unfit(self, params: Params, name: str) -> None:
+        """Compare the section backend.<name> with the rest of params.yaml.
+
+        Raises:
+            ParamsError: this backend cannot be used with these params.
+        """
 
 
 class TrainingSettings(Section):
@@ -44,6 +55,23 @@ class TrainingSettings(Section):
 
     schedule: ScheduleParams
     optimiser: OptimiserParams = OptimiserParams(lr=1e-4)
+
+
+@dataclass(frozen=True)
+class DrawnClip:
+    """Where a clip of the built-in sample comes from.
+
+    Attributes:
+        params: what the sample was drawn with.
+        start: first frame of the clip in the drawn video.
+        crop: part of the drawn frames that the clip shows.
+        source_frame: which frame of the clip the source frame is.
+    """
+
+    params: SampleParams
+    start: int
+    crop: PixelBox
+    source_frame: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +89,7 @@ class SynthesisRequest:
         pose_frames: uint8 RGB frames whose head pose the output follows, at `fps`; only for backends that take pose from a video.
         pose_landmarks: as `landmarks`, of the pose frames.
         clip_id: for backends that look clips up by it.
+        drawn: how the clip was drawn; None where it is not a clip of the built-in sample with a source frame.
         log: file for what a program prints that the backend runs, overwritten; None keeps nothing of it.
     """
 
@@ -73,6 +102,7 @@ class SynthesisRequest:
     pose_frames: Iterable[np.ndarray] | None = None
     pose_landmarks: np.ndarray | None = None
     clip_id: str = ""
+    drawn: DrawnClip | None = None
     log: Path | None = None
 
     @property
@@ -228,16 +258,48 @@ def backend_of(params: Params, name: str) -> tuple[type[Backend], Any]:
     """Class and settings of the backend that params.yaml calls `name`.
 
     Raises:
-        ParamsError: there is no section backend.<name>, or it does not fit its class; the message names each wrong key.
+        ParamsError: there is no section backend.<name>, it does not fit its class (the message names each wrong key) or the rest of
+            params.yaml, or `weights_of` names no backend of the same kind that is trained.
         KPBEError: its kind is unknown.
     """
+    values = _section(params, name)
+    backend = get_backend(parse_section(_Kind, values, "params.yaml", f"backend.{name}.").kind)
+    if values.get("weights_of") is not None:
+        values = _with_weights_of(params, name, backend)
+    settings = parse_section(backend.Settings, values, "params.yaml", f"backend.{name}.")
+    settings.refuse_unfit(params, name)
+    return backend, settings
+
+
+def _section(params: Params, name: str) -> dict[str, Any]:
     values = params.backend.get(name)
     if values is None:
         raise ParamsError(
             f"params.yaml has no section backend.{name}: it has {', '.join(params.backend) or 'none'}; see conf/backend/."
         )
-    backend = get_backend(parse_section(_Kind, values, "params.yaml", f"backend.{name}.").kind)
-    return backend, parse_section(backend.Settings, values, "params.yaml", f"backend.{name}.")
+    return values
+
+
+def _with_weights_of(params: Params, name: str, backend: type[Backend]) -> dict[str, Any]:
+    """The section of a backend that uses another's weights, with the other's settings where it says nothing."""
+    own = _section(params, name)
+    of = own["weights_of"]
+    other = params.backend.get(of) if isinstance(of, str) and of != name else None
+    said = f"params.yaml: backend.{name}.weights_of is {of}"
+    if other is None:
+        raise ParamsError(
+            f"{said}, which is no other backend: name one of {', '.join(n for n in params.backend if n != name) or 'none'}, or choose "
+            f"{of} as well (backend=[{of},{name}])."
+        )
+    if other.get("kind") != backend.kind or not backend.trainable:
+        raise ParamsError(
+            f"{said}, whose kind is {other.get('kind')}: a backend of kind {backend.kind} needs a trained one of its own kind."
+        )
+    if other.get("weights_of") is not None:
+        raise ParamsError(f"{said}, which uses those of {other['weights_of']} itself: name that one.")
+    if own.get("checkpoint") is not None:
+        raise ParamsError(f"{said}, so it cannot have a checkpoint of its own: remove one of the two.")
+    return {**other, "checkpoint": None, **own}
 
 
 class _Kind(Section):

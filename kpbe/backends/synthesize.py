@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from kpbe.backends.base import Backend, BackendSettings, SynthesisRequest, backend_of, get_backend
+from kpbe.backends.base import Backend, BackendSettings, DrawnClip, SynthesisRequest, backend_of, get_backend
 from kpbe.backends.speech_video import VideoFrames, write_speech_video
 from kpbe.compute import torch_device
 from kpbe.data.clips import Clip, backend_video, read_manifest
+from kpbe.data.raw import parse_bbox
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import BadClip, MissingWeights
 from kpbe.media.audio import AUDIO_RATE, read_audio
 from kpbe.media.video import VideoReader
-from kpbe.params import Params
+from kpbe.params import DataParams, Params
 from kpbe.weights import trained_weights
 from kpbe.work import ClipTask, Rejection, ShardMap, file_sha256, fingerprint, run_clip_tasks, serial_map
 
@@ -49,7 +50,8 @@ def synthesize(
         backend_name: the backend's name in params.yaml.
         params: all params.
         clips_folder: the folder of clips.csv.
-        trained: what train_backend left (checkpoints/backends/<name>); backends that cannot be trained take `settings.checkpoint`.
+        trained: what train_backend left (checkpoints/backends/<name>); backends that cannot be trained take `settings.checkpoint`,
+            and those with `settings.weights_of` the folder of that name beside it.
         out: data/backend/<name>.
         map: how shards of clips are run; the default suits a network on one device.
         splits: which clips.
@@ -61,7 +63,9 @@ def synthesize(
         KPBEError: unknown backend, bad checkpoint, too many rejected clips.
     """
     backend, settings = backend_of(params, backend_name)
-    checkpoint = trained_weights(trained) if backend.trainable else settings.checkpoint
+    checkpoint = settings.checkpoint
+    if backend.trainable:
+        checkpoint = trained_weights(trained.parent / settings.weights_of if settings.weights_of else trained)
     if checkpoint is not None and not checkpoint.is_file():
         raise MissingWeights(
             f"{checkpoint} (backend.{backend_name}.checkpoint) is not a file: correct the path or fetch it."
@@ -87,7 +91,14 @@ def synthesize(
         record = video.with_name(f"{clip.clip_id}.json")
         log = out / LOGS / f"{clip.clip_id}.log"
         tasks.append(
-            ClipTask(clip.clip_id, record, (video,), made_from, str(clip.video), (clip, source_frame, log))
+            ClipTask(
+                clip.clip_id,
+                record,
+                (video,),
+                made_from,
+                str(clip.video),
+                (clip, _drawn(clip, source_frame, params.data), source_frame, log),
+            )
         )
     _remove_stale_logs(out / LOGS, tasks)
     speaker = _Speaker(backend.kind, settings, checkpoint, weights, str(torch_device(params.compute)))
@@ -133,14 +144,20 @@ def _load(speaker: _Speaker) -> Backend:
 
 
 def _synthesize_clip(speaker: _Speaker, task: ClipTask) -> dict[str, Any]:
-    clip, source_frame, log = task.payload
+    clip, drawn, source_frame, log = task.payload
     backend = _load(speaker)
-    request = _request(clip, source_frame, log)
+    request = _request(clip, drawn, source_frame, log)
     write_speech_video(task.outputs[0], backend, request, clip.wav)
     return {"frames": clip.frames, "fps": clip.fps, "source_frame": source_frame}
 
 
-def _request(clip: Clip, source_frame: int | None, log: Path) -> SynthesisRequest:
+def _drawn(clip: Clip, source_frame: int | None, data: DataParams) -> DrawnClip | None:
+    if data.source != "sample" or source_frame is None or not clip.bbox:
+        return None
+    return DrawnClip(data.sample, clip.start, parse_bbox(clip.bbox), source_frame)
+
+
+def _request(clip: Clip, drawn: DrawnClip | None, source_frame: int | None, log: Path) -> SynthesisRequest:
     if not clip.has_audio:
         raise BadClip(
             f"{clip.video} has no sound, and a backend needs speech: give it sound or take it off the list."
@@ -158,5 +175,6 @@ def _request(clip: Clip, source_frame: int | None, log: Path) -> SynthesisReques
         pose_frames=frames,
         pose_landmarks=landmarks,
         clip_id=clip.clip_id,
+        drawn=drawn,
         log=log,
     )

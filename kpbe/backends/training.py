@@ -4,37 +4,42 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kpbe.backends.base import TrainingJob, backend_of
+from kpbe.backends.base import Backend, BackendSettings, TrainingJob, backend_of
 from kpbe.params import Params
 from kpbe.training.files import SUMMARY_FILE
 from kpbe.work import write_json
 
 
 def train_sync(name: str, params: Params, clips: Path, out: Path) -> None:
-    """Train the synchrony networks that the backend's generator learns from; a backend without any leaves a note in `out`.
+    """Train the synchrony networks that the backend's generator learns from; a backend without any, or with another's weights,
+    leaves a note in `out`.
 
     Raises:
         KPBEError: wrong settings, no training clip, SIGTERM, or a loss that is not finite.
     """
     backend, settings = backend_of(params, name)
-    if backend.trainable:
-        backend.train_sync(TrainingJob(name, settings, params, clips, out, out))
+    if reason := _not_trained(backend, settings):
+        write_json(out / SUMMARY_FILE, {"trained": False, "reason": reason})
     else:
-        _nothing_to_train(out, backend.kind)
+        backend.train_sync(TrainingJob(name, settings, params, clips, out, out))
 
 
 def train_backend(name: str, params: Params, clips: Path, sync: Path, out: Path) -> None:
-    """Train or fine-tune a backend's generator on the training clips, or take its public checkpoint, and leave it in `out`.
+    """Train or fine-tune a backend's generator on the training clips, or take its public checkpoint, and leave it in `out`;
+    a backend that is not trained, or uses another's weights, leaves a note.
 
     Raises:
         KPBEError: as `train_sync`.
     """
     backend, settings = backend_of(params, name)
-    if backend.trainable:
-        backend.train(TrainingJob(name, settings, params, clips, sync, out))
+    if reason := _not_trained(backend, settings):
+        write_json(out / SUMMARY_FILE, {"trained": False, "reason": reason})
     else:
-        _nothing_to_train(out, backend.kind)
+        backend.train(TrainingJob(name, settings, params, clips, sync, out))
 
 
-def _nothing_to_train(out: Path, kind: str) -> None:
-    write_json(out / SUMMARY_FILE, {"trained": False, "reason": f"a backend of kind {kind} is used as it is"})
+def _not_trained(backend: type[Backend], settings: BackendSettings) -> str:
+    """Why a backend is not trained; empty where it is."""
+    if settings.weights_of is not None:
+        return f"the weights of {settings.weights_of} are used"
+    return "" if backend.trainable else f"a backend of kind {backend.kind} is used as it is"

@@ -152,3 +152,15 @@ def points_in_crop(points: np.ndarray, crop: PixelBox, image_size: int) -> np.nd
     scale = image_size / np.array([right - left, bottom - top], float)
     # pixel centres lie at whole numbers, and stay where they are in the picture
     return ((points + 0.5 - (left, top)) * scale - 0.5).astype(np.float32)
+
+
+def cropped(frame: np.ndarray, crop: PixelBox, size: int) -> np.ndarray:
+    """The part of a frame (H, W, 3) uint8 RGB inside `crop`, scaled to (size, size, 3): by areas where it shrinks, else bicubic."""
+    import cv2
+
+    left, top, right, bottom = crop
+    part = np.ascontiguousarray(frame[top:bottom, left:right])
+    if part.shape[:2] == (size, size):
+        return part
+    shrinks = min(part.shape[:2]) > size
+    return cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)

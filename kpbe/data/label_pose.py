@@ -26,7 +26,7 @@ from kpbe.data.pose_teachers.base import (
     where_to_get_them,
 )
 from kpbe.data.raw import read_raw_videos
-from kpbe.data.voxceleb import REFERENCE_FPS
+from kpbe.data.voxceleb import reference_frames
 from kpbe.errors import BadClip
 from kpbe.media.video import read_frames
 from kpbe.params import ComputeParams, LabelPoseParams
@@ -184,7 +184,7 @@ def make_labels(task: ClipTask) -> dict[str, Any]:
     job: Job = task.payload
     clip = job.clip
     if job.truth is not None:
-        rows = clip.start + np.round(np.arange(clip.frames) * REFERENCE_FPS / clip.fps).astype(int)
+        rows = reference_frames(clip.start, clip.frames, clip.fps)
         with np.load(job.truth) as arrays:
             rotations = arrays["rotation"]
         degrees = euler_degrees(rotations[np.minimum(rows, len(rotations) - 1)])

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from kpbe.data.clips import Clip, make_clip_id, write_manifest
-from kpbe.data.crops import boxes_in_crop, points_in_crop
+from kpbe.data.crops import boxes_in_crop, cropped, points_in_crop
 from kpbe.data.cuts import Cut, Refusal, SampledFrames, plan_cuts
 from kpbe.data.faces import DetectorKind, FaceDetector, get_detector, weight_files
 from kpbe.data.raw import RawVideo, format_bbox, read_raw_videos
@@ -281,7 +281,7 @@ def _write(clip: Clip, job: Job, cut: Cut, pictures: Iterator[np.ndarray], start
         write_wav(clip.wav, wave)
         with VideoWriter(clip.video, clip.fps, "h264", gop=job.data.gop, crf=job.data.crf) as writer:
             for picture in pictures:
-                writer.write(_crop(picture, cut, job.image_size))
+                writer.write(cropped(picture, cut.crop, job.image_size))
         if cut.boxes is not None:
             with whole(clip.boxes) as temporary:
                 np.save(temporary, boxes_in_crop(cut.boxes, cut.crop, job.image_size))
@@ -292,15 +292,6 @@ def _write(clip: Clip, job: Job, cut: Cut, pictures: Iterator[np.ndarray], start
         _remove(clip)
         raise
     return replace(clip, sha256=file_sha256(clip.video))
-
-
-def _crop(picture: np.ndarray, cut: Cut, image_size: int) -> np.ndarray:
-    import cv2
-
-    left, top, right, bottom = cut.crop
-    shrinks = min(right - left, bottom - top) > image_size
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return cv2.resize(picture[top:bottom, left:right], (image_size, image_size), interpolation=interpolation)
 
 
 def _files(clip: Clip) -> tuple[Path, ...]:

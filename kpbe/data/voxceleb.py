@@ -10,6 +10,8 @@ from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
+import numpy as np
+
 from kpbe.data.clips import make_clip_id
 from kpbe.data.crops import PixelBox
 from kpbe.data.raw import VIDEO_SUFFIXES, RawVideo, parse_bbox
@@ -93,6 +95,11 @@ def native_frames(start: int, end: int, native_fps: float) -> range:
     """Frames i of a video of `native_fps` with i * 25 >= start * native_fps and i * 25 < end * native_fps."""
     first, stop = (ceil(Fraction(frame * native_fps) / REFERENCE_FPS) for frame in (start, end))
     return range(first, stop)
+
+
+def reference_frames(start: int, frames: int, fps: float) -> np.ndarray:
+    """The frames at 25 fps that lie nearest to each of a clip's `frames` frames at `fps`, int64 (frames,); `start` is `Clip.start`."""
+    return start + np.round(np.arange(frames) * REFERENCE_FPS / fps).astype(int)
 
 
 def scale_bbox(bbox: PixelBox, reference: tuple[int, int], native: tuple[int, int]) -> PixelBox:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import torch
 
 from kpbe.backends.synthesize import fit_wave, synthesize
+from kpbe.backends.training import train_backend, train_sync
 from kpbe.backends.wav2lip import Wav2LipGenerator, save_generator
 from kpbe.data.clips import Clip, write_manifest
 from kpbe.data.source_frame import source_frame_index
@@ -167,3 +171,31 @@ def test_waves_are_cut_or_filled_to_the_frames():
     np.testing.assert_array_equal(fit_wave(wave, 10, 25.0), wave[:6400])
     assert fit_wave(wave, 12, 25.0).sum() == 7000
     assert len(fit_wave(wave, 12, 25.0)) == 7680
+
+
+def test_a_backend_with_anothers_weights_speaks_with_them_and_again_when_they_change(
+    clips, checkpoint, tmp_path
+):
+    own = params()
+    sections = {**own.backend, "on_video": {"kind": "wav2lip", "feed": "video", "weights_of": "wav2lip"}}
+    both = own.model_copy(update={"backend": sections})
+    checkpoints, out = tmp_path / "backends", tmp_path / "out"
+    (checkpoints / "wav2lip").mkdir(parents=True)
+    shutil.copy(checkpoint, checkpoints / "wav2lip")
+    for name in ("sync", "backend"):
+        train = {"sync": train_sync, "backend": partial(train_backend, sync=tmp_path / "sync")}[name]
+        train("on_video", both, clips[0].folder, out=checkpoints / "on_video")
+        summary = json.loads((checkpoints / "on_video/summary.json").read_text())
+        assert summary == {"trained": False, "reason": "the weights of wav2lip are used"}
+
+    synthesize("on_video", both, clips[0].folder, checkpoints / "on_video", out)
+    run(clips, checkpoint, tmp_path / "plain", feed="video")
+    name = f"test/{clips[2].clip_id}.mkv"
+    assert (out / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+
+    first = videos(out)
+    synthesize("on_video", both, clips[0].folder, checkpoints / "on_video", out)
+    assert videos(out) == first
+    save_generator(checkpoints / "wav2lip" / checkpoint.name, Wav2LipGenerator(0.125))
+    synthesize("on_video", both, clips[0].folder, checkpoints / "on_video", out)
+    assert all(videos(out)[name] != first[name] for name in first)
