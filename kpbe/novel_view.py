@@ -56,7 +56,7 @@ def talking_view(
         pose = head_poses(frontend, [viewpoint for viewpoint, _ in batch], own)
         frames = to_tensor(np.stack([frame for _, frame in batch])).to(device)
         _, expression = frontend.estimate_pose_expression(frames)
-        yield from to_uint8(frontend.render(source, source.driven_by(pose, expression)).frame)
+        yield from to_uint8(frontend.render(source, source.driven_by(pose, expression), pose).frame)
 
 
 def head_poses(frontend: Frontend, viewpoints: Sequence[Viewpoint], own: View) -> HeadPose:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kpbe.methods import controls_of
 from kpbe.work import read_csv, write_csv
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -71,18 +72,18 @@ def test_real_clips_go_all_the_way_to_table_1(project, shared_clips, shared_weig
     clips = read_csv(project / "data/clips/clips.csv")
     assert {clip["identity"] for clip in clips} == {who for who, _ in CLIPS.values()}
     assert not read_csv(project / "data/clips/rejected.csv")
-    for backend in ("wav2lip", "pcavs"):
+    for backend in ("wav2lip", "wav2lip_video", "pcavs"):
         evaluation = project / "reports/results/evaluation" / backend
         metrics = json.loads((evaluation / "metrics.json").read_text())
-        for method in ("static source", backend, f"{backend}+kpbe"):
+        for method in ("static source", backend, f"{backend}+kpbe", *controls_of(backend)):
             assert 0 < metrics[method]["ssim"] < 1 and 5 < metrics[method]["psnr"] < 60
         assert metrics["settings"]["clips"] == 2
-        assert len(read_csv(evaluation / "per_clip.csv")) == 2 * 3
+        assert len(read_csv(evaluation / "per_clip.csv")) == 2 * 7
         assert not read_csv(project / "data/backend" / backend / "rejected.csv")
         summary = json.loads((project / "checkpoints/stage2" / backend / "summary.json").read_text())
         assert summary["steps"] == 3 and summary["perceptual"].startswith("VGG-19")
     table = (project / "reports/results/table1.md").read_text()
-    for row in ("| Wav2Lip |", "Wav2Lip+KPBE", "| PC-AVS |", "PC-AVS+KPBE", "30.37", "23.64", "VGG-19"):
+    for row in ("| Wav2Lip |", "source-expression control", "shuffled backend", "| Wav2Lip on video |", "Wav2Lip+KPBE", "| PC-AVS |", "PC-AVS+KPBE", "30.37", "23.64", "VGG-19"):
         assert row in table
     assert (project / "reports/results/figures/figure3.png").stat().st_size > 10_000
 
