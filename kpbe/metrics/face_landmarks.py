@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,10 @@ MOUTH_CORNERS = (61, 291)
 OUTER_LIPS = (
     61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185,
 )  # fmt: skip
+
+
+_STANDARD_ERROR = Lock()
+"""One thread at a time may hide it, or it would stay hidden."""
 
 
 @dataclass(frozen=True)
@@ -214,12 +219,13 @@ def _enlarged(frame: np.ndarray) -> np.ndarray:
 @contextmanager
 def _native_log_hidden() -> Iterator[None]:
     """Hides what native code writes to the standard error: MediaPipe has no switch for its start-up lines."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    with _STANDARD_ERROR:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        try:
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

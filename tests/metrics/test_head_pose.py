@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from kpbe.data.sample.clip import plan_clip
+from kpbe.data.sample.person import Pose
 from kpbe.media.video import read_frames
 from kpbe.metrics.face_landmarks import FaceLandmarker, FaceLandmarks
 from kpbe.metrics.head_pose import (
@@ -17,6 +20,7 @@ from kpbe.metrics.head_pose import (
     share_of_the_way,
     share_of_the_way_of_poses,
 )
+from kpbe.params import SampleParams
 from kpbe.weights import CATALOGUE
 
 
@@ -91,6 +95,29 @@ def test_frames_without_a_face_are_left_out() -> None:
     assert share_of_the_way(face(0, 0), [None], [None]) == ShareOfTheWay(None, None, None)
     with pytest.raises(ValueError, match="4 driving and 1 resulting"):
         share_of_the_way(face(0, 0), driving, result[:1])
+
+
+def test_drawn_heads_that_go_half_the_way(shared_weights: Path) -> None:
+    pytest.importorskip("mediapipe")
+    landmarker = FaceLandmarker(shared_weights / CATALOGUE["face_landmarker"].file)
+    plan = plan_clip(0, 0, SampleParams(seconds=3, frame_size=256))
+    first, *others = plan.poses[::7]
+
+    def part(pose: Pose, share: float) -> Pose:
+        """The pose at a share of the way from the first one."""
+        turn = Rotation.from_matrix(pose.rotation) * Rotation.from_matrix(first.rotation).inv()
+        rotation = Rotation.from_rotvec(share * turn.as_rotvec()).as_matrix() @ first.rotation
+        shift = share * (pose.translation - first.translation)
+        return replace(pose, rotation=rotation, translation=first.translation + shift)
+
+    def faces(share: float) -> list[FaceLandmarks | None]:
+        return [landmarker.read(plan.actor.draw(part(pose, share))) for pose in others]
+
+    source, driving = landmarker.read(plan.actor.draw(first)), faces(1)
+    assert source is not None
+    for share in (0, 0.5):  # the mouth goes on talking, which reads as some turn
+        found = share_of_the_way(source, driving, faces(share))
+        assert (found.turn, found.across) == (pytest.approx(share, abs=0.1), pytest.approx(share, abs=0.1))
 
 
 def test_a_real_video_goes_all_the_way_to_itself_and_a_still_one_nowhere(
