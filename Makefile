@@ -14,6 +14,9 @@ SURVEY_PORT ?= 8502
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# OpenCV's packages need libGL, which servers lack: there the same version without windows goes over them
+CV2_WITHOUT_WINDOWS = $(BIN)/python -c "import cv2" 2>/dev/null \
+	|| $(BIN)/python -m pip install -c constraints.txt --force-reinstall --no-deps opencv-python-headless
 INSTALLED_TEST := $(VENV)/.installed-test
 INSTALLED_DEV := $(VENV)/.installed-dev
 
@@ -69,13 +72,12 @@ $(BIN)/python:
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'installing KPBE and what it needs (PyTorch is large: some minutes)'
 	@$(BIN)/python -m pip install -q -c constraints.txt -e .
-	@# opencv-python needs libGL, which servers lack; the same version without windows goes over it there
-	@$(BIN)/python -c "import cv2" 2>/dev/null \
-	  || $(BIN)/python -m pip install -c constraints.txt --force-reinstall --no-deps opencv-python-headless
+	@$(CV2_WITHOUT_WINDOWS)
 	@touch $@
 
 $(INSTALLED_TEST): $(INSTALLED)
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	@$(CV2_WITHOUT_WINDOWS)
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)

@@ -196,6 +196,29 @@ def freeview(
 
 
 @app.command()
+def score(
+    truth: Annotated[Path, typer.Argument(help="the real video")],
+    tests: Annotated[list[Path], typer.Argument(help="videos that stand for it, frame by frame")],
+    source_frame: Annotated[
+        int | None,
+        typer.Option(
+            help="which of the real frames they were made from: it is not scored, and shares count from it"
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="also write the numbers to this .json")] = None,
+) -> None:
+    """Score videos against the real one: the numbers of Table I, for any files."""
+    from kpbe.evaluation.score_files import score_files, scores_in_words
+    from kpbe.params import ComputeParams
+    from kpbe.work import write_json
+
+    found = score_files(truth, tests, ComputeParams(), source_frame)
+    typer.echo(scores_in_words(found))
+    if out is not None:
+        write_json(out, vars(found))
+
+
+@app.command()
 def release(backend: Annotated[str, typer.Argument(help="a backend that the last `dvc repro` ran")]) -> None:
     """Write small copies of the trained frontend and backend, with what they are, to weights/released for git."""
     from kpbe.release import release as write_release

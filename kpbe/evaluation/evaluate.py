@@ -29,7 +29,7 @@ from kpbe.evaluation.results import (
     summary,
     write_per_clip,
 )
-from kpbe.evaluation.scoring import StillFrames, VideoScores, score_videos
+from kpbe.evaluation.scoring import StillFrames, VideoScores, open_like, score_videos
 from kpbe.media.audio import read_audio
 from kpbe.media.video import VideoReader
 from kpbe.methods import (
@@ -53,8 +53,6 @@ from kpbe.work import (
     write_csv,
     write_json,
 )
-
-SPARE_FRAMES = 5
 
 PROCEDURE = 1
 """Part of every fingerprint: raise it when the same videos give other scores than before."""
@@ -112,7 +110,7 @@ def evaluate(
         raise ParamsError(
             f"evaluate.primary_metric = {params.evaluate.primary_metric!r} is no metric: {', '.join(METRICS)}."
         )
-    networks = choose_networks(params)
+    networks = choose_networks(params.evaluate, params.label_pose.teacher, params.compute)
     scoring = Scoring(networks, params.compute.render_batch, params.evaluate.face_every)
     tasks = [
         _task(_videos(clip, backend, params, backend_folder, enhanced_folder), out, scoring)
@@ -195,7 +193,7 @@ def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[st
     """
     clip = videos.clip
     truth = VideoReader(clip.video)
-    readers = {method: _open_like(truth, path) for method, path in videos.videos.items()}
+    readers = {method: open_like(truth, path) for method, path in videos.videos.items()}
     source = truth[videos.source_frame]
     frames = min(len(reader) for reader in (truth, *readers.values()))
     indices = [index for index in range(frames) if index != videos.source_frame]
@@ -223,18 +221,6 @@ def _known_mouth(clip: Clip) -> MouthBoxes | None:
     if not clip.landmarks.is_file():
         return None
     return boxes_from_three_points(np.load(clip.landmarks), clip.width, clip.height)
-
-
-def _open_like(truth: VideoReader, path: Path) -> VideoReader:
-    if not path.is_file():
-        raise BadClip(f"{path} is missing: rejected.csv of the stage that makes it says why.")
-    reader = VideoReader(path)
-    if reader.size != truth.size:
-        sizes = [f"{width}x{height}" for width, height in (reader.size, truth.size)]
-        raise BadClip(f"{path} is {sizes[0]} pixels large, but its ground truth is {sizes[1]}.")
-    if abs(len(reader) - len(truth)) > SPARE_FRAMES:
-        raise BadClip(f"{path} has {len(reader)} frames, but its ground truth has {len(truth)}.")
-    return reader
 
 
 # -- results ---------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from kpbe.metrics import lpips
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 from kpbe.metrics.identity import ArcFace, load_arcface
 from kpbe.metrics.syncnet import SyncNet, load_syncnet
-from kpbe.params import ComputeParams, Measure, Params
+from kpbe.params import ComputeParams, EvaluateParams, Measure
 from kpbe.work import fingerprint
 
 TEACHER_BATCH = 32
@@ -64,21 +64,25 @@ class Networks:
         return name in self.used
 
 
-def choose_networks(params: Params) -> Networks:
-    """What params.yaml asks for and this machine has.
+def choose_networks(evaluate: EvaluateParams, teacher: str, compute: ComputeParams) -> Networks:
+    """What the params ask for and this machine has.
+
+    Args:
+        evaluate: which networks.
+        teacher: `label_pose.teacher`, who also measures the head pose; where it is no network, the first that is here does.
+        compute: where they run.
 
     Raises:
         MissingWeights: `on` is asked for and a file is missing.
         BadCheckpoint: a file is damaged.
     """
-    teacher = params.label_pose.teacher
     kind: TeacherKind | None = (
         first_available() if teacher in ("auto", "known", "off") else cast(TeacherKind, teacher)
     )
     used: dict[str, str] = {}
     absent: dict[str, str] = {}
     for name, load in _LOADERS.items():
-        asked: Measure = getattr(params.evaluate, name)
+        asked: Measure = getattr(evaluate, name)
         if asked == "off":
             absent[name] = f"evaluate.{name} is off"
             continue
@@ -99,9 +103,7 @@ def choose_networks(params: Params) -> Networks:
     files = [path for name in names if (path := weights.find(name)) is not None]
     if "head_pose" in used and kind is not None:
         files += teacher_files(kind)
-    return Networks(
-        params.compute, used, absent, kind if "head_pose" in used else None, fingerprint(used, files)
-    )
+    return Networks(compute, used, absent, kind if "head_pose" in used else None, fingerprint(used, files))
 
 
 def _try_teacher(kind: TeacherKind | None) -> str:

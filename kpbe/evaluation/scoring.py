@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from kpbe.compute import torch_device
-from kpbe.errors import KPBEError
+from kpbe.errors import BadClip, KPBEError
 from kpbe.evaluation import networks
 from kpbe.evaluation.mouth_boxes import MouthBoxes, boxes_from_faces
 from kpbe.evaluation.networks import Networks
+from kpbe.media.video import VideoReader
 from kpbe.metrics import image
 from kpbe.metrics.face_landmarks import POINTS, FaceLandmarks
 from kpbe.metrics.head_pose import mean_angle_error, share_of_the_way
@@ -24,6 +26,9 @@ from kpbe.metrics.identity import cosine
 from kpbe.metrics.lip_sync import SMALLEST_TRACK, crop_face_track, lip_sync_error
 from kpbe.metrics.mouth import opening_correlation
 from kpbe.metrics.sharpness import sharpness, temporal_jitter
+
+SPARE_FRAMES = 5
+"""So many frames a video may be longer or shorter than its truth: audio-driven methods end with the sound."""
 
 CHECK_TOLERANCE = 1e-5
 """Largest difference from scikit-image's SSIM and PSNR that a run accepts."""
@@ -46,6 +51,31 @@ class StillFrames:
     def get_batch(self, indices: Sequence[int]) -> np.ndarray:
         """See `Frames.get_batch`."""
         return np.repeat(self.picture[None], len(indices), axis=0)
+
+
+def open_like(truth: VideoReader, path: Path) -> VideoReader:
+    """A video that stands for the truth, frame by frame.
+
+    Raises:
+        BadClip: it is missing or unreadable, has another size or frame rate, or differs in length by more than `SPARE_FRAMES`.
+    """
+    if not path.is_file():
+        raise BadClip(f"{path} is missing: if a stage makes it, that stage's rejected.csv says why.")
+    reader = VideoReader(path)
+    if reader.size != truth.size:
+        sizes = [f"{width}x{height}" for width, height in (reader.size, truth.size)]
+        raise BadClip(
+            f"{path} is {sizes[0]} pixels large, but its ground truth {truth.info.path} is {sizes[1]}."
+        )
+    if abs(reader.fps - truth.fps) > 0.01 * truth.fps:
+        raise BadClip(
+            f"{path} has {reader.fps:g} frames a second, but its ground truth {truth.info.path} has {truth.fps:g}."
+        )
+    if abs(len(reader) - len(truth)) > SPARE_FRAMES:
+        raise BadClip(
+            f"{path} has {len(reader)} frames, but its ground truth {truth.info.path} has {len(truth)}."
+        )
+    return reader
 
 
 @dataclass

@@ -84,8 +84,8 @@ def plain_text(table: Table1) -> str:
     """The table for a terminal: what it says, its main metrics, where the numbers come from."""
     metrics = [metric for metric in TERMINAL_METRICS if metric in table.metrics]
     parts = ["Table I", *_wrapped(table.findings), ""]
-    parts += [*_aligned(_method_cells(table, metrics, brief=True)), ""]
-    parts += ["Paired differences", *_aligned(_difference_cells(table, metrics)), "", *_wrapped(table.about)]
+    parts += [*aligned(_method_cells(table, metrics, brief=True)), ""]
+    parts += ["Paired differences", *aligned(_difference_cells(table, metrics)), "", *_wrapped(table.about)]
     return "\n".join(parts) + "\n"
 
 
@@ -170,7 +170,8 @@ def _pipes(lines: Sequence[Sequence[str]]) -> list[str]:
     return [head, rule, *rest]
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells in columns, a rule below the first."""
     widths = [max(len(cells[column]) for cells in lines) for column in range(len(lines[0]))]
     padded = [[cell.ljust(width) for cell, width in zip(cells, widths, strict=True)] for cells in lines]
     texts = ["  ".join(cells).rstrip() for cells in padded]

@@ -214,7 +214,7 @@ def _finding(
 def _worth(row: DifferenceRow) -> str:
     """The enhanced backend against its source-expression control."""
     name, metric = display_name(row.method), row.primary
-    heading = _plain_heading(metric)
+    heading = plain_heading(metric)
     difference = row.differences.get(metric)
     if difference is None:
         return (
@@ -250,14 +250,15 @@ def _pictures(backend: str, row: DifferenceRow, methods: Sequence[MethodRow]) ->
             before, after = (
                 f"{means[method][metric].mean:.{DECIMALS[metric]}f}" for method in (backend, row.method)
             )
-            changes.setdefault(verb, []).append(f"{_plain_heading(metric)} from {before} to {after}")
+            changes.setdefault(verb, []).append(f"{plain_heading(metric)} from {before} to {after}")
     if not changes:
         return ""
     said = "; it ".join(f"{verb} {', '.join(of)}" for verb, of in changes.items())
     return f"Beside {display_name(backend)}'s own video it {said}."
 
 
-def _plain_heading(metric: str) -> str:
+def plain_heading(metric: str) -> str:
+    """A metric's name without the arrow that says which way is better."""
     return HEADINGS[metric].removesuffix(" → 1").rstrip(" ↑↓")
 
 
@@ -270,7 +271,7 @@ def _about(settings: dict[str, Any], scores: Sequence[ClipScore]) -> list[str]:
         f"{settings['scored_frames']} frames scored: each clip's source frame is left out for every method.",
         f"{display_name(backend)} was fed with {_feed(settings['feed'])}; KPBE's frontend is {settings['frontend']}.",
         _unit(settings, identities),
-        f"Primary: {_plain_heading(settings['primary_metric'])} against the source-expression control. The p-values of a backend's "
+        f"Primary: {plain_heading(settings['primary_metric'])} against the source-expression control. The p-values of a backend's "
         "other comparisons are Holm's, over all of them.",
     ]
     for name, network in settings["measured_by"].items():
@@ -280,7 +281,7 @@ def _about(settings: dict[str, Any], scores: Sequence[ClipScore]) -> list[str]:
         lines.append(f"{_MEASUREMENTS[name]}: {network}{every if settings['face_every'] > 1 else ''}.")
     reasons: dict[str, list[str]] = {}
     for metric, reason in settings["absent"].items():
-        reasons.setdefault(reason, []).append(_plain_heading(metric))
+        reasons.setdefault(reason, []).append(plain_heading(metric))
     lines += [f"Not measured: {', '.join(metrics)} ({reason})." for reason, metrics in reasons.items()]
     for method in methods_of(backend):
         identical = sum(score.identical_frames for score in scores if score.method == method)

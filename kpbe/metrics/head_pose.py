@@ -44,22 +44,6 @@ class ShareOfTheWay:
     down: float | None
 
 
-def angle_between(rotations_a: np.ndarray, rotations_b: np.ndarray) -> np.ndarray:
-    """Angle of the rotation from each pose to the other (geodesic distance).
-
-    Args:
-        rotations_a: (N, 3, 3) rotation matrices.
-        rotations_b: (N, 3, 3).
-
-    Returns:
-        (N,) float64 degrees in [0, 180]; NaN where a matrix has NaN.
-    """
-    a, b = np.asarray(rotations_a, np.float64), np.asarray(rotations_b, np.float64)
-    if a.shape != b.shape or a.shape[1:] != (3, 3):
-        raise ValueError(f"rotations of shape {a.shape} and {b.shape} cannot be compared.")
-    return np.linalg.norm(_rotation_vectors(a, b), axis=1)
-
-
 def mean_angle_error(degrees_truth: np.ndarray, degrees_test: np.ndarray) -> AngleError:
     """Mean absolute difference of yaw, pitch and roll over frames.
 

@@ -59,30 +59,5 @@ def temporal_jitter(points: np.ndarray, face_size: float | np.ndarray) -> float 
     return float(known.mean()) if len(known) else None
 
 
-def luma_jitter(frames: np.ndarray) -> float | None:
-    """Mean absolute second difference over time of luma, for videos whose faces have no points.
-
-    It sees flicker as well as trembling, but counts movement over an edge too: where faces are found `temporal_jitter` is better.
-
-    Args:
-        frames: (N, H, W, 3) RGB in a row, 0..255.
-
-    Returns:
-        Grey levels; None for fewer than three frames.
-    """
-    if frames.ndim != 4 or frames.shape[3] != 3:
-        raise ValueError(f"frames must be (N, H, W, 3), not {frames.shape}.")
-    if len(frames) < 3:
-        return None
-    luma = [_luma(frame) for frame in frames[:2]]
-    total = 0.0
-    for frame in frames[2:]:  # three pictures at a time: a whole video would not fit into a cache
-        luma.append(_luma(frame))
-        before, now, after = luma
-        total += float(np.abs(after - 2 * now + before).mean())
-        luma.pop(0)
-    return total / (len(frames) - 2)
-
-
 def _luma(frame: np.ndarray) -> np.ndarray:
     return frame.astype(np.float64) @ np.array(LUMINANCE)

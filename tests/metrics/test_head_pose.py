@@ -15,7 +15,6 @@ from kpbe.media.video import read_frames
 from kpbe.metrics.face_landmarks import FaceLandmarker, FaceLandmarks
 from kpbe.metrics.head_pose import (
     ShareOfTheWay,
-    angle_between,
     mean_angle_error,
     share_of_the_way,
     share_of_the_way_of_poses,
@@ -26,17 +25,6 @@ from kpbe.weights import CATALOGUE
 
 def turns(*degrees: float) -> np.ndarray:
     return Rotation.from_euler("y", np.reshape(degrees, (-1, 1)), degrees=True).as_matrix()
-
-
-def test_angles_between_rotations() -> None:
-    base = Rotation.from_euler("xyz", [20, -30, 10], degrees=True)
-    a = np.stack([(Rotation.from_matrix(r) * base).as_matrix() for r in turns(0, 30, 179, 0.001)])
-    b = np.stack([base.as_matrix()] * 4)
-    np.testing.assert_allclose(angle_between(a, b), [0, 30, 179, 0.001], atol=1e-6)
-    a[1] = np.nan
-    assert np.isnan(angle_between(a, b)).tolist() == [False, True, False, False]
-    with pytest.raises(ValueError, match="compared"):
-        angle_between(a, b[:2])
 
 
 def test_mean_angle_error_goes_the_short_way_and_skips_unknown_frames() -> None:

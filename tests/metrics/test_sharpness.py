@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kpbe.metrics.sharpness import luma_jitter, sharpness, temporal_jitter
+from kpbe.metrics.sharpness import sharpness, temporal_jitter
 
 
 def noise(seed: int = 0) -> np.ndarray:
@@ -57,12 +57,3 @@ def test_frames_without_a_face_add_nothing() -> None:
     points[::2] = np.nan
     assert temporal_jitter(points, 100) is None
     assert temporal_jitter(points[:2], 100) is None
-
-
-def test_luma_jitter_sees_flicker_and_no_fade() -> None:
-    frame = noise().astype(np.float64) / 2
-    fade = np.stack([frame + 3 * n for n in range(6)])
-    assert luma_jitter(fade) == pytest.approx(0, abs=1e-9)
-    flicker = np.stack([frame + 5 * (n % 2) for n in range(6)])
-    assert luma_jitter(flicker) == pytest.approx(10)
-    assert luma_jitter(flicker[:2]) is None

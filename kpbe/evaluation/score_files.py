@@ -1,0 +1,111 @@
+"""`kpbe score`: Table I's numbers for any videos against their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kpbe.errors import BadClip
+from kpbe.evaluation.networks import METRICS_OF, Networks, choose_networks
+from kpbe.evaluation.results import METRICS
+from kpbe.evaluation.scoring import open_like, score_videos
+from kpbe.evaluation.table_text import aligned
+from kpbe.evaluation.tables import DECIMALS, HEADINGS, plain_heading
+from kpbe.media.audio import read_audio
+from kpbe.media.video import VideoReader
+from kpbe.metrics.lip_sync import FPS as LIP_SYNC_FPS
+from kpbe.params import ComputeParams, EvaluateParams, LabelPoseParams
+
+
+@dataclass(frozen=True)
+class FileScores:
+    """What `score_files` found.
+
+    Attributes:
+        frames: how many frames were scored.
+        scores: file -> metric -> value; what was not measured is missing.
+        absent: metric -> the sentence that says why.
+    """
+
+    frames: int
+    scores: dict[str, dict[str, float]]
+    absent: dict[str, str]
+
+
+def score_files(
+    truth: Path, tests: Sequence[Path], compute: ComputeParams, source_frame: int | None = None
+) -> FileScores:
+    """Score videos, frame by frame, against the truth that they stand for.
+
+    Args:
+        truth: the real video; its sound is what LSE hears.
+        tests: videos of the same size and length (five frames more or less), frame k standing for the truth's frame k.
+        compute: device and batch.
+        source_frame: which of the truth's frames the tests were made from: it is not scored, and the share of the way counts from it.
+            None scores all frames and leaves the share of the way out.
+
+    Raises:
+        BadClip: a video cannot be read or does not fit the truth.
+    """
+    real = VideoReader(truth)
+    readers = {str(path): open_like(real, path) for path in tests}
+    frames = min(len(reader) for reader in (real, *readers.values()))
+    if source_frame is not None and not 0 <= source_frame < len(real):
+        raise BadClip(f"{truth} has {len(real)} frames, so that frame {source_frame} cannot be its source.")
+    indices = [index for index in range(frames) if index != source_frame]
+    if not indices:
+        raise BadClip(f"{truth} has no frame to score besides its source.")
+    networks = choose_networks(EvaluateParams(), LabelPoseParams().teacher, compute)
+    scores = score_videos(
+        real,
+        readers,
+        indices,
+        networks,
+        source=None if source_frame is None else real[source_frame],
+        wave=_sound(truth) if round(real.fps, 2) == LIP_SYNC_FPS else None,
+        batch=compute.render_batch,
+    )
+    found = {path: video.means() for path, video in scores.items()}
+    return FileScores(len(indices), found, _absent(networks, found, source_frame))
+
+
+def _sound(path: Path) -> np.ndarray | None:
+    try:
+        return read_audio(path)
+    except BadClip:
+        return None
+
+
+def _absent(
+    networks: Networks, found: dict[str, dict[str, float]], source_frame: int | None
+) -> dict[str, str]:
+    """Why the metrics that no video has are missing."""
+    missing = [metric for metric in METRICS if not any(metric in values for values in found.values())]
+    reasons = {metric: reason for name, reason in networks.absent.items() for metric in METRICS_OF[name]}
+    if source_frame is None:
+        reasons = (
+            dict.fromkeys(("turn", "across", "down"), "it counts from the source frame: --source-frame")
+            | reasons
+        )
+    reasons["opening_r_backend"] = "there is no backend to follow"
+    return {metric: reasons.get(metric, "no face, or nothing that moves") for metric in missing}
+
+
+def scores_in_words(found: FileScores) -> str:
+    """The scores as a table for a terminal, a line for each metric, and what was not measured."""
+    names = list(found.scores)
+    lines = [["", *(Path(name).name for name in names)]]
+    for metric in METRICS:
+        values = [found.scores[name].get(metric) for name in names]
+        if any(value is not None for value in values):
+            cells = ["-" if value is None else f"{value:.{DECIMALS[metric]}f}" for value in values]
+            lines.append([HEADINGS[metric], *cells])
+    parts = [*aligned(lines), "", f"{found.frames} frames scored."]
+    reasons: dict[str, list[str]] = {}
+    for metric, reason in found.absent.items():
+        reasons.setdefault(reason, []).append(plain_heading(metric))
+    parts += [f"Not measured: {', '.join(metrics)} ({reason})." for reason, metrics in reasons.items()]
+    return "\n".join(parts)
