@@ -31,7 +31,7 @@ class SampleParams(Section):
     train_identities: int = Field(default=12, ge=1)
     test_identities: int = Field(default=4, ge=1)
     clips_per_identity: int = Field(default=4, ge=1)
-    seconds: float = Field(default=2.6, ge=0.5, le=60)
+    seconds: float = Field(default=2.2, ge=0.5, le=60)
     frame_size: int = Field(default=256, ge=64, le=1024)
     seed: int = Field(default=1, ge=0)
 

@@ -34,8 +34,11 @@ ol.sv-steps.sv-steps {{ display: flex; flex-wrap: wrap; gap: 0.3rem 1.6rem; list
 .stRadio label p {{ font-size: 1rem; }}
 .stRadio > label p {{ font-weight: 600; }}
 .stRadio [role="radiogroup"] {{ gap: 0.1rem 1.2rem; min-height: 0; }}
-.stRadio [role="radiogroup"] label:has(input:not(:checked)) > div:first-of-type {{ border-color: color-mix(in srgb, currentColor 55%, transparent); }}
-.stButton button[kind="primary"]:not(:disabled), .stFormSubmitButton button[kind="primaryFormSubmit"] {{ color: light-dark(#fff, #14171c); }}
+.stRadio [role="radiogroup"] label:has(input:not(:checked)) > div > div:first-of-type {{
+  border-color: color-mix(in srgb, currentColor 55%, transparent);
+}}
+.stButton button[kind="primary"]:not(:disabled) {{ color: light-dark(#fff, #14171c); }}
+.stFormSubmitButton button[kind="primaryFormSubmit"] {{ color: light-dark(#fff, #14171c); }}
 .stButton button[kind="tertiary"] {{ padding-left: 0; padding-right: 0; }}
 .stButton button[kind="secondary"] {{ border-color: color-mix(in srgb, currentColor 45%, transparent); }}
 @media (max-width: 640px) {{

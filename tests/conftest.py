@@ -10,7 +10,7 @@ import ast
 import importlib.util
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from tests.sampled import compare
 
 # Before torch, Prefect or DVC are imported: one thread each (tests run beside each other), no telemetry.
 for _name, _value in {
@@ -37,12 +39,27 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("KPBE_SHARED", REPOSITORY.parent / "shared"))
 
 
+IS_ABSENT = "KPBE_SHARED names the folder that holds"
+
+
 def shared_folder(name: str) -> Path:
     """`name` inside the shared folder; skips the test where it is absent."""
     folder = SHARED / name
     if not folder.is_dir():
-        pytest.skip(f"{folder} is absent (KPBE_SHARED names the folder that holds {name}/)")
+        pytest.skip(f"{folder} is absent ({IS_ABSENT} {name}/)")
     return folder
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """After everything else: how many parity tests had nothing to compare with."""
+    yield
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
+    count = sum(f"{IS_ABSENT} golden/" in reason for reason in reasons)
+    if count:
+        terminalreporter.write_line(
+            f"{count} parity tests skipped: the golden fixtures are not here (see docs/tests.md)", yellow=True
+        )
 
 
 class Golden:
@@ -56,30 +73,7 @@ class Golden:
         """The arrays of fixtures/`name`.npz."""
         return np.load(self.folder / "fixtures" / f"{name}.npz")
 
-    def compare(self, fixture: Any, key: str, got: Any, rtol: float = 1e-4) -> float:
-        """Assert that `got` (array or tensor) equals the stored `key`, sampled or whole.
-
-        Returns the largest difference divided by the reference's largest magnitude; at most `rtol`.
-        """
-        values = np.asarray(got.detach().cpu() if hasattr(got, "detach") else got)
-        if key in fixture:
-            want = fixture[key]
-            assert values.shape == want.shape, f"{key}: shape {values.shape}, expected {want.shape}"
-            picked, scale = values, float(np.abs(want).max())
-        else:
-            shape = tuple(int(n) for n in fixture[f"{key}__shape"])
-            assert values.shape == shape, f"{key}: shape {values.shape}, expected {shape}"
-            want = fixture[f"{key}__sample"]
-            picked = values.reshape(-1)[:: int(fixture[f"{key}__stride"])]
-            mean, std, scale, _ = (float(x) for x in fixture[f"{key}__summary"])
-            whole = values.astype(np.float64)
-            off = max(abs(whole.mean() - mean), abs(whole.std() - std))
-            assert off <= rtol * scale, (
-                f"{key}: mean or deviation of the whole tensor is off by {off / scale:.2e}"
-            )
-        error = float(np.abs(picked.astype(np.float64) - want).max()) / max(scale, 1e-12)
-        assert error <= rtol, f"{key}: relative error {error:.2e} > {rtol:.0e}"
-        return error
+    compare = staticmethod(compare)
 
     def shapes(self, net: str) -> dict[str, tuple[int, ...]]:
         """Official state-dict names and shapes of fixtures/keys/`net`.txt."""
