@@ -88,6 +88,7 @@ class SynthesisRequest:
         landmarks: (N, 3, 2) eyes and mouth of the source frames (`kpbe.data.landmarks`); None lets the backend find them.
         pose_frames: uint8 RGB frames whose head pose the output follows, at `fps`; only for backends that take pose from a video.
         pose_landmarks: as `landmarks`, of the pose frames.
+        source_frame: which of the source frames is the source image, for backends that take a person's looks from one picture.
         clip_id: for backends that look clips up by it.
         drawn: how the clip was drawn; None where it is not a clip of the built-in sample with a source frame.
         log: file for what a program prints that the backend runs, overwritten; None keeps nothing of it.
@@ -101,6 +102,7 @@ class SynthesisRequest:
     landmarks: np.ndarray | None = None
     pose_frames: Iterable[np.ndarray] | None = None
     pose_landmarks: np.ndarray | None = None
+    source_frame: int = 0
     clip_id: str = ""
     drawn: DrawnClip | None = None
     log: Path | None = None
@@ -111,12 +113,23 @@ class SynthesisRequest:
         return round(self.fps * len(self.wave) / AUDIO_RATE)
 
     def first_frames(self, count: int) -> list[np.ndarray]:
-        """Up to `count` source frames.
+        """Up to `count` source frames from the first on.
 
         Raises:
             BadClip: there is no source frame, or the audio is shorter than one video frame.
         """
-        first = list(islice(iter(self.source_frames), count))
+        return self._frames_from(0, count)
+
+    def source_images(self, count: int) -> list[np.ndarray]:
+        """The source image and up to `count` - 1 source frames after it.
+
+        Raises:
+            BadClip: there is no such source frame, or the audio is shorter than one video frame.
+        """
+        return self._frames_from(self.source_frame, count)
+
+    def _frames_from(self, begin: int, count: int) -> list[np.ndarray]:
+        first = list(islice(iter(self.source_frames), begin, begin + count))
         if not first:
             raise BadClip(f"{self.name} has no source frame to speak with.")
         if not self.frames:

@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from kpbe.backends.base import Backend, BackendSettings, DrawnClip, SynthesisRequest, backend_of, get_backend
+from kpbe.backends.base import (
+    Backend,
+    BackendSettings,
+    DrawnClip,
+    Feed,
+    SynthesisRequest,
+    backend_of,
+    get_backend,
+)
 from kpbe.backends.speech_video import VideoFrames, write_speech_video
 from kpbe.compute import torch_device
 from kpbe.data.clips import Clip, backend_video, read_manifest
@@ -44,7 +52,8 @@ def synthesize(
 
     Writes `out`/<split>/<clip_id>.mkv (FFV1, the clip's frame rate and number of frames, its sound as PCM, bit for bit), a record beside
     each, `out`/logs/<clip_id>.log where the backend runs a program, and `out`/rejected.csv. The backend gets the clip's source frame (feed
-    "source_image") or all its frames ("video"), and its frames as pose video. Decoding, the backend and encoding run beside each other.
+    "source_image"), or all its frames and which of them is the source frame ("video"), and its frames as pose video. Decoding, the backend
+    and encoding run beside each other.
 
     Args:
         backend_name: the backend's name in params.yaml.
@@ -73,9 +82,7 @@ def synthesize(
     weights = file_sha256(checkpoint) if checkpoint else ""
     tasks = []
     for clip in (c for split in splits for c in read_manifest(clips_folder, split)):
-        source_frame = None
-        if settings.feed == "source_image":
-            source_frame = source_frame_index(clip.clip_id, clip.frames, params.evaluate.seed)
+        source_frame = source_frame_index(clip.clip_id, clip.frames, params.evaluate.seed)
         beside = (clip.wav, clip.boxes, clip.landmarks)
         inputs = [clip.sha256, *(file_sha256(p) if p.exists() else None for p in beside)]
         made_from = fingerprint(
@@ -97,7 +104,7 @@ def synthesize(
                 (video,),
                 made_from,
                 str(clip.video),
-                (clip, _drawn(clip, source_frame, params.data), source_frame, log),
+                (clip, _drawn(clip, source_frame, params.data), source_frame, settings.feed, log),
             )
         )
     _remove_stale_logs(out / LOGS, tasks)
@@ -144,36 +151,41 @@ def _load(speaker: _Speaker) -> Backend:
 
 
 def _synthesize_clip(speaker: _Speaker, task: ClipTask) -> dict[str, Any]:
-    clip, drawn, source_frame, log = task.payload
+    clip, drawn, source_frame, feed, log = task.payload
     backend = _load(speaker)
-    request = _request(clip, drawn, source_frame, log)
+    request = _request(clip, drawn, source_frame, feed, log)
     write_speech_video(task.outputs[0], backend, request, clip.wav)
-    return {"frames": clip.frames, "fps": clip.fps, "source_frame": source_frame}
+    shown = source_frame if feed == "source_image" else None
+    return {"frames": clip.frames, "fps": clip.fps, "source_frame": shown}
 
 
-def _drawn(clip: Clip, source_frame: int | None, data: DataParams) -> DrawnClip | None:
-    if data.source != "sample" or source_frame is None or not clip.bbox:
+def _drawn(clip: Clip, source_frame: int, data: DataParams) -> DrawnClip | None:
+    if data.source != "sample" or not clip.bbox:
         return None
     return DrawnClip(data.sample, clip.start, parse_bbox(clip.bbox), source_frame)
 
 
-def _request(clip: Clip, drawn: DrawnClip | None, source_frame: int | None, log: Path) -> SynthesisRequest:
+def _request(
+    clip: Clip, drawn: DrawnClip | None, source_frame: int, feed: Feed, log: Path
+) -> SynthesisRequest:
     if not clip.has_audio:
         raise BadClip(
             f"{clip.video} has no sound, and a backend needs speech: give it sound or take it off the list."
         )
     frames = VideoFrames(clip.video, clip.fps)
     boxes, landmarks = (np.load(p) if p.exists() else None for p in (clip.boxes, clip.landmarks))
-    own = slice(None) if source_frame is None else slice(source_frame, source_frame + 1)
+    still = feed == "source_image"
+    own = slice(source_frame, source_frame + 1) if still else slice(None)
     return SynthesisRequest(
         name=str(clip.video),
-        source_frames=frames if source_frame is None else [VideoReader(clip.video)[source_frame]],
+        source_frames=[VideoReader(clip.video)[source_frame]] if still else frames,
         wave=fit_wave(read_audio(clip.wav), clip.frames, clip.fps),
         fps=clip.fps,
         boxes=None if boxes is None else boxes[own],
         landmarks=None if landmarks is None else landmarks[own],
         pose_frames=frames,
         pose_landmarks=landmarks,
+        source_frame=0 if still else source_frame,
         clip_id=clip.clip_id,
         drawn=drawn,
         log=log,

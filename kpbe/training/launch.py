@@ -15,7 +15,7 @@ from kpbe.errors import ParamsError
 from kpbe.params import ComputeParams, ScheduleParams, Section
 from kpbe.work import fingerprint
 
-PROCEDURE = 4
+PROCEDURE = 5
 """Part of every training's identity: raised when the same data and params would train other weights."""
 
 

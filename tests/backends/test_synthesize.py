@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from kpbe.backends.base import SynthesisRequest
+from kpbe.backends.speech_video import write_speech_video
 from kpbe.backends.synthesize import fit_wave, synthesize
 from kpbe.backends.training import train_backend, train_sync
 from kpbe.backends.wav2lip import Wav2LipGenerator, save_generator
@@ -106,6 +108,38 @@ def test_every_clip_becomes_a_video_of_its_length_with_its_sound(clips, checkpoi
             assert facts["source_frame"] == index
             real = real[index : index + 1]
         np.testing.assert_array_equal(background, np.broadcast_to(real, background.shape))
+
+
+@pytest.mark.parametrize("feed", ["source_image", "video"])
+def test_the_protocol_s_source_frame_is_named_with_either_feed(
+    clips, checkpoint, tmp_path, feed, monkeypatch
+):
+    asked: list[SynthesisRequest] = []
+
+    def watched(path, backend, request, audio):
+        asked.append(request)
+        return write_speech_video(path, backend, request, audio)
+
+    monkeypatch.setattr("kpbe.backends.synthesize.write_speech_video", watched)
+    run(clips, checkpoint, tmp_path / "out", feed=feed)
+    for clip, request in zip(clips, asked, strict=True):
+        index = source_frame_index(clip.clip_id, FRAMES, 2210)
+        assert request.source_frame == (0 if feed == "source_image" else index)
+        np.testing.assert_array_equal(request.source_images(1)[0], read_frames(clip.video)[index])
+
+
+def test_another_seed_draws_other_source_frames_and_makes_the_videos_again(clips, checkpoint, tmp_path):
+    made = {}
+    for seed in (2210, 2211):
+        values = params(feed="video").model_dump(mode="json")
+        values["evaluate"]["seed"] = seed
+        folder, out = clips[0].folder, tmp_path / "out"
+        done, _ = synthesize("wav2lip", parse_params(values), folder, checkpoint.parent, out)
+        made[seed] = [task.fingerprint for task, _ in done]
+    for clip, before, after in zip(clips, made[2210], made[2211], strict=True):
+        drawn = [source_frame_index(clip.clip_id, FRAMES, seed) for seed in (2210, 2211)]
+        assert (before != after) == (drawn[0] != drawn[1])
+    assert made[2210] != made[2211]
 
 
 def test_only_a_lost_video_is_made_again_and_is_the_same(clips, checkpoint, tmp_path):

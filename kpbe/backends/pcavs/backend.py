@@ -32,7 +32,7 @@ class PreparedSpeech:
 
     Attributes:
         mel: (T, 80) spectrogram.
-        identity_images: (K, 3, S, S) aligned source frames in [-1, 1].
+        identity_images: (K, 3, S, S) aligned source image, and frames after it, in [-1, 1].
         background: uint8 (H, W, 3), the source frame that the talking face is put into.
         pose_matrices: (N, 2, 3) alignment of the N pose frames; the output's face lies where the pose frame's does.
     """
@@ -93,8 +93,10 @@ class PCAVS:
 
     def prepare(self, request: SynthesisRequest) -> PreparedSpeech:
         """Spectrogram, alignment of source and pose frames; see `Backend.prepare`."""
-        sources = request.first_frames(self.settings.identity_frames)
+        sources = request.source_images(self.settings.identity_frames)
         matrices = self._matrices(request.name, sources, request.landmarks)
+        if request.landmarks is not None:  # of all source frames
+            matrices = matrices[request.source_frame :]
         size = self.networks.image_size
         aligned = [align_frame(frame, m, size) for frame, m in zip(sources, matrices, strict=False)]
         if request.pose_frames is None:
@@ -123,7 +125,7 @@ class PCAVS:
     def synthesize(self, request: SynthesisRequest, prepared: PreparedSpeech) -> Iterator[np.ndarray]:
         """Yield `request.frames` frames; see `Backend.synthesize`.
 
-        A pose video shorter than the speech is gone through forward and backward. The face is put into the (first) source frame where
+        A pose video shorter than the speech is gone through forward and backward. The face is put into the source image where
         the pose frame has it.
         """
         feather = self.settings.feather

@@ -115,17 +115,25 @@ def random_moments(
     while len(picked) < batch_size:
         clip = clips[int(rng.integers(len(clips)))]
         count = min(per_clip, batch_size - len(picked), len(clip.frames))
-        for frame in rng.choice(len(clip.frames), count, replace=False):
-            picked.append((clip, int(frame), int(rng.integers(len(clip.frames)))))
+        for frame in rng.choice(len(clip.frames), count, replace=False).tolist():
+            picked.append((clip, frame, _other_frame(clip, frame, rng)))
     return stack_moments(picked)
 
 
 def fixed_moments(clips: Sequence[SpeakingClip], count: int, seed: int) -> Moments:
     """Validation moments that stay the same for a whole training, of each clip in turn."""
     rng = np.random.default_rng((seed, 0xF5))
-    of_clips = [clips[i % len(clips)] for i in range(count)]
-    drawn = [(clip, rng.integers(len(clip.frames), size=2)) for clip in of_clips]
-    return stack_moments([(clip, int(frame), int(other)) for clip, (frame, other) in drawn])
+    picked = []
+    for clip in (clips[i % len(clips)] for i in range(count)):
+        frame = int(rng.integers(len(clip.frames)))
+        picked.append((clip, frame, _other_frame(clip, frame, rng)))
+    return stack_moments(picked)
+
+
+def _other_frame(clip: SpeakingClip, frame: int, rng: np.random.Generator) -> int:
+    """Another frame of a clip, each as likely as the others; the frame itself where the clip has only one."""
+    frames = len(clip.frames)
+    return (frame + int(rng.integers(1, frames))) % frames if frames > 1 else frame
 
 
 def stack_moments(picked: Sequence[tuple[SpeakingClip, int, int]]) -> Moments:

@@ -60,7 +60,7 @@ class PCAVSSettings(BackendSettings):
         image_size: edge of the aligned pictures in pixels; 224 as published.
         width_multiplier: 1.0 as published.
         landmarks: how eyes and mouth are found where they do not come with the data, as the sample's do.
-        identity_frames: source frames whose identities are averaged.
+        identity_frames: how many frames, from the source image on, have their identities averaged.
         mouth_gain: factor of the audio's mouth features (reference: 1.2).
         noise: of the generator; `stored` maps keep still what noise drawn anew would make flicker.
         feather: pixels over which the pasted picture fades into its background at the edges.

@@ -2,13 +2,14 @@
 
 The reference never released its training code. From its options (reference/06 6.4) we take perceptual loss, hinge GAN with feature
 matching, the contrastive loss and the cross-modal term; the plain L1 term, one discriminator of one scale and the schedule are ours, and
-the identity classifier and the pose disentanglement term are left out: the pose code has twelve numbers, too few to smuggle a mouth
-through, and sees its frame with changed colours.
+the identity classifier and the pose disentanglement term are left out: the pose code has twelve numbers, and sees its frame disguised. How
+much of a mouth gets through all the same is measured in validation (`pose_leak`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from torch.nn import functional as F
 
 from kpbe.backends.base import TrainingJob
 from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
+from kpbe.backends.pcavs.disguise import disguised
 from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.pcavs.moments import Moments, SpeakingClip, TrainingClips, fixed_moments, random_moments
+from kpbe.backends.pcavs.pose_leak import mouth_from_pose
 from kpbe.backends.pcavs.settings import GeneratorTrainingSettings, PCAVSSettings
 from kpbe.backends.pcavs.sync_training import SYNC_FILE, determining, starting_networks
 from kpbe.frontend.images import to_uint8
@@ -47,18 +50,18 @@ class SpeechReconstruction(nn.Module):
         super().__init__()
         self.networks = networks
 
-    def forward(self, moments: Moments, recoloured: Tensor) -> dict[str, Tensor]:
+    def forward(self, moments: Moments, pose_frames: Tensor) -> dict[str, Tensor]:
         """Draw moments from their sound.
 
         Args:
             moments: B moments.
-            recoloured: (B, 3, S, S) the targets with other colours, what head pose and seen mouth are taken from, in [-1, 1].
+            pose_frames: (B, 3, S, S) in [-1, 1], what head pose and seen mouth are taken from; in training the disguised targets.
 
         Returns:
             generated (B, 3, S, S) in [0, 1]; heard and seen, (B, D) mouth features.
         """
         identity = self.networks.encode_identity(moments.identity)
-        pose, seen = self.networks.encode_pose_and_mouth(recoloured)
+        pose, seen = self.networks.encode_pose_and_mouth(pose_frames)
         heard = self.networks.encode_mouth_from_audio(moments.windows)
         generated = self.networks.render(identity, heard, pose)
         return {"generated": generated.add(1).div(2), "heard": heard, "seen": seen}
@@ -114,7 +117,8 @@ class PCAVSTrainee:
         batch_size = self.settings.schedule.batch_size
         moments = random_moments(self.training, batch_size, MOMENTS_PER_CLIP, self.seed, step)
         moments = moments.to(self.fabric.device)
-        result = self.model(moments, self._recoloured(moments.target, step))
+        rng = np.random.default_rng((self.seed, step, 0xC0))
+        result = self.model(moments, disguised(moments.target, rng))
         target = moments.target.add(1).div(2)
         terms = self._terms(result, target)
         loss = torch.stack([getattr(self.settings.losses, name) * term for name, term in terms.items()]).sum()
@@ -127,11 +131,6 @@ class PCAVSTrainee:
         if self.adversary is not None:
             losses["discriminator"] = self.adversary.step(step, [(target, result["generated"])]).item()
         return losses
-
-    def _recoloured(self, images: Tensor, step: int) -> Tensor:
-        rng = np.random.default_rng((self.seed, step, 0xC0))
-        factors = torch.from_numpy(rng.uniform(0.8, 1.2, (3, len(images), 1, 1, 1)).astype(np.float32))
-        return _recolour(images.add(1).div(2), *factors.to(images.device)).mul(2).sub(1)
 
     def _terms(self, result: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
         weights, generated = self.settings.losses, result["generated"]
@@ -150,29 +149,27 @@ class PCAVSTrainee:
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
-        """See `Trainee`; SSIM and PSNR of the aligned pictures, drawn from sound, on the fixed moments."""
+        """See `Trainee`; SSIM and PSNR of the aligned pictures, drawn from sound, on the fixed moments, and `mouth_from_pose`."""
         self.model.eval()
-        generated = to_uint8(self.model(self.fixed, self.fixed.target)["generated"])
+        generated = to_uint8(self._draw(self.fixed.windows, self.fixed.target))
         identity, real = (to_uint8(x.add(1).div(2)) for x in (self.fixed.identity, self.fixed.target))
         metrics = {
             "validation_ssim": float(ssim(generated, real).mean()),
             "validation_psnr": float(psnr(generated, real).mean()),
         }
+        share = mouth_from_pose(self._draw, self.fixed.windows, self.fixed.target)
+        if share is not None:
+            metrics["validation_mouth_from_pose"] = share
         rows = {"identity": identity, "target": real, "output": generated}
         return metrics, contact_sheet([(label, list(images)) for label, images in rows.items()])
+
+    def _draw(self, windows: Tensor, pose_frames: Tensor) -> Tensor:
+        """The fixed moments' people with other sound or head poses, in [0, 1]."""
+        return self.model(replace(self.fixed, windows=windows), pose_frames)["generated"]
 
     def export(self, folder: Any) -> None:
         """See `Trainee`."""
         save_networks(folder / NETWORKS_FILE, self.networks.eval(), self.facts)
-
-
-def _recolour(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
-    """Scale brightness, then contrast about the image mean, then saturation about the luminance; (B, 1, 1, 1) factors."""
-    images = images * brightness
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    images = mean + (images - mean) * contrast
-    luminance = (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    return (luminance + (images - luminance) * saturation).clamp(0, 1)
 
 
 def train_networks(job: TrainingJob) -> None:

@@ -97,7 +97,7 @@ class FrameBatch:
 
     Attributes:
         faces: (N, 3, 96, 96) BGR in [0, 1].
-        references: the same shape, from another moment of the same clip.
+        references: the same shape, from another moment of the same clip (`reference_starts`).
         mels: (N, 1, 80, 16), each frame's sound.
         windows: number of windows.
     """
@@ -133,6 +133,24 @@ class FrameBatch:
             yield FrameBatch(self.faces[part], self.references[part], self.mels[part], windows)
 
 
+def reference_starts(first: int, length: int, frames: int) -> np.ndarray:
+    """First frames that the reference of a target may have: none of its frames is one of the target's.
+
+    Where a clip is too short for that, the places farthest away; the target's own only where there is no other.
+
+    Args:
+        first: the target's first frame.
+        length: frames of target and reference.
+        frames: of the clip.
+
+    Returns:
+        Whole numbers in ascending order, at least one.
+    """
+    starts = np.arange(frames - length + 1)
+    distance = np.abs(starts - first)
+    return starts[distance >= min(length, distance.max())]
+
+
 def random_frames(
     clips: Sequence[FaceClip], batch_size: int, windows: int, seed: int, step: int
 ) -> FrameBatch:
@@ -141,8 +159,9 @@ def random_frames(
 
     def place(length: int) -> tuple[FaceClip, int, int, int]:
         clip = clips[int(rng.integers(len(clips)))]
-        first, other = rng.integers(len(clip.faces) - length + 1, size=2)
-        return clip, int(first), int(other), length
+        first = int(rng.integers(len(clip.faces) - length + 1))
+        allowed = reference_starts(first, length, len(clip.faces))
+        return clip, first, int(allowed[rng.integers(len(allowed))]), length
 
     singly = batch_size - windows * SYNC_FRAMES
     return FrameBatch.cut(
@@ -157,7 +176,9 @@ def evenly_spaced_frames(clips: Sequence[FaceClip], per_clip: int, in_windows: b
     for clip in clips:
         last = len(clip.faces) - length
         for first in (last * (np.arange(per_clip) + 0.5) / per_clip).astype(int).tolist():
-            places.append((clip, first, (first + (last + 1) // 2) % (last + 1), length))
+            allowed = reference_starts(first, length, len(clip.faces))
+            half_away = (first + (last + 1) // 2) % (last + 1)
+            places.append((clip, first, int(allowed[np.abs(allowed - half_away).argmin()]), length))
     return FrameBatch.cut(places, len(places) if in_windows else 0)
 
 

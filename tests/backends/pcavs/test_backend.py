@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,6 +136,30 @@ def test_identities_of_several_source_frames_are_averaged(networks):
         pose_frames=asked.pose_frames, pose_landmarks=asked.pose_landmarks,
     )  # fmt: skip
     assert (made(pcavs(networks, identity_frames=3), several) != made(pcavs(networks), asked)).any()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["with landmarks", "found landmarks"])
+def test_the_source_image_among_several_frames_gives_identity_and_background(networks, known, monkeypatch):
+    frames, places = noise_frames(4, seed=3), moving(4) + np.arange(4)[:, None, None] ** 2
+    backend = pcavs(networks)
+    if not known:
+        by_picture = {frame.tobytes(): place for frame, place in zip(frames, places, strict=True)}
+        backend._finder = lambda frame: by_picture[frame.tobytes()]  # type: ignore[assignment]
+        monkeypatch.setattr(
+            "kpbe.backends.pcavs.backend.find_landmarks",
+            lambda shown, find: np.stack([find(frame) for frame in shown]),
+        )
+    poses = {"pose_frames": noise_frames(5, seed=2), "pose_landmarks": moving(5)}
+    several = SynthesisRequest(
+        "talk.mp4", frames, speech(0.2), landmarks=places if known else None, source_frame=2, **poses
+    )
+    prepared = backend.prepare(several)
+    np.testing.assert_array_equal(prepared.background, frames[2])
+    matrices = alignment_matrices(places if known else places[2:3])
+    own = align_frame(frames[2], matrices[2 if known else 0], 64)
+    assert torch.equal(prepared.identity_images, to_network([own]))
+    first = backend.prepare(replace(several, source_frame=0))
+    np.testing.assert_array_equal(first.background, frames[0])
 
 
 def test_pose_frames_are_read_as_they_are_needed(networks):

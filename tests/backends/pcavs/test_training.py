@@ -16,7 +16,8 @@ from kpbe.backends.base import TrainingJob
 from kpbe.backends.pcavs import load_networks, save_networks
 from kpbe.backends.pcavs import training as training_module
 from kpbe.backends.pcavs.model import PCAVSNetworks
-from kpbe.backends.pcavs.moments import TrainingClips, random_moments
+from kpbe.backends.pcavs.moments import TrainingClips, fixed_moments, random_moments
+from kpbe.backends.pcavs.pose_leak import mouth_from_pose
 from kpbe.backends.pcavs.settings import PCAVSSettings
 from kpbe.backends.pcavs.sync_training import SYNC_FILE, train_sync
 from kpbe.backends.pcavs.training import NETWORKS_FILE, train_networks
@@ -127,7 +128,8 @@ def test_both_trainings_leave_networks_that_synthesis_loads(clips, tmp_path):
     train_networks(job)
     found = summary(job.out)
     assert found["steps"] == 4 and found["sync_sha256"] == file_sha256(job.sync / SYNC_FILE)
-    assert "validation_psnr" in found and found["perceptual"].startswith("multi-scale")
+    assert "validation_psnr" in found and 0 < found["validation_mouth_from_pose"] < 1
+    assert found["perceptual"].startswith("multi-scale")
     before, after = load_networks(job.sync / SYNC_FILE), load_networks(job.out / NETWORKS_FILE)
     assert (after.width_multiplier, after.image_size) == (0.0625, 64)
     changed = [
@@ -206,6 +208,106 @@ def test_batches_depend_on_seed_and_step_only(clips):
     one, same, other = (random_moments(loaded.training, 6, 2, 0, step) for step in (5, 5, 6))
     assert torch.equal(one.target, same.target) and torch.equal(one.windows, same.windows)
     assert not torch.equal(one.target, other.target)
+
+
+def test_the_identity_is_never_the_target_s_own_frame(clips):
+    loaded = TrainingClips.load(clips, new_job(clips, clips).settings, 2)
+    seen = set()
+    for step in range(12):
+        moments = random_moments(loaded.training, 16, 2, 0, step)
+        for identity, target in zip(moments.identity, moments.target, strict=True):
+            assert not torch.equal(identity, target)
+            seen.add(identity.numpy().tobytes())
+    frames = sum(len(clip.frames) for clip in loaded.training)
+    assert len(seen) == frames, "every frame serves as identity"
+    fixed = fixed_moments(loaded.validation, 40, 0)
+    assert not any(torch.equal(a, b) for a, b in zip(fixed.identity, fixed.target, strict=True))
+
+
+def test_the_pose_encoder_is_shown_its_frame_with_the_mouth_elsewhere_and_validation_shows_it_as_it_is(
+    clips, tmp_path, monkeypatch
+):
+    job = new_job(clips, tmp_path, sync_steps=0, steps=2)
+    sync_first(job)
+    shown: list[torch.Tensor] = []
+    targets: list[torch.Tensor] = []
+    encode, draw = PCAVSNetworks.encode_pose_and_mouth, training_module.random_moments
+
+    def watched(self, frames):
+        if self.training:
+            shown.append(frames.detach().clone())
+        return encode(self, frames)
+
+    def with_a_mouth(*arguments):
+        """Moments whose targets are dark but for a bright mouth."""
+        moments = draw(*arguments)
+        moments.target[:] = -0.8
+        moments.target[:, :, 38:42, 28:36] = 0.5
+        targets.append(moments.target.clone())
+        return moments
+
+    monkeypatch.setattr(PCAVSNetworks, "encode_pose_and_mouth", watched)
+    monkeypatch.setattr(training_module, "random_moments", with_a_mouth)
+    train_networks(job)
+    frames, originals = torch.cat(shown), torch.cat(targets)
+    assert len(frames) == len(originals) == 8
+
+    def mouth(pictures: torch.Tensor) -> torch.Tensor:
+        """Centre (row, column), height and width of the bright spot of each picture."""
+        grey = pictures.mean(1)
+        bright = grey - grey.amin((1, 2), keepdim=True)
+        share = bright / bright.sum((1, 2), keepdim=True)
+        place = torch.arange(SIDE).float()
+        rows, columns = share.sum(2), share.sum(1)
+        centre = torch.stack([rows @ place, columns @ place], 1)
+        peak = bright.amax((1, 2))
+        area = torch.stack([bright.amax(2).sum(1) / peak, bright.amax(1).sum(1) / peak], 1)
+        return torch.cat([centre, area], 1)
+
+    moved = (mouth(frames) - mouth(originals)).abs()
+    assert (moved[:, :2].amax(1) > 0.3).all() and moved[:, :2].max() > 1.5, "no mouth stays where it was"
+    assert moved[:, :2].max() < 8, "and none leaves the picture"
+    assert mouth(frames)[:, 2:].std(0).min() > 0.1, "heights and widths differ"
+
+
+def paste(mouths: torch.Tensor) -> torch.Tensor:
+    """Pictures (B, 3, 64, 64) that show a mouth of the given brightness (B,)."""
+    pictures = torch.zeros(len(mouths), 3, SIDE, SIDE)
+    pictures[:, :, 38:42, 28:36] = mouths.view(-1, 1, 1, 1)
+    return pictures
+
+
+def test_a_mouth_that_is_copied_from_the_pose_frame_is_told_from_one_that_is_heard():
+    windows, frames = torch.rand(6, 1, 80, 20), paste(torch.linspace(0, 1, 6))
+    loud = windows.mean((1, 2, 3))
+
+    def copies(windows, frames):
+        return frames.clone()
+
+    def hears(windows, frames):
+        return paste(windows.mean((1, 2, 3)))
+
+    def does_both(windows, frames):
+        heard = paste(windows.mean((1, 2, 3)))
+        ratio = (loud.roll(1) - loud).abs().mean() / (frames.roll(1, 0) - frames)[:, 0, 40, 30].abs().mean()
+        return heard + ratio * frames
+
+    assert mouth_from_pose(copies, windows, frames) == 1
+    assert mouth_from_pose(hears, windows, frames) == 0
+    assert mouth_from_pose(does_both, windows, frames) == pytest.approx(0.5, abs=1e-3)
+    assert mouth_from_pose(lambda w, f: torch.zeros(6, 3, SIDE, SIDE), windows, frames) is None
+    assert mouth_from_pose(hears, windows[:1], frames[:1]) is None
+
+
+def test_what_happens_around_the_mouth_is_not_its_matter():
+    windows, frames = torch.rand(4, 1, 80, 20), torch.rand(4, 3, SIDE, SIDE)
+
+    def turns_the_head(windows, frames):
+        pictures = frames.clone()
+        pictures[:, :, 30:52, 20:44] = paste(windows.mean((1, 2, 3)))[:, :, 30:52, 20:44]
+        return pictures
+
+    assert mouth_from_pose(turns_the_head, windows, frames) == 0
 
 
 def test_clips_without_eyes_and_mouth_are_named(clips, tmp_path):

@@ -25,6 +25,7 @@ from kpbe.backends.wav2lip.face_clips import (
     evenly_spaced_frames,
     load_face_clips,
     random_frames,
+    reference_starts,
 )
 from kpbe.backends.wav2lip.networks import QualityDiscriminator, SyncNet, Wav2LipGenerator
 from kpbe.backends.wav2lip.settings import Wav2LipLossWeights
@@ -278,6 +279,36 @@ def test_windows_are_consecutive_frames_with_their_speech_and_depend_on_the_step
         window = fixed.faces[5 * moment : 5 * moment + 5]
         assert torch.equal(window, validation[0].faces[first : first + 5].float() / 255)
     assert not any(torch.equal(a, b) for a, b in zip(fixed.faces, fixed.references, strict=True))
+
+
+@pytest.mark.parametrize("length", [1, 5])
+@pytest.mark.parametrize("frames", [6, 9, 10, 40])
+def test_a_reference_shows_no_frame_of_its_target_where_the_clip_is_long_enough(frames: int, length: int):
+    last = frames - length
+    for first in range(last + 1):
+        allowed = reference_starts(first, length, frames)
+        assert len(allowed) and first not in allowed and allowed.min() >= 0 and allowed.max() <= last
+        apart = [other for other in range(last + 1) if abs(other - first) >= length]
+        farthest = max(first, last - first)
+        assert allowed.tolist() == (
+            apart or [o for o in (first - farthest, first + farthest) if 0 <= o <= last]
+        )
+    assert reference_starts(0, 5, 5).tolist() == [0], "the only window there is"
+
+
+def test_random_frames_never_have_themselves_as_reference(new_job):
+    _, faces, _ = load_face_clips(new_job("out"), 2)
+    windows, seen = 4, set()
+    for step in range(30):
+        batch = random_frames(faces, 60, windows, seed=0, step=step)
+        for part in [slice(5 * i, 5 * i + 5) for i in range(windows)] + [
+            slice(i, i + 1) for i in range(20, 60)
+        ]:
+            targets = {frame.numpy().tobytes() for frame in batch.faces[part]}
+            references = [frame.numpy().tobytes() for frame in batch.references[part]]
+            assert targets.isdisjoint(references)
+            seen.update(references)
+    assert len(seen) > 40, "references come from all over the clips"
 
 
 def test_batches_are_split_between_windows():

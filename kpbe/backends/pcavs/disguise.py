@@ -1,0 +1,46 @@
+"""What the pose encoder is shown in training: the target with other colours, stretched and moved.
+
+At synthesis the pose frame is of another moment, maybe of another person; were it shown the target itself, the pose code could carry its
+colours, the shape of the face and the mouth's place. The paper's two augmentations (III.A of Zhou et al. 2021), by their idea: colours, and
+deformations that keep the head's pose. A turn in the picture's plane is part of the pose, so pictures are not turned.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+COLOUR = 0.2
+"""Brightness, contrast and saturation are scaled by up to 1 +- this."""
+
+STRETCH = 0.15
+"""Width and height, each by itself, are scaled by up to 1 +- this."""
+
+SHIFT = 0.1
+"""Pictures move by up to this share of half of their edge, across and down."""
+
+
+def disguised(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Pictures (B, 3, S, S) in [-1, 1], each with colours, width, height and place of its own; edges are continued."""
+    batch = len(images)
+    colours = rng.uniform(1 - COLOUR, 1 + COLOUR, (3, batch, 1, 1, 1))
+    stretch = rng.uniform(1 - STRETCH, 1 + STRETCH, (batch, 2))
+    shift = rng.uniform(-SHIFT, SHIFT, (batch, 2))
+    factors = torch.from_numpy(colours.astype(np.float32)).to(images.device)
+    recoloured = _recolour(images.add(1).div(2), *factors).mul(2).sub(1)
+    theta = np.zeros((batch, 2, 3), np.float32)
+    theta[:, 0, 0], theta[:, 1, 1] = (1 / stretch).T
+    theta[:, :, 2] = shift
+    grid = F.affine_grid(torch.from_numpy(theta).to(images.device), list(images.shape), align_corners=False)
+    return F.grid_sample(recoloured, grid, padding_mode="border", align_corners=False)
+
+
+def _recolour(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
+    """Scale brightness, then contrast about the image mean, then saturation about the luminance; (B, 1, 1, 1) factors."""
+    images = images * brightness
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = mean + (images - mean) * contrast
+    luminance = (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (luminance + (images - luminance) * saturation).clamp(0, 1)
