@@ -91,7 +91,7 @@ def test_rows_are_views_and_columns_moments_with_the_backends_expression(
     monkeypatch.setattr(novel_views, "contact_sheet", shown)
     picture = np.asarray(Image.open(draw(project)))
     assert picture.shape[0] > (len(YAWS) + 1) * CELL and picture.shape[1] > len(MOMENTS) * CELL
-    labels = ["Wav2Lip", "yaw −30°", "yaw −15°", "yaw +0°", "yaw +15°", "yaw +30°"]
+    labels = ["Wav2Lip", "yaw -30°", "yaw -15°", "yaw 0°", "yaw 15°", "yaw 30°"]
     assert [label for label, _ in rows] == labels
     video = next((project / "backend/test").glob("dee*.mkv"))
     spoken = [read_frames(video)[index] for index in (1, 3, 5, 7, 9)]
