@@ -203,6 +203,7 @@ def _open_with_decord(video: Demuxer) -> Any | None:
     if not video.decord_gives_the_same:
         return None
     try:
+        import cv2  # noqa: F401  # first: beside decord's libraries an OpenCV that is loaded later reads no PNG
         import decord
     except (ImportError, OSError):
         return None

@@ -1,8 +1,9 @@
-"""A head turned and moved at will: a test clip's source image or an uploaded picture, rendered by the trained frontend."""
+"""A head turned and moved at will, still or talking: a test clip's source image or an uploaded picture, rendered by a frontend."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from kpbe.data.source_frame import source_frame_index
 from kpbe.trained_frontends import trained_frontends
 from reports import project
 from reports.layout import heading, not_yet
+from reports.talking import LONGEST_SECONDS, Talking, choose_talking, first_frame, talking_video
 
 if TYPE_CHECKING:  # torch takes seconds: it is imported when there is something to render
     from torch import Tensor
@@ -30,7 +32,7 @@ ANGLES = {
 SHIFTS = {"x": "to the right", "y": "down", "z": "in depth"}
 LARGEST_SHIFT = 0.5
 CLIP, UPLOAD = "A test clip", "My picture"
-OWN, OTHER = "Its own", "A test clip's frame"
+OWN, OTHER, TALKING = "Its own", "A test clip's frame", "A talking video"
 PICTURES = ("png", "jpg", "jpeg", "webp", "bmp")
 SHOWN_WIDTH = 420
 GAP = 16
@@ -47,7 +49,7 @@ def page() -> None:
         name = st.selectbox("Frontend", list(found))
         frontend = load(str(found[name]), found[name].stat().st_mtime_ns)
         picture, origin = choose_picture(frontend.params.image_size)
-        expression = choose_expression(frontend)
+        expression, talking = choose_expression(frontend)
     if picture is None:
         views.info("Choose a picture.", icon=":material/face:")
         return
@@ -58,7 +60,11 @@ def page() -> None:
         frame = render(frontend, source, view, expression)
         caption = f"Source image: {in_words(own)}. Rendered: {in_words(view)}."
         shown.image(png(side_by_side(picture, frame)), caption=caption, width="stretch")
-        take_away(frame, lambda: turning_video(frontend, source, own, view, expression))
+        take_away(
+            frame,
+            lambda: turning_video(frontend, source, own, view, expression),
+            talking and partial(talking_video, frontend, source, view, talking, enlarged),
+        )
 
 
 # -- what is chosen -----------------------------------------------------------------------------------------------
@@ -80,19 +86,24 @@ def choose_picture(size: int) -> tuple[np.ndarray | None, str]:
     return clip_frame(str(clip.video), clip.video.stat().st_mtime_ns, index, size), clip.clip_id
 
 
-def choose_expression(frontend: Frontend) -> Tensor | None:
-    """The expression of another frame, None for the source's own."""
+def choose_expression(frontend: Frontend) -> tuple[Tensor | None, Talking | None]:
+    """The expression of another frame, None for the source's own; and the talking video whose first frame it is, if any."""
     from kpbe.free_view import expression_of
 
-    clips = test_clips()
-    ways = [OWN, OTHER] if clips else [OWN]
-    if (st.segmented_control("Expression", ways, default=OWN) or OWN) == OWN:
-        return None
-    clip = choose_clip(clips, "Clip of the expression")
-    index = st.slider("Frame", 0, clip.frames - 1, clip.frames // 2)
-    frame = clip_frame(str(clip.video), clip.video.stat().st_mtime_ns, index, frontend.params.image_size)
+    clips, size = test_clips(), frontend.params.image_size
+    ways = [OWN, OTHER, TALKING] if clips else [OWN, TALKING]
+    way = st.segmented_control("Expression", ways, default=OWN) or OWN
+    talking = choose_talking(clips) if way == TALKING else None
+    if way == OTHER:
+        clip = choose_clip(clips, "Clip of the expression")
+        index = st.slider("Frame", 0, clip.frames - 1, clip.frames // 2)
+        frame = clip_frame(str(clip.video), clip.video.stat().st_mtime_ns, index, size)
+    elif talking is not None:
+        frame = first_frame(talking, size)
+    else:
+        return None, None
     st.image(frame, width=96)
-    return expression_of(frontend, frame)
+    return expression_of(frontend, frame), talking
 
 
 def choose_clip(clips: dict[str, Clip], label: str) -> Clip:
@@ -144,19 +155,30 @@ def render(frontend: Frontend, source: Decomposition, view: View, expression: Te
     return frame
 
 
-def take_away(frame: np.ndarray, make_video: Callable[[], bytes]) -> None:
-    """What is rendered as a picture, and as a video once it is asked for."""
+def take_away(
+    frame: np.ndarray, make_turning: Callable[[], bytes], make_talking: Callable[[], bytes] | None
+) -> None:
+    """What is rendered as a picture, and as videos once they are asked for."""
     icon = ":material/download:"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button("PNG", png(frame), "free_view.png", "image/png", icon=icon, on_click="ignore")
         turning = st.toggle(
             "Turning video", help="The head swings to this view, as far to the other side, and back."
         )
+        talking = make_talking is not None and st.toggle(
+            "Talking video",
+            help=f"The head talks as the video does, seen from this view, with sound; {LONGEST_SECONDS:.0f} s at most.",
+        )
     if turning:
         with st.spinner("Rendering"):
-            video = make_video()
+            video = make_turning()
         st.video(video, loop=True, autoplay=True, muted=True, width=SHOWN_WIDTH, alt="The head turning.")
         st.download_button("MP4", video, "free_view.mp4", "video/mp4", icon=icon, on_click="ignore")
+    if talking and make_talking is not None:
+        with st.spinner("Rendering"):
+            video = make_talking()
+        st.video(video, width=SHOWN_WIDTH, alt="The head talking, seen from the chosen view.")
+        st.download_button("MP4 with sound", video, "talking.mp4", "video/mp4", icon=icon, on_click="ignore")
 
 
 def turning_video(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from kpbe.errors import BadClip
 from kpbe.media import video
@@ -30,6 +33,7 @@ from kpbe.media.video import (
     write_video,
 )
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES = 40
 HEIGHT, WIDTH = 48, 64
 
@@ -539,3 +543,16 @@ def lossless(folder: Path) -> Path:
     path = folder / "lossless.mp4"
     write_video(path, [scene(k, 16, 16) for k in range(20)], 25, codec="h264-lossless", gop=6)
     return path
+
+
+def test_pictures_can_still_be_read_after_a_video(tmp_path):
+    """decord's own libraries must not keep OpenCV from reading PNGs, in whatever order they are needed."""
+    write_video(tmp_path / "a.mp4", (scene(i) for i in range(5)), 25.0)
+    Image.fromarray(scene(0)).save(tmp_path / "a.png")
+    program = (
+        "import sys; from kpbe.media.video import VideoReader; VideoReader(sys.argv[1])[0]; "
+        "import cv2; print(cv2.imread(sys.argv[2]).shape)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "a.mp4"), str(tmp_path / "a.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert done.stdout.strip() == f"({HEIGHT}, {WIDTH}, 3)", done.stderr

@@ -1,0 +1,120 @@
+"""The free view's talking videos: which one gives expression and sound, and how it is rendered from a view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from kpbe.data.clips import Clip
+from kpbe.methods import display_name
+from reports import project
+
+if TYPE_CHECKING:  # torch takes seconds: it is imported when there is something to render
+    from kpbe.free_view import View
+    from kpbe.frontend.model import Decomposition, Frontend
+
+CLIP, UPLOAD = "A test clip's", "My own"
+VIDEOS = ("mp4", "mkv", "mov", "webm", "avi")
+FPS = 25.0
+LONGEST_SECONDS = 8.0
+"""Of a talking video that is rendered; the rest is left out, as a visitor waits for it."""
+
+LARGEST_MB = 50
+"""Of an uploaded video."""
+
+
+@dataclass(frozen=True)
+class Talking:
+    """A talking video: a file of this machine, or the content of an uploaded one.
+
+    Attributes:
+        name: file name of an upload, as messages say it.
+        path: where it is; None for an upload.
+        content: of an upload.
+    """
+
+    name: str
+    path: Path | None
+    content: bytes = b""
+
+    @contextmanager
+    def file(self) -> Iterator[Path]:
+        """The video as a file; an uploaded one lies in a temporary folder for as long as the block lasts."""
+        if self.path is not None:
+            yield self.path
+            return
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / Path(self.name).name
+            path.write_bytes(self.content)
+            yield path
+
+
+def choose_talking(clips: dict[str, Clip]) -> Talking | None:
+    """A test clip's video, of any method, or an uploaded one; None until one is chosen."""
+    ways = [CLIP, UPLOAD] if clips else [UPLOAD]
+    way = st.segmented_control("Talking video", ways, default=ways[0]) or ways[0]
+    if way == CLIP:
+        clip = clips[st.selectbox("Talking clip", list(clips))]
+        videos = {"Ground truth": clip.video}
+        videos |= {display_name(method): path for method, path in project.method_videos(clip).items()}
+        method = st.selectbox("Method", list(videos))
+        return Talking(videos[method].name, videos[method])
+    uploaded = st.file_uploader("Video", VIDEOS, label_visibility="collapsed")
+    if uploaded is None:
+        return None
+    if uploaded.size > LARGEST_MB * 1e6:
+        st.error(f"{uploaded.name} has {uploaded.size / 1e6:.0f} MB: give at most {LARGEST_MB}.")
+        return None
+    return Talking(uploaded.name, None, uploaded.getvalue())
+
+
+def first_frame(talking: Talking, size: int) -> np.ndarray:
+    """The video's first frame, (size, size, 3) uint8 RGB, as the frontend is shown it.
+
+    Raises:
+        BadClip: it is no video.
+    """
+    from kpbe.enhance_video import framed_video
+
+    with talking.file() as path:
+        return next(framed_video(path, FPS, size, "auto"))
+
+
+def talking_video(
+    frontend: Frontend,
+    source: Decomposition,
+    view: View,
+    talking: Talking,
+    finish: Callable[[np.ndarray], np.ndarray],
+) -> bytes:
+    """An MP4 of the source that talks as the video does, with its sound, seen from a view: `LONGEST_SECONDS` at most.
+
+    Args:
+        frontend, source: what is rendered.
+        view: what is open stays the source's own.
+        talking: gives expression and sound.
+        finish: what is done to each frame, (S, S, 3) uint8, before it is encoded.
+
+    Raises:
+        BadClip: `talking` is no video.
+    """
+    from kpbe.enhance_video import framed_video, sound_of
+    from kpbe.media.video import write_video
+    from kpbe.novel_view import talking_view
+    from kpbe.viewpoints import viewpoints
+
+    with talking.file() as video, TemporaryDirectory() as folder:
+        spoken = framed_video(video, FPS, frontend.params.image_size, "auto")
+        seen_from = islice(viewpoints(view), round(LONGEST_SECONDS * FPS))
+        frames = talking_view(frontend, source, seen_from, spoken)
+        path = Path(folder) / "talking.mp4"
+        write_video(path, (finish(frame) for frame in frames), FPS, audio=sound_of(video))
+        return path.read_bytes()

@@ -1,0 +1,116 @@
+"""Figure 4: a row for each view, a column for each moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kpbe.data.clips import Clip, write_manifest
+from kpbe.data.source_frame import source_frame_index
+from kpbe.errors import KPBEError, MissingWeights
+from kpbe.evaluation import novel_views
+from kpbe.evaluation.novel_views import CELL, MOMENTS, YAWS, figure4
+from kpbe.free_view import decompose_image, expression_of
+from kpbe.frontend.checkpoints import load_frontend, save_frontend
+from kpbe.frontend.geometry import rotation_matrix
+from kpbe.frontend.model import Frontend
+from kpbe.media.video import read_frames, write_video
+from kpbe.params import Params, parse_params
+
+SIZE, CLIP_SIZE, FRAMES = 64, 96, 11
+
+
+def params() -> Params:
+    stage = {"schedule": {"steps": 1, "batch_size": 1}}
+    model = {
+        "image_size": SIZE, "num_keypoints": 5, "depth": 4,
+        "canonical_keypoints": {"width": 4, "blocks": 3, "input_scale": 0.5},
+        "pose_expression": {"width": 4, "stage_blocks": (1, 1, 1, 1)},
+        "appearance": {"width": 4, "volume_channels": 4, "volume_blocks": 1},
+        "motion_field": {"width": 4, "blocks": 2, "compressed_channels": 1},
+        "generator": {"width": 16, "blocks": 1},
+    }  # fmt: skip
+    rest: dict[str, Any] = {"data": {}, "evaluate": {}, "compute": {"device": "cpu"}}
+    train = {"stage1": stage, "stage2": stage}
+    return parse_params({**rest, "model": model, "train": train, "backend": {"wav2lip": {"kind": "wav2lip"}}})
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("project")
+    rng = np.random.default_rng(0)
+    clips = []
+    for identity in ("cy", "dee"):
+        clip_id = f"{identity}#v#000000#{FRAMES:06}"
+        clip = Clip(
+            clip_id, "test", identity, f"test/{clip_id}.mp4", FRAMES, 25.0, CLIP_SIZE, CLIP_SIZE, FRAMES / 25, False, "",
+            0, FRAMES, "", "", root / "clips",
+        )  # fmt: skip
+        coarse = rng.integers(0, 255, (FRAMES, 4, 4, 3), np.uint8)
+        write_video(clip.video, coarse.repeat(24, 1).repeat(24, 2), 25.0)
+        clips.append(clip)
+    write_manifest(root / "clips", clips)
+    coarse = rng.integers(0, 255, (FRAMES, 4, 4, 3), np.uint8)
+    video = root / "backend/test" / f"{clips[1].clip_id}.mkv"
+    write_video(video, coarse.repeat(24, 1).repeat(24, 2), 25.0, codec="ffv1")
+    torch.manual_seed(0)
+    frontend = Frontend(params().model)
+    with torch.no_grad():
+        frontend.pose_expression.expression.weight.mul_(100)
+    save_frontend(root / "frontend.safetensors", frontend, {})
+    return root
+
+
+def draw(root: Path, videos: str = "backend", checkpoint: str = "frontend.safetensors") -> Path:
+    figure4(params(), "wav2lip", root / "clips", root / videos, root / checkpoint, root / "figure4.png")
+    return root / "figure4.png"
+
+
+def test_rows_are_views_and_columns_moments_with_the_backends_expression(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driving: list[torch.Tensor] = []
+    rows: list[tuple[str, list[np.ndarray]]] = []
+    render, sheet = Frontend.render, novel_views.contact_sheet
+
+    def watched(self, source, keypoints):
+        driving.append(keypoints)
+        return render(self, source, keypoints)
+
+    def shown(labelled, headings, cell):
+        rows.extend(labelled)
+        assert len(headings) == len(MOMENTS) and headings[0] == "dee, 0.0 s"
+        return sheet(labelled, headings, cell=cell)
+
+    monkeypatch.setattr(Frontend, "render", watched)
+    monkeypatch.setattr(novel_views, "contact_sheet", shown)
+    picture = np.asarray(Image.open(draw(project)))
+    assert picture.shape[0] > (len(YAWS) + 1) * CELL and picture.shape[1] > len(MOMENTS) * CELL
+    labels = ["Wav2Lip", "yaw -30°", "yaw -15°", "yaw 0°", "yaw 15°", "yaw 30°"]
+    assert [label for label, _ in rows] == labels
+    video = next((project / "backend/test").glob("dee*.mkv"))
+    spoken = [read_frames(video)[index] for index in (1, 3, 5, 7, 9)]
+    np.testing.assert_array_equal(rows[0][1], spoken)
+
+    frontend = load_frontend(project / "frontend.safetensors", "cpu").for_rendering()
+    index = source_frame_index(video.stem, FRAMES, 2210)
+    real = read_frames(project / "clips/test" / f"{video.stem}.mp4")[index]
+    source = decompose_image(frontend, novel_views.cropped(real, (0, 0, CLIP_SIZE, CLIP_SIZE), SIZE))
+    for yaw, keypoints in zip(YAWS, driving, strict=True):
+        rotation = rotation_matrix(torch.tensor([[yaw, 0.0, 0.0]]), frontend.params.conventions)
+        still = (source.canonical_keypoints @ rotation.mT + source.pose.translation[:, None])[0]
+        for column, frame in zip(keypoints, spoken, strict=True):
+            small = novel_views.cropped(frame, (0, 0, CLIP_SIZE, CLIP_SIZE), SIZE)
+            torch.testing.assert_close(column, still + expression_of(frontend, small)[0], rtol=0, atol=1e-3)
+
+
+def test_missing_videos_and_checkpoints_are_named(project: Path) -> None:
+    with pytest.raises(KPBEError, match=r"no test clip of .*clips has a video in .*elsewhere"):
+        draw(project, videos="elsewhere")
+    with pytest.raises(MissingWeights, match=r"none\.safetensors"):
+        draw(project, checkpoint="none.safetensors")
