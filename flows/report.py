@@ -9,7 +9,7 @@ from flows.stage import Stage, StageContext, main
 
 
 def report(context: StageContext) -> Path:
-    """Write Table I, Figure 3, the backends' score plots, and the trainings' curves and last sheets for `dvc plots`."""
+    """Write Table I, Figures 3 and 4, the backends' score plots, and the trainings' curves and last sheets for `dvc plots`."""
     from kpbe.evaluation.report import write_report
     from kpbe.work import write_text
 
@@ -24,6 +24,7 @@ def report(context: StageContext) -> Path:
         folders.BACKEND_VIDEOS,
         folders.ENHANCED_VIDEOS,
         trainings,
+        folders.STAGE2,
         folders.RESULTS,
     )
     write_text(folders.RESULTS / "table1.txt", table)

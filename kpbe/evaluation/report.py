@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from kpbe.evaluation.figures import figure3, score_plot
+from kpbe.evaluation.novel_views import figure4
 from kpbe.evaluation.results import EVALUATION
 from kpbe.evaluation.table_text import render_table1
 from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
 from kpbe.training.files import CURVES_FILE, SHEETS_FOLDER, SUMMARY_FILE
+from kpbe.weights import trained_weights
 from kpbe.work import read_csv, whole, write_csv, write_json
 
 FIGURES = "figures"
@@ -30,12 +32,14 @@ def write_report(
     backend_videos: Path,
     enhanced_videos: Path,
     trainings: Mapping[str, Path],
+    stage2: Path,
     results: Path,
 ) -> str:
     """Write table1.md, table1.csv, table1.json, trainings.json, figures/ and curves/ into `results`.
 
-    trainings.json holds the numbers of every training's summary, for `dvc metrics` and `dvc exp show`; figures/ holds figure3.png,
-    scores_<backend>.png and the last sheet of each training; curves/<column>/<training>.csv the losses and validation metrics by step.
+    trainings.json holds the numbers of every training's summary, for `dvc metrics` and `dvc exp show`. figures/ holds figure3.png,
+    figure4.png (of the first backend), scores_<backend>.png and the last sheet of each training; curves/<column>/<training>.csv the
+    losses and validation metrics by step.
 
     Args:
         params: the whole params.
@@ -44,6 +48,7 @@ def write_report(
         enhanced_videos: data/enhanced.
         trainings: training folders by the name they are called in the notes, e.g. "stage 1"; one without a
             summary.json (a public checkpoint) is left out.
+        stage2: checkpoints/stage2, with a folder for each backend.
         results: reports/results, with a folder for each backend in evaluation/.
 
     Returns:
@@ -60,6 +65,9 @@ def write_report(
         videos.append((display_name(enhanced_method(backend)), enhanced_videos / backend / "test"))
         score_plot(results / EVALUATION / backend, backend, results / FIGURES / f"scores_{backend}.png")
     figure3(clips, videos, results / FIGURES / "figure3.png", params.evaluate.figure_clips)
+    first = params.backends[0]
+    frontend = trained_weights(stage2 / first)
+    figure4(params, first, clips, backend_videos / first, frontend, results / FIGURES / "figure4.png")
     measured = {}
     for name, folder in trainings.items():
         plain_name = re.sub(r"[^\w.-]+", "_", name).strip("_")

@@ -70,7 +70,7 @@ def page() -> None:
     )
     for backend in backends:
         clip_plots(shown, backend)
-    figure()
+    figures()
     section("Where these numbers come from")
     origin(shown, run)
 
@@ -207,14 +207,25 @@ def clip_plots(shown: Table1, backend: str) -> None:
             column.vega_lite_chart(charts.joined_clips(shown, scores, backend, metric))
 
 
-def figure() -> None:
-    """Figure 3."""
-    path = project.place(folders.RESULTS) / "figures" / "figure3.png"
-    if path.is_file():
-        section("Figure 3", "Test clips at the same moments: the truth, the backend, the backend enhanced.")
-        st.image(
-            path, width="stretch", alt="Frames of the ground truth, the backend and the enhanced videos."
-        )
+FIGURES = {
+    "figure3": (
+        "Figure 3",
+        "Test clips at the same moments: the truth, the backends, the backends enhanced.",
+    ),
+    "figure4": (
+        "Figure 4",
+        "A test clip talks while its head is turned: the backend's frame above, then yaw by yaw.",
+    ),
+}
+
+
+def figures() -> None:
+    """Figures 3 and 4."""
+    for name, (title, about) in FIGURES.items():
+        path = project.place(folders.RESULTS) / "figures" / f"{name}.png"
+        if path.is_file():
+            section(title, about)
+            st.image(path, width="stretch", alt=about)
 
 
 def origin(shown: Table1, run: Revision | None) -> None:
