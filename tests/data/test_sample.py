@@ -103,7 +103,9 @@ def test_every_clip_swings_the_head(plans: list) -> None:
 def test_a_still_frame_scores_low() -> None:
     clip = render_clip(3, 0, SampleParams.model_validate({"frame_size": 128}))
     (tube,) = box_tubes(clip.truth.boxes, 0.25, 1024)
-    left, top, right, bottom = crop_of_tube(tube, 128, 128, CropParams.model_validate({"min_size": 1}))
+    left, top, right, bottom = crop_of_tube(
+        tube, 128, 128, CropParams.model_validate({"min_size": 1, "min_frames": 25})
+    )
     heads = clip.frames[:, top:bottom, left:right].astype(float)
     errors = ((np.delete(heads, 20, 0) - heads[20]) ** 2).mean((1, 2, 3))
     assert (10 * np.log10(255**2 / errors)).mean() < 20
@@ -122,7 +124,7 @@ def test_rotations_are_rotations_and_follow_the_convention(plans: list) -> None:
 
 
 def test_every_clip_survives_the_crop_whole(plans: list) -> None:
-    rules = CropParams.model_validate({"min_size": 100})
+    rules = CropParams.model_validate({"min_size": 100, "min_frames": 25})  # of conf/data/sample.yaml
     for plan in plans:
         boxes = plan.truth.boxes
         (tube,) = box_tubes(boxes, rules.iou, rules.max_frames)
