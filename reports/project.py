@@ -155,15 +155,16 @@ def evaluation_settings(backend: str) -> dict[str, Any]:
     return metrics.get("settings", {})
 
 
-def method_videos(clip: Clip, shown: str) -> dict[str, Path]:
-    """Every method's video of a test clip that is on this machine, by method: all backends', then the controls of the one shown."""
+def method_videos(clip: Clip, controls_for: str | None = None) -> dict[str, Path]:
+    """Every method's video of a test clip that is on this machine, by method: all backends', then the controls of one."""
     videos = {}
     for backend in evaluated_backends():
         videos[backend] = backend_video(place(folders.BACKEND_VIDEOS) / backend, clip)
         videos[enhanced_method(backend)] = enhanced_video(place(folders.ENHANCED_VIDEOS) / backend, clip)
-    for control in CONTROLS:
-        enhanced = place(folders.ENHANCED_VIDEOS) / shown
-        videos[control_method(shown, control)] = enhanced_video(enhanced, clip, control)
+    if controls_for is not None:
+        enhanced = place(folders.ENHANCED_VIDEOS) / controls_for
+        for control in CONTROLS:
+            videos[control_method(controls_for, control)] = enhanced_video(enhanced, clip, control)
     return {method: path for method, path in videos.items() if path.is_file()}
 
 

@@ -141,12 +141,11 @@ def frame_curves(clip_id: str, backend: str) -> dict[str, dict[str, list[float]]
         if frames is None:
             continue
         for method, of_method in frames.sort_values("frame").groupby("method"):
-            by_frame = of_method.set_index("frame")
-            by_frame = by_frame.reindex(
-                range(int(of_method["frame"].max()) + 1)
-            )  # the source frame has no score
+            scored = of_method["frame"].tolist()
             for metric in curves:
-                curves[metric].setdefault(str(method), by_frame[metric].tolist())
+                values = dict(zip(scored, of_method[metric].tolist(), strict=True))
+                by_frame = [values.get(frame, np.nan) for frame in range(max(scored) + 1)]
+                curves[metric].setdefault(str(method), by_frame)  # the source frame has no score
     order = [STATIC_SOURCE, *(method for name in (backend, *others) for method in methods_of(name)[1:])]
     order += controls_of(backend)
     return {

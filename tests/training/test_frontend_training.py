@@ -426,7 +426,7 @@ def test_heads_labelled_as_looking_down_become_heads_that_free_view_calls_so(
     labels = tmp_path / "head_pose"
     labels.mkdir()
     for clip in read_manifest(disc_clips, "train"):
-        np.save(label_path(labels, clip), np.tile(np.float32([0, 20, 0]), (clip.frames, 1)))
+        np.save(label_path(labels, clip), np.tile(np.array([0, 20, 0], np.float32), (clip.frames, 1)))
     values = with_conventions(params(steps=20), pitch_sign=pitch_sign)
     losses = FrontendLossParams(
         vgg19=0, gan=0, feature_matching=0, equivariance=0, keypoint_prior=0, head_pose=1, expression=0
