@@ -71,7 +71,7 @@ def test_real_clips_go_all_the_way_to_table_1(project, shared_clips, shared_weig
     clips = read_csv(project / "data/clips/clips.csv")
     assert {clip["identity"] for clip in clips} == {who for who, _ in CLIPS.values()}
     assert not read_csv(project / "data/clips/rejected.csv")
-    for backend in ("wav2lip", "pcavs"):
+    for backend in ("wav2lip", "wav2lip_video", "pcavs"):
         evaluation = project / "reports/results/evaluation" / backend
         metrics = json.loads((evaluation / "metrics.json").read_text())
         for method in ("static source", backend, f"{backend}+kpbe"):
@@ -82,14 +82,23 @@ def test_real_clips_go_all_the_way_to_table_1(project, shared_clips, shared_weig
         summary = json.loads((project / "checkpoints/stage2" / backend / "summary.json").read_text())
         assert summary["steps"] == 3 and summary["perceptual"].startswith("VGG-19")
     table = (project / "reports/results/table1.md").read_text()
-    for row in ("| Wav2Lip |", "Wav2Lip+KPBE", "| PC-AVS |", "PC-AVS+KPBE", "30.37", "23.64", "VGG-19"):
+    for row in (
+        "| Wav2Lip |",
+        "Wav2Lip+KPBE",
+        "| Wav2Lip on video |",
+        "| PC-AVS |",
+        "PC-AVS+KPBE",
+        "30.37",
+        "23.64",
+        "VGG-19",
+    ):
         assert row in table
     assert (project / "reports/results/figures/figure3.png").stat().st_size > 10_000
 
     study = json.loads((project / "data/survey/study.json").read_text())
     stimuli = {path.name for path in (project / "reports/static/stimuli").iterdir()}
     assert stimuli == {item["file"] for item in study["items"]} and len(study["orders"]) == 24
-    assert len([item for item in study["items"] if item["kind"] == "main"]) == 2 * 4
+    assert len([item for item in study["items"] if item["kind"] == "main"]) == 2 * 6
 
     assert "pcavs+kpbe" in run(project, "dvc", "metrics", "show", "--json")
     plots = run(project, "dvc", "plots", "show", "--json")
