@@ -400,8 +400,8 @@ class ScreeningParams(Section):
 class SurveyParams(Section):
     """The MOS survey (DESIGN section 7).
 
-    Every rater sees `clips` test clips by every method and the ground truth, `traps` items whose sound comes `trap_shift_ms` late, `gold`
-    items with a known answer (an even number: plainly good and plainly bad in turn) and `repeats` items a second time; before them
+    Every rater sees `clips` test clips by every backend but those of `leave_out`, by their enhancements, and the ground truth, `traps`
+    items whose sound comes `trap_shift_ms` late, `gold` items with a known answer (an even number: plainly good and plainly bad in turn) and `repeats` items a second time; before them
     `training` items with feedback (good and bad in turn). Videos are the first `max_seconds` of a clip (ITU-T P.910 advises 8 to 10 s),
     `image_size` pixels on their longer side, with sound at `loudness_lufs` (EBU R128).
     `planned_raters` orders are made (ITU-T P.913: 35 raters outside a laboratory; P.910: at least 15); a break is offered after every
@@ -422,6 +422,7 @@ class SurveyParams(Section):
     training: int = Field(default=2, ge=0, le=10)
     planned_raters: int = Field(default=35, ge=1, le=1000)
     break_after: int = Field(default=35, ge=1)
+    leave_out: tuple[str, ...] = ("perfect", "wav2lip_video")
     ratings: Path = Path("survey/ratings.csv")
     accept_demo: bool = False
     screening: ScreeningParams = ScreeningParams()
@@ -455,6 +456,11 @@ class Params(Section):
     evaluate: EvaluateParams
     survey: SurveyParams = SurveyParams()
     compute: ComputeParams
+
+    @property
+    def rated_backends(self) -> tuple[str, ...]:
+        """The backends that raters see: all but those of `survey.leave_out`."""
+        return tuple(name for name in self.backends if name not in self.survey.leave_out)
 
     @field_validator("backends")
     @classmethod

@@ -6,6 +6,7 @@ repository root (the working directory).
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,8 +238,19 @@ def trained_weights(folder: Path) -> Path:
         MissingWeights: there is none.
     """
     files = sorted(folder.glob("*.safetensors"))
+    if not files and (reason := _why_not_trained(folder)):
+        raise MissingWeights(f"{folder} holds no weights: {reason}.")
     if len(files) != 1:
         raise MissingWeights(
             f"{folder} holds {len(files)} .safetensors files instead of one: run its training stage again."
         )
     return files[0]
+
+
+def _why_not_trained(folder: Path) -> str:
+    """What a training stage that had nothing to train said in its summary; empty without one."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(summary.get("reason", "")) if isinstance(summary, dict) else ""

@@ -108,9 +108,13 @@ def make_stimuli(
         KPBEError: no test clip has a usable video by every method, or a video cannot be made.
     """
     survey = params.survey
-    methods = [name for backend in params.backends for name in (backend, enhanced_method(backend))]
+    if not params.rated_backends:
+        raise SurveyError(f"survey.leave_out = {list(survey.leave_out)} leaves no backend for raters to see.")
+    methods = [name for backend in params.rated_backends for name in (backend, enhanced_method(backend))]
     test = read_manifest(clips, "test")
-    videos = {clip.clip_id: _videos(clip, params.backends, backend_videos, enhanced_videos) for clip in test}
+    videos = {
+        clip.clip_id: _videos(clip, params.rated_backends, backend_videos, enhanced_videos) for clip in test
+    }
     sources, rejections = choose_sources(params, test, videos)
     made_from = {
         (clip_id, method): _digest(s, method, params) for clip_id, s in sources.items() for method in s.videos

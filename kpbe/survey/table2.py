@@ -138,7 +138,7 @@ def build_table2(
             "or export real ones with `kpbe survey export`."
         )
     check_against(ratings, study)
-    methods = _methods(params.backends, study)
+    methods = _methods(params.rated_backends, study)
     panel = panel_of(ratings, methods, study.questions)
     screening = screen(ratings, study, params.survey.screening)
     kept = panel.of_raters(screening.kept)
@@ -153,7 +153,7 @@ def build_table2(
         screened=screened,
         everybody=everybody,
         exclusions=screening.exclusions,
-        spread=spread_of(kept, params.backends),
+        spread=spread_of(kept, params.rated_backends),
         warnings=_warnings(study, panel, screening),
     )
     if screened is None:
@@ -188,7 +188,7 @@ def _methods(backends: Sequence[str], study: Study) -> tuple[str, ...]:
 def _scores(panel: Panel, params: Params) -> tuple[Scores | None, dict[str, BiasModel]]:
     if np.isnan(panel.scores).all():
         return None, {}
-    return score(panel, params.backends, resamples=params.evaluate.bootstrap, seed=params.survey.seed)
+    return score(panel, params.rated_backends, resamples=params.evaluate.bootstrap, seed=params.survey.seed)
 
 
 def _about(
@@ -203,7 +203,7 @@ def _about(
         )
     left_out = len(screening.raters) - len(screening.kept)
     days = sorted(rating.answered_at[:10] for rating in ratings)
-    comparisons = len(params.backends) * len(study.questions)
+    comparisons = len(params.rated_backends) * len(study.questions)
     lines = [
         f"{len(screening.raters)} raters answered ({design}), {left_out} left out by survey.screening; {len(panel.clips)} clips by "
         f"{len(panel.methods)} methods, the ground truth among them unmarked; answers from {days[0]} to {days[-1]}.",

@@ -228,7 +228,7 @@ def _from_params() -> tuple[int, int]:
         params = project.params()
     except KPBEError:
         params = None
-    return (len(params.backends), params.survey.clips) if params else (2, 13)
+    return (len(params.rated_backends), params.survey.clips) if params else (2, 13)
 
 
 def _needed(label: str, count: int | None, given: str) -> Card:

@@ -22,6 +22,7 @@ from kpbe.errors import KPBEError, MissingWeights
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import probe, read_frames, write_video
 from kpbe.params import Params, parse_params
+from kpbe.weights import trained_weights
 from kpbe.work import file_sha256, process_map, read_csv, serial_map
 
 FRAMES = 12
@@ -221,6 +222,8 @@ def test_a_backend_with_anothers_weights_speaks_with_them_and_again_when_they_ch
         train("on_video", both, clips[0].folder, out=checkpoints / "on_video")
         summary = json.loads((checkpoints / "on_video/summary.json").read_text())
         assert summary == {"trained": False, "reason": "the weights of wav2lip are used"}
+    with pytest.raises(MissingWeights, match="on_video holds no weights: the weights of wav2lip are used"):
+        trained_weights(checkpoints / "on_video")
 
     synthesize("on_video", both, clips[0].folder, checkpoints / "on_video", out)
     run(clips, checkpoint, tmp_path / "plain", feed="video")

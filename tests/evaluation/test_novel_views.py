@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from kpbe import free_view
 from kpbe.data.clips import Clip, write_manifest
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import KPBEError, MissingWeights
@@ -114,3 +116,27 @@ def test_missing_videos_and_checkpoints_are_named(project: Path) -> None:
         draw(project, videos="elsewhere")
     with pytest.raises(MissingWeights, match=r"none\.safetensors"):
         draw(project, checkpoint="none.safetensors")
+
+
+def test_the_clip_that_looks_most_straight_ahead_is_shown(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for clip in ("cy", "dee"):
+        video = project / "both/test" / f"{clip}#v#000000#{FRAMES:06}.mkv"
+        write_video(video, np.zeros((FRAMES, CLIP_SIZE, CLIP_SIZE, 3), np.uint8), 25.0, codec="ffv1")
+    shown: list[str] = []
+    yaws = iter([3.0, -20.0, -20.0, 3.0])
+    own, sheet = free_view.own_view, novel_views.contact_sheet
+
+    def turned(frontend, source):
+        return replace(own(frontend, source), yaw=next(yaws, 0.0))
+
+    def watched(rows, headings, cell):
+        shown.append(headings[0])
+        return sheet(rows, headings, cell=cell)
+
+    monkeypatch.setattr(free_view, "own_view", turned)
+    monkeypatch.setattr(novel_views, "contact_sheet", watched)
+    draw(project, videos="both")
+    draw(project, videos="both")
+    assert shown == ["cy, 0.0 s", "dee, 0.0 s"]
