@@ -19,7 +19,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from kpbe.data.clips import read_manifest
 from kpbe.data.head_pose import label_path
-from kpbe.enhance import enhance_clips
+from kpbe.enhance import enhance, enhance_clips
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.free_view import decompose_image, own_view
 from kpbe.frontend.checkpoints import load_frontend, public_state_dicts
@@ -350,6 +350,16 @@ def first_gradients(disc_clips: Path, accumulate: int) -> dict[str, Any]:
     return {"losses": losses, **gradients}
 
 
+def test_motion_by_rotation_is_trained_and_its_frontend_enhances(disc_clips, tmp_path):
+    values = with_conventions(params(steps=1), first_order="rotation")
+    train_stage1(values, disc_clips, disc_clips / "none", tmp_path)
+    assert np.isfinite(numbers(tmp_path)["loss"]).all()
+    frontend = load_frontend(tmp_path / FRONTEND_FILE)
+    assert frontend.params.conventions.first_order == "rotation"
+    frames = read_frames(read_manifest(disc_clips, "test")[0].video)
+    assert len(list(enhance(frontend, frames[0], frames, frames, batch_size=2))) == len(frames)
+
+
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(disc_clips, tmp_path):
     with pytest.raises(ParamsError, match=r"a batch of 2 cannot be shared evenly .* that 3 divides"):
         train_stage1(params({"accumulate": 3}), disc_clips, disc_clips / "none", tmp_path)
@@ -426,7 +436,7 @@ def test_heads_labelled_as_looking_down_become_heads_that_free_view_calls_so(
     labels = tmp_path / "head_pose"
     labels.mkdir()
     for clip in read_manifest(disc_clips, "train"):
-        np.save(label_path(labels, clip), np.tile(np.float32([0, 20, 0]), (clip.frames, 1)))
+        np.save(label_path(labels, clip), np.tile(np.array([0, 20, 0], np.float32), (clip.frames, 1)))
     values = with_conventions(params(steps=20), pitch_sign=pitch_sign)
     losses = FrontendLossParams(
         vgg19=0, gan=0, feature_matching=0, equivariance=0, keypoint_prior=0, head_pose=1, expression=0
