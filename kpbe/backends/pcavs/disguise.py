@@ -2,8 +2,8 @@
 
 At synthesis the pose frame is of another moment, maybe of another person; were it shown the target itself, the pose code could carry its
 colours, the shape of the face and the place of the mouth. The authors of PC-AVS augment the pose source for that reason; which changes, and
-how large, is our choice:
-colours, and deformations that keep the head's pose. A turn in the picture's plane is part of the pose, so pictures are not turned.
+how large, is our choice: colours, and deformations that keep the head's pose. A turn in the picture's plane is part of the pose, so
+pictures are not turned.
 """
 
 from __future__ import annotations
