@@ -19,7 +19,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from kpbe.data.clips import read_manifest
 from kpbe.data.head_pose import label_path
-from kpbe.enhance import enhance_clips
+from kpbe.enhance import enhance, enhance_clips
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.free_view import decompose_image, own_view
 from kpbe.frontend.checkpoints import load_frontend, public_state_dicts
@@ -348,6 +348,16 @@ def first_gradients(disc_clips: Path, accumulate: int) -> dict[str, Any]:
         of_network = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
         gradients[name] = torch.cat(of_network)
     return {"losses": losses, **gradients}
+
+
+def test_motion_by_rotation_is_trained_and_its_frontend_enhances(disc_clips, tmp_path):
+    values = with_conventions(params(steps=1), first_order="rotation")
+    train_stage1(values, disc_clips, disc_clips / "none", tmp_path)
+    assert np.isfinite(numbers(tmp_path)["loss"]).all()
+    frontend = load_frontend(tmp_path / FRONTEND_FILE)
+    assert frontend.params.conventions.first_order == "rotation"
+    frames = read_frames(read_manifest(disc_clips, "test")[0].video)
+    assert len(list(enhance(frontend, frames[0], frames, frames, batch_size=2))) == len(frames)
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(disc_clips, tmp_path):

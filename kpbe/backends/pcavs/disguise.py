@@ -1,8 +1,9 @@
 """What the pose encoder is shown in training: the target with other colours, stretched and moved.
 
 At synthesis the pose frame is of another moment, maybe of another person; were it shown the target itself, the pose code could carry its
-colours, the shape of the face and the mouth's place. The paper's two augmentations (III.A of Zhou et al. 2021), by their idea: colours, and
-deformations that keep the head's pose. A turn in the picture's plane is part of the pose, so pictures are not turned.
+colours, the shape of the face and the place of the mouth. The authors of PC-AVS augment the pose source for that reason; which changes, and
+how large, is our choice: colours, and deformations that keep the head's pose. A turn in the picture's plane is part of the pose, so
+pictures are not turned.
 """
 
 from __future__ import annotations
