@@ -400,13 +400,13 @@ class ScreeningParams(Section):
 class SurveyParams(Section):
     """The MOS survey (DESIGN section 7).
 
-    Every rater sees `clips` test clips by every backend but those of `leave_out`, by their enhancements, and the ground truth, `traps`
-    items whose sound comes `trap_shift_ms` late, `gold` items with a known answer (an even number: plainly good and plainly bad in turn) and `repeats` items a second time; before them
-    `training` items with feedback (good and bad in turn). Videos are the first `max_seconds` of a clip (ITU-T P.910 advises 8 to 10 s),
-    `image_size` pixels on their longer side, with sound at `loudness_lufs` (EBU R128).
-    `planned_raters` orders are made (ITU-T P.913: 35 raters outside a laboratory; P.910: at least 15); a break is offered after every
-    `break_after` items. `ratings` is what Table II is made from; `accept_demo` lets invented answers (`kpbe survey simulate`) into it,
-    and it then says so.
+    Every rater sees `clips` test clips by every backend but those of `leave_out`, by their enhancements, and the ground truth; `traps`
+    items whose sound comes `trap_shift_ms` late; `gold` items with a known answer (an even number: plainly good and plainly bad in
+    turn); `repeats` items a second time; and before them `training` items with feedback (good and bad in turn). Videos are the first
+    `max_seconds` of a clip (ITU-T P.910 advises 8 to 10 s), `image_size` pixels on their longer side, with sound at `loudness_lufs`
+    (EBU R128). `planned_raters` orders are made (ITU-T P.913: 35 raters outside a laboratory; P.910: at least 15); a break is offered
+    after every `break_after` items. `ratings` is what Table II is made from; `accept_demo` lets invented answers
+    (`kpbe survey simulate`) into it, and it then says so.
     """
 
     study: str = Field(default="main", pattern=r"^[\w.-]+$", max_length=100)

@@ -12,6 +12,7 @@ import pytest
 from flows import ablation
 from flows.ablation import Row, Variant
 from kpbe.errors import KPBEError
+from kpbe.evaluation.results import ClipScore, write_per_clip
 from kpbe.params import EvaluateParams
 from kpbe.weights import CATALOGUE
 
@@ -100,7 +101,7 @@ def test_known_runs_and_runs_without_their_weights_are_not_queued(dvc, monkeypat
     assert calls == []
 
 
-def test_an_outcome_is_the_metrics_of_its_experiment(monkeypatch):
+def test_an_outcome_is_the_metrics_of_its_experiment(monkeypatch, tmp_path):
     metrics = {
         "wav2lip+kpbe": {"ssim": 0.5, "psnr": 20.0, "l1": 0.1},
         "difference": {"ssim": 0.1},
@@ -109,9 +110,12 @@ def test_an_outcome_is_the_metrics_of_its_experiment(monkeypatch):
     folder = "reports/results/evaluation/wav2lip"
     files = {(name, f"{folder}/metrics.json"): json.dumps(metrics) for name in "ab"}
     for name, scores in (("a", (0.4, 0.6)), ("b", (0.5, 0.7))):
-        lines = ["clip_id,identity,method,frames,ssim,psnr,ssim_rgb,l1,lpips,identical_frames"]
-        lines += [f"{clip},x,wav2lip+kpbe,9,{ssim},20.0,,,,0" for clip, ssim in enumerate(scores)]
-        files[name, f"{folder}/per_clip.csv"] = "\n".join(lines)
+        own = [
+            ClipScore(str(clip), f"id{clip}", "wav2lip+kpbe", 9, {"ssim": ssim, "psnr": 20.0}, 0)
+            for clip, ssim in enumerate(scores)
+        ]
+        write_per_clip(tmp_path, own)
+        files[name, f"{folder}/per_clip.csv"] = (tmp_path / "per_clip.csv").read_text()
     params = SimpleNamespace(backends=("wav2lip",), evaluate=EvaluateParams())
     monkeypatch.setattr(ablation, "load_params", lambda: params)
     monkeypatch.setattr(ablation, "_read_of", lambda name, path: files[name, path.as_posix()])
