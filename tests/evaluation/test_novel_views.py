@@ -80,9 +80,9 @@ def test_rows_are_views_and_columns_moments_with_the_backends_expression(
     rows: list[tuple[str, list[np.ndarray]]] = []
     render, sheet = Frontend.render, novel_views.contact_sheet
 
-    def watched(self, source, keypoints):
+    def watched(self, source, keypoints, pose):
         driving.append(keypoints)
-        return render(self, source, keypoints)
+        return render(self, source, keypoints, pose)
 
     def shown(labelled, headings, cell):
         rows.extend(labelled)
