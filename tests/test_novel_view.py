@@ -89,9 +89,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     batches: list[torch.Tensor] = []
     render = Frontend.render
 
-    def watched(self, source, keypoints):
+    def watched(self, source, keypoints, pose):
         batches.append(keypoints)
-        return render(self, source, keypoints)
+        return render(self, source, keypoints, pose)
 
     monkeypatch.setattr(Frontend, "render", watched)
     return batches
