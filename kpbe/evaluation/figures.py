@@ -17,7 +17,15 @@ from kpbe.evaluation.results import ClipScore, finite_values, mean_of, read_per_
 from kpbe.evaluation.tables import HEADINGS
 from kpbe.media.sheets import contact_sheet
 from kpbe.media.video import VideoReader
-from kpbe.methods import SOURCE_EXPRESSION, control_method, display_name, enhanced_method, methods_of
+from kpbe.methods import (
+    SOURCE_EXPRESSION,
+    STATIC_SOURCE,
+    backend_of_method,
+    control_method,
+    display_name,
+    enhanced_method,
+    methods_of,
+)
 from kpbe.work import whole
 
 MOMENTS = (0.25, 0.75)
@@ -86,8 +94,9 @@ def score_plot(results_folder: Path, backend: str, out: Path) -> None:
     scores = read_per_clip(results_folder)
     shown = [metric for metric in PLOTTED if finite_values(scores, backend, metric)]
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "text.color": INK}):
-        figure = Figure(figsize=(3.6 * len(shown), 3.8), dpi=150)
+        figure = Figure(figsize=(3.6 * len(shown), 4.2), dpi=150)
         figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
+        figure.suptitle(display_name(backend), x=0.01, ha="left", fontsize=12, fontweight="bold")
         for axes, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             _joined_clips(axes, scores, backend, metric)
         with whole(out) as temporary:
@@ -114,16 +123,21 @@ def _joined_clips(axes: Axes, scores: Sequence[ClipScore], backend: str, metric:
             axes.plot([position, position], [mean.low, mean.high], color=color, linewidth=2.5, zorder=2)
         axes.plot(position, mean.mean, "o", color=color, markersize=8, zorder=3)
     axes.set_title(f"{HEADINGS[metric]}  ({len(shared)} clips)", fontsize=11, loc="left")
-    axes.set_xticks(
-        range(len(methods)),
-        [display_name(method).replace("+", "\n+").replace(", ", ",\n") for method in methods],
-    )
+    axes.set_xticks(range(len(methods)), [_brief(method) for method in methods], fontsize=9)
     axes.set_xlim(-0.4, len(methods) - 0.6)
     axes.grid(axis="y", color="#eceef1", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
+
+
+def _brief(method: str) -> str:
+    """A method's name below a narrow plot, whose title names the backend."""
+    if method == STATIC_SOURCE:
+        return "static\nsource"
+    name = display_name(method).removeprefix(display_name(backend_of_method(method) or ""))
+    return name.replace(" ", "\n") or "backend"
 
 
 def _spread(clips: Sequence[Clip], count: int) -> list[Clip]:

@@ -31,7 +31,7 @@ TEACHER_BATCH = 32
 
 METRICS_OF = {
     "lpips": ("lpips", "mouth_lpips"),
-    "faces": ("opening_r", "opening_r_backend", "turn", "across", "down", "jitter"),
+    "faces": ("face_found", "opening_r", "opening_r_backend", "turn", "across", "down", "jitter"),
     "head_pose": ("pose_error",),
     "identity": ("csim",),
     "lip_sync": ("lse_c", "lse_d"),

@@ -20,7 +20,16 @@ EVALUATION = "evaluation"
 
 METRIC_GROUPS: dict[str, tuple[str, ...]] = {
     "Pictures": ("ssim", "psnr", "lpips", "l1", "ssim_rgb"),
-    "Mouth": ("mouth_l1", "mouth_ssim", "mouth_lpips", "opening_r", "opening_r_backend", "lse_c", "lse_d"),
+    "Mouth": (
+        "mouth_l1",
+        "mouth_ssim",
+        "mouth_lpips",
+        "face_found",
+        "opening_r",
+        "opening_r_backend",
+        "lse_c",
+        "lse_d",
+    ),
     "Head, identity, steadiness": ("pose_error", "turn", "across", "down", "csim", "sharpness", "jitter"),
 }
 METRICS: tuple[str, ...] = tuple(metric for group in METRIC_GROUPS.values() for metric in group)

@@ -272,6 +272,8 @@ def _score_clip(run: _Run, truth: _Run, source: FaceLandmarks | None) -> None:
     """What a video has as a whole."""
     scores = run.scores
     scores.set("sharpness", _share(float(np.mean(run.sharpness)), float(np.mean(truth.sharpness))))
+    if run.measured.measures("faces"):
+        scores.set("face_found", float(np.isfinite(run.openings).mean()))
     scores.set("opening_r", opening_correlation(truth.openings, run.openings))
     if sizes := [face.size for face in truth.faces if face is not None]:
         size = float(np.mean(sizes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -22,7 +22,7 @@ from kpbe.evaluation.tables import (
     p_in_words,
     value_in_words,
 )
-from kpbe.methods import display_name
+from kpbe.methods import backend_of_method, display_name
 from kpbe.work import write_json, write_text
 
 TERMINAL_METRICS = ("ssim", "psnr", "lpips", "mouth_l1", "opening_r_backend")
@@ -85,8 +85,14 @@ def plain_text(table: Table1) -> str:
     metrics = [metric for metric in TERMINAL_METRICS if metric in table.metrics]
     parts = ["Table I", *_wrapped(table.findings), ""]
     parts += [*aligned(_method_cells(table, metrics, brief=True)), ""]
-    parts += ["Paired differences", *aligned(_difference_cells(table, metrics)), "", *_wrapped(table.about)]
+    first = replace(table, differences=tuple(row for row in table.differences if _in_terminal(row)))
+    parts += ["Paired differences", *aligned(_difference_cells(first, metrics)), "", *_wrapped(table.about)]
     return "\n".join(parts) + "\n"
+
+
+def _in_terminal(row: DifferenceRow) -> bool:
+    """Whether a row compares the enhanced backend with its control or with the backend; table1.md has the others too."""
+    return bool(row.primary) or row.compared_with == backend_of_method(row.method)
 
 
 def _wrapped(lines: Sequence[str]) -> list[str]:

@@ -45,6 +45,7 @@ HEADINGS = {
     "mouth_l1": "Mouth L1 ↓",
     "mouth_ssim": "Mouth SSIM ↑",
     "mouth_lpips": "Mouth LPIPS ↓",
+    "face_found": "Face found ↑",
     "opening_r": "Opening r, truth ↑",
     "opening_r_backend": "Opening r, backend ↑",
     "lse_c": "LSE-C ↑",
@@ -67,6 +68,9 @@ DECIMALS = dict.fromkeys(METRICS, 3) | {
     "lse_d": 2,
     "pose_error": 2,
 }
+SEEN_FACES = 0.5
+"""Below this share of frames with a face nothing is said of the lips."""
+
 IN_WORDS = ("ssim", "psnr", "lpips")
 
 
@@ -234,8 +238,16 @@ def _worth(row: DifferenceRow) -> str:
 
 
 def _carried(methods: Sequence[MethodRow]) -> str:
-    followed = next(row for row in methods if row.method.endswith("+kpbe")).means.get("opening_r_backend")
-    return "" if followed is None else f"Its lips open with the backend's at r = {followed.mean:.2f}."
+    """How its mouth follows the backend's, or why that cannot be told."""
+    means = next(row for row in methods if row.method.endswith("+kpbe")).means
+    if "face_found" not in means:
+        return ""
+    found = means["face_found"].mean
+    if found < SEEN_FACES:
+        return f"Whether its lips follow the backend's cannot be told: a face is found in {found:.0%} of its frames."
+    if "opening_r_backend" not in means:
+        return "The backend's lips hardly move, so that there is nothing to follow."
+    return f"Its lips follow the backend's at r = {means['opening_r_backend'].mean:.2f}."
 
 
 def _pictures(backend: str, row: DifferenceRow, methods: Sequence[MethodRow]) -> str:
@@ -298,7 +310,7 @@ def _unit(settings: dict[str, Any], identities: int) -> str:
     if identities < FEW_IDENTITIES:
         line += " 95 % t-intervals over identities; p by the exact sign-flip test"
         if identities >= 2:
-            line += f", which cannot fall below {2 / 2**identities:.2g} with {identities} identities"
+            line += f", which cannot fall below {2 / 2**identities:.3g} with {identities} identities"
         return line + "."
     return f"{line} Intervals and p by a bootstrap-t over identities ({settings['bootstrap']} resamples)."
 

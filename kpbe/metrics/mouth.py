@@ -80,26 +80,31 @@ def _square(centre: np.ndarray, side: float, frame_size: tuple[int, int]) -> Box
     return left, top, right, bottom
 
 
-def opening_correlation(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float | None:
-    """Pearson's r of two mouth openings (see FaceLandmarks.opening) over the frames that both have.
+def opening_correlation(
+    followed: Sequence[float] | np.ndarray, result: Sequence[float] | np.ndarray
+) -> float | None:
+    """Pearson's r of two mouth openings (see FaceLandmarks.opening) over the frames that both have: how a mouth follows another.
 
     Args:
-        a: (N,) openings; NaN for frames without a face.
-        b: openings of the same frames.
+        followed: (N,) openings of the mouth that is to be followed; NaN for frames without a face.
+        result: openings of the same frames.
 
     Returns:
-        r in [-1, 1]; None with fewer than 8 common frames, or where one of them does not vary (standard deviation below 0.008).
+        r in [-1, 1]; 0 where the result does not vary (standard deviation below 0.008), since a still mouth follows nothing. None
+        where the followed mouth does not vary, or with fewer than 8 common frames.
 
     Raises:
         ValueError: the series differ in length.
     """
-    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    first, second = np.asarray(followed, np.float64), np.asarray(result, np.float64)
     if first.ndim != 1 or first.shape != second.shape:
         raise ValueError(f"openings of shape {first.shape} and {second.shape} cannot be compared.")
     common = np.isfinite(first) & np.isfinite(second)
     if common.sum() < LEAST_COMMON_FRAMES:
         return None
     first, second = first[common], second[common]
-    if min(first.std(), second.std()) < LEAST_OPENING_STD:
+    if first.std() < LEAST_OPENING_STD:
         return None
+    if second.std() < LEAST_OPENING_STD:
+        return 0.0
     return float(np.corrcoef(first, second)[0, 1])

@@ -101,7 +101,7 @@ def test_the_share_of_the_way_counts_from_the_source() -> None:
     assert found["half"].clip["across"] == pytest.approx(0.5, abs=0.05)
     assert found["still"].clip["turn"] == found["still"].clip["across"] == 0
     assert "down" not in found["whole"].clip, "the driving head does not move down"
-    assert "opening_r" not in found["still"].clip, "a mouth that does not move has no correlation"
+    assert found["still"].clip["opening_r"] == 0, "a mouth that does not move follows nothing"
     assert "turn" not in scored({"whole": TRUTH}, source=None)["whole"].clip
 
 
@@ -138,7 +138,11 @@ def test_the_face_networks_look_at_every_nth_frame_and_once_at_a_still(reader: N
 
 def test_frames_without_a_face_are_left_out() -> None:
     lost = Video(np.where(TIME < 4, 255, SPEECH), TURN, SHIFT)
-    assert scored({"lost": lost})["lost"].clip["opening_r"] == pytest.approx(1)
+    found = scored({"lost": lost, "same": TRUTH})
+    assert found["lost"].clip["opening_r"] == pytest.approx(1)
+    assert (
+        found["lost"].clip["face_found"] == pytest.approx(16 / 19) and found["same"].clip["face_found"] == 1
+    )
 
 
 def test_mouth_metrics_come_from_the_true_frames_landmarks_alone() -> None:
