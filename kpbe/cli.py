@@ -215,7 +215,7 @@ def score(
     found = score_files(truth, tests, ComputeParams(), source_frame)
     typer.echo(scores_in_words(found))
     if out is not None:
-        write_json(out, vars(found))
+        write_json(out, found.as_json())
 
 
 @app.command()

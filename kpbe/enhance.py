@@ -91,7 +91,10 @@ def control_inputs(
     if control == SOURCE_EXPRESSION:
         return pose_frames, still
     if control == SHUFFLED_BACKEND:
-        return pose_frames, backend_frames[np.random.default_rng(seed).permutation(len(backend_frames))]
+        order = np.random.default_rng(seed).permutation(len(backend_frames))
+        if np.array_equal(order, np.arange(len(order))):
+            order = np.roll(order, 1)
+        return pose_frames, backend_frames[order]
     if control == REAL_EXPRESSION:
         return pose_frames, pose_frames
     if control == SOURCE_POSE:
@@ -141,7 +144,12 @@ def enhance_clips(
                     *(enhanced_video(out, clip, control) for control in CONTROLS),
                 ),
                 fingerprint=fingerprint(
-                    PROCEDURE, clip.sha256, video if video.exists() else "missing", checkpoint_digest, seed
+                    PROCEDURE,
+                    clip.sha256,
+                    clip.wav if clip.wav.exists() else "missing",
+                    video if video.exists() else "missing",
+                    checkpoint_digest,
+                    seed,
                 ),
                 origin=str(video),
                 payload=(clip, video),

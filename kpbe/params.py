@@ -459,8 +459,8 @@ class Params(Section):
 
     @property
     def rated_backends(self) -> tuple[str, ...]:
-        """The backends that raters see: all but those of `survey.leave_out`."""
-        return tuple(name for name in self.backends if name not in self.survey.leave_out)
+        """The backends that raters see: all but those of `survey.leave_out`, or all where these would be none."""
+        return tuple(name for name in self.backends if name not in self.survey.leave_out) or self.backends
 
     @field_validator("backends")
     @classmethod

@@ -42,6 +42,11 @@ class BackendSettings(Section):
     checkpoint: Path | None = None
     weights_of: str | None = None
 
+    @property
+    def given_head_pose(self) -> bool | None:
+        """Whether the backend is given the real video's head pose, by its frames or as a pose video; None where nobody knows."""
+        return self.feed == "video"
+
     def refuse_unfit(self, params: Params, name: str) -> None:
         """Compare the section backend.<name> with the rest of params.yaml.
 

@@ -63,6 +63,11 @@ class CommandSettings(ExternalSettings):
     environment: tuple[str, ...] = ()
     version: str = ""
 
+    @property
+    def given_head_pose(self) -> bool:
+        """Whether the program gets the clip's frames, as video or for their pose."""
+        return self.feed == "video" or "{pose_video}" in self.command
+
     @field_validator("environment")
     @classmethod
     def _names_and_values(cls, entries: tuple[str, ...]) -> tuple[str, ...]:

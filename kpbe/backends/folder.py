@@ -28,6 +28,11 @@ class FolderSettings(ExternalSettings):
     kind: Literal["folder"] = "folder"
     folder: Path
 
+    @property
+    def given_head_pose(self) -> None:
+        """Nobody knows what the videos were made from."""
+        return None
+
 
 @register("folder")
 class FolderBackend:

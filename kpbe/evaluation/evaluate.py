@@ -15,14 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from kpbe.backends.base import backend_of
 from kpbe.data.clips import Clip, backend_video, enhanced_video, read_manifest
+from kpbe.data.landmarks import find_landmarks
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import BadClip, ParamsError
 from kpbe.evaluation.mouth_boxes import MouthBoxes, boxes_from_three_points
-from kpbe.evaluation.networks import METRICS_OF, Networks, choose_networks
+from kpbe.evaluation.networks import Networks, absent_metrics, choose_networks, landmark_finder
 from kpbe.evaluation.results import (
     METRICS,
     METRICS_FILE,
+    ONE_IS_BEST,
     PER_FRAME,
     PER_FRAME_COLUMNS,
     ClipScore,
@@ -106,9 +109,10 @@ def evaluate(
         MissingWeights: a measurement is "on" and its weights are not on this machine.
         KPBEError: more than data.max_rejected_fraction of the clips were rejected, or none is left.
     """
-    if params.evaluate.primary_metric not in METRICS:
+    allowed = [metric for metric in METRICS if metric not in ONE_IS_BEST]
+    if params.evaluate.primary_metric not in allowed:
         raise ParamsError(
-            f"evaluate.primary_metric = {params.evaluate.primary_metric!r} is no metric: {', '.join(METRICS)}."
+            f"evaluate.primary_metric = {params.evaluate.primary_metric!r} cannot judge: choose one of {', '.join(allowed)}."
         )
     networks = choose_networks(params.evaluate, params.label_pose.teacher, params.compute)
     scoring = Scoring(networks, params.compute.render_batch, params.evaluate.face_every)
@@ -162,6 +166,8 @@ def _task(videos: ClipVideos, out: Path, scoring: Scoring) -> ClipTask:
         PROCEDURE,
         contents,
         landmarks,
+        videos.clip.wav if videos.clip.has_audio else None,
+        videos.clip.fps,
         videos.source_frame,
         image.SETTINGS,
         scoring.networks.digest,
@@ -208,7 +214,7 @@ def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[st
         indices,
         scoring.networks,
         source=source,
-        mouth=_known_mouth(clip),
+        mouth=_mouth(clip, truth, scoring.networks),
         followed=dict.fromkeys(follows_backend, videos.backend),
         wave=read_audio(clip.wav) if clip.has_audio and clip.fps == LIP_SYNC_FPS else None,
         face_every=scoring.face_every,
@@ -217,10 +223,15 @@ def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[st
     return indices, scores
 
 
-def _known_mouth(clip: Clip) -> MouthBoxes | None:
-    if not clip.landmarks.is_file():
+def _mouth(clip: Clip, truth: VideoReader, networks: Networks) -> MouthBoxes | None:
+    """Where the true mouth is, where that does not take the FaceLandmarker: known with the data, else found by another network."""
+    if clip.landmarks.is_file():
+        return boxes_from_three_points(np.load(clip.landmarks), clip.width, clip.height)
+    if networks.measures("faces") or networks.landmarks is None:
         return None
-    return boxes_from_three_points(np.load(clip.landmarks), clip.width, clip.height)
+    finder = landmark_finder(networks.landmarks, networks.compute)
+    points = find_landmarks((truth[index] for index in range(len(truth))), finder)
+    return boxes_from_three_points(points, clip.width, clip.height)
 
 
 # -- results ---------------------------------------------------------------------------------------------------
@@ -259,15 +270,15 @@ def _settings(
     networks: Networks,
     scores: Sequence[ClipScore],
 ) -> dict[str, Any]:
+    _, backend_settings = backend_of(params, backend)
     return {
         **image.SETTINGS,
         "measured_by": networks.used,
-        "absent": {
-            **{metric: reason for name, reason in networks.absent.items() for metric in METRICS_OF[name]},
-            **_mouth_absent(scores),
-        },
+        "absent": absent_metrics(networks, {metric for score in scores for metric in score.values}),
         "backend": backend,
-        "feed": params.backend[backend].get("feed", "source_image"),
+        "kind": backend_settings.kind,
+        "feed": backend_settings.feed,
+        "given_head_pose": backend_settings.given_head_pose,
         "data_source": _data_source(params),
         "image_size": ", ".join(sorted({f"{clip.width}x{clip.height}" for clip in clips})),
         "frontend": params.model.name,
@@ -280,13 +291,6 @@ def _settings(
         "seed": params.evaluate.seed,
         "bootstrap": params.evaluate.bootstrap,
     }
-
-
-def _mouth_absent(scores: Sequence[ClipScore]) -> dict[str, str]:
-    if any("mouth_l1" in score.values for score in scores):
-        return {}
-    reason = "the clips have no landmarks, and the FaceLandmarker is not here"
-    return dict.fromkeys(("mouth_l1", "mouth_ssim", "mouth_lpips"), reason)
 
 
 def _data_source(params: Params) -> str:

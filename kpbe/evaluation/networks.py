@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any, cast
 
 import torch
 
 from kpbe import weights
+from kpbe.compute import torch_device
+from kpbe.data.landmarks import LandmarkFinder, LandmarkKind, get_landmark_finder
 from kpbe.data.pose_teachers.base import (
     NAMES,
     PoseTeacher,
@@ -20,7 +24,8 @@ from kpbe.data.pose_teachers.base import (
 )
 from kpbe.data.pose_teachers.base import weight_files as teacher_files
 from kpbe.errors import MissingWeights
-from kpbe.metrics import lpips
+from kpbe.evaluation.results import METRICS
+from kpbe.metrics import lip_sync, lpips
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 from kpbe.metrics.identity import ArcFace, load_arcface
 from kpbe.metrics.syncnet import SyncNet, load_syncnet
@@ -38,6 +43,8 @@ METRICS_OF = {
 }
 """What each network of `EvaluateParams` gives."""
 
+_LANDMARKS: tuple[LandmarkKind, ...] = ("yunet", "fan")
+
 FACES_NEEDED_BY = ("identity", "lip_sync")
 
 
@@ -50,6 +57,7 @@ class Networks:
         used: keys of `METRICS_OF`, and who measures: "LPIPS-alex v0.1 ...", "WHENet".
         absent: keys of `METRICS_OF`, and the sentence that says what is missing.
         teacher: of `head_pose`; None where it is absent.
+        landmarks: who finds the true mouth where neither the data nor the FaceLandmarker tell it; None where nobody does.
         digest: changes with the networks' files.
     """
 
@@ -57,6 +65,7 @@ class Networks:
     used: dict[str, str]
     absent: dict[str, str]
     teacher: TeacherKind | None
+    landmarks: LandmarkKind | None
     digest: str
 
     def measures(self, name: str) -> bool:
@@ -98,12 +107,54 @@ def choose_networks(evaluate: EvaluateParams, teacher: str, compute: ComputePara
             absent[name] = str(error).rstrip(".")
     for name in FACES_NEEDED_BY:
         if name in used and "faces" not in used:
-            absent[name] = f"{used.pop(name)} needs the FaceLandmarker to find the face: {absent['faces']}"
+            used.pop(name)
+            absent[name] = f"it needs the FaceLandmarker to find the face: {absent['faces']}"
+            if getattr(evaluate, name) == "on":
+                raise MissingWeights(f"evaluate.{name} is on, but {absent[name]}.")
+    landmarks: LandmarkKind | None = next(
+        (kind for kind in _LANDMARKS if weights.find(kind) is not None), None
+    )
     names = [file for name in used for file in _FILES.get(name, ())]
     files = [path for name in names if (path := weights.find(name)) is not None]
     if "head_pose" in used and kind is not None:
         files += teacher_files(kind)
-    return Networks(compute, used, absent, kind if "head_pose" in used else None, fingerprint(used, files))
+    if landmarks is not None:
+        files.append(weights.require(landmarks))
+    teacher_used = kind if "head_pose" in used else None
+    digest = fingerprint(used, files, lip_sync.SETTINGS, _versions())
+    return Networks(compute, used, absent, teacher_used, landmarks, digest)
+
+
+def absent_metrics(networks: Networks, measured: Container[str]) -> dict[str, str]:
+    """Why metrics are missing: metric -> the reason as part of a sentence.
+
+    Args:
+        networks: which took part.
+        measured: metrics that at least one video has.
+    """
+    network_of = {metric: name for name, metrics in METRICS_OF.items() for metric in metrics}
+    reasons = {}
+    for metric in METRICS:
+        if metric in measured:
+            continue
+        name = network_of.get(metric)
+        if name in networks.absent:
+            reasons[metric] = networks.absent[name]
+        elif name == "lip_sync":
+            reasons[metric] = "it takes clips of 25 frames a second with sound and a face"
+        elif metric.startswith("mouth"):
+            reasons[metric] = "the true mouth was not found"
+            if "faces" in networks.absent and networks.landmarks is None:
+                reasons[metric] = f"the true mouth is not known: {networks.absent['faces']}"
+        else:
+            reasons[metric] = "no face was found, or nothing moves"
+    return reasons
+
+
+def _versions() -> list[str]:
+    """Versions of the packages whose code or files measure."""
+    packages = ("lpips", "mediapipe", "onnxruntime")
+    return [f"{name} {version(name)}" for name in packages if find_spec(name) is not None]
 
 
 def _try_teacher(kind: TeacherKind | None) -> str:
@@ -124,7 +175,7 @@ _NAMES = {
     "lpips": lpips.NAME,
     "faces": "MediaPipe FaceLandmarker",
     "identity": "ArcFace (w600k_mbf)",
-    "lip_sync": "SyncNet v2",
+    "lip_sync": "SyncNet v2 on faces that the FaceLandmarker finds (published numbers: S3FD), all frames",
 }
 _FILES = {
     "lpips": ("alexnet",),
@@ -152,6 +203,11 @@ def arcface() -> ArcFace:
 def syncnet(device: torch.device) -> SyncNet:
     """SyncNet, once per process."""
     return _once(load_syncnet, device)
+
+
+def landmark_finder(kind: LandmarkKind, compute: ComputeParams) -> LandmarkFinder:
+    """A finder of eyes and mouth, once per process."""
+    return _once(get_landmark_finder, kind, str(torch_device(compute)))
 
 
 def pose_teacher(kind: TeacherKind, compute: ComputeParams) -> PoseTeacher:

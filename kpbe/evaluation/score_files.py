@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kpbe.errors import BadClip
-from kpbe.evaluation.networks import METRICS_OF, Networks, choose_networks
+from kpbe.evaluation.networks import Networks, absent_metrics, choose_networks
 from kpbe.evaluation.results import METRICS
 from kpbe.evaluation.scoring import open_like, score_videos
 from kpbe.evaluation.table_text import aligned
@@ -17,6 +18,7 @@ from kpbe.evaluation.tables import DECIMALS, HEADINGS, plain_heading
 from kpbe.media.audio import read_audio
 from kpbe.media.video import VideoReader
 from kpbe.metrics.lip_sync import FPS as LIP_SYNC_FPS
+from kpbe.metrics.mouth import SMALLEST_SIDE
 from kpbe.params import ComputeParams, EvaluateParams, LabelPoseParams
 
 
@@ -33,6 +35,14 @@ class FileScores:
     frames: int
     scores: dict[str, dict[str, float]]
     absent: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as JSON; a PSNR that is infinite (identical frames) is null."""
+        finite = {
+            name: {metric: value if np.isfinite(value) else None for metric, value in values.items()}
+            for name, values in self.scores.items()
+        }
+        return {"frames": self.frames, "scores": finite, "absent": self.absent}
 
 
 def score_files(
@@ -55,6 +65,10 @@ def score_files(
     frames = min(len(reader) for reader in (real, *readers.values()))
     if source_frame is not None and not 0 <= source_frame < len(real):
         raise BadClip(f"{truth} has {len(real)} frames, so that frame {source_frame} cannot be its source.")
+    if min(real.size) < SMALLEST_SIDE:
+        raise BadClip(
+            f"{truth} is {real.size[0]}x{real.size[1]} pixels large: metrics need {SMALLEST_SIDE} or more."
+        )
     indices = [index for index in range(frames) if index != source_frame]
     if not indices:
         raise BadClip(f"{truth} has no frame to score besides its source.")
@@ -83,21 +97,20 @@ def _absent(
     networks: Networks, found: dict[str, dict[str, float]], source_frame: int | None
 ) -> dict[str, str]:
     """Why the metrics that no video has are missing."""
-    missing = [metric for metric in METRICS if not any(metric in values for values in found.values())]
-    reasons = {metric: reason for name, reason in networks.absent.items() for metric in METRICS_OF[name]}
-    if source_frame is None:
-        reasons = (
-            dict.fromkeys(("turn", "across", "down"), "it counts from the source frame: --source-frame")
-            | reasons
-        )
+    reasons = absent_metrics(networks, {metric for values in found.values() for metric in values})
     reasons["opening_r_backend"] = "there is no backend to follow"
-    return {metric: reasons.get(metric, "no face, or nothing that moves") for metric in missing}
+    if source_frame is None and networks.measures("faces"):
+        reasons |= dict.fromkeys(
+            ("turn", "across", "down"), "it counts from the source frame: --source-frame"
+        )
+    return reasons
 
 
 def scores_in_words(found: FileScores) -> str:
     """The scores as a table for a terminal, a line for each metric, and what was not measured."""
     names = list(found.scores)
-    lines = [["", *(Path(name).name for name in names)]]
+    last = [Path(name).name for name in names]
+    lines = [["", *(last if len(set(last)) == len(last) else names)]]
     for metric in METRICS:
         values = [found.scores[name].get(metric) for name in names]
         if any(value is not None for value in values):

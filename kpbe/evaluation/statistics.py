@@ -48,7 +48,8 @@ class PairedDifference(Mean):
 def mean_interval(values: Values, identities: Identities, *, resamples: int = 10000, seed: int = 0) -> Mean:
     """Mean of the identities' means with its 95 % interval.
 
-    Below `FEW_IDENTITIES` identities: mean +- t(0.975, n-1) s / sqrt(n). From there on: bootstrap-t over identities, symmetric (Hall 1988).
+    Below `FEW_IDENTITIES` identities: mean +- t(0.975, n-1) s / sqrt(n). From there on: bootstrap-t over identities,
+    symmetric (Hall 1988); Student's t where so many samples are of one value that the bootstrap has no quantile.
 
     Args:
         values: a value per clip.
@@ -150,7 +151,9 @@ def _identity_means(values: np.ndarray, identities: np.ndarray) -> np.ndarray:
 def _half_width(means: np.ndarray, resamples: int, seed: int) -> float:
     error = float(means.std(ddof=1) / np.sqrt(len(means)))
     if len(means) >= FEW_IDENTITIES:
-        return float(np.quantile(_bootstrap_t(means, resamples, seed), CONFIDENCE)) * error
+        factor = float(np.quantile(_bootstrap_t(means, resamples, seed), CONFIDENCE, method="higher"))
+        if np.isfinite(factor):
+            return factor * error
     from scipy.special import stdtrit  # importing it takes longer than all else that a page of the site needs
 
     return float(stdtrit(len(means) - 1, (1 + CONFIDENCE) / 2)) * error
@@ -185,7 +188,8 @@ def _bootstrap_t(means: np.ndarray, resamples: int, seed: int) -> np.ndarray:
         drawn = means[rng.integers(0, count, (min(RESAMPLES_AT_ONCE, resamples - start), count))]
         error = drawn.std(1, ddof=1) / np.sqrt(count)
         away = np.abs(drawn.mean(1) - means.mean())
-        blocks.append(np.divide(away, error, out=np.zeros_like(away), where=error > 0))
+        without = np.where(away > 0, np.inf, 0.0)  # all drawn values are the same
+        blocks.append(np.divide(away, error, out=without, where=error > 0))
     return np.concatenate(blocks)
 
 

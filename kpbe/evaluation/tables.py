@@ -17,7 +17,7 @@ from kpbe.evaluation.results import (
     read_per_clip,
     read_settings,
 )
-from kpbe.evaluation.statistics import FEW_IDENTITIES, Mean, PairedDifference, holm
+from kpbe.evaluation.statistics import CONFIDENCE, FEW_IDENTITIES, Mean, PairedDifference, holm
 from kpbe.methods import (
     SHUFFLED_BACKEND,
     SOURCE_EXPRESSION,
@@ -204,15 +204,25 @@ def _finding(
     backend: str, compared: Sequence[DifferenceRow], methods: Sequence[MethodRow], settings: dict[str, Any]
 ) -> str:
     """What the backend is worth to KPBE first; then what KPBE makes of the backend, and what it was given for that."""
-    if settings["feed"] == "video":
-        given = f"{display_name(backend)} repaints the real frames, so both have the true head pose."
-    else:
-        given = (
-            f"KPBE is given the true head pose, {display_name(backend)} is not: it sees one still picture."
-        )
+    given = _given(display_name(backend), settings)
     from_control, from_backend, *_ = compared
     parts = (_worth(from_control), _carried(methods), _pictures(backend, from_backend, methods), given)
     return " ".join(filter(None, parts))
+
+
+def _given(name: str, settings: dict[str, Any]) -> str:
+    """Who was given the true head pose."""
+    if settings["kind"] == "perfect":
+        return (
+            f"{name} is given the true mouth on one still picture; KPBE is given the true head pose besides."
+        )
+    if settings["feed"] == "video":
+        return f"{name} repaints the real frames, so both have the true head pose."
+    if settings["given_head_pose"]:
+        return f"{name} and KPBE are both given the true head pose."
+    if settings["given_head_pose"] is None:
+        return f"KPBE is given the true head pose; whether {name} was is not known."
+    return f"KPBE is given the true head pose, {name} is not: it sees one still picture."
 
 
 def _worth(row: DifferenceRow) -> str:
@@ -225,11 +235,13 @@ def _worth(row: DifferenceRow) -> str:
             f"{name} cannot be judged against its own source-expression control (KPBE with no backend at all): "
             f"{heading} was not measured."
         )
+    if difference.low is None:
+        return f"{name} cannot be judged: {difference.identities} identity tells nothing of others."
     verdict = {
         1: f"{name} gains from its backend",
         0: f"{name} shows no gain from its backend",
         -1: f"{name} is worse for having a backend",
-    }[direction(difference, metric)]
+    }[direction(difference, metric) if _is_significant(difference) else 0]
     value = value_in_words(difference, metric, difference.clips, sign="+")
     return (
         f"{verdict}: against its own source-expression control (KPBE with no backend at all) its {heading} changes by "
@@ -237,17 +249,28 @@ def _worth(row: DifferenceRow) -> str:
     )
 
 
+def _is_significant(difference: PairedDifference) -> bool:
+    """Whether p is below 0.05, or as small as so few identities allow."""
+    if difference.p is None:
+        return False
+    least = 2 / 2**difference.identities if difference.identities < FEW_IDENTITIES else 0.0
+    return difference.p < 1 - CONFIDENCE or difference.p <= least * (1 + 1e-9)
+
+
 def _carried(methods: Sequence[MethodRow]) -> str:
     """How its mouth follows the backend's, or why that cannot be told."""
-    means = next(row for row in methods if row.method.endswith("+kpbe")).means
+    row = next(row for row in methods if row.method.endswith("+kpbe"))
+    means, name = row.means, display_name(row.method)
     if "face_found" not in means:
         return ""
     found = means["face_found"].mean
     if found < SEEN_FACES:
-        return f"Whether its lips follow the backend's cannot be told: a face is found in {found:.0%} of its frames."
+        return f"Whether {name}'s lips follow the backend's cannot be told: a face is found in {found:.0%} of its frames."
     if "opening_r_backend" not in means:
         return "The backend's lips hardly move, so that there is nothing to follow."
-    return f"Its lips follow the backend's at r = {means['opening_r_backend'].mean:.2f}."
+    followed = means["opening_r_backend"]
+    few = "" if followed.clips == row.clips else f" in the {followed.clips} of {row.clips} clips that tell it"
+    return f"{name}'s lips follow the backend's at r = {followed.mean:.2f}{few}."
 
 
 def _pictures(backend: str, row: DifferenceRow, methods: Sequence[MethodRow]) -> str:
@@ -271,7 +294,7 @@ def _pictures(backend: str, row: DifferenceRow, methods: Sequence[MethodRow]) ->
 
 def plain_heading(metric: str) -> str:
     """A metric's name without the arrow that says which way is better."""
-    return HEADINGS[metric].removesuffix(" → 1").rstrip(" ↑↓")
+    return HEADINGS[metric].removesuffix(" → 1").rstrip(" ↑↓").removesuffix(" dB").removesuffix(" °")
 
 
 def _about(settings: dict[str, Any], scores: Sequence[ClipScore]) -> list[str]:
@@ -307,17 +330,19 @@ def _about(settings: dict[str, Any], scores: Sequence[ClipScore]) -> list[str]:
 
 def _unit(settings: dict[str, Any], identities: int) -> str:
     line = "The unit is the identity: clips of one person are averaged first."
+    if identities < 2:
+        return f"{line} One identity has neither intervals nor p-values."
     if identities < FEW_IDENTITIES:
-        line += " 95 % t-intervals over identities; p by the exact sign-flip test"
-        if identities >= 2:
-            line += f", which cannot fall below {2 / 2**identities:.3g} with {identities} identities"
-        return line + "."
+        return (
+            f"{line} 95 % t-intervals over identities; p by the exact sign-flip test, which cannot fall below "
+            f"{2 / 2**identities:.3g} with {identities} identities."
+        )
     return f"{line} Intervals and p by a bootstrap-t over identities ({settings['bootstrap']} resamples)."
 
 
 _MEASUREMENTS = {
     "lpips": "LPIPS",
-    "faces": "Mouth opening and share of the way",
+    "faces": "Mouth opening, share of the way, jitter",
     "head_pose": "Pose error",
     "identity": "CSIM",
     "lip_sync": "LSE",

@@ -7,30 +7,25 @@ import numpy as np
 from kpbe.metrics.image import LUMINANCE
 
 
-def sharpness(frame: np.ndarray, box: tuple[int, int, int, int] | None = None) -> float:
+def sharpness(frame: np.ndarray) -> float:
     """Variance of the Laplacian (4 neighbours, reflected edges) of BT.601 luma, a usual measure of focus (Pech-Pacheco et al. 2000).
 
     It grows with contrast and with noise, so it is to be read beside the truth's.
 
     Args:
         frame: (H, W, 3) RGB, 0..255.
-        box: left, top, right, bottom of the part that counts, as kpbe.metrics.mouth gives it; None: all of the frame.
 
     Returns:
         Grey levels squared; 0 for a flat picture.
 
     Raises:
-        ValueError: the frame has another shape, or the box is empty.
+        ValueError: the frame has another shape.
     """
     import cv2
 
     if frame.ndim != 3 or frame.shape[2] != 3:
         raise ValueError(f"a frame must be (H, W, 3), not {frame.shape}.")
-    left, top, right, bottom = box or (0, 0, frame.shape[1], frame.shape[0])
-    part = frame[top:bottom, left:right]
-    if not part.size:
-        raise ValueError(f"the box {box} holds nothing of a frame of {frame.shape[1]}x{frame.shape[0]}.")
-    return float(cv2.Laplacian(_luma(part), cv2.CV_64F).var())
+    return float(cv2.Laplacian(_luma(frame), cv2.CV_64F).var())
 
 
 def temporal_jitter(points: np.ndarray, face_size: float | np.ndarray) -> float | None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kpbe import weights
 from kpbe.data.clips import Clip, read_manifest, write_manifest
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import KPBEError, MissingWeights, ParamsError
@@ -22,12 +23,14 @@ from kpbe.evaluation.figures import figure3, score_plot
 from kpbe.evaluation.networks import METRICS_OF
 from kpbe.evaluation.results import read_per_clip
 from kpbe.evaluation.table_text import render_table1
+from kpbe.media.audio import write_wav
 from kpbe.media.video import read_frames, write_video
-from kpbe.methods import CONTROLS, control_method
+from kpbe.methods import CONTROLS, control_method, controls_of
 from kpbe.metrics import image
-from kpbe.params import Params, parse_params
+from kpbe.params import Params, load_params, parse_params
 from kpbe.work import file_sha256, process_map, read_csv
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES, SIDE, FPS = 9, 48, 25.0
 
 
@@ -38,7 +41,7 @@ def make_params(**evaluate_section: Any) -> Params:
         {
             "data": {},
             "model": {"name": "small"},
-            "backend": {"wav2lip": {"kind": "wav2lip"}},
+            "backend": {"wav2lip": load_params(REPOSITORY / "params.yaml").backend["wav2lip"]},
             "train": training,
             "evaluate": {**dict.fromkeys(METRICS_OF, "off"), "bootstrap": 200, **evaluate_section},
             "compute": {"device": "cpu", "render_batch": 4},
@@ -108,6 +111,13 @@ class World:
 
     def metrics(self) -> dict[str, Any]:
         return json.loads((self.out / "metrics.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever weights this machine has, tests say which they want."""
+    monkeypatch.setattr(weights, "FOLDERS", ())
+    monkeypatch.delenv("KPBE_WEIGHTS", raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +190,70 @@ def test_every_control_has_scores_of_its_own_video(world: World) -> None:
     assert result["difference_from_control"]["psnr"] > 0
 
 
+def test_what_scoring_is_handed_is_this_clips(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Controls follow the backend, shares count from the source frame, LSE hears the clip's sound as it is."""
+    clip = replace(read_manifest(world.clips, "test")[0], has_audio=True)
+    sound = np.linspace(-0.5, 0.5, round(16000 * FRAMES / FPS)).astype(np.float32)
+    write_wav(clip.wav, sound)
+    write_manifest(world.clips, [clip])
+    handed: list[dict[str, Any]] = []
+    score_videos = stage.score_videos
+
+    def watched(truth: Any, methods: Any, indices: Any, networks: Any, **options: Any) -> Any:
+        handed.append({"methods": methods, "indices": indices, **options})
+        return score_videos(truth, methods, indices, networks, **options)
+
+    monkeypatch.setattr(stage, "score_videos", watched)
+    world.evaluate(make_params(face_every=3))
+    (given,) = handed
+    source = source_frame_index(clip.clip_id, FRAMES, make_params().evaluate.seed)
+    truth = read_frames(clip.video)
+    assert np.array_equal(given["source"], truth[source]) and source not in given["indices"]
+    assert np.array_equal(given["methods"]["static source"].picture, truth[source])
+    enhanced = ["wav2lip+kpbe", *controls_of("wav2lip")]
+    assert given["followed"] == dict.fromkeys(enhanced, "wav2lip")
+    assert np.abs(given["wave"] - sound).max() < 1e-3 and given["face_every"] == 3
+    for method, folder in zip(enhanced, ("test", *CONTROLS), strict=True):
+        assert given["methods"][method].info.path.parent.name == folder
+
+
+@pytest.mark.parametrize("beside", ["landmarks", "wav"])
+def test_other_landmarks_or_another_sound_score_a_clip_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, beside: str
+) -> None:
+    clips = [replace(clip, has_audio=True) for clip in read_manifest(world.clips, "test")]
+    for clip in clips:
+        write_wav(clip.wav, np.full(round(16000 * FRAMES / FPS), 0.1, np.float32))
+    write_manifest(world.clips, clips)
+    world.evaluate()
+    scored: list[str] = []
+    score_clip = stage.score_clip
+
+    def recorded(videos: stage.ClipVideos, scoring: stage.Scoring) -> Any:
+        scored.append(videos.clip.clip_id)
+        return score_clip(videos, scoring)
+
+    monkeypatch.setattr(stage, "score_clip", recorded)
+    if beside == "wav":
+        write_wav(clips[1].wav, np.full(round(16000 * FRAMES / FPS), 0.2, np.float32))
+    else:
+        np.save(
+            clips[1].landmarks, np.tile(np.array([[18, 14], [30, 14], [24, 30]], np.float32), (FRAMES, 1, 1))
+        )
+    world.evaluate()
+    assert scored == [clips[1].clip_id]
+
+
+def test_measuring_that_is_asked_for_stops_without_its_network(world: World) -> None:
+    for name in METRICS_OF:
+        with pytest.raises(MissingWeights):
+            world.evaluate(make_params(**{name: "on"}))
+
+
 def test_another_primary_metric_is_refused_when_it_is_none(world: World) -> None:
-    with pytest.raises(ParamsError, match="beauty"):
-        world.evaluate(make_params(primary_metric="beauty"))
+    for metric in ("beauty", "turn"):  # a share of 1 is best, so that more is not better
+        with pytest.raises(ParamsError, match=metric):
+            world.evaluate(make_params(primary_metric=metric))
 
 
 def test_a_run_whose_metrics_are_wrong_stops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

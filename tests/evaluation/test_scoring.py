@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from kpbe.errors import BadClip
-from kpbe.evaluation import networks
+from kpbe.evaluation import networks, scoring
+from kpbe.evaluation.mouth_boxes import MouthBoxes
 from kpbe.evaluation.networks import Networks
 from kpbe.evaluation.score_files import score_files, scores_in_words
 from kpbe.evaluation.scoring import StillFrames, VideoScores, score_videos
 from kpbe.media.video import write_video
 from kpbe.metrics.face_landmarks import LOWER_INNER_LIP, POINTS, UPPER_INNER_LIP, FaceLandmarks
+from kpbe.metrics.lip_sync import LipSyncError
 from kpbe.params import ComputeParams
 
 SIDE, FRAMES = 64, 20
-NOTHING = Networks(ComputeParams(device="cpu"), {}, {}, None, "")
+NOTHING = Networks(ComputeParams(device="cpu"), {}, {}, None, None, "")
 FACES = replace(NOTHING, used={"faces": "numbers in the pictures"})
 
 
@@ -152,6 +154,73 @@ def test_mouth_metrics_come_from_the_true_frames_landmarks_alone() -> None:
     found = scored({"other": other, "same": TRUTH})
     assert found["same"].means()["mouth_l1"] == 0 and found["same"].means()["mouth_ssim"] == 1
     assert 0 < found["other"].means()["mouth_l1"] < 0.25
+
+
+def test_boxes_go_with_the_true_mouth_from_frame_to_frame() -> None:
+    """A patch that moves with the mouth: where the boxes are, the result is right, and wrong everywhere else."""
+    corners = np.stack([np.arange(FRAMES) % 16, np.arange(FRAMES) // 2], 1)
+    boxes = MouthBoxes(corners, 32, 32)
+    other = Video(SPEECH, TURN, SHIFT)
+    other.frames = np.zeros_like(other.frames)
+    for index, (left, top) in enumerate(corners):
+        place = (index, slice(top, top + 32), slice(left, left + 32))
+        other.frames[place] = TRUTH.frames[place]
+    means = scored({"other": other}, mouth=boxes, measured=NOTHING, batch=3)["other"].means()
+    assert means["mouth_l1"] == 0 and means["l1"] > 0.05
+
+
+def test_pose_error_and_identity_compare_the_result_with_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A teacher that reads the head's turn, a face network that reads the person, both from the pictures."""
+
+    class Teacher:
+        def estimate(self, frames: np.ndarray) -> np.ndarray:
+            return np.stack([(float(frame[0, 1, 0]) / 4, 0.0, 0.0) for frame in frames])
+
+    class Faces:
+        def embed(self, frame: np.ndarray, five_points: np.ndarray) -> np.ndarray:
+            angle = np.deg2rad(frame[0, 2, 0])
+            return np.array([np.cos(angle), np.sin(angle)])
+
+    monkeypatch.setattr(networks, "pose_teacher", lambda *_: Teacher())
+    monkeypatch.setattr(networks, "arcface", Faces)
+    both = replace(FACES, used={**FACES.used, "head_pose": "", "identity": ""}, teacher="whenet")
+    other = Video(SPEECH, TURN + 24, SHIFT + 60)
+    found = scored({"same": TRUTH, "other": other}, measured=both)
+    assert found["same"].clip["pose_error"] == 0 and found["same"].clip["csim"] == pytest.approx(1)
+    assert found["other"].clip["pose_error"] == pytest.approx(24 / 4 / 3), (
+        "6 degrees of yaw, mean of three angles"
+    )
+    assert found["other"].clip["csim"] == pytest.approx(0.5, abs=0.001), "60 degrees between the two"
+
+
+def test_lip_sync_is_of_the_results_own_face_and_the_clips_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def crop(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        seen.append((frames, boxes, np.empty(0)))
+        return frames
+
+    def error(network: object, track: np.ndarray, wave: np.ndarray) -> LipSyncError:
+        seen[-1] = (*seen[-1][:2], wave)
+        return LipSyncError(float(track[0, 0, 0, 0]), 2.0, 0)
+
+    monkeypatch.setattr(scoring, "crop_face_track", crop)
+    monkeypatch.setattr(scoring, "lip_sync_error", error)
+    monkeypatch.setattr(networks, "syncnet", lambda device: None)
+    heard = replace(FACES, used={**FACES.used, "lip_sync": ""})
+    other = Video(OTHER_SPEECH, TURN, SHIFT + 40)
+    wave = np.arange(16000 * FRAMES // 25, dtype=np.float32)
+    found = scored({"other": other}, measured=heard, wave=wave, face_every=2)["other"]
+    ((frames, boxes, sound),) = seen
+    assert np.array_equal(frames, other.frames), "all frames, the source frame too"
+    assert np.array_equal(sound, wave) and found.clip["lse_c"] == 2.0
+    assert found.clip["lse_d"] == float(other.frames[0, 0, 0, 0])
+    known = np.flatnonzero(np.isfinite(boxes).all(1))
+    assert known.tolist() == list(range(1, FRAMES, 2))
+    for index in known:
+        face = NumberReader().read(other.frames[index])
+        assert face is not None and np.array_equal(boxes[index], face.box)
+    assert "lse_d" not in scored({"other": other}, measured=heard)["other"].clip, "without sound"
 
 
 def test_without_networks_there_are_pictures_and_sharpness() -> None:

@@ -84,6 +84,13 @@ def test_a_clear_gain_of_many_identities_is_found() -> None:
     assert paired_difference(before, before + 1, each_its_own(40), resamples=999).p == 0.001
 
 
+def test_two_lucky_identities_among_many_equal_ones_prove_nothing() -> None:
+    """Most bootstrap samples of such differences have the same few values, some only one."""
+    after = np.array([1.0, 1.0, *[0.0] * 23])
+    result = paired_difference(np.zeros(25), after, each_its_own(25))
+    assert result.p is not None and result.p > 0.1 and result.low is not None and result.low <= 0
+
+
 def test_pairing_sees_a_small_gain_behind_large_differences_between_people() -> None:
     before = np.linspace(10, 40, 20)
     difference = paired_difference(before, before + np.tile([0.1, 0.3], 10), each_its_own(20))

@@ -12,13 +12,17 @@ import pytest
 
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import ClipScore, read_per_clip, summary, write_per_clip
+from kpbe.evaluation.statistics import holm
 from kpbe.evaluation.table_text import render_table1
+from kpbe.evaluation.tables import build_table1
 from kpbe.methods import control_method, enhanced_method, methods_of
 from kpbe.work import write_json
 
 SETTINGS = {
     "backend": "wav2lip",
+    "kind": "wav2lip",
     "feed": "source_image",
+    "given_head_pose": False,
     "data_source": "sample",
     "image_size": "64x64",
     "frontend": "small",
@@ -143,7 +147,7 @@ def test_the_first_sentence_says_what_the_backend_is_worth(tmp_path: Path, worth
     assert first.startswith(f"Wav2Lip+KPBE {said}: against its own source-expression control")
     assert "Mouth L1 changes by" in first and "8 identities" in first
     assert "KPBE is given the true head pose, Wav2Lip is not" in first
-    assert "Its lips follow the backend's at r = 0.90" in first
+    assert "Wav2Lip+KPBE's lips follow the backend's at r = 0.90." in first
     assert "Beside Wav2Lip's own video it improves SSIM from" in first
     markdown = (tmp_path / "table1.md").read_text()
     assert markdown.splitlines()[2].startswith(f"Wav2Lip+KPBE {said}")
@@ -157,8 +161,7 @@ def test_no_worse_metric_is_kept_back(tmp_path: Path) -> None:
     write_results(tmp_path, "wav2lip", scores)
     text = " ".join(render_table1(tmp_path, ["wav2lip"]).split())
     assert (
-        "it does not clearly change PSNR dB from 20.00 to 20.00; it worsens LPIPS from 0.2000 to 0.4000"
-        in text
+        "it does not clearly change PSNR from 20.00 to 20.00; it worsens LPIPS from 0.2000 to 0.4000" in text
     )
 
 
@@ -187,13 +190,54 @@ def test_without_the_primary_metric_the_first_sentence_says_so(tmp_path: Path) -
     assert "Wav2Lip+KPBE cannot be judged" in render_table1(tmp_path, ["wav2lip"])
 
 
-def test_a_backend_fed_with_video_has_the_true_pose_too(tmp_path: Path) -> None:
-    write_results(tmp_path, "wav2lip_video", scores_of("wav2lip_video", 6))
-    path = tmp_path / "evaluation" / "wav2lip_video" / "metrics.json"
-    settings = json.loads(path.read_text())["settings"] | {"feed": "video"}
-    write_json(path, {"settings": settings})
-    text = " ".join(render_table1(tmp_path, ["wav2lip_video"]).split())
-    assert "Wav2Lip on video repaints the real frames, so both have the true head pose" in text
+@pytest.mark.parametrize(
+    ("backend", "facts", "said"),
+    [
+        (
+            "wav2lip_video",
+            {"feed": "video", "given_head_pose": True},
+            "Wav2Lip on video repaints the real frames",
+        ),
+        (
+            "pcavs",
+            {"kind": "pcavs", "given_head_pose": True},
+            "PC-AVS and KPBE are both given the true head pose",
+        ),
+        ("perfect", {"kind": "perfect"}, "Perfect backend is given the true mouth on one still picture"),
+        ("mine", {"kind": "folder", "given_head_pose": None}, "whether mine was is not known"),
+    ],
+)
+def test_who_was_given_the_true_pose_is_said(tmp_path: Path, backend: str, facts: dict, said: str) -> None:
+    write_results(tmp_path, backend, scores_of(backend, 6))
+    path = tmp_path / "evaluation" / backend / "metrics.json"
+    write_json(path, {"settings": json.loads(path.read_text())["settings"] | facts})
+    assert said in " ".join(render_table1(tmp_path, [backend]).split())
+
+
+def test_one_identity_is_not_judged_and_four_only_as_far_as_they_can_be(tmp_path: Path) -> None:
+    write_results(tmp_path, "wav2lip", scores_of("wav2lip", 6, identities=1))
+    assert "cannot be judged: 1 identity" in " ".join(render_table1(tmp_path, ["wav2lip"]).split())
+    write_results(tmp_path, "wav2lip", scores_of("wav2lip", 16, identities=4))
+    text = " ".join(render_table1(tmp_path, ["wav2lip"]).split())
+    assert "gains from its backend" in text and "cannot fall below 0.125 with 4 identities" in text
+
+
+def test_p_values_are_holms_over_all_of_a_backends_comparisons_but_the_primary_one(tmp_path: Path) -> None:
+    scores = scores_of("wav2lip", 24, identities=8)
+    for score in scores:  # differences that half of the identities have
+        if score.method == "wav2lip+kpbe" and score.identity in ("id0", "id1", "id2"):
+            score.values["ssim"] = 0.9 * score.values["ssim"]
+    write_results(tmp_path, "wav2lip", scores)
+    table = build_table1(tmp_path, ["wav2lip"])
+    plain = {
+        (row.compared_with, metric): difference.p
+        for row in table.differences
+        for metric, difference in row.differences.items()
+        if metric != row.primary and difference.p is not None
+    }
+    adjusted = {(row.compared_with, m): p for row in table.differences for m, p in (row.p_holm or {}).items()}
+    assert adjusted == dict(zip(plain, holm(list(plain.values())), strict=True))
+    assert len(set(plain.values())) > 3 and len(plain) > 20
 
 
 def test_a_clip_that_is_wholly_identical_to_the_truth_leaves_the_psnr_but_not_the_ssim() -> None:

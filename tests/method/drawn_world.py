@@ -1,4 +1,4 @@
-"""A small world in which the method has a true answer: one drawn head in a few poses and with a few mouths, every combination drawn.
+"""A small world in which the method has a true answer: two drawn heads in a few poses and with a few mouths, every combination drawn.
 
 `PerfectFrontend` recognises these pictures and renders them by their keypoints (paper eq. 1 and 2), so whatever comes out of the code
 around a frontend must be the picture with one video's pose and the other's mouth. It shares no line with the code under test: its
@@ -22,6 +22,7 @@ from kpbe.params import ModelParams, SampleParams
 
 SIZE = 64
 POINTS = 15
+PEOPLE = 2
 LIPS = (0, 1)
 HEADS = ((0, 0, 0), (22, 0, 0), (-22, 4, 0), (0, 0, 0), (0, -9, 6))
 """Yaw, pitch, roll in degrees."""
@@ -35,9 +36,9 @@ UNKNOWN = 0.5
 
 
 @cache
-def drawings() -> np.ndarray:
-    """(poses, mouths, SIZE, SIZE, 3) uint8 pictures; mouths from closed to wide open."""
-    plan = plan_clip(0, 0, SampleParams(seconds=3.0, frame_size=SIZE, seed=1))
+def drawings(person: int = 0) -> np.ndarray:
+    """(poses, mouths, SIZE, SIZE, 3) uint8 pictures of one of two people; mouths from closed to wide open."""
+    plan = plan_clip(person, 0, SampleParams(seconds=3.0, frame_size=SIZE, seed=1))
     by_opening = sorted(plan.poses, key=plan.actor.mouth_gap)
     chosen = [by_opening[round(k)] for k in np.linspace(0, len(by_opening) - 1, MOUTHS)]
     rest = by_opening[0]
@@ -68,7 +69,8 @@ class PerfectFrontend(Frontend):
         self.params = ModelParams(name="perfect", image_size=SIZE, num_keypoints=POINTS)
         self.idle = nn.Parameter(torch.zeros(1))
         rng = np.random.default_rng(0)
-        pictures = torch.from_numpy(drawings()).permute(0, 1, 4, 2, 3).float() / 255
+        drawn = np.stack([drawings(person) for person in range(PEOPLE)])
+        pictures = torch.from_numpy(drawn).permute(0, 1, 2, 5, 3, 4).float() / 255
         degrees = torch.tensor(HEADS, dtype=torch.float32)
         rotations = torch.from_numpy(rotation_matrices(np.array(HEADS, float))).float()
         shifts = torch.tensor(SHIFTS, dtype=torch.float32) / 2
@@ -88,26 +90,29 @@ class PerfectFrontend(Frontend):
         }.items():  # fmt: skip
             self.register_buffer(name, tensor, persistent=False)
 
-    def recognise(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Indices (B,) of pose and mouth of the most similar picture."""
-        known = self.pictures.flatten(0, 1).flatten(1)
-        nearest = torch.cdist(images.flatten(1), known).argmin(1)
-        return nearest // MOUTHS, nearest % MOUTHS
+    def recognise(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices (B,) of person, pose and mouth of the most similar picture."""
+        known = self.pictures.flatten(0, 2).flatten(1)
+        nearest = torch.cdist(image.flatten(1), known).argmin(1)
+        person, rest = nearest // (len(HEADS) * MOUTHS), nearest % (len(HEADS) * MOUTHS)
+        return person, rest // MOUTHS, rest % MOUTHS
 
     def estimate_pose_expression(self, image: Tensor) -> tuple[HeadPose, Tensor]:
-        pose, mouth = self.recognise(image)
+        _, pose, mouth = self.recognise(image)
         return HeadPose(self.rotations[pose], self.shifts[pose], self.degrees[pose]), self.expressions[mouth]
 
     def decompose(self, image: Tensor) -> Decomposition:
         pose, expression = self.estimate_pose_expression(image)
         canonical = self.canonical.expand(len(image), -1, -1)
-        return Decomposition(image[:, :, None], canonical, pose, expression)
+        appearance = self.recognise(image)[0].float().view(-1, 1, 1, 1, 1)
+        return Decomposition(appearance, canonical, pose, expression)
 
     def render(self, source: Decomposition, driving_keypoints: Tensor, *_: object, **__: object) -> Rendering:
+        assert source.appearance is not None
         known = self.keypoints.flatten(0, 1)
         distance = (driving_keypoints[:, None] - known).abs().amax((2, 3))
-        nearest = distance.argmin(1)
-        frame = self.pictures.flatten(0, 1)[nearest].clone()
+        person = source.appearance.flatten().long().expand(len(distance))
+        frame = self.pictures.flatten(1, 2)[person, distance.argmin(1)].clone()
         frame[distance.amin(1) > 1e-4] = UNKNOWN
         nothing = torch.empty(0)
         return Rendering(frame + 0 * self.idle, nothing, nothing, nothing)

@@ -37,15 +37,17 @@ def frontend() -> PerfectFrontend:
 
 def test_the_drawings_differ_visibly() -> None:
     """Pose and mouth are far apart: no picture could pass for another."""
-    pictures = drawings().reshape(-1, SIZE * SIZE * 3).astype(float)
+    pictures = np.stack([drawings(0), drawings(1)]).reshape(-1, SIZE * SIZE * 3).astype(float)
     apart = np.abs(pictures[:, None] - pictures).mean(2) + np.eye(len(pictures)) * 255
     assert apart.min() > 0.15, "of 255, over the whole picture: the smallest step is a lip's"
 
 
-def test_the_result_has_the_pose_of_the_one_video_and_the_mouth_of_the_other(frontend) -> None:
-    source = drawings()[1, 2]
+@pytest.mark.parametrize("person", [0, 1])
+def test_the_result_has_the_pose_of_the_one_video_and_the_mouth_of_the_other(frontend, person: int) -> None:
+    """And the person is the source's, whoever is in the videos."""
+    source = drawings(person)[1, 2]
     result = np.stack(list(enhance(frontend, source, head_turns(), mouth_opens(), batch_size=3)))
-    assert np.array_equal(result, drawings()[TURNING, SPEAKING])
+    assert np.array_equal(result, drawings(person)[TURNING, SPEAKING])
 
 
 @pytest.mark.parametrize(
@@ -67,10 +69,16 @@ def test_the_shuffled_backend_has_every_mouth_once_at_another_time(frontend) -> 
     source = drawings()[1, 2]
     inputs = control_inputs(SHUFFLED_BACKEND, source, head_turns(), mouth_opens(), seed=3)
     result = np.stack(list(enhance(frontend, source, *inputs)))
-    world = PerfectFrontend()
-    _, mouths = world.recognise(to_tensor(result))
-    found = mouths.tolist()
-    assert sorted(found) == sorted(SPEAKING) and found != SPEAKING
+    _, poses, mouths = frontend.recognise(to_tensor(result))
+    assert poses.tolist() == TURNING, "the head still follows its video"
+    assert sorted(mouths.tolist()) == sorted(SPEAKING) and mouths.tolist() != SPEAKING
+
+
+def test_a_shuffled_backend_of_two_frames_is_shuffled() -> None:
+    two = mouth_opens()[:2]
+    for seed in range(4):
+        _, shuffled = control_inputs(SHUFFLED_BACKEND, two[0], two, two, seed)
+        assert np.array_equal(shuffled, two[::-1])
 
 
 def test_the_stages_videos_are_these(frontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

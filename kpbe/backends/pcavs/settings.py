@@ -78,3 +78,8 @@ class PCAVSSettings(BackendSettings):
     batch_size: int = Field(default=8, ge=1)
     sync: SyncTrainingSettings
     train: GeneratorTrainingSettings
+
+    @property
+    def given_head_pose(self) -> bool:
+        """PC-AVS takes its head pose from the clip's frames."""
+        return True
