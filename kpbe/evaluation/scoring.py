@@ -27,6 +27,8 @@ from kpbe.metrics.lip_sync import SMALLEST_TRACK, crop_face_track, lip_sync_erro
 from kpbe.metrics.mouth import opening_correlation
 from kpbe.metrics.sharpness import sharpness, temporal_jitter
 
+MOUTH_METRICS = {"l1", "ssim", "lpips"}
+
 SPARE_FRAMES = 5
 """So many frames a video may be longer or shorter than its truth: audio-driven methods end with the sound."""
 
@@ -113,6 +115,7 @@ class VideoScores:
         return found
 
 
+@torch.inference_mode()
 def score_videos(
     truth: Frames,
     methods: Mapping[str, Frames],
@@ -158,11 +161,15 @@ def score_videos(
     check_at = indices[len(indices) // 2]
     for at in batches:
         real = truth.get_batch(at)
+        whole, lips = _Target(real, measured), mouth and _Target(mouth.crop(real, at), measured)
         for method, run in runs.items():
             shown = run.read(at, looked_at)
-            _score_pictures(run.scores, real, shown, measured)
-            if mouth is not None:
-                _score_mouth(run.scores, mouth.crop(real, at), mouth.crop(shown, at), measured)
+            for metric, values in whole.compare(shown).items():
+                run.scores.add(metric, values)
+            if mouth and lips:
+                near_lips = lips.compare(mouth.crop(shown, at))
+                for metric in MOUTH_METRICS & near_lips.keys():
+                    run.scores.add(f"mouth_{metric}", near_lips[metric])
             if check_at in at:
                 here = at.index(check_at)
                 values = {name: run.scores.frames[name][here - len(at)] for name in ("ssim", "psnr")}
@@ -246,26 +253,26 @@ class _Run:
         return temporal_jitter(np.stack(rows), face_size)
 
 
-@torch.inference_mode()
-def _score_pictures(scores: VideoScores, truth: np.ndarray, shown: np.ndarray, measured: Networks) -> None:
-    device = torch_device(measured.compute)
-    target, result = (torch.as_tensor(frames, device=device) for frames in (truth, shown))
-    scores.add("ssim", image.ssim(target, result))
-    scores.add("psnr", image.psnr(target, result))
-    scores.add("l1", image.l1(target, result))
-    scores.add("ssim_rgb", image.ssim_rgb(target, result))
-    if measured.measures("lpips"):
-        scores.add("lpips", networks.lpips_network(device)(target, result))
+class _Target:
+    """A batch of true pictures, with what is computed of them once for all methods."""
 
+    def __init__(self, frames: np.ndarray, measured: Networks) -> None:
+        self.frames = torch.as_tensor(frames, device=torch_device(measured.compute))
+        self.lpips = networks.lpips_network(self.frames.device) if measured.measures("lpips") else None
+        self.embedding = self.lpips.embed(self.frames) if self.lpips else []
 
-@torch.inference_mode()
-def _score_mouth(scores: VideoScores, truth: np.ndarray, shown: np.ndarray, measured: Networks) -> None:
-    device = torch_device(measured.compute)
-    target, result = (torch.as_tensor(frames, device=device) for frames in (truth, shown))
-    scores.add("mouth_l1", image.l1(target, result))
-    scores.add("mouth_ssim", image.ssim(target, result))
-    if measured.measures("lpips"):
-        scores.add("mouth_lpips", networks.lpips_network(device)(target, result))
+    def compare(self, frames: np.ndarray) -> dict[str, torch.Tensor]:
+        """SSIM, PSNR, L1 and LPIPS of a method's pictures of the same frames."""
+        shown = torch.as_tensor(frames, device=self.frames.device)
+        found = {
+            "ssim": image.ssim(self.frames, shown),
+            "psnr": image.psnr(self.frames, shown),
+            "l1": image.l1(self.frames, shown),
+            "ssim_rgb": image.ssim_rgb(self.frames, shown),
+        }
+        if self.lpips:
+            found["lpips"] = self.lpips.distance(self.embedding, self.lpips.embed(shown))
+        return found
 
 
 def _score_clip(run: _Run, truth: _Run, source: FaceLandmarks | None) -> None:
