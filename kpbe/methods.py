@@ -62,6 +62,14 @@ def backend_of_method(method: str) -> str | None:
     return None if method == STATIC_SOURCE else method.partition("+")[0]
 
 
+def comparison_name(method: str, other: str) -> str:
+    """A difference as people read it: "Wav2Lip+KPBE − Wav2Lip", "Wav2Lip+KPBE − its source expression"."""
+    compared = display_name(other)
+    if other.startswith(f"{method}+"):
+        compared = f"its {_DISPLAY_NAMES[other.removeprefix(f'{method}+')]}"
+    return f"{display_name(method)} − {compared}"
+
+
 def display_name(method: str) -> str:
     """A method as people read it: "Wav2Lip", "Wav2Lip+KPBE", "Wav2Lip+KPBE, source expression"."""
     backend, *rest = method.split("+")

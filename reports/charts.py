@@ -45,7 +45,9 @@ def joined_clips(table: Table1, scores: Sequence[ClipScore], backend: str, metri
         if row.method in methods and metric in row.means
     ]
     names = [display_name(method) for method in methods]
+    lines_of_name = "split(replace(datum.label, '+KPBE', ', +KPBE'), ', ')"
     axis = {"labelAngle": 0, "labelAlign": "center", "domain": False, "ticks": False}
+    axis |= {"labelExpr": lines_of_name, "labelFontSize": 10, "labelOverlap": False}
     x = {"field": "Method", "type": "nominal", "sort": names, "title": None, "axis": axis}
     scale = {"domain": names, "range": [method_color(method) for method in methods]}
     color = {"field": "Method", "type": "nominal", "scale": scale, "legend": None}

@@ -12,7 +12,7 @@ import streamlit as st
 
 from kpbe.evaluation.statistics import Mean, PairedDifference
 from kpbe.evaluation.tables import DECIMALS
-from kpbe.methods import STATIC_SOURCE
+from kpbe.methods import STATIC_SOURCE, is_control
 
 ENHANCED_COLOR = "#3b7ddd"
 BACKEND_COLOR = "#e0812f"
@@ -229,7 +229,7 @@ def duration(seconds: float) -> str:
 
 def method_color(method: str) -> str:
     """The colour that a method has on every page."""
-    if method == STATIC_SOURCE:
+    if method == STATIC_SOURCE or is_control(method):
         return STATIC_COLOR
     return ENHANCED_COLOR if "+" in method else BACKEND_COLOR
 

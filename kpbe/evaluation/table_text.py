@@ -22,7 +22,7 @@ from kpbe.evaluation.tables import (
     p_in_words,
     value_in_words,
 )
-from kpbe.methods import backend_of_method, display_name
+from kpbe.methods import backend_of_method, comparison_name, display_name
 from kpbe.work import write_json, write_text
 
 TERMINAL_METRICS = ("ssim", "psnr", "lpips", "mouth_l1", "opening_r_backend")
@@ -151,7 +151,7 @@ def _difference_cells(table: Table1, metrics: Sequence[str]) -> list[list[str]]:
     clips = {row.method: row.clips for row in table.methods}
     lines = [["Difference", "Metric", "Mean [95 %]", "p", "p (Holm)", "ICC", "paper"]]
     for row in table.differences:
-        name = f"{display_name(row.method)} - {display_name(row.compared_with)}"
+        name = comparison_name(row.method, row.compared_with)
         for metric in (metric for metric in metrics if metric in row.differences):
             difference = row.differences[metric]
             adjusted = "primary" if metric == row.primary else p_in_words((row.p_holm or {}).get(metric))

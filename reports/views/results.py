@@ -10,7 +10,14 @@ from flows import folders
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import METRIC_GROUPS
 from kpbe.evaluation.tables import HEADINGS, PAPER_MEANS, DifferenceRow, MethodRow, Table1, direction
-from kpbe.methods import SOURCE_EXPRESSION, control_method, display_name, enhanced_method, is_control
+from kpbe.methods import (
+    SOURCE_EXPRESSION,
+    comparison_name,
+    control_method,
+    display_name,
+    enhanced_method,
+    is_control,
+)
 from reports import charts, project, provenance
 from reports.layout import (
     BACKEND_COLOR,
@@ -158,7 +165,7 @@ def differences(shown: Table1, metrics: Sequence[str]) -> None:
     head = ["Difference", *(HEADINGS[metric] for metric in metrics)]
     rows = []
     for row in shown.differences:
-        label = f"{display_name(row.method)} − {display_name(row.compared_with)}"
+        label = comparison_name(row.method, row.compared_with)
         rows.append([Cell(label, look="left"), *(_difference(row, metric) for metric in metrics)])
     table(head, rows)
 
