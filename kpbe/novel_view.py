@@ -21,7 +21,7 @@ from kpbe.free_view import (
     decompose_image,
     own_view,
 )
-from kpbe.frontend.geometry import HeadPose
+from kpbe.frontend.geometry import HeadPose, rotation_with_own_pitch_sign
 from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import Decomposition, Frontend
 from kpbe.media.video import write_video
@@ -65,7 +65,8 @@ def head_poses(frontend: Frontend, viewpoints: Sequence[Viewpoint], own: View) -
     rotation, degrees = pose.rotation.clone(), pose.degrees.clone()
     for index, viewpoint in enumerate(viewpoints):
         if viewpoint.rotation is not None:
-            rotation[index] = torch.from_numpy(viewpoint.rotation).to(rotation)
+            own_rotation = rotation_with_own_pitch_sign(viewpoint.rotation, frontend.params.conventions)
+            rotation[index] = torch.from_numpy(own_rotation).to(rotation)
             degrees[index] = torch.nan
     return HeadPose(rotation, pose.translation, degrees)
 

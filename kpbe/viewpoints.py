@@ -29,8 +29,8 @@ class Viewpoint:
 
     Attributes:
         view: angles in degrees and translation; what is None stays the source's own.
-        rotation: (3, 3) R of eq. (2) in place of the angles, acting on column vectors in the frontend's axes: x to the right, y down,
-            z away from the viewer.
+        rotation: (3, 3) R of eq. (2) in place of the angles, acting on column vectors whose axes are x to the right, y down, z away
+            from the viewer. R = Rx(pitch) Ry(yaw) Rz(roll) is the view of these angles, for every frontend.
     """
 
     view: View

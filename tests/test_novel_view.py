@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from kpbe import cli
@@ -181,6 +182,39 @@ def test_the_rotation_of_a_yaw_is_that_yaw(kpbe: Callable[..., Any], seen: list[
     torch.testing.assert_close(angles, rotated, rtol=0, atol=pi_of_public_checkpoints)
     straight = enhanced(kpbe, seen, "c.mkv", "--yaw", "0", "--pitch", "0", "--roll", "0")
     assert (angles - straight).abs().max() > 50 * pi_of_public_checkpoints
+
+
+@pytest.mark.parametrize(
+    "conventions",
+    [{}, {"pitch_sign": -1}, {"pitch_sign": -1, "rotation": "beta"}, {"rotation": "beta", "pi": 3.1416}],
+    ids=str,
+)
+@pytest.mark.parametrize("angles", [(0, 20, 0), (25, -15, 10)], ids=str)
+def test_a_matrix_means_the_same_as_its_angles_for_every_frontend(
+    kpbe: Callable[..., Any],
+    seen: list[torch.Tensor],
+    frontend: Frontend,
+    conventions: dict[str, Any],
+    angles: tuple[float, float, float],
+) -> None:
+    of_the_same_weights = Frontend(
+        frontend.params.model_copy(
+            update={"conventions": frontend.params.conventions.model_copy(update=conventions)}
+        )
+    )
+    of_the_same_weights.load_state_dict(frontend.state_dict())
+    save_frontend(Path("other.safetensors"), of_the_same_weights.eval(), {})
+    yaw, pitch, roll = angles
+    matrix = Rotation.from_euler("XYZ", [pitch, yaw, roll], degrees=True).as_matrix()
+    Path("view.json").write_text(json.dumps(matrix.tolist()))
+    checkpoint = ["--checkpoint", "other.safetensors"]
+    view = ["--yaw", str(yaw), "--pitch", str(pitch), "--roll", str(roll)]
+    asked = enhanced(kpbe, seen, "a.mkv", *view, *checkpoint)
+    rotated = enhanced(kpbe, seen, "b.mkv", "--rotation", "view.json", *checkpoint)
+    pi_of_public_checkpoints = 4e-4
+    torch.testing.assert_close(asked, rotated, rtol=0, atol=pi_of_public_checkpoints)
+    other_way = enhanced(kpbe, seen, "c.mkv", *view[:2], "--pitch", str(-pitch), *view[4:], *checkpoint)
+    assert (asked - other_way).abs().max() > 50 * pi_of_public_checkpoints
 
 
 def test_sound_is_kept_and_the_shorter_ends_the_video(
