@@ -255,11 +255,11 @@ def take_apart(_frontend: Frontend, checkpoint: str, picture: np.ndarray) -> tup
 @st.cache_resource(max_entries=64, show_spinner=False)
 def clip_frame(path: str, changed_ns: int, index: int, size: int) -> np.ndarray:
     """A frame of a clip at the frontend's size."""
-    from kpbe.framing import framed
+    from kpbe.data.crops import cropped
     from kpbe.media.video import VideoReader
 
     frame = VideoReader(path)[index]
-    return framed(frame, (0, 0, frame.shape[1], frame.shape[0]), size)
+    return cropped(frame, (0, 0, frame.shape[1], frame.shape[0]), size)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -271,14 +271,15 @@ def portrait(content: bytes, name: str, size: int) -> np.ndarray:
     """
     import cv2
 
+    from kpbe.data.crops import cropped
     from kpbe.errors import BadClip
-    from kpbe.framing import framed, square_of
+    from kpbe.framing import square_of
 
     found: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if found is None:
         raise BadClip(f"{name} cannot be read as a picture: give a PNG or JPEG file.")
     picture = np.ascontiguousarray(found[..., ::-1])
-    return framed(picture, square_of([picture], "auto", name), size)
+    return cropped(picture, square_of([picture], "auto", name), size)
 
 
 page()
