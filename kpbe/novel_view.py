@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from kpbe.errors import KPBEError
 from kpbe.free_view import (
@@ -57,6 +58,26 @@ def talking_view(
         frames = to_tensor(np.stack([frame for _, frame in batch])).to(device)
         _, expression = frontend.estimate_pose_expression(frames)
         yield from to_uint8(frontend.render(source, source.driven_by(pose, expression), pose).frame)
+
+
+@torch.inference_mode()
+def one_view(
+    frontend: Frontend, source: Decomposition, viewpoint: Viewpoint, expression: Tensor | None = None
+) -> np.ndarray:
+    """Render a source (batch 1) from one viewpoint.
+
+    Args:
+        frontend: trained networks in eval mode.
+        source: of one picture (`kpbe.free_view.decompose_image`).
+        viewpoint: angles and translations that are None stay the source's own.
+        expression: (1, K, 3) of another picture (`kpbe.free_view.expression_of`); the source's own when None.
+
+    Returns:
+        (S, S, 3) uint8 RGB.
+    """
+    pose = head_poses(frontend, [viewpoint], own_view(frontend, source))
+    keypoints = source.driven_by(pose, source.expression if expression is None else expression)
+    return to_uint8(frontend.render(source, keypoints, pose).frame)[0]
 
 
 def head_poses(frontend: Frontend, viewpoints: Sequence[Viewpoint], own: View) -> HeadPose:

@@ -23,7 +23,7 @@ from kpbe.frontend.geometry import rotation_matrix
 from kpbe.frontend.model import Frontend
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import probe, read_frames, write_video
-from kpbe.novel_view import talking_view
+from kpbe.novel_view import one_view, talking_view
 from kpbe.params import ModelParams
 from kpbe.viewpoints import Viewpoint, viewpoints
 
@@ -136,6 +136,10 @@ def test_one_frame_is_the_free_view_with_that_expression(
     frames = list(talking_view(frontend, source, viewpoints(View(roll=-9.0)), talking))
     (alone,) = free_view(frontend, source, [View(roll=-9.0)], expression_of(frontend, talking[6]))
     assert np.abs(frames[6].astype(int) - alone).max() <= 1
+    one = one_view(frontend, source, Viewpoint(View(roll=-9.0)), expression_of(frontend, talking[6]))
+    np.testing.assert_array_equal(one, alone)
+    (own,) = free_view(frontend, source, [View(roll=-9.0)])
+    np.testing.assert_array_equal(one_view(frontend, source, Viewpoint(View(roll=-9.0))), own)
 
 
 def test_a_rotation_is_that_of_the_angles_and_keeps_the_translation(
