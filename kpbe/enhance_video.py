@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kpbe.backends.speech_video import IMAGE_SUFFIXES, VideoFrames, read_image
+from kpbe.data.crops import cropped
 from kpbe.enhance import enhance
 from kpbe.errors import KPBEError
 from kpbe.framing import Framing, all_framed, square_of
@@ -28,7 +29,7 @@ def read_portrait(path: Path, size: int, framing: Framing = "auto") -> np.ndarra
     """
     frames = [read_image(path)] if path.suffix.lower() in IMAGE_SUFFIXES else VideoFrames(path, 25.0)
     first = next(iter(frames))
-    return next(all_framed([first], square_of([first], framing, str(path)), size))
+    return cropped(first, square_of([first], framing, str(path)), size)
 
 
 def enhance_video(

@@ -12,11 +12,14 @@ from typing import Literal, get_args
 import numpy as np
 
 from kpbe.data.crops import PixelBox, centred_square, cropped, increase_to_square, shift_inside, union
-from kpbe.data.faces import get_detector
-from kpbe.errors import BadClip, KPBEError
-from kpbe.weights import find
+from kpbe.data.faces import DetectorKind, FaceDetector, get_detector
+from kpbe.errors import BadClip, KPBEError, MissingWeights
+from kpbe.weights import CATALOGUE
 
 Framing = Literal["auto", "face", "centre", "whole"]
+
+DETECTORS: tuple[DetectorKind, ...] = ("yunet", "mediapipe")
+"""What looks for a face: the first whose files are on this machine."""
 
 LOOKED_AT = 8
 """Frames of a video in which a face is looked for."""
@@ -42,9 +45,9 @@ def square_of(frames: Sequence[np.ndarray] | Iterable[np.ndarray], framing: Fram
 
     Args:
         frames: (H, W, 3) uint8 RGB, of one size; the first few are looked at.
-        framing: `whole` takes the picture as it is, `centre` the largest square in its middle, `face` a square around the face that
-            YuNet finds. `auto`: square pictures whole (they are crops already), others `face` where YuNet's weights are on this
-            machine and a face is found, else `centre`.
+        framing: `whole` takes the picture as it is, `centre` the largest square in its middle, `face` a square around the largest
+            face that YuNet, or MediaPipe's FaceLandmarker without YuNet's file, finds. `auto`: square pictures whole (they are crops
+            already), others `face` where the file of one of them is on this machine and a face is found, else `centre`.
         name: file that messages name.
 
     Returns:
@@ -52,7 +55,8 @@ def square_of(frames: Sequence[np.ndarray] | Iterable[np.ndarray], framing: Fram
 
     Raises:
         BadClip: there is no frame, or no face with `face`.
-        MissingWeights: `face` without YuNet's weights.
+        MissingWeights: `face` without the file of YuNet and that of FaceLandmarker.
+        BadCheckpoint: such a file is something else.
     """
     looked_at = list(islice(frames, LOOKED_AT))
     if not looked_at:
@@ -60,28 +64,42 @@ def square_of(frames: Sequence[np.ndarray] | Iterable[np.ndarray], framing: Fram
     height, width = looked_at[0].shape[:2]
     if framing == "whole" or (framing == "auto" and height == width):
         return 0, 0, width, height
-    if framing == "face" or (framing == "auto" and find("yunet") is not None):
-        box = _face_square(looked_at, width, height)
-        if box is not None:
-            return box
-        if framing == "face":
-            raise BadClip(f"{name} shows no face: take another picture, or the whole one (--framing whole).")
-    return centred_square(width, height)
-
-
-def framed(frame: np.ndarray, box: PixelBox, size: int) -> np.ndarray:
-    """The part of a frame (H, W, 3) uint8 RGB inside `box`, scaled to (size, size, 3)."""
-    return cropped(frame, box, size)
+    if framing == "centre":
+        return centred_square(width, height)
+    detector = _detector()
+    box = None if detector is None else _face_square(detector, looked_at, width, height)
+    if box is None and framing == "face":
+        if detector is None:
+            raise MissingWeights(_no_detector(name))
+        raise BadClip(f"{name} shows no face: take another picture, or the whole one (--framing whole).")
+    return centred_square(width, height) if box is None else box
 
 
 def all_framed(frames: Iterable[np.ndarray], box: PixelBox, size: int) -> Iterator[np.ndarray]:
-    """`framed` for every frame of a video."""
-    return (framed(frame, box, size) for frame in frames)
+    """`cropped` for every frame of a video."""
+    return (cropped(frame, box, size) for frame in frames)
 
 
-def _face_square(frames: Sequence[np.ndarray], width: int, height: int) -> PixelBox | None:
-    detector = get_detector("yunet")
-    assert detector is not None
+def _detector() -> FaceDetector | None:
+    for kind in DETECTORS:
+        try:
+            return get_detector(kind)
+        except MissingWeights:
+            continue
+    return None
+
+
+def _no_detector(name: str) -> str:
+    yunet, landmarker = CATALOGUE["yunet"], CATALOGUE["face_landmarker"]
+    return (
+        f"the face of {name} cannot be looked for: get {yunet.file} from {yunet.source}, or {landmarker.file} from {landmarker.source} "
+        "(it needs pip install 'kpbe[landmarks]'), and put it into weights/ or a folder named by the environment variable KPBE_WEIGHTS."
+    )
+
+
+def _face_square(
+    detector: FaceDetector, frames: Sequence[np.ndarray], width: int, height: int
+) -> PixelBox | None:
     found = [faces[_largest(faces), :4] for frame in frames if len(faces := detector.detect(frame))]
     if not found:
         return None

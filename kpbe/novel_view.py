@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from kpbe.errors import KPBEError
 from kpbe.free_view import (
@@ -21,7 +22,7 @@ from kpbe.free_view import (
     decompose_image,
     own_view,
 )
-from kpbe.frontend.geometry import HeadPose
+from kpbe.frontend.geometry import HeadPose, rotation_with_own_pitch_sign
 from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import Decomposition, Frontend
 from kpbe.media.video import write_video
@@ -59,13 +60,34 @@ def talking_view(
         yield from to_uint8(frontend.render(source, source.driven_by(pose, expression), pose).frame)
 
 
+@torch.inference_mode()
+def one_view(
+    frontend: Frontend, source: Decomposition, viewpoint: Viewpoint, expression: Tensor | None = None
+) -> np.ndarray:
+    """Render a source (batch 1) from one viewpoint.
+
+    Args:
+        frontend: trained networks in eval mode.
+        source: of one picture (`kpbe.free_view.decompose_image`).
+        viewpoint: angles and translations that are None stay the source's own.
+        expression: (1, K, 3) of another picture (`kpbe.free_view.expression_of`); the source's own when None.
+
+    Returns:
+        (S, S, 3) uint8 RGB.
+    """
+    pose = head_poses(frontend, [viewpoint], own_view(frontend, source))
+    keypoints = source.driven_by(pose, source.expression if expression is None else expression)
+    return to_uint8(frontend.render(source, keypoints, pose).frame)[0]
+
+
 def head_poses(frontend: Frontend, viewpoints: Sequence[Viewpoint], own: View) -> HeadPose:
     """Poses of a batch of viewpoints; `own` completes them. The degrees of those that give a rotation are NaN."""
     pose = complete_poses(frontend, [viewpoint.view for viewpoint in viewpoints], own)
     rotation, degrees = pose.rotation.clone(), pose.degrees.clone()
     for index, viewpoint in enumerate(viewpoints):
         if viewpoint.rotation is not None:
-            rotation[index] = torch.from_numpy(viewpoint.rotation).to(rotation)
+            own_rotation = rotation_with_own_pitch_sign(viewpoint.rotation, frontend.params.conventions)
+            rotation[index] = torch.from_numpy(own_rotation).to(rotation)
             degrees[index] = torch.nan
     return HeadPose(rotation, pose.translation, degrees)
 

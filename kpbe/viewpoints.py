@@ -8,8 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import repeat
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,14 +22,22 @@ TOLERANCE = 1e-3
 """Largest entry of R R^T - 1: three decimals are enough to write a rotation down."""
 
 
+class File(Protocol):
+    """A path, or a file that somebody uploaded; messages call it by its `str`."""
+
+    def read_bytes(self) -> bytes:
+        """What is in it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Viewpoint:
     """Where a head looks and is in one frame.
 
     Attributes:
         view: angles in degrees and translation; what is None stays the source's own.
-        rotation: (3, 3) R of eq. (2) in place of the angles, acting on column vectors in the frontend's axes: x to the right, y down,
-            z away from the viewer.
+        rotation: (3, 3) R of eq. (2) in place of the angles, acting on column vectors whose axes are x to the right, y down, z away
+            from the viewer. R = Rx(pitch) Ry(yaw) Rz(roll) is the view of these angles, for every frontend.
     """
 
     view: View
@@ -53,7 +60,7 @@ class Viewpoints:
         return None if self.constant else len(self.rows)
 
 
-def viewpoints(view: View, table: Path | None = None, rotation: Path | None = None) -> Viewpoints:
+def viewpoints(view: View, table: File | None = None, rotation: File | None = None) -> Viewpoints:
     """Viewpoints from what a user gives.
 
     A table and a list of rotations have one entry for each frame of the video, from the first on; the shorter ends it.
@@ -89,7 +96,7 @@ def _refuse_twice(names: Sequence[str], file: str) -> None:
         )
 
 
-def read_views(path: Path) -> tuple[tuple[str, ...], list[View]]:
+def read_views(path: File) -> tuple[tuple[str, ...], list[View]]:
     """A CSV with any of the columns yaw, pitch, roll (degrees) and x, y, z (translation), a row for each frame.
 
     Returns:
@@ -98,7 +105,10 @@ def read_views(path: Path) -> tuple[tuple[str, ...], list[View]]:
     Raises:
         KPBEError: it cannot be read, has another column or no row, or a cell is no finite number; the message names file and line.
     """
-    rows = list(csv.reader(_text_of(path).splitlines()))
+    try:
+        rows = list(csv.reader(_text_of(path).splitlines()))
+    except csv.Error as error:
+        raise KPBEError(f"{path} is no table ({error}): give a CSV file.") from None
     while rows and not any(cell.strip() for cell in rows[-1]):
         rows.pop()
     if len(rows) < 2:
@@ -137,7 +147,7 @@ def _number(cell: str, what: str) -> float:
     return value
 
 
-def read_rotations(path: Path) -> np.ndarray:
+def read_rotations(path: File) -> np.ndarray:
     """Rotation matrices from a JSON file: three rows of three numbers, or a list of such matrices, one for each frame.
 
     Returns:
@@ -148,7 +158,7 @@ def read_rotations(path: Path) -> np.ndarray:
     """
     try:
         content = json.loads(_text_of(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise KPBEError(f"{path} is no JSON ({error}): give three rows of three numbers.") from None
     matrices = _numbers(content)
     if matrices is None or matrices.shape[-2:] != (3, 3) or matrices.ndim not in (2, 3) or not matrices.size:
@@ -184,9 +194,9 @@ def _no_rotation(matrix: np.ndarray) -> str:
     return ""
 
 
-def _text_of(path: Path) -> str:
+def _text_of(path: File) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise KPBEError(f"{path} cannot be read ({reason}): correct the path or give another file.") from None

@@ -18,8 +18,8 @@ from kpbe.methods import display_name
 from reports import project
 
 if TYPE_CHECKING:  # torch takes seconds: it is imported when there is something to render
-    from kpbe.free_view import View
     from kpbe.frontend.model import Decomposition, Frontend
+    from kpbe.viewpoints import Viewpoints
 
 CLIP, UPLOAD = "A test clip's", "My own"
 VIDEOS = ("mp4", "mkv", "mov", "webm", "avi")
@@ -60,18 +60,23 @@ class Talking:
 def choose_talking(clips: dict[str, Clip]) -> Talking | None:
     """A test clip's video, of any method, or an uploaded one; None until one is chosen."""
     ways = [CLIP, UPLOAD] if clips else [UPLOAD]
-    way = st.segmented_control("Talking video", ways, default=ways[0]) or ways[0]
+    way = (clips and st.segmented_control("Talking video", ways, default=ways[0])) or ways[0]
     if way == CLIP:
         clip = clips[st.selectbox("Talking clip", list(clips))]
         videos = {"Ground truth": clip.video}
         videos |= {display_name(method): path for method, path in project.method_videos(clip).items()}
         method = st.selectbox("Method", list(videos))
         return Talking(videos[method].name, videos[method])
-    uploaded = st.file_uploader("Video", VIDEOS, label_visibility="collapsed")
+    uploaded = st.file_uploader(
+        "Talking video",
+        VIDEOS,
+        max_upload_size=LARGEST_MB,
+        label_visibility="collapsed" if clips else "visible",
+    )
     if uploaded is None:
         return None
-    if uploaded.size > LARGEST_MB * 1e6:
-        st.error(f"{uploaded.name} has {uploaded.size / 1e6:.0f} MB: give at most {LARGEST_MB}.")
+    if uploaded.size > LARGEST_MB * 2**20:
+        st.error(f"{uploaded.name} has {uploaded.size / 2**20:.1f} MB: give at most {LARGEST_MB}.")
         return None
     return Talking(uploaded.name, None, uploaded.getvalue())
 
@@ -91,15 +96,15 @@ def first_frame(talking: Talking, size: int) -> np.ndarray:
 def talking_video(
     frontend: Frontend,
     source: Decomposition,
-    view: View,
+    seen_from: Viewpoints,
     talking: Talking,
     finish: Callable[[np.ndarray], np.ndarray],
 ) -> bytes:
-    """An MP4 of the source that talks as the video does, with its sound, seen from a view: `LONGEST_SECONDS` at most.
+    """An MP4 of the source that talks as the video does, with its sound: `LONGEST_SECONDS` at most.
 
     Args:
         frontend, source: what is rendered.
-        view: what is open stays the source's own.
+        seen_from: where from; the shorter of it and the talking video ends the result.
         talking: gives expression and sound.
         finish: what is done to each frame, (S, S, 3) uint8, before it is encoded.
 
@@ -109,12 +114,11 @@ def talking_video(
     from kpbe.enhance_video import framed_video, sound_of
     from kpbe.media.video import write_video
     from kpbe.novel_view import talking_view
-    from kpbe.viewpoints import viewpoints
 
     with talking.file() as video, TemporaryDirectory() as folder:
         spoken = framed_video(video, FPS, frontend.params.image_size, "auto")
-        seen_from = islice(viewpoints(view), round(LONGEST_SECONDS * FPS))
-        frames = talking_view(frontend, source, seen_from, spoken)
+        views = islice(seen_from, round(LONGEST_SECONDS * FPS))
+        frames = talking_view(frontend, source, views, spoken)
         path = Path(folder) / "talking.mp4"
         write_video(path, (finish(frame) for frame in frames), FPS, audio=sound_of(video))
         return path.read_bytes()

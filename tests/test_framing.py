@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from kpbe import framing
 from kpbe.errors import BadClip, KPBEError, MissingWeights
-from kpbe.framing import framed, framing_of, square_of
+from kpbe.framing import all_framed, framing_of, square_of
 
 
 class Faces:
@@ -27,10 +28,18 @@ class Faces:
 
 
 @pytest.fixture
-def faces(monkeypatch: pytest.MonkeyPatch):
-    def use(detector: Faces | None) -> None:
-        monkeypatch.setattr(framing, "find", lambda name: Path("yunet.onnx") if detector else None)
-        monkeypatch.setattr(framing, "get_detector", lambda name: detector)
+def faces(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Stand-ins for the detectors whose files are on this machine."""
+
+    def use(yunet: Faces | None, mediapipe: Faces | None = None) -> None:
+        there = {"yunet": yunet, "mediapipe": mediapipe}
+
+        def get_detector(kind: str) -> Faces:
+            if (detector := there[kind]) is None:
+                raise MissingWeights(f"{kind} is missing")
+            return detector
+
+        monkeypatch.setattr(framing, "get_detector", get_detector)
 
     return use
 
@@ -55,6 +64,22 @@ def test_without_a_detector_or_a_face_the_middle_is_taken(faces) -> None:
     assert square_of(pictures(200, 120), "auto", "a.mp4") == (40, 0, 160, 120)
 
 
+def test_the_landmarker_finds_the_face_where_yunets_file_is_absent(faces) -> None:
+    class FacesAbove(Faces):
+        def detect(self, frame: np.ndarray) -> np.ndarray:
+            return np.array([[10, 10, 40, 40, 1.0]])
+
+    for asked in ("auto", "face"):
+        faces(None, FacesAbove())
+        left, top, right, bottom = square_of(pictures(200, 120), asked, "a.mp4")
+        assert 0 <= left <= 10 and 0 <= top <= 10 and 40 <= right < 60 and 40 <= bottom < 60
+        faces(Faces(), FacesAbove())
+        assert square_of(pictures(200, 120), asked, "a.mp4")[2] >= 120, "YuNet comes first"
+    faces(None, Faces(found=False))
+    with pytest.raises(BadClip, match=r"a\.mp4 shows no face"):
+        square_of(pictures(200, 120), "face", "a.mp4")
+
+
 def test_each_framing_does_what_it_says(faces) -> None:
     faces(Faces())
     assert square_of(pictures(200, 120), "whole", "a.mp4") == (0, 0, 200, 120)
@@ -76,13 +101,14 @@ def test_a_face_that_is_asked_for_and_not_found_is_an_error(
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KPBE_WEIGHTS", raising=False)
-    with pytest.raises(MissingWeights):
+    with pytest.raises(MissingWeights, match=r"a\.mp4.*face_detection_yunet.*\.onnx.*face_landmarker\.task"):
         square_of(pictures(200, 120), "face", "a.mp4")
+    assert square_of(pictures(200, 120), "auto", "a.mp4") == (40, 0, 160, 120)
 
 
 @pytest.mark.parametrize("side", [40, 16, 64])
 def test_framed_part_has_the_frontends_size(side: int) -> None:
     frame = np.zeros((60, 80, 3), np.uint8)
     frame[10:50, 20:60] = 200
-    part = framed(frame, (20, 10, 60, 50), side)
+    (part,) = all_framed([frame], (20, 10, 60, 50), side)
     assert part.shape == (side, side, 3) and (part == 200).all()

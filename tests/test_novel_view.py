@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from kpbe import cli
@@ -22,7 +23,7 @@ from kpbe.frontend.geometry import rotation_matrix
 from kpbe.frontend.model import Frontend
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import probe, read_frames, write_video
-from kpbe.novel_view import talking_view
+from kpbe.novel_view import one_view, talking_view
 from kpbe.params import ModelParams
 from kpbe.viewpoints import Viewpoint, viewpoints
 
@@ -135,6 +136,10 @@ def test_one_frame_is_the_free_view_with_that_expression(
     frames = list(talking_view(frontend, source, viewpoints(View(roll=-9.0)), talking))
     (alone,) = free_view(frontend, source, [View(roll=-9.0)], expression_of(frontend, talking[6]))
     assert np.abs(frames[6].astype(int) - alone).max() <= 1
+    one = one_view(frontend, source, Viewpoint(View(roll=-9.0)), expression_of(frontend, talking[6]))
+    np.testing.assert_array_equal(one, alone)
+    (own,) = free_view(frontend, source, [View(roll=-9.0)])
+    np.testing.assert_array_equal(one_view(frontend, source, Viewpoint(View(roll=-9.0))), own)
 
 
 def test_a_rotation_is_that_of_the_angles_and_keeps_the_translation(
@@ -181,6 +186,39 @@ def test_the_rotation_of_a_yaw_is_that_yaw(kpbe: Callable[..., Any], seen: list[
     torch.testing.assert_close(angles, rotated, rtol=0, atol=pi_of_public_checkpoints)
     straight = enhanced(kpbe, seen, "c.mkv", "--yaw", "0", "--pitch", "0", "--roll", "0")
     assert (angles - straight).abs().max() > 50 * pi_of_public_checkpoints
+
+
+@pytest.mark.parametrize(
+    "conventions",
+    [{}, {"pitch_sign": -1}, {"pitch_sign": -1, "rotation": "beta"}, {"rotation": "beta", "pi": 3.1416}],
+    ids=str,
+)
+@pytest.mark.parametrize("angles", [(0, 20, 0), (25, -15, 10)], ids=str)
+def test_a_matrix_means_the_same_as_its_angles_for_every_frontend(
+    kpbe: Callable[..., Any],
+    seen: list[torch.Tensor],
+    frontend: Frontend,
+    conventions: dict[str, Any],
+    angles: tuple[float, float, float],
+) -> None:
+    of_the_same_weights = Frontend(
+        frontend.params.model_copy(
+            update={"conventions": frontend.params.conventions.model_copy(update=conventions)}
+        )
+    )
+    of_the_same_weights.load_state_dict(frontend.state_dict())
+    save_frontend(Path("other.safetensors"), of_the_same_weights.eval(), {})
+    yaw, pitch, roll = angles
+    matrix = Rotation.from_euler("XYZ", [pitch, yaw, roll], degrees=True).as_matrix()
+    Path("view.json").write_text(json.dumps(matrix.tolist()))
+    checkpoint = ["--checkpoint", "other.safetensors"]
+    view = ["--yaw", str(yaw), "--pitch", str(pitch), "--roll", str(roll)]
+    asked = enhanced(kpbe, seen, "a.mkv", *view, *checkpoint)
+    rotated = enhanced(kpbe, seen, "b.mkv", "--rotation", "view.json", *checkpoint)
+    pi_of_public_checkpoints = 4e-4
+    torch.testing.assert_close(asked, rotated, rtol=0, atol=pi_of_public_checkpoints)
+    other_way = enhanced(kpbe, seen, "c.mkv", *view[:2], "--pitch", str(-pitch), *view[4:], *checkpoint)
+    assert (asked - other_way).abs().max() > 50 * pi_of_public_checkpoints
 
 
 def test_sound_is_kept_and_the_shorter_ends_the_video(

@@ -120,6 +120,10 @@ def test_what_is_no_rotation_is_refused_with_the_reason(tmp_path: Path, content:
 def test_files_that_are_missing_or_no_json_are_named(tmp_path: Path) -> None:
     with pytest.raises(KPBEError, match=r"r\.json is no JSON"):
         read_rotations(text(tmp_path / "r.json", "1 0 0\n0 1 0\n0 0 1"))
+    with pytest.raises(KPBEError, match=r"r\.json is no JSON"):
+        read_rotations(text(tmp_path / "r.json", "[" * 100_000))
+    with pytest.raises(KPBEError, match=r"a\.csv is no table"):
+        read_views(text(tmp_path / "a.csv", "yaw\n" + "1" * 200_000))
     with pytest.raises(KPBEError, match=r"none\.json cannot be read \(No such file"):
         read_rotations(tmp_path / "none.json")
     with pytest.raises(KPBEError, match=r"none\.csv cannot be read \(No such file"):

@@ -7,6 +7,7 @@ paper's eq. (1) and (2), and the conventions of the public OSFV code that its ch
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from scipy.spatial import ConvexHull
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -89,6 +91,22 @@ def with_own_pitch_sign(degrees: Tensor, conventions: ConventionParams) -> Tenso
     Labels and users mean by a positive pitch a head that looks down in the picture; `conventions.pitch_sign` is the network's side.
     """
     return degrees * degrees.new_tensor([1.0, conventions.pitch_sign, 1.0])
+
+
+def rotation_with_own_pitch_sign(rotation: np.ndarray, conventions: ConventionParams) -> np.ndarray:
+    """A user's rotation as the network has it: its yaw, pitch and roll are those of `with_own_pitch_sign`.
+
+    Neither `conventions.rotation` nor `conventions.pi` changes what the user's matrix means.
+
+    Args:
+        rotation: (3, 3) R = Rx(pitch) Ry(yaw) Rz(roll), with the yaw within 90 degrees.
+        conventions: the network's.
+
+    Returns:
+        (3, 3) Rx(pitch_sign pitch) Ry(yaw) Rz(roll); `rotation` itself where the sign is 1.
+    """
+    pitch = math.atan2(-rotation[1, 2], rotation[2, 2])
+    return Rotation.from_euler("x", (conventions.pitch_sign - 1) * pitch).as_matrix() @ rotation
 
 
 @full_precision

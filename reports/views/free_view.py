@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,19 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kpbe.data.clips import Clip
 from kpbe.data.source_frame import source_frame_index
+from kpbe.errors import BadClip, KPBEError
 from kpbe.trained_frontends import trained_frontends
 from reports import project
-from reports.layout import heading, not_yet
+from reports.layout import counted, heading, not_yet
+from reports.pictures import SHOWN_WIDTH, enlarged, png, side_by_side
 from reports.talking import LONGEST_SECONDS, Talking, choose_talking, first_frame, talking_video
+from reports.view_files import ViewFiles, choose_files
 
 if TYPE_CHECKING:  # torch takes seconds: it is imported when there is something to render
     from torch import Tensor
 
     from kpbe.free_view import View
     from kpbe.frontend.model import Decomposition, Frontend
+    from kpbe.viewpoints import Viewpoint, Viewpoints
 
 ANGLES = {
     "yaw": (45, "turned to the picture's left when positive"),
@@ -34,8 +40,6 @@ LARGEST_SHIFT = 0.5
 CLIP, UPLOAD = "A test clip", "My picture"
 OWN, OTHER, TALKING = "Its own", "A test clip's frame", "A talking video"
 PICTURES = ("png", "jpg", "jpeg", "webp", "bmp")
-SHOWN_WIDTH = 420
-GAP = 16
 
 
 def page() -> None:
@@ -45,26 +49,47 @@ def page() -> None:
         not_yet("Free view", "There is no trained frontend yet: no checkpoint to render with.")
     heading("Free view", "One picture, its head turned and moved at will.")
     views, tools = st.columns((3, 2), gap="large")  # on a phone below each other: picture, sliders, choices
+    try:
+        show(found, views, tools)
+    except KPBEError as error:
+        refuse(error, views)
+
+
+def show(found: dict[str, Path], views: DeltaGenerator, tools: DeltaGenerator) -> None:
+    """Choices in `tools`, what they make in `views`."""
     with tools:
         name = st.selectbox("Frontend", list(found))
         frontend = load(str(found[name]), found[name].stat().st_mtime_ns)
         picture, origin = choose_picture(frontend.params.image_size)
-        expression, talking = choose_expression(frontend)
+        try:
+            motion = choose_motion(frontend)
+        except KPBEError as error:
+            refuse(error, views)
+            motion = None
     if picture is None:
         views.info("Choose a picture.", icon=":material/face:")
         return
     source, own = take_apart(frontend, str(found[name]), picture)
     with views:
         shown = st.container()
-        view = choose_view(own, f"{name} {origin}")
-        frame = render(frontend, source, view, expression)
-        caption = f"Source image: {in_words(own)}. Rendered: {in_words(view)}."
+        view = choose_view(own, f"{name} {origin}", motion.given if motion else frozenset())
+        if motion is None:  # the sliders stay, or they would forget where they are
+            return
+        talking, expression = motion.talking, motion.expression
+        seen_from = motion.files.viewpoints(view, talks=talking is not None)
+        frame = render(frontend, source, seen_from.rows[0], expression)
+        caption = f"Source image: {in_words(own)}. Rendered: {what_is_seen(seen_from, motion.files, own)}."
         shown.image(png(side_by_side(picture, frame)), caption=caption, width="stretch")
         take_away(
             frame,
-            lambda: turning_video(frontend, source, own, view, expression),
-            talking and partial(talking_video, frontend, source, view, talking, enlarged),
+            None if motion.given else lambda: turning_video(frontend, source, own, view, expression),
+            talking and partial(talking_video, frontend, source, seen_from, talking, enlarged),
         )
+
+
+def refuse(error: KPBEError, views: DeltaGenerator) -> None:
+    """Say what is wrong where the picture would be."""
+    views.error(str(error), icon=":material/error:")
 
 
 # -- what is chosen -----------------------------------------------------------------------------------------------
@@ -74,9 +99,9 @@ def choose_picture(size: int) -> tuple[np.ndarray | None, str]:
     """The picture (size, size, 3) and what it is called; None until one is chosen."""
     clips = test_clips()
     ways = [CLIP, UPLOAD] if clips else [UPLOAD]
-    way = st.segmented_control("Picture", ways, default=ways[0]) or ways[0]
+    way = (clips and st.segmented_control("Picture", ways, default=ways[0])) or ways[0]
     if way == UPLOAD:
-        uploaded = st.file_uploader("Picture", PICTURES, label_visibility="collapsed")
+        uploaded = st.file_uploader("Picture", PICTURES, label_visibility="collapsed" if clips else "visible")
         if uploaded is None:
             return None, ""
         return portrait(uploaded.getvalue(), uploaded.name, size), uploaded.file_id
@@ -84,6 +109,35 @@ def choose_picture(size: int) -> tuple[np.ndarray | None, str]:
     params = project.fitting_params()
     index = source_frame_index(clip.clip_id, clip.frames, params.evaluate.seed if params else 0)
     return clip_frame(str(clip.video), clip.video.stat().st_mtime_ns, index, size), clip.clip_id
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What moves the picture beside the sliders.
+
+    Attributes:
+        expression: (1, K, 3), None for the source's own.
+        talking: the video whose first frame has that expression, if any.
+        files: views from files.
+        given: angles and translations that the files give.
+    """
+
+    expression: Tensor | None
+    talking: Talking | None
+    files: ViewFiles
+    given: frozenset[str]
+
+
+def choose_motion(frontend: Frontend) -> Motion:
+    """Expression and files of views.
+
+    Raises:
+        KPBEError: a file is not what it should be.
+    """
+    expression, talking = choose_expression(frontend)
+    talks = talking is not None
+    files = choose_files(talks)
+    return Motion(expression, talking, files, files.given(talks))
 
 
 def choose_expression(frontend: Frontend) -> tuple[Tensor | None, Talking | None]:
@@ -111,8 +165,11 @@ def choose_clip(clips: dict[str, Clip], label: str) -> Clip:
     return clips[st.selectbox(label, list(clips))]
 
 
-def choose_view(own: View, of: str) -> View:
-    """Sliders that start at the source's own view; `of` names the source, each has sliders of its own."""
+def choose_view(own: View, of: str, given: frozenset[str]) -> View:
+    """Sliders that start at the source's own view; `of` names the source, each has sliders of its own.
+
+    Those of `given` have no say, and the view leaves them open.
+    """
     from kpbe.free_view import View
 
     turns = st.session_state.setdefault("turns", 0)
@@ -127,6 +184,7 @@ def choose_view(own: View, of: str) -> View:
             format="%.0f°",
             help=f"{meaning[0].upper()}{meaning[1:]}.",
             key=f"{angle} {of} {turns}",
+            disabled=angle in given,
         )
     with st.expander("Move the head", icon=":material/open_with:"):
         for column, (shift, meaning) in zip(st.columns(3, gap="medium"), SHIFTS.items(), strict=True):
@@ -137,39 +195,41 @@ def choose_view(own: View, of: str) -> View:
                 float(np.clip(round(getattr(own, shift), 2), -LARGEST_SHIFT, LARGEST_SHIFT)),
                 0.01,
                 key=f"{shift} {of} {turns}",
+                disabled=shift in given,
             )
     if st.button("Back to its own pose", icon=":material/undo:", type="tertiary"):
         st.session_state["turns"] = turns + 1
         st.rerun()
-    return View(**values)
+    return View(**{name: value for name, value in values.items() if name not in given})
 
 
 # -- what is shown ------------------------------------------------------------------------------------------------
 
 
-def render(frontend: Frontend, source: Decomposition, view: View, expression: Tensor | None) -> np.ndarray:
-    """The source from a view."""
-    from kpbe.free_view import free_view
+def render(
+    frontend: Frontend, source: Decomposition, viewpoint: Viewpoint, expression: Tensor | None
+) -> np.ndarray:
+    """The source from a viewpoint."""
+    from kpbe.novel_view import one_view
 
-    (frame,) = free_view(frontend, source, [view], expression)
-    return frame
+    return one_view(frontend, source, viewpoint, expression)
 
 
 def take_away(
-    frame: np.ndarray, make_turning: Callable[[], bytes], make_talking: Callable[[], bytes] | None
+    frame: np.ndarray, make_turning: Callable[[], bytes] | None, make_talking: Callable[[], bytes] | None
 ) -> None:
     """What is rendered as a picture, and as videos once they are asked for."""
     icon = ":material/download:"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button("PNG", png(frame), "free_view.png", "image/png", icon=icon, on_click="ignore")
-        turning = st.toggle(
+        turning = make_turning is not None and st.toggle(
             "Turning video", help="The head swings to this view, as far to the other side, and back."
         )
         talking = make_talking is not None and st.toggle(
             "Talking video",
-            help=f"The head talks as the video does, seen from this view, with sound; {LONGEST_SECONDS:.0f} s at most.",
+            help=f"The head talks as the video does, seen from this view or your file's, with sound; {LONGEST_SECONDS:.0f} s at most.",
         )
-    if turning:
+    if turning and make_turning is not None:
         with st.spinner("Rendering"):
             video = make_turning()
         st.video(video, loop=True, autoplay=True, muted=True, width=SHOWN_WIDTH, alt="The head turning.")
@@ -195,36 +255,18 @@ def turning_video(
         return path.read_bytes()
 
 
+def what_is_seen(seen_from: Viewpoints, files: ViewFiles, own: View) -> str:
+    """The viewpoint of the rendered picture, and of how many it is the first."""
+    first = seen_from.rows[0]
+    seen = (
+        in_words(first.view.completed(own)) if first.rotation is None else f"the rotation of {files.rotation}"
+    )
+    return seen if seen_from.frames is None else f"{seen}, the first of {counted(seen_from.frames, 'view')}"
+
+
 def in_words(view: View) -> str:
     """A view's angles: "yaw 20°, pitch −3°, roll 0°"."""
     return ", ".join(f"{angle} {round(getattr(view, angle)) + 0}°" for angle in ANGLES).replace("-", "−")
-
-
-def enlarged(frame: np.ndarray) -> np.ndarray:
-    """A small picture at a size that screens show well."""
-    import cv2
-
-    if frame.shape[1] >= SHOWN_WIDTH:
-        return frame
-    return cv2.resize(frame, (SHOWN_WIDTH, SHOWN_WIDTH), interpolation=cv2.INTER_CUBIC)
-
-
-def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Two pictures with a transparent gap, (H, W, 4) uint8: one picture stays one on a phone, too."""
-    left, right = enlarged(left), enlarged(right)
-    gap = np.zeros((len(left), GAP, 4), np.uint8)
-    opaque = (np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)]) for picture in (left, right))
-    first, second = opaque
-    return np.hstack([first, gap, second])
-
-
-def png(picture: np.ndarray) -> bytes:
-    """A picture, (H, W, 3 or 4) uint8, as a PNG file: fast rather than small."""
-    import cv2
-
-    to_bgr = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
-    _, file = cv2.imencode(".png", cv2.cvtColor(picture, to_bgr), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    return file.tobytes()
 
 
 # -- what is read -------------------------------------------------------------------------------------------------
@@ -255,11 +297,11 @@ def take_apart(_frontend: Frontend, checkpoint: str, picture: np.ndarray) -> tup
 @st.cache_resource(max_entries=64, show_spinner=False)
 def clip_frame(path: str, changed_ns: int, index: int, size: int) -> np.ndarray:
     """A frame of a clip at the frontend's size."""
-    from kpbe.framing import framed
+    from kpbe.data.crops import cropped
     from kpbe.media.video import VideoReader
 
     frame = VideoReader(path)[index]
-    return framed(frame, (0, 0, frame.shape[1], frame.shape[0]), size)
+    return cropped(frame, (0, 0, frame.shape[1], frame.shape[0]), size)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -271,14 +313,14 @@ def portrait(content: bytes, name: str, size: int) -> np.ndarray:
     """
     import cv2
 
-    from kpbe.errors import BadClip
-    from kpbe.framing import framed, square_of
+    from kpbe.data.crops import cropped
+    from kpbe.framing import square_of
 
     found: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if found is None:
         raise BadClip(f"{name} cannot be read as a picture: give a PNG or JPEG file.")
     picture = np.ascontiguousarray(found[..., ::-1])
-    return framed(picture, square_of([picture], "auto", name), size)
+    return cropped(picture, square_of([picture], "auto", name), size)
 
 
 page()

@@ -26,6 +26,7 @@ from kpbe.frontend.geometry import (
     relative_rotation,
     rotated_grid,
     rotation_matrix,
+    rotation_with_own_pitch_sign,
     transform_keypoints,
     translated_volumes,
     warp_volume,
@@ -261,6 +262,16 @@ def test_the_pitch_sign_turns_the_pitch_alone_and_keeps_what_is_unknown():
     turned = with_own_pitch_sign(degrees, public)
     assert turned[0].tolist() == [1, -2, 3] and turned[1].isnan().all()
     assert torch.equal(with_own_pitch_sign(turned, public)[0], degrees[0])
+
+
+@UNTIMED
+@given(st.floats(-80, 80), angles, angles)
+def test_the_pitch_sign_turns_the_pitch_of_a_rotation_alone(yaw: float, pitch: float, roll: float):
+    users = Rotation.from_euler("XYZ", [pitch, yaw, roll], degrees=True).as_matrix()
+    assert (rotation_with_own_pitch_sign(users, DEFAULT) == users).all()
+    turned = Rotation.from_euler("XYZ", [-pitch, yaw, roll], degrees=True).as_matrix()
+    public = DEFAULT.model_copy(update={"pitch_sign": -1})
+    np.testing.assert_allclose(rotation_with_own_pitch_sign(users, public), turned, atol=1e-12)
 
 
 def test_mixed_precision_does_not_blur_coordinates():

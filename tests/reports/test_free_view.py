@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,12 @@ def captions(site: AppTest) -> list[str]:
     return [image.caption for element in site.get("image") for image in element.proto.imgs]
 
 
+def caption(site: AppTest) -> str:
+    """What is said below the rendered picture."""
+    (said,) = (found for found in captions(site) if "Rendered" in found)
+    return said
+
+
 def rendered(site: AppTest) -> Any:
     """The address of the rendered picture, which is a digest of its content."""
     return site.get("image")[-1].proto.imgs[0].url
@@ -74,17 +81,16 @@ def choice(site: AppTest, label: str) -> Any:
 @pytest.fixture
 def asked(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
     """Views and expressions that are rendered, each seen in the picture: an untrained network shows no motion."""
-    from kpbe import free_view
+    from kpbe import novel_view
 
     renders: list[tuple[Any, Any]] = []
-    render = free_view.free_view
+    render = novel_view.one_view
 
-    def shaded(frontend, source, views, expression=None, batch_size=16):
-        for view, frame in zip(views, render(frontend, source, views, expression, batch_size), strict=True):
-            renders.append((view, expression))
-            yield np.full_like(frame, len(renders) % 256)
+    def shaded(frontend, source, viewpoint, expression=None):
+        renders.append((viewpoint.view if viewpoint.rotation is None else viewpoint, expression))
+        return np.full_like(render(frontend, source, viewpoint, expression), len(renders) % 256)
 
-    monkeypatch.setattr(free_view, "free_view", shaded)
+    monkeypatch.setattr(novel_view, "one_view", shaded)
     return renders
 
 
@@ -138,20 +144,26 @@ def toggle(site: AppTest, label: str) -> Any:
     return next(found for found in site.toggle if found.label == label)
 
 
-def test_a_clip_of_any_method_talks_from_the_chosen_view(
-    page: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def spoken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, np.ndarray]]:
+    """Viewpoints of a talking video's frames, and the talking frames."""
     from kpbe import novel_view
 
-    spoken: list[tuple[Any, np.ndarray]] = []
+    pairs_so_far: list[tuple[Any, np.ndarray]] = []
     render = novel_view.talking_view
 
     def watched(frontend, source, seen_from, frames, batch_size=16):
         pairs = list(zip(seen_from, frames, strict=False))
-        spoken.extend(pairs)
+        pairs_so_far.extend(pairs)
         yield from render(frontend, source, [point for point, _ in pairs], [frame for _, frame in pairs])
 
     monkeypatch.setattr(novel_view, "talking_view", watched)
+    return pairs_so_far
+
+
+def test_a_clip_of_any_method_talks_from_the_chosen_view(
+    page: AppTest, spoken: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     assert [found.label for found in page.toggle] == ["Turning video"]
@@ -192,14 +204,16 @@ def test_talking_video_can_be_uploaded_and_leaves_no_file(
     assert len(page.get("video")) == 1
     page.file_uploader[0].set_value(("me.mp4", b"no video", "video/mp4")).run()
     assert len(page.error) == 1 and "me.mp4" in page.error[0].value
-    monkeypatch.setattr(talking, "LARGEST_MB", len(content) / 2e6)
-    page.file_uploader[0].set_value(("me.mp4", content, "video/mp4")).run()
-    assert ["give at most" in error.value for error in page.error] == [True]
+    monkeypatch.setattr(talking, "LARGEST_MB", 1)
+    page.run()  # the uploader names the limit: it is another one now
+    page.file_uploader[0].set_value(("me.mp4", bytes(1_200_000), "video/mp4")).run()
+    assert ["me.mp4 has 1.1 MB: give at most 1." in error.value for error in page.error] == [True]
     assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_talking_video_keeps_the_sound(weights: bytes, tmp_path: Path) -> None:
     from kpbe.free_view import View, decompose_image
+    from kpbe.viewpoints import viewpoints
 
     (tmp_path / "frontend.safetensors").write_bytes(weights)
     frontend = open_frontend(tmp_path / "frontend.safetensors")
@@ -210,11 +224,112 @@ def test_talking_video_keeps_the_sound(weights: bytes, tmp_path: Path) -> None:
     source = decompose_image(frontend, frames[0])
     given = talking.Talking("a.mkv", tmp_path / "a.mkv")
     made = talking.talking_video(
-        frontend, source, View(yaw=20.0), given, lambda frame: frame.repeat(2, 0).repeat(2, 1)
+        frontend, source, viewpoints(View(yaw=20.0)), given, lambda frame: frame.repeat(2, 0).repeat(2, 1)
     )
     (tmp_path / "made.mp4").write_bytes(made)
     info = probe(tmp_path / "made.mp4")
     assert (info.frames, info.width, info.has_audio) == (10, 128, True)
+
+
+# -- views from files ---------------------------------------------------------------------------------------------
+
+
+def upload(site: AppTest, label: str, name: str, content: Any) -> None:
+    """Upload a text, or something else as JSON."""
+    text = content if isinstance(content, str) else json.dumps(content)
+    (uploader,) = (found for found in site.file_uploader if found.label == label)
+    uploader.set_value((name, text.encode(), "text/plain")).run()
+    assert not site.exception
+
+
+def about_y(degrees: float) -> list[list[float]]:
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return [[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]]
+
+
+def disabled(site: AppTest) -> set[str]:
+    return {found.label for found in site.slider if found.disabled}
+
+
+def test_a_rotation_from_a_file_takes_the_place_of_the_angles(page: AppTest, asked: list[Any]) -> None:
+    before = rendered(page)
+    upload(page, "Rotation (JSON)", "side.json", about_y(20))
+    assert not page.error and rendered(page) != before
+    viewpoint, _ = asked[-1]
+    np.testing.assert_allclose(viewpoint.rotation, about_y(20))
+    assert viewpoint.view.yaw is None and viewpoint.view.x == slider(page, "x, to the right").value
+    assert disabled(page) == {"Yaw", "Pitch", "Roll"}
+    assert caption(page).endswith("Rendered: the rotation of side.json.")
+    assert not page.toggle, "nothing swings to a matrix"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([[-1, 0, 0], [0, 1, 0], [0, 0, 1]], "r.json is no rotation: its determinant is -1, it mirrors"),
+        ("yaw", "r.json is no JSON"),
+        ("[" * 100_000, "r.json is no JSON"),
+        (
+            [about_y(0), about_y(9)],
+            "r.json holds a view for each frame, and a picture has one: choose a talking",
+        ),
+        (" " * 1_200_000, "r.json has 1.1 MB: give at most 1"),
+    ],
+    ids=["mirror", "no JSON", "deep", "a list", "large"],
+)
+def test_what_is_no_rotation_is_refused_on_the_page(
+    page: AppTest, asked: list[Any], content: Any, words: str
+) -> None:
+    slider(page, "Roll").set_value(11.0).run()
+    asked.clear()
+    upload(page, "Rotation (JSON)", "r.json", content)
+    assert [words in error.value for error in page.error] == [True]
+    assert not asked, "no picture of another view is shown"
+    (uploader,) = page.file_uploader
+    uploader.set_value([]).run()
+    assert not page.error and asked[-1][0].roll == 11.0, "the sliders stay where they were"
+
+
+def test_a_table_moves_a_talking_head_row_by_row(page: AppTest, asked: list[Any], spoken: list[Any]) -> None:
+    assert [found.label for found in page.file_uploader] == ["Rotation (JSON)"]
+    choice(page, "Expression").set_value("A talking video").run()
+    upload(page, "Views (CSV)", "v.csv", "yaw,x\n" + "".join(f"{3 * row},0.1\n" for row in range(6)))
+    assert not page.error
+    assert disabled(page) == {"Yaw", "x, to the right"}
+    assert ". Rendered: yaw 0°, " in caption(page) and caption(page).endswith("first of 6 views.")
+    slider(page, "Roll").set_value(9.0).run()
+    assert (asked[-1][0].yaw, asked[-1][0].x, asked[-1][0].roll) == (0.0, 0.1, 9.0)
+    toggle(page, "Talking video").set_value(True).run()
+    assert not page.exception and len(page.get("video")) == 1
+    assert [point.view.yaw for point, _ in spoken] == [0, 3, 6, 9, 12, 15], "the shorter of both"
+    assert {point.view.roll for point, _ in spoken} == {9.0}
+
+    spoken.clear()
+    upload(page, "Views (CSV)", "v.csv", "x,y\n" + "0.1,0.2\n" * 20)
+    upload(page, "Rotation (JSON)", "r.json", [about_y(5 * frame) for frame in range(4)])
+    assert len(page.get("video")) == 1
+    assert [round(float(np.rad2deg(np.arcsin(p.rotation[0, 2])))) for p, _ in spoken[-4:]] == [0, 5, 10, 15]
+    assert caption(page).endswith("the rotation of r.json, the first of 4 views.")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("yaw\nmuch\n", "v.csv, line 2: yaw is 'much', which is no number."),
+        ("tilt\n1\n", "v.csv: 'tilt' is no column of views"),
+        ("yaw\n", "v.csv has no row"),
+        ("yaw\n" + "1" * 200_000, "v.csv is no table"),
+        ("pitch\n3\n", "pitch would come from r.json and from elsewhere"),
+    ],
+    ids=["a word", "a column", "empty", "long", "twice"],
+)
+def test_what_is_no_table_of_views_is_refused_on_the_page(page: AppTest, content: str, words: str) -> None:
+    choice(page, "Expression").set_value("A talking video").run()
+    upload(page, "Rotation (JSON)", "r.json", about_y(5))
+    assert not page.error
+    upload(page, "Views (CSV)", "v.csv", content)
+    assert [words in error.value for error in page.error] == [True]
+    assert not page.get("video")
 
 
 def png(picture: np.ndarray) -> bytes:
