@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from kpbe.backends import synthesize as stage
 from kpbe.backends.base import SynthesisRequest
 from kpbe.backends.speech_video import write_speech_video
 from kpbe.backends.synthesize import fit_wave, synthesize
@@ -236,3 +237,27 @@ def test_a_backend_with_anothers_weights_speaks_with_them_and_again_when_they_ch
     save_generator(checkpoints / "wav2lip" / checkpoint.name, Wav2LipGenerator(0.125))
     synthesize("on_video", both, clips[0].folder, checkpoints / "on_video", out)
     assert all(videos(out)[name] != first[name] for name in first)
+
+
+def test_the_backend_hears_the_clips_sound_as_it_is_and_sees_its_own_frames(
+    clips, checkpoint, tmp_path, monkeypatch
+):
+    """Sound in its order from the first frame on, the protocol's source frame, the clip's frames as pose video."""
+    heard: list[tuple[SynthesisRequest, Path]] = []
+    write = stage.write_speech_video
+
+    def watched(path, backend, request, audio):
+        heard.append((request, audio))
+        write(path, backend, request, audio)
+
+    monkeypatch.setattr(stage, "write_speech_video", watched)
+    run(clips, checkpoint, tmp_path / "out")
+    assert len(heard) == len(clips)
+    for (request, audio), clip in zip(heard, clips, strict=True):
+        wave, frames = read_audio(clip.wav), read_frames(clip.video)
+        np.testing.assert_array_equal(request.wave[: len(wave)], wave)
+        assert len(request.wave) == FRAMES * 640 and audio == clip.wav
+        (shown,) = request.source_frames
+        np.testing.assert_array_equal(shown, frames[source_frame_index(clip.clip_id, FRAMES, 2210)])
+        assert request.pose_frames is not None
+        np.testing.assert_array_equal(np.stack(list(request.pose_frames)), frames)
