@@ -488,7 +488,8 @@ def test_one_frontend_for_all_backends_is_trained_once(disc_clips, stage1, tmp_p
         other.symlink_to("wav2lip")
     values = params({"videos": "own"})
     stage2 = values.train.stage2.model_copy(update={"videos": "all"})
-    values = values.model_copy(update={"train": values.train.model_copy(update={"stage2": stage2})})
+    train = values.train.model_copy(update={"stage2": stage2})
+    values = values.model_copy(update={"train": train, "backends": ("wav2lip", "pcavs")})
     for name in ("wav2lip", "pcavs"):
         train_stage2(
             name, values, disc_clips, disc_clips / "none", disc_clips / "backends", stage1, tmp_path / name
