@@ -206,7 +206,12 @@ def _finding(
     """What the backend is worth to KPBE first; then what KPBE makes of the backend, and what it was given for that."""
     given = _given(display_name(backend), settings)
     from_control, from_backend, *_ = compared
-    parts = (_worth(from_control), _carried(methods), _pictures(backend, from_backend, methods), given)
+    parts = (
+        _worth(from_control, methods),
+        _carried(methods),
+        _pictures(backend, from_backend, methods),
+        given,
+    )
     return " ".join(filter(None, parts))
 
 
@@ -225,11 +230,12 @@ def _given(name: str, settings: dict[str, Any]) -> str:
     return f"KPBE is given the true head pose, {name} is not: it sees one still picture."
 
 
-def _worth(row: DifferenceRow) -> str:
+def _worth(row: DifferenceRow, methods: Sequence[MethodRow]) -> str:
     """The enhanced backend against its source-expression control."""
     name, metric = display_name(row.method), row.primary
     heading = plain_heading(metric)
     difference = row.differences.get(metric)
+    control = next(of.means.get(metric) for of in methods if of.method == row.compared_with)
     if difference is None:
         return (
             f"{name} cannot be judged against its own source-expression control (KPBE with no backend at all): "
@@ -237,24 +243,17 @@ def _worth(row: DifferenceRow) -> str:
         )
     if difference.low is None:
         return f"{name} cannot be judged: {difference.identities} identity tells nothing of others."
-    verdict = {
-        1: f"{name} gains from its backend",
-        0: f"{name} shows no gain from its backend",
-        -1: f"{name} is worse for having a backend",
-    }[direction(difference, metric) if _is_significant(difference) else 0]
+    seen = direction(difference, metric)
+    verdict = {1: "gains from", 0: "shows no gain from", -1: "is worse for"}[seen] + " its backend"
+    people = _count(difference.identities, "identity", "identities")
+    if seen and (difference.p or 0.0) >= 1 - CONFIDENCE:
+        verdict = f"{'may gain from' if seen > 0 else 'may be worse for'} its backend, but p of {people} is too large to tell"
     value = value_in_words(difference, metric, difference.clips, sign="+")
+    share = f" ({difference.mean / control.mean:+.1%})" if control and control.mean else ""
     return (
-        f"{verdict}: against its own source-expression control (KPBE with no backend at all) its {heading} changes by "
-        f"{value}, p {p_in_words(difference.p)}, {_count(difference.identities, 'identity', 'identities')}."
+        f"{name} {verdict}: against its own source-expression control (KPBE with no backend at all) its {heading} changes by "
+        f"{value}{share}, p {p_in_words(difference.p)}, {people}."
     )
-
-
-def _is_significant(difference: PairedDifference) -> bool:
-    """Whether p is below 0.05, or as small as so few identities allow."""
-    if difference.p is None:
-        return False
-    least = 2 / 2**difference.identities if difference.identities < FEW_IDENTITIES else 0.0
-    return difference.p < 1 - CONFIDENCE or difference.p <= least * (1 + 1e-9)
 
 
 def _carried(methods: Sequence[MethodRow]) -> str:
