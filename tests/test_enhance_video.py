@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -17,23 +16,14 @@ from kpbe.frontend.checkpoints import save_frontend
 from kpbe.frontend.model import Frontend
 from kpbe.media.audio import write_wav
 from kpbe.media.video import probe, read_frames, write_video
-from kpbe.params import ModelParams
+from tests.frontend.tiny import tiny_frontend
 
 SIZE, FRAMES, FPS = 64, 10, 25.0
 
 
 @pytest.fixture(scope="module")
 def frontend() -> Frontend:
-    torch.manual_seed(0)
-    model = {
-        "image_size": SIZE, "num_keypoints": 5, "depth": 4,
-        "canonical_keypoints": {"width": 4, "blocks": 3, "input_scale": 0.5},
-        "pose_expression": {"width": 4, "stage_blocks": (1, 1, 1, 1)},
-        "appearance": {"width": 4, "volume_channels": 4, "volume_blocks": 1},
-        "motion_field": {"width": 4, "blocks": 2, "compressed_channels": 1},
-        "generator": {"width": 16, "blocks": 1},
-    }  # fmt: skip
-    return Frontend(ModelParams.model_validate(model)).eval()
+    return tiny_frontend()
 
 
 def moving(frames: int, width: int, height: int, phase: float = 0.0) -> np.ndarray:

@@ -29,23 +29,14 @@ from kpbe.frontend.checkpoints import public_state_dicts, save_frontend
 from kpbe.frontend.geometry import HeadPose, rotation_matrix, with_own_pitch_sign
 from kpbe.frontend.model import Frontend
 from kpbe.media.video import probe, read_frames
-from kpbe.params import ModelParams
 from kpbe.trained_frontends import frontend_file, open_frontend, trained_frontends
+from tests.frontend.tiny import tiny_frontend
 
 SIZE = 64
 
 
 def make_frontend(**conventions: Any) -> Frontend:
-    torch.manual_seed(0)
-    model = {
-        "image_size": SIZE, "num_keypoints": 5, "depth": 4, "conventions": conventions,
-        "canonical_keypoints": {"width": 4, "blocks": 3, "input_scale": 0.5},
-        "pose_expression": {"width": 4, "stage_blocks": (1, 1, 1, 1)},
-        "appearance": {"width": 4, "volume_channels": 4, "volume_blocks": 1},
-        "motion_field": {"width": 4, "blocks": 2, "compressed_channels": 1},
-        "generator": {"width": 16, "blocks": 1},
-    }  # fmt: skip
-    return Frontend(ModelParams.model_validate(model)).eval()
+    return tiny_frontend(conventions=conventions)
 
 
 @pytest.fixture(scope="module")

@@ -24,24 +24,15 @@ from kpbe.frontend.model import Frontend
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import probe, read_frames, write_video
 from kpbe.novel_view import one_view, talking_view
-from kpbe.params import ModelParams
 from kpbe.viewpoints import Viewpoint, viewpoints
+from tests.frontend.tiny import tiny_frontend
 
 SIZE, FRAMES, FPS = 64, 10, 25.0
 
 
 @pytest.fixture(scope="module")
 def frontend() -> Frontend:
-    torch.manual_seed(0)
-    model = {
-        "image_size": SIZE, "num_keypoints": 5, "depth": 4,
-        "canonical_keypoints": {"width": 4, "blocks": 3, "input_scale": 0.5},
-        "pose_expression": {"width": 4, "stage_blocks": (1, 1, 1, 1)},
-        "appearance": {"width": 4, "volume_channels": 4, "volume_blocks": 1},
-        "motion_field": {"width": 4, "blocks": 2, "compressed_channels": 1},
-        "generator": {"width": 16, "blocks": 1},
-    }  # fmt: skip
-    untrained = Frontend(ModelParams.model_validate(model)).eval()
+    untrained = tiny_frontend()
     with torch.no_grad():  # untrained expressions hardly differ
         untrained.pose_expression.expression.weight.mul_(100)
     return untrained

@@ -138,6 +138,20 @@ def world(untouched: Path, tmp_path: Path) -> World:
     return world
 
 
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the clips that were scored, not taken from an earlier run."""
+    ids: list[str] = []
+    score_clip = stage.score_clip
+
+    def recorded(videos: stage.ClipVideos, scoring: stage.Scoring) -> Any:
+        ids.append(videos.clip.clip_id)
+        return score_clip(videos, scoring)
+
+    monkeypatch.setattr(stage, "score_clip", recorded)
+    return ids
+
+
 def test_the_better_video_wins_and_settings_are_recorded(world: World) -> None:
     world.evaluate()
     result = world.metrics()
@@ -219,21 +233,14 @@ def test_what_scoring_is_handed_is_this_clips(world: World, monkeypatch: pytest.
 
 @pytest.mark.parametrize("beside", ["landmarks", "wav"])
 def test_other_landmarks_or_another_sound_score_a_clip_again(
-    world: World, monkeypatch: pytest.MonkeyPatch, beside: str
+    world: World, scored: list[str], beside: str
 ) -> None:
     clips = [replace(clip, has_audio=True) for clip in read_manifest(world.clips, "test")]
     for clip in clips:
         write_wav(clip.wav, np.full(round(16000 * FRAMES / FPS), 0.1, np.float32))
     write_manifest(world.clips, clips)
     world.evaluate()
-    scored: list[str] = []
-    score_clip = stage.score_clip
-
-    def recorded(videos: stage.ClipVideos, scoring: stage.Scoring) -> Any:
-        scored.append(videos.clip.clip_id)
-        return score_clip(videos, scoring)
-
-    monkeypatch.setattr(stage, "score_clip", recorded)
+    scored.clear()
     if beside == "wav":
         write_wav(clips[1].wav, np.full(round(16000 * FRAMES / FPS), 0.2, np.float32))
     else:
@@ -315,17 +322,10 @@ def test_the_stage_fails_with_the_reasons_when_most_clips_are_rejected(world: Wo
     assert not (world.out / "metrics.json").exists()
 
 
-def test_only_changed_clips_are_scored_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_changed_clips_are_scored_again(world: World, scored: list[str]) -> None:
     world.evaluate()
     before = (world.out / "per_clip.csv").read_bytes()
-    scored: list[str] = []
-    score_clip = stage.score_clip
-
-    def recorded(videos: stage.ClipVideos, scoring: stage.Scoring) -> Any:
-        scored.append(videos.clip.clip_id)
-        return score_clip(videos, scoring)
-
-    monkeypatch.setattr(stage, "score_clip", recorded)
+    scored.clear()
     world.evaluate()
     assert scored == [] and (world.out / "per_clip.csv").read_bytes() == before
     path = world.enhanced / "test" / f"{world.ids[2]}.mkv"

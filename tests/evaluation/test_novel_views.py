@@ -23,23 +23,18 @@ from kpbe.frontend.geometry import rotation_matrix
 from kpbe.frontend.model import Frontend
 from kpbe.media.video import read_frames, write_video
 from kpbe.params import Params, parse_params
+from tests.frontend.tiny import tiny_model
 
 SIZE, CLIP_SIZE, FRAMES = 64, 96, 11
 
 
 def params() -> Params:
     stage = {"schedule": {"steps": 1, "batch_size": 1}}
-    model = {
-        "image_size": SIZE, "num_keypoints": 5, "depth": 4,
-        "canonical_keypoints": {"width": 4, "blocks": 3, "input_scale": 0.5},
-        "pose_expression": {"width": 4, "stage_blocks": (1, 1, 1, 1)},
-        "appearance": {"width": 4, "volume_channels": 4, "volume_blocks": 1},
-        "motion_field": {"width": 4, "blocks": 2, "compressed_channels": 1},
-        "generator": {"width": 16, "blocks": 1},
-    }  # fmt: skip
     rest: dict[str, Any] = {"data": {}, "evaluate": {}, "compute": {"device": "cpu"}}
     train = {"stage1": stage, "stage2": stage}
-    return parse_params({**rest, "model": model, "train": train, "backend": {"wav2lip": {"kind": "wav2lip"}}})
+    return parse_params(
+        {**rest, "model": tiny_model(), "train": train, "backend": {"wav2lip": {"kind": "wav2lip"}}}
+    )
 
 
 @pytest.fixture(scope="module")

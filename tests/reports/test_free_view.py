@@ -18,6 +18,7 @@ from kpbe.media.audio import write_wav
 from kpbe.media.video import probe, write_video
 from kpbe.trained_frontends import open_frontend
 from reports import talking
+from tests.frontend.tiny import tiny_frontend
 
 Open = Callable[..., AppTest]
 
@@ -25,23 +26,11 @@ Open = Callable[..., AppTest]
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An untrained frontend as a training leaves it."""
-    import torch
 
     from kpbe.frontend.checkpoints import save_frontend
-    from kpbe.frontend.model import Frontend
-    from kpbe.params import ModelParams
 
-    torch.manual_seed(0)
-    model = {
-        "image_size": 64, "num_keypoints": 5, "depth": 4,
-        "canonical_keypoints": {"width": 4, "blocks": 3, "input_scale": 0.5},
-        "pose_expression": {"width": 4, "stage_blocks": (1, 1, 1, 1)},
-        "appearance": {"width": 4, "volume_channels": 4, "volume_blocks": 1},
-        "motion_field": {"width": 4, "blocks": 2, "compressed_channels": 1},
-        "generator": {"width": 16, "blocks": 1},
-    }  # fmt: skip
     path = tmp_path_factory.mktemp("weights") / "frontend.safetensors"
-    save_frontend(path, Frontend(ModelParams.model_validate(model)), {})
+    save_frontend(path, tiny_frontend(), {})
     return path.read_bytes()
 
 
