@@ -199,6 +199,7 @@ def test_clip_cannot_be_rated_before_its_end_and_mouse_and_keys_work(browser: Br
         rater.button(rater.texts("clip.play")).tap()
         page.locator(".scale input:enabled").first.wait_for()
         rater.button(rater.texts("clip.again")).tap()
+        page.locator(".cover").wait_for(state="hidden")  # it plays; before that the cover still says "again"
         page.locator(".cover[data-state=again]").wait_for()
         for question in site.study.questions:
             group = page.get_by_role("group", name=rater.texts(f"questions.{question}"))
