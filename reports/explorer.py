@@ -20,9 +20,10 @@ from streamlit import runtime
 from streamlit.components.v2 import component
 
 from kpbe.data.clips import Clip
-from kpbe.methods import STATIC_SOURCE, display_name
+from kpbe.methods import STATIC_SOURCE, display_name, enhanced_method
 from reports.comparison import Comparison
 from reports.layout import method_color
+from reports.pictures import png
 
 TRUTH = "ground_truth"
 DIFFERENCE = "difference"
@@ -93,7 +94,7 @@ def explorer_data(
     panels += [_panel(method, display_name(method), dash=_dash(method, methods)) for method in methods]
     for panel in panels[1:]:
         panel["cell"] = comparison.methods.index(panel["id"])
-    enhanced = f"{backend}+kpbe"
+    enhanced = enhanced_method(backend)
     return {
         "video": _base_path() + served(comparison.video),
         "backend": backend,
@@ -172,10 +173,7 @@ def _curve(metric: str, of_method: Mapping[str, Sequence[float]]) -> dict[str, A
 
 
 def _data_url(image: np.ndarray) -> str:
-    import cv2
-
-    _, png = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
-    return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode("ascii")
 
 
 def _base_path() -> str:

@@ -114,8 +114,8 @@ def released_table1() -> Table1 | None:
 
 def backends_of(table: Table1) -> list[str]:
     """The backends that a table compares with their enhancement, in its order."""
-    enhanced = {row.method for row in table.methods if row.method.endswith("+kpbe")}
-    return [row.method for row in table.methods if f"{row.method}+kpbe" in enhanced]
+    methods = [row.method for row in table.methods]
+    return [method for method in methods if enhanced_method(method) in methods]
 
 
 def evaluated_backends() -> list[str]:
