@@ -14,7 +14,7 @@ def preprocess(context: StageContext) -> Path:
 
     work.preprocess(
         context.params.data,
-        context.params.model.image_size,
+        context.params.data.image_size,
         folders.RAW,
         folders.CLIPS,
         map=context.map,

@@ -1,4 +1,4 @@
-"""Stage `train_stage1`: data/clips, data/head_pose -> checkpoints/stage1."""
+"""Stage `train_stage1`: clips, labels, drawn people -> checkpoints/stage1."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from flows.stage import Stage, StageContext, main
 def train_stage1(context: StageContext) -> Path:
     """Train the frontend to take real talking heads apart and put them together again."""
     from kpbe.training import stage1
+    from kpbe.training.frames import TrainingFolders
 
-    stage1.train_stage1(context.params, folders.CLIPS, folders.HEAD_POSE, folders.STAGE1)
+    stage1.train_stage1(context.params, TrainingFolders(*folders.TRAINING), folders.STAGE1)
     return folders.STAGE1
 
 

@@ -1,4 +1,4 @@
-"""Stage `train_stage2@<backend>`: clips, head pose labels, the backend's videos, stage 1 -> checkpoints/stage2/<backend>."""
+"""Stage `train_stage2@<backend>`: clips, labels, drawn people, the backend's videos, stage 1 -> checkpoints/stage2/<backend>."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from flows.stage import Stage, StageContext, main
 def train_stage2(context: StageContext) -> Path:
     """Fine-tune the frontend on a backend's frames."""
     from kpbe.training import stage2
+    from kpbe.training.frames import TrainingFolders
 
     out = folders.STAGE2 / context.backend
     stage2.train_stage2(
         context.backend,
         context.params,
-        folders.CLIPS,
-        folders.HEAD_POSE,
+        TrainingFolders(*folders.TRAINING),
         folders.BACKEND_VIDEOS,
         folders.STAGE1,
         out,

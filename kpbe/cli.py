@@ -183,9 +183,8 @@ def freeview(
     view = View(yaw, pitch, roll, x, y, z)
     seen_from = None if views is None and rotation is None else viewpoints(view, views, rotation)
     frontend = _frontend(checkpoint)
-    size = frontend.params.image_size
-    image = read_portrait(source, size, chosen)
-    other = None if expression is None else read_portrait(expression, size, chosen)
+    image = read_portrait(source, chosen)
+    other = None if expression is None else read_portrait(expression, chosen)
     if seen_from is None:
         own = write_free_view(out, frontend, image, view, other)
     else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -36,7 +37,10 @@ from kpbe.work import ClipTask, Rejection, ShardMap, fingerprint, run_clip_tasks
 VIEWING_FOLDER = "viewing"
 VIEWING_SIZE = 256
 
-PROCEDURE = 2
+MOST_PIXELS = 16 * 512 * 512
+"""Rendered at once; about 1.5 GB of memory."""
+
+PROCEDURE = 3
 """Part of every fingerprint: raise it when the same inputs give other videos than before."""
 
 
@@ -50,26 +54,38 @@ def enhance(
 ) -> Iterator[np.ndarray]:
     """Render the source person with the head pose of one video and the expression of another (eq. 2).
 
+    Frames have the size of the source image; pose and backend frames may have others.
+
     Args:
         frontend: trained networks in eval mode.
-        source_image: (H, W, 3) uint8 RGB at the frontend's image size; gives appearance and canonical keypoints.
-        pose_frames: frames that the head pose is taken from, as `source_image`.
-        backend_frames: frames that the expression is taken from, one for each pose frame.
-        batch_size: frames rendered at once.
+        source_image: (H, W, 3) uint8 RGB; gives appearance and canonical keypoints.
+        pose_frames: frames that the head pose is taken from, uint8 RGB of one size.
+        backend_frames: frames of the same person that the expression is taken from, one for each pose frame; with the detail `warp_both`
+            they are the second source.
+        batch_size: frames rendered at once; fewer where they are large.
 
     Yields:
         One (H, W, 3) uint8 RGB frame for each pair, until the shorter video ends.
     """
     device = next(frontend.parameters()).device
 
-    def images(frames: list[np.ndarray]) -> Tensor:
+    def images(frames: Sequence[np.ndarray]) -> Tensor:
         return to_tensor(np.stack(frames)).to(device)
 
     source = frontend.decompose(images([source_image]))
-    for batch in _batches(zip(pose_frames, backend_frames, strict=False), batch_size):
-        pose, _ = frontend.estimate_pose_expression(images([pair[0] for pair in batch]))
-        _, expression = frontend.estimate_pose_expression(images([pair[1] for pair in batch]))
-        yield from to_uint8(frontend.render(source, source.driven_by(pose, expression), pose).frame)
+    size = frames_at_once(batch_size, source_image.shape[0], source_image.shape[1])
+    pairs = zip(pose_frames, backend_frames, strict=False)
+    while batch := list(islice(pairs, size)):
+        poses, backends = zip(*batch, strict=True)
+        pose = None
+        if not all(np.array_equal(pose, backend) for pose, backend in batch):
+            pose, _ = frontend.estimate_pose_expression(images(poses))
+        yield from to_uint8(frontend.reenact(source, pose, images(backends)).frame)
+
+
+def frames_at_once(batch_size: int, height: int, width: int) -> int:
+    """`batch_size`, or as many frames of this size as have no more than `MOST_PIXELS` pixels together."""
+    return max(1, min(batch_size, MOST_PIXELS // (height * width)))
 
 
 def control_inputs(
@@ -231,14 +247,3 @@ def _enlarged(frame: np.ndarray) -> np.ndarray:
     if max(frame.shape) >= VIEWING_SIZE:
         return frame
     return cv2.resize(frame, (VIEWING_SIZE, VIEWING_SIZE), interpolation=cv2.INTER_CUBIC)
-
-
-def _batches(items: Iterable, size: int) -> Iterator[list]:
-    batch = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

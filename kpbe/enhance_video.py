@@ -11,7 +11,7 @@ from kpbe.backends.speech_video import IMAGE_SUFFIXES, VideoFrames, read_image
 from kpbe.data.crops import cropped
 from kpbe.enhance import enhance
 from kpbe.errors import KPBEError
-from kpbe.framing import Framing, all_framed, square_of
+from kpbe.framing import Framing, all_framed, own_side, square_of
 from kpbe.free_view import decompose_image
 from kpbe.frontend.model import Frontend
 from kpbe.media.audio import NoAudio, audio_source
@@ -21,15 +21,16 @@ from kpbe.novel_view import talking_view
 from kpbe.viewpoints import Viewpoints
 
 
-def read_portrait(path: Path, size: int, framing: Framing = "auto") -> np.ndarray:
-    """The frontend's view (size, size, 3) uint8 RGB of a picture, or of a video's first frame.
+def read_portrait(path: Path, framing: Framing = "auto") -> np.ndarray:
+    """The frontend's view (S, S, 3) uint8 RGB of a picture, or of a video's first frame, at its own size.
 
     Raises:
         BadClip: the file cannot be read or shows no face where one is asked for.
     """
     frames = [read_image(path)] if path.suffix.lower() in IMAGE_SUFFIXES else VideoFrames(path, 25.0)
     first = next(iter(frames))
-    return cropped(first, square_of([first], framing, str(path)), size)
+    box = square_of([first], framing, str(path))
+    return cropped(first, box, own_side(box))
 
 
 def enhance_video(
@@ -45,7 +46,7 @@ def enhance_video(
 ) -> int:
     """Enhance a talking video, or show it from other viewpoints (paper IV.F); whole or not at all.
 
-    Frames are decoded, rendered and encoded beside each other, and never all held in memory.
+    The result has the size of the source's square. Frames are decoded, rendered and encoded beside each other, and never all held in memory.
 
     Args:
         frontend: trained networks in eval mode.
@@ -67,11 +68,10 @@ def enhance_video(
     """
     if pose is not None and viewpoints is not None:
         raise KPBEError(f"{pose} and a viewpoint both give the head pose: leave one of them out.")
-    size = frontend.params.image_size
-    source_image = read_portrait(source, size, framing)
-    expression_frames = framed_video(talking, fps, size, framing)
+    source_image = read_portrait(source, framing)
+    expression_frames = framed_video(talking, fps, framing)
     if viewpoints is None:
-        pose_frames = framed_video(talking if pose is None else pose, fps, size, framing)
+        pose_frames = framed_video(talking if pose is None else pose, fps, framing)
         frames = enhance(frontend, source_image, pose_frames, expression_frames, batch_size)
     else:
         decomposed = decompose_image(frontend, source_image)
@@ -91,11 +91,12 @@ def sound_of(video: Path) -> Path | None:
         return None
 
 
-def framed_video(path: Path, fps: float, size: int, framing: Framing) -> Iterator[np.ndarray]:
-    """The frames of a video at `fps`, each the frontend's view (size, size, 3) uint8 RGB.
+def framed_video(path: Path, fps: float, framing: Framing) -> Iterator[np.ndarray]:
+    """The frames of a video at `fps`, each the frontend's view (S, S, 3) uint8 RGB, at the video's own size.
 
     Raises:
         BadClip: it cannot be read, or shows no face where one is asked for.
     """
     video = VideoFrames(path, fps)
-    return prefetched(all_framed(video, square_of(iter(video), framing, str(path)), size))
+    box = square_of(iter(video), framing, str(path))
+    return prefetched(all_framed(video, box, own_side(box)))

@@ -1,4 +1,4 @@
-"""Which square of a picture or video the frontend is shown, and that square at the frontend's size.
+"""Which square of a picture or video the frontend is shown, and at which size.
 
 Training clips are squares around a face (kpbe/data/crops.py); what people bring from elsewhere is cut to such a square first.
 """
@@ -23,6 +23,9 @@ DETECTORS: tuple[DetectorKind, ...] = ("yunet", "mediapipe")
 
 LOOKED_AT = 8
 """Frames of a video in which a face is looked for."""
+
+LARGEST_SIDE = 1024
+"""Squares of larger faces are reduced to it: a face has no more detail than this in any video that people make."""
 
 AROUND_FACE = 0.2
 """Room around the face, as a share of its box; a clip's crop has 0.1 around the union of all its boxes."""
@@ -73,6 +76,12 @@ def square_of(frames: Sequence[np.ndarray] | Iterable[np.ndarray], framing: Fram
             raise MissingWeights(_no_detector(name))
         raise BadClip(f"{name} shows no face: take another picture, or the whole one (--framing whole).")
     return centred_square(width, height) if box is None else box
+
+
+def own_side(box: PixelBox) -> int:
+    """The side in pixels at which a square is shown without enlarging it: its own, even for the video encoder, at most `LARGEST_SIDE`."""
+    side = min(box[2] - box[0], box[3] - box[1], LARGEST_SIDE)
+    return max(2, side - side % 2)
 
 
 def all_framed(frames: Iterable[np.ndarray], box: PixelBox, size: int) -> Iterator[np.ndarray]:

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kpbe.enhance import frames_at_once
 from kpbe.errors import KPBEError
 from kpbe.frontend.geometry import HeadPose, with_own_pitch_sign
 from kpbe.frontend.images import to_tensor, to_uint8
@@ -58,13 +59,13 @@ class View:
 
 @torch.inference_mode()
 def decompose_image(frontend: Frontend, image: np.ndarray) -> Decomposition:
-    """What the frontend knows of a picture (S, S, 3) uint8 RGB of its size; done once for all views."""
+    """What the frontend knows of a picture (H, W, 3) uint8 RGB; done once for all views."""
     return frontend.decompose(_tensor(frontend, image))
 
 
 @torch.inference_mode()
 def expression_of(frontend: Frontend, image: np.ndarray) -> Tensor:
-    """The expression (1, K, 3) of a picture (S, S, 3) uint8 RGB of the frontend's size."""
+    """The expression (1, K, 3) of a picture (H, W, 3) uint8 RGB."""
     return frontend.estimate_pose_expression(_tensor(frontend, image))[1]
 
 
@@ -91,18 +92,26 @@ def free_view(
         source: of one picture (`decompose_image`).
         views: one for each frame.
         expression: (1, K, 3) of another picture (`expression_of`); the source's own when None.
-        batch_size: frames rendered at once.
+        batch_size: frames rendered at once; fewer where they are large.
 
     Yields:
-        (S, S, 3) uint8 RGB frames.
+        (H, W, 3) uint8 RGB frames of the source's size.
     """
     own = own_view(frontend, source)
     expression = source.expression if expression is None else expression
-    for start in range(0, len(views), batch_size):
-        batch = [view.completed(own) for view in views[start : start + batch_size]]
+    size = images_at_once(batch_size, source)
+    for start in range(0, len(views), size):
+        batch = [view.completed(own) for view in views[start : start + size]]
         pose = _head_pose(frontend, batch)
         keypoints = source.driven_by(pose, expression.expand(len(batch), -1, -1))
         yield from to_uint8(frontend.render(source, keypoints, pose).frame)
+
+
+def images_at_once(batch_size: int, source: Decomposition) -> int:
+    """`batch_size`, or fewer where the source's image is large."""
+    if source.image is None:
+        return batch_size
+    return frames_at_once(batch_size, source.image.shape[-2], source.image.shape[-1])
 
 
 def look_around(own: View, asked: View, frames: int) -> list[View]:
@@ -136,7 +145,7 @@ def write_free_view(
     Args:
         path: the file.
         frontend: trained networks in eval mode.
-        source_image: (S, S, 3) uint8 RGB of the frontend's size.
+        source_image: (H, W, 3) uint8 RGB.
         view: what is asked for.
         expression_image: picture of another expression, as `source_image`.
         seconds, fps: of the video.

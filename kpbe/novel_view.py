@@ -20,6 +20,7 @@ from kpbe.free_view import (
     View,
     complete_poses,
     decompose_image,
+    images_at_once,
     own_view,
 )
 from kpbe.frontend.geometry import HeadPose, rotation_with_own_pitch_sign
@@ -37,6 +38,7 @@ def talking_view(
     viewpoints: Iterable[Viewpoint],
     talking_frames: Iterable[np.ndarray],
     batch_size: int = 16,
+    same_person: bool = True,
 ) -> Iterator[np.ndarray]:
     """Render a source that talks as a video does, seen from other views.
 
@@ -44,20 +46,21 @@ def talking_view(
         frontend: trained networks in eval mode.
         source: of one picture (`kpbe.free_view.decompose_image`).
         viewpoints: one for each frame; angles and translations that are None stay the source's own.
-        talking_frames: (S, S, 3) uint8 RGB frames of the frontend's size, whose expressions are taken one by one.
-        batch_size: frames rendered at once.
+        talking_frames: (H, W, 3) uint8 RGB frames whose expressions are taken one by one.
+        batch_size: frames rendered at once; fewer where they are large.
+        same_person: whether they show the source's person; then they are the second source where the frontend has one.
 
     Yields:
-        One (S, S, 3) uint8 RGB frame for each pair, until the shorter of `viewpoints` and `talking_frames` ends.
+        One uint8 RGB frame of the source's size for each pair, until the shorter of `viewpoints` and `talking_frames` ends.
     """
     own = own_view(frontend, source)
     device = source.canonical_keypoints.device
     pairs = zip(viewpoints, talking_frames, strict=False)
-    while batch := list(islice(pairs, batch_size)):
+    size = images_at_once(batch_size, source)
+    while batch := list(islice(pairs, size)):
         pose = head_poses(frontend, [viewpoint for viewpoint, _ in batch], own)
         frames = to_tensor(np.stack([frame for _, frame in batch])).to(device)
-        _, expression = frontend.estimate_pose_expression(frames)
-        yield from to_uint8(frontend.render(source, source.driven_by(pose, expression), pose).frame)
+        yield from to_uint8(frontend.reenact(source, pose, frames, same_person).frame)
 
 
 @torch.inference_mode()
@@ -73,7 +76,7 @@ def one_view(
         expression: (1, K, 3) of another picture (`kpbe.free_view.expression_of`); the source's own when None.
 
     Returns:
-        (S, S, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB of the source's size.
     """
     pose = head_poses(frontend, [viewpoint], own_view(frontend, source))
     keypoints = source.driven_by(pose, source.expression if expression is None else expression)
@@ -105,7 +108,7 @@ def write_viewpoints(
     Args:
         path: the file.
         frontend: trained networks in eval mode.
-        source_image: (S, S, 3) uint8 RGB of the frontend's size.
+        source_image: (H, W, 3) uint8 RGB.
         viewpoints: one for all frames for a picture, one for each frame for a video.
         expression_image: picture of another expression, as `source_image`.
         fps: of the video.
@@ -123,7 +126,9 @@ def write_viewpoints(
         raise KPBEError(f"{path}: {made}: name a file that ends in {' or '.join(kinds)}.")
     source = decompose_image(frontend, source_image)
     said = source_image if expression_image is None else expression_image
-    frames = talking_view(frontend, source, viewpoints.rows, (said for _ in viewpoints.rows))
+    frames = talking_view(
+        frontend, source, viewpoints.rows, (said for _ in viewpoints.rows), same_person=False
+    )
     if viewpoints.constant:
         with whole(path) as temporary:
             Image.fromarray(next(frames)).save(temporary)

@@ -36,6 +36,19 @@ class SampleParams(Section):
     seed: int = Field(default=1, ge=0)
 
 
+class GridParams(Section):
+    """Drawn people in every combination of poses and mouths, for the frontend's trainings (kpbe/data/sample/grids.py).
+
+    They are other people than those of the sample: `seed` is theirs.
+    """
+
+    identities: int = Field(default=12, ge=0)
+    poses: int = Field(default=6, ge=2)
+    mouths: int = Field(default=6, ge=2)
+    frame_size: int = Field(default=256, ge=64, le=1024)
+    seed: int = Field(default=77, ge=0)
+
+
 class CropParams(Section):
     """Box tubes as FOMM's video preprocessing cuts them (reference: video-preprocessing/crop_vox.py)."""
 
@@ -49,13 +62,14 @@ class CropParams(Section):
 
 
 class DataParams(Section):
-    """Where videos come from and how they become clips.
+    """Where videos come from and how they become clips of `image_size` x `image_size` pixels.
 
     With `validation_identities` above 0 so many training identities take the place of the test split: for comparing variants without a look
     at the test clips.
     """
 
     source: Literal["sample", "folder", "voxceleb1"] = "sample"
+    image_size: int = Field(default=256, ge=64, le=1024, multiple_of=2)
     root: Path = Path("data/videos")
     list: Path | None = None
     metadata: Path | None = None
@@ -67,6 +81,7 @@ class DataParams(Section):
     validation_identities: int = Field(default=0, ge=0)
     crop: CropParams = CropParams()
     sample: SampleParams = SampleParams()
+    grids: GridParams = GridParams()
 
     @model_validator(mode="after")
     def _voxceleb_needs_metadata(self) -> DataParams:
@@ -78,12 +93,22 @@ class DataParams(Section):
 class LabelPoseParams(Section):
     """Who labels the head pose of training frames (kpbe/data/label_pose.py).
 
-    `auto` takes the true poses where they are known, and otherwise the first of hopenet, fsanet, whenet whose weights are found.
+    `auto` takes the true poses where they are known, and otherwise the first of mediapipe, hopenet, fsanet, whenet whose weights
+    are found.
     `batch` is the number of pictures per forward pass of hopenet.
     """
 
-    teacher: Literal["auto", "known", "whenet", "fsanet", "hopenet", "off"] = "auto"
+    teacher: Literal["auto", "known", "mediapipe", "whenet", "fsanet", "hopenet", "off"] = "auto"
     batch: int = Field(default=32, ge=1)
+
+
+class LabelExpressionParams(Section):
+    """Who labels points on the face and blendshapes of training frames (kpbe/data/label_expression.py).
+
+    `auto` takes the true points where they are known, and otherwise MediaPipe's FaceLandmarker where its file is found.
+    """
+
+    teacher: Literal["auto", "known", "mediapipe", "off"] = "auto"
 
 
 # -- frontend -----------------------------------------------------------------------------------------------------
@@ -127,12 +152,22 @@ class MotionFieldParams(Section):
     mask_kernel: Literal[3, 5, 7] = 7
 
 
+Detail = Literal["none", "warp", "warp_both"]
+
+
 class GeneratorParams(Section):
-    """Generator: warped volume to image, with OSFV's plain or SPADE decoder."""
+    """Generator: warped volume to image, with OSFV's plain or SPADE decoder.
+
+    `detail` says what a frame is made of: of the decoder's picture alone (`none`, the paper's way), also of the source image, moved at its
+    own resolution (`warp`), or of these and the backend's frame, moved likewise (`warp_both`). `detail_width` is the width of the network
+    that chooses among them.
+    """
 
     decoder: Literal["original", "spade"] = "original"
     width: int = Field(default=256, ge=1)
     blocks: int = Field(default=6, ge=0)
+    detail: Detail = "none"
+    detail_width: int = Field(default=16, ge=1)
 
 
 class ConventionParams(Section):
@@ -182,7 +217,11 @@ class OptimiserParams(Section):
 
 
 class ScheduleParams(Section):
-    """How long a training stage runs and how often it reports."""
+    """How long a training stage runs and how often it reports.
+
+    `validation_pairs` pairs of frames are rendered at every report, and `validation_frames` frames of as many clips for the opening of the
+    mouth, where FaceLandmarker's file is found.
+    """
 
     steps: int = Field(ge=0)
     batch_size: int = Field(ge=1)
@@ -191,6 +230,7 @@ class ScheduleParams(Section):
     sheet_every: int = Field(default=500, ge=1)
     log_every: int = Field(default=20, ge=1)
     validation_pairs: int = Field(default=8, ge=1)
+    validation_frames: int = Field(default=12, ge=8)
 
 
 LayerWeights = tuple[float, float, float, float, float]
@@ -235,8 +275,19 @@ class PerceptualWeights(Section):
 
 
 class FrontendLossParams(PerceptualWeights):
-    """Weights of the frontend's loss terms (reference/02 2.3 for stage 1; paper eq. 3 and 4 for stage 2)."""
+    """Weights of the frontend's loss terms (reference/02 2.3 for stage 1; paper eq. 3 and 4 for stage 2).
 
+    `mouth` is how many times as much the mouth counts in the pixel terms as the rest of the picture, where the points of the face are
+    known. `parts` judges what frames are put together from: the decoder's picture, the moved source, the moved backend. The next three
+    need expression labels: `guides` draws six keypoints to lips and eyes, `motion` asks the motion field to carry the points of the face to
+    their places, `shapes` reads blendshapes from the expression.
+    """
+
+    mouth: float = Field(default=1.0, ge=1)
+    parts: float = Field(default=0.0, ge=0)
+    guides: float = Field(default=0.0, ge=0)
+    motion: float = Field(default=0.0, ge=0)
+    shapes: float = Field(default=0.0, ge=0)
     gan: float = Field(default=1.0, ge=0)
     feature_matching: float = Field(default=10.0, ge=0)
     equivariance: float = Field(default=10.0, ge=0)
@@ -266,11 +317,18 @@ class WarmUpParams(Section):
 class SamplingParams(Section):
     """FOMM's sampling: an epoch shows each identity (each clip if not `by_identity`) `num_repeats` times, in random order.
 
-    A sample is a random clip of the identity and two of its frames, drawn with replacement.
+    A sample is a random clip of the identity and two of its frames, drawn with replacement. `drawn_share` of the samples are quadruples of
+    drawn people instead (data.grids). With `simulate_backends` the expression comes from a frame that a simulated backend made
+    (kpbe/training/simulated_backends.py) where there is no backend's video; without, from the driving frame itself, as OSFV has it.
+    With `generator.detail` = warp_both the expression frame is a second source in `second_source_share` of the samples: the network learns
+    to do with it and without.
     """
 
     by_identity: bool = True
     num_repeats: int = Field(default=75, ge=1)
+    drawn_share: float = Field(default=0.0, ge=0, le=1)
+    simulate_backends: bool = False
+    second_source_share: float = Field(default=0.65, ge=0, le=1)
 
 
 class AugmentParams(Section):
@@ -449,6 +507,7 @@ class Params(Section):
 
     data: DataParams
     label_pose: LabelPoseParams = LabelPoseParams()
+    label_expression: LabelExpressionParams = LabelExpressionParams()
     model: ModelParams
     backends: tuple[str, ...] = Field(default=("wav2lip",), min_length=1)
     backend: dict[str, dict[str, Any]]

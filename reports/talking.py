@@ -39,11 +39,13 @@ class Talking:
         name: file name of an upload, as messages say it.
         path: where it is; None for an upload.
         content: of an upload.
+        identity: who talks; of an upload nobody knows.
     """
 
     name: str
     path: Path | None
     content: bytes = b""
+    identity: str | None = None
 
     @contextmanager
     def file(self) -> Iterator[Path]:
@@ -66,7 +68,7 @@ def choose_talking(clips: dict[str, Clip]) -> Talking | None:
         videos = {"Ground truth": clip.video}
         videos |= {display_name(method): path for method, path in project.method_videos(clip).items()}
         method = st.selectbox("Method", list(videos))
-        return Talking(videos[method].name, videos[method])
+        return Talking(videos[method].name, videos[method], identity=clip.identity)
     uploaded = st.file_uploader(
         "Talking video",
         VIDEOS,
@@ -81,8 +83,8 @@ def choose_talking(clips: dict[str, Clip]) -> Talking | None:
     return Talking(uploaded.name, None, uploaded.getvalue())
 
 
-def first_frame(talking: Talking, size: int) -> np.ndarray:
-    """The video's first frame, (size, size, 3) uint8 RGB, as the frontend is shown it.
+def first_frame(talking: Talking) -> np.ndarray:
+    """The video's first frame, (S, S, 3) uint8 RGB, as the frontend is shown it.
 
     Raises:
         BadClip: it is no video.
@@ -90,7 +92,7 @@ def first_frame(talking: Talking, size: int) -> np.ndarray:
     from kpbe.enhance_video import framed_video
 
     with talking.file() as path:
-        return next(framed_video(path, FPS, size, "auto"))
+        return next(framed_video(path, FPS, "auto"))
 
 
 def talking_video(
@@ -98,6 +100,7 @@ def talking_video(
     source: Decomposition,
     seen_from: Viewpoints,
     talking: Talking,
+    identity: str,
     finish: Callable[[np.ndarray], np.ndarray],
 ) -> bytes:
     """An MP4 of the source that talks as the video does, with its sound: `LONGEST_SECONDS` at most.
@@ -105,7 +108,8 @@ def talking_video(
     Args:
         frontend, source: what is rendered.
         seen_from: where from; the shorter of it and the talking video ends the result.
-        talking: gives expression and sound.
+        talking: gives expression and sound; also its mouth where it shows the source's person.
+        identity: of the source.
         finish: what is done to each frame, (S, S, 3) uint8, before it is encoded.
 
     Raises:
@@ -116,9 +120,9 @@ def talking_video(
     from kpbe.novel_view import talking_view
 
     with talking.file() as video, TemporaryDirectory() as folder:
-        spoken = framed_video(video, FPS, frontend.params.image_size, "auto")
+        spoken = framed_video(video, FPS, "auto")
         views = islice(seen_from, round(LONGEST_SECONDS * FPS))
-        frames = talking_view(frontend, source, views, spoken)
+        frames = talking_view(frontend, source, views, spoken, same_person=talking.identity == identity)
         path = Path(folder) / "talking.mp4"
         write_video(path, (finish(frame) for frame in frames), FPS, audio=sound_of(video))
         return path.read_bytes()

@@ -97,7 +97,7 @@ def label_head_pose(
         KPBEError: too many clips were rejected.
     """
     manifest = read_manifest(clips, "train")
-    truths = _true_poses(raw, manifest) if params.teacher in ("auto", "known") else {}
+    truths = truth_files(raw, manifest) if params.teacher in ("auto", "known") else {}
     kind = _teacher_kind(params.teacher)
     digests = [] if kind is None else [file_sha256(path) for path in weight_files(kind)]
     tasks = []
@@ -106,7 +106,7 @@ def label_head_pose(
         if truth is not None or kind is not None:
             job = Job(clip, truth, None if truth else kind, compute, params.batch)
             tasks.append(_task(job, [] if truth else digests, out))
-    _remove_others(out, tasks)
+    remove_others(out, tasks)
     finished, rejected = [], []
     if tasks:
         finished, rejected = run_clip_tasks(
@@ -135,8 +135,8 @@ def label_head_pose(
     return found
 
 
-def _true_poses(raw: Path, manifest: Iterable[Clip]) -> dict[str, Path]:
-    """Files with the true rotations by clip_id, where there are any."""
+def truth_files(raw: Path, manifest: Iterable[Clip]) -> dict[str, Path]:
+    """Files with what is true of drawn clips, by clip_id, where there are any."""
     files = {
         f"{video.identity}#{video.video_id}": video.path.with_suffix(".truth.npz")
         for video in read_raw_videos(raw)
@@ -161,7 +161,7 @@ def _task(job: Job, digests: list[str], out: Path) -> ClipTask:
     return ClipTask(clip.clip_id, record, (label_path(out, clip),), made_from, str(clip.video), job)
 
 
-def _remove_others(out: Path, tasks: Iterable[ClipTask]) -> None:
+def remove_others(out: Path, tasks: Iterable[ClipTask]) -> None:
     """Remove labels and records of clips that no task is for; every clip_id has a `#`, other files have none."""
     out.mkdir(parents=True, exist_ok=True)
     wanted = {path for task in tasks for path in (task.record, *task.outputs)}

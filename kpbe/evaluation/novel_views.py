@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from kpbe.data.clips import Clip, backend_video, read_manifest
-from kpbe.data.crops import cropped
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import KPBEError
 from kpbe.media.sheets import contact_sheet
@@ -82,7 +81,7 @@ def _most_frontal(frontend: Frontend, clips: Sequence[Clip], seed: int) -> tuple
 
     def source_of(clip: Clip) -> Decomposition:
         frame = VideoReader(clip.video)[source_frame_index(clip.clip_id, clip.frames, seed)]
-        return decompose_image(frontend, _at_size(frontend, frame))
+        return decompose_image(frontend, frame)
 
     found = [(clip, source_of(clip)) for clip in clips]
     return min(found, key=lambda item: abs(own_view(frontend, item[1]).yaw or 0.0))
@@ -97,8 +96,4 @@ def _seen_from(
     from kpbe.viewpoints import viewpoints
 
     seen_from = viewpoints(View(yaw=yaw, pitch=0.0, roll=0.0))
-    return list(talking_view(frontend, source, seen_from, [_at_size(frontend, frame) for frame in spoken]))
-
-
-def _at_size(frontend: Frontend, frame: np.ndarray) -> np.ndarray:
-    return cropped(frame, (0, 0, frame.shape[1], frame.shape[0]), frontend.params.image_size)
+    return list(talking_view(frontend, source, seen_from, spoken))

@@ -23,6 +23,8 @@ from kpbe.params import ConventionParams
 
 DEGREES_PER_BIN = 3.0
 HEATMAP_VARIANCE = 0.01
+LEAST_HEAT = 1e-12
+"""Below it a heat map is 0: its tails would be denormal numbers, with which CPUs compute many times slower, and no picture shows them."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -178,15 +180,15 @@ def expected_coordinates(probabilities: Tensor) -> Tensor:
 
 @full_precision
 def keypoint_heatmaps(keypoints: Tensor, size: tuple[int, int, int]) -> Tensor:
-    """Gaussians exp(-|p - k|^2 / (2 * 0.01)) around (B, K, 3) keypoints: (B, K, D, H, W) for size (D, H, W)."""
+    """Gaussians exp(-|p - k|^2 / (2 * 0.01)) around (B, K, 3) keypoints: (B, K, D, H, W) for size (D, H, W); below 1e-12 they are 0."""
 
     def along(axis: int, length: int) -> Tensor:
         distance = coordinate_axis(length, keypoints) - keypoints[..., axis, None]
-        return torch.exp(distance.square() * (-0.5 / HEATMAP_VARIANCE))
+        return F.threshold(torch.exp(distance.square() * (-0.5 / HEATMAP_VARIANCE)), LEAST_HEAT, 0.0)
 
     depth, height, width = size
     plane = along(1, height)[..., :, None] * along(0, width)[..., None, :]
-    return along(2, depth)[..., :, None, None] * plane[..., None, :, :]
+    return F.threshold(along(2, depth)[..., :, None, None] * plane[..., None, :, :], LEAST_HEAT, 0.0)
 
 
 # -- motion -------------------------------------------------------------------------------------------------------

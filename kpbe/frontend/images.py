@@ -1,10 +1,11 @@
-"""Between pictures (uint8 arrays) and what the networks take (float tensors)."""
+"""Between pictures (uint8 arrays) and what the networks take (float tensors), and between sizes."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def to_tensor(frames: np.ndarray) -> Tensor:
@@ -15,3 +16,13 @@ def to_tensor(frames: np.ndarray) -> Tensor:
 def to_uint8(images: Tensor) -> np.ndarray:
     """float (N, 3, H, W) in [0, 1] -> uint8 (N, H, W, 3), rounded to nearest."""
     return images.detach().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (B, C, H, W) at another size (height, width): means of the pixels where both sides shrink, bilinear otherwise."""
+    height, width = images.shape[-2:]
+    if (height, width) == size:
+        return images
+    if size[0] <= height and size[1] <= width:
+        return F.interpolate(images, size, mode="area")
+    return F.interpolate(images, size, mode="bilinear", align_corners=False)

@@ -1,10 +1,11 @@
 """The frontend as one model: decompose an image, compose keypoints, render a frame (paper Fig. 1 and 2).
 
+Images of any size go in and frames of the source's size come out; the five modules work at `ModelParams.image_size`.
+
 Example:
     source = frontend.decompose(source_image)
     pose, _ = frontend.estimate_pose_expression(pose_frame)
-    _, expression = frontend.estimate_pose_expression(backend_frame)
-    frame = frontend.render(source, source.driven_by(pose, expression), pose).frame
+    frame = frontend.reenact(source, pose, backend_frame).frame
 """
 
 from __future__ import annotations
@@ -12,16 +13,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
+from kpbe.errors import ParamsError
 from kpbe.frontend.appearance import Appearance
+from kpbe.frontend.detail import Compositor, warp_image
 from kpbe.frontend.generator import Generator
 from kpbe.frontend.geometry import HeadPose, relative_rotation, transform_keypoints
+from kpbe.frontend.images import resized
 from kpbe.frontend.keypoints import CanonicalKeypoints
-from kpbe.frontend.motion_field import MotionField
+from kpbe.frontend.motion_field import Motion, MotionField
 from kpbe.frontend.pose_expression import PoseExpression
-from kpbe.params import ModelParams
+from kpbe.params import Detail, ModelParams
+
+DETAILS: tuple[Detail, ...] = ("none", "warp", "warp_both")
+"""Each has all that those before it have."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +41,14 @@ class Decomposition:
         canonical_keypoints: (B, K, 3).
         pose: rotation and translation of the head.
         expression: (B, K, 3).
+        image: (B, 3, H, W) in [0, 1], at its own size; may be left out where nothing is rendered from it.
     """
 
     appearance: Tensor | None
     canonical_keypoints: Tensor
     pose: HeadPose
     expression: Tensor
+    image: Tensor | None = None
 
     @property
     def keypoints(self) -> Tensor:
@@ -55,20 +65,29 @@ class Rendering:
     """Rendered frames and how they came about.
 
     Attributes:
-        frame: (B, 3, H, W) in [0, 1].
-        mask: (B, K + 1, D, h, w), see `Motion`.
-        deformation: (B, D, h, w, 3), see `Motion`.
-        occlusion: (B, 1, h, w) in [0, 1], see `Motion`.
+        frame: (B, 3, H, W) in [0, 1], of the source image's size.
+        motion: of the source.
+        decoded: (B, 3, S, S) in [0, 1], the decoder's picture at the inner size.
+        moved_source: (B, 3, H, W) the source image, moved; None with detail `none`.
+        backend_motion: of the backend's frame; this and the next two are None where it is no source.
+        moved_backend: (B, 3, H, W) the backend's frame, moved, in the source's colours.
+        shares: (B, 2 or 3, H, W) of these pictures in the frame, see `Composite`; None with detail `none`.
     """
 
     frame: Tensor
-    mask: Tensor
-    deformation: Tensor
-    occlusion: Tensor
+    motion: Motion
+    decoded: Tensor
+    moved_source: Tensor | None = None
+    backend_motion: Motion | None = None
+    moved_backend: Tensor | None = None
+    shares: Tensor | None = None
 
 
 class Frontend(nn.Module):
-    """The five modules; sizes and conventions from `ModelParams`.
+    """The five modules, and what puts sharp pictures together (`ModelParams.generator.detail`); sizes and conventions from `ModelParams`.
+
+    Attributes:
+        detail: what frames are made of; `use_detail` takes less than the weights were trained with.
 
     Raises:
         ParamsError: sizes that do not fit each other.
@@ -82,6 +101,22 @@ class Frontend(nn.Module):
         self.appearance = Appearance(model)
         self.motion_field = MotionField(model)
         self.generator = Generator(model)
+        self.detail: Detail = model.generator.detail
+        self.compositor = None if self.detail == "none" else Compositor(model)
+
+    def use_detail(self, detail: Detail) -> Self:
+        """Make frames of less than the weights allow.
+
+        Raises:
+            ParamsError: the weights have no such detail.
+        """
+        trained = self.params.generator.detail
+        if DETAILS.index(detail) > DETAILS.index(trained):
+            raise ParamsError(
+                f"these weights were trained with model.generator.detail = {trained} and cannot give {detail}."
+            )
+        self.detail = detail
+        return self
 
     def for_rendering(self) -> Self:
         """This frontend, frozen: spectral norms are divided into their weights once, not for every batch of frames.
@@ -93,38 +128,135 @@ class Frontend(nn.Module):
                 remove_parametrizations(module, "weight")
         return self
 
+    def inner(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) at the size (B, 3, S, S) that the five modules take."""
+        return resized(images, (self.params.image_size, self.params.image_size))
+
     def decompose(self, image: Tensor) -> Decomposition:
         """Appearance, canonical keypoints, pose and expression of images (B, 3, H, W) in [0, 1]."""
-        pose, expression = self.estimate_pose_expression(image)
-        return Decomposition(self.appearance(image), self.canonical_keypoints(image), pose, expression)
+        inner = self.inner(image)
+        pose, expression = self._pose_expression(inner)
+        return Decomposition(self.appearance(inner), self.canonical_keypoints(inner), pose, expression, image)
 
     def estimate_pose_expression(self, image: Tensor) -> tuple[HeadPose, Tensor]:
         """Head poses and expressions (B, K, 3) of images (B, 3, H, W) in [0, 1]."""
-        heads = self.pose_expression(image)
+        return self._pose_expression(self.inner(image))
+
+    def _pose_expression(self, inner: Tensor) -> tuple[HeadPose, Tensor]:
+        heads = self.pose_expression(inner)
         return heads.pose(self.params.conventions), heads.expression.float()
 
+    def reenact(
+        self,
+        source: Decomposition,
+        pose: HeadPose | None,
+        expression_images: Tensor,
+        same_person: bool = True,
+    ) -> Rendering:
+        """Frames of the source with a head pose and the expression of other images (eq. 2).
+
+        With detail `warp_both` these images are the second source: their mouths are moved to the pose.
+
+        Args:
+            source: with its appearance and image.
+            pose: batch B; None takes that of `expression_images`.
+            expression_images: (B, 3, H, W) in [0, 1]: the backend's frames.
+            same_person: whether they show the source's person; of others nothing but the expression is taken.
+        """
+        second = self.second_source(source, expression_images, same_person)
+        pose = second.pose if pose is None else pose
+        return self.render(source, source.driven_by(pose, second.expression), pose, second)
+
+    def second_source(self, source: Decomposition, images: Tensor, same_person: bool = True) -> Decomposition:
+        """The backend's frames (B, 3, H, W) as pictures of the source's person: k_b = R_b k_c + t_b + exp_b.
+
+        They have the source's canonical keypoints; and, where `detail` is warp_both and they show the `same_person`, an appearance.
+        """
+        inner = self.inner(images)
+        pose, expression = self._pose_expression(inner)
+        if self.detail != "warp_both" or not same_person:
+            return Decomposition(None, source.canonical_keypoints, pose, expression)
+        return Decomposition(self.appearance(inner), source.canonical_keypoints, pose, expression, images)
+
     def render(
-        self, source: Decomposition, driving_keypoints: Tensor, driving_pose: HeadPose | None = None
+        self,
+        source: Decomposition,
+        driving_keypoints: Tensor,
+        driving_pose: HeadPose | None = None,
+        second: Decomposition | None = None,
+        second_counts: Tensor | None = None,
     ) -> Rendering:
         """Frames that show the source with the driving keypoints.
 
-        A source of batch 1 serves the whole driving batch: its volume is neither encoded again nor copied.
+        A source of batch 1 serves the whole driving batch: its volume is not encoded again.
 
         Args:
-            source: with its appearance.
+            source: with its appearance and image.
             driving_keypoints: (B, K, 3).
             driving_pose: that they were made with, batch B; only `conventions.first_order` = rotation needs it.
+            second: the backend's frames, batch B (`second_source`); counts where `detail` is warp_both.
+            second_counts: (B,) bool, in which samples it counts; None counts all.
 
         Raises:
             ValueError: the source was decomposed without its appearance, or the driving pose is needed and missing.
         """
         if source.appearance is None:
             raise ValueError("the source has no appearance to render from")
-        rotation = None
-        if self.params.conventions.first_order == "rotation":
-            if driving_pose is None:
-                raise ValueError("first-order motion by rotation needs the driving pose")
-            rotation = relative_rotation(source.pose.rotation, driving_pose.rotation)
-        motion = self.motion_field(source.appearance, source.keypoints, driving_keypoints, rotation)
-        frame = self.generator(source.appearance, motion)
-        return Rendering(frame, motion.mask, motion.deformation, motion.occlusion)
+        if self.detail != "warp_both" or (second is not None and second.appearance is None):
+            second = None
+        motion, second_motion = self._motions(source, second, driving_keypoints, driving_pose)
+        decoded = self.generator(source.appearance, motion)
+        if source.image is None or self.compositor is None or self.detail == "none":
+            size = decoded.shape[-2:] if source.image is None else source.image.shape[-2:]
+            return Rendering(resized(decoded, (size[0], size[1])), motion, decoded)
+        size = (source.image.shape[-2], source.image.shape[-1])
+        assert motion.displacement is not None
+        moved = warp_image(source.image, motion.displacement, size)
+        moved_second = None
+        if second is not None and second_motion is not None:
+            assert second.image is not None and second_motion.displacement is not None
+            moved_second = warp_image(second.image, second_motion.displacement, size)
+        composite = self.compositor(decoded, motion.occlusion, moved, moved_second, second_counts)
+        return Rendering(
+            composite.frame,
+            motion,
+            decoded,
+            moved,
+            second_motion,
+            composite.matched_backend,
+            composite.shares,
+        )
+
+    def _motions(
+        self,
+        source: Decomposition,
+        second: Decomposition | None,
+        driving_keypoints: Tensor,
+        driving_pose: HeadPose | None,
+    ) -> tuple[Motion, Motion | None]:
+        """Motions from one source or both to the driving keypoints; both in one pass, so that batch norms see them together."""
+        turns = self.params.conventions.first_order == "rotation"
+        if turns and driving_pose is None:
+            raise ValueError("first-order motion by rotation needs the driving pose")
+
+        def rotation(of: Decomposition) -> Tensor | None:
+            return (
+                relative_rotation(of.pose.rotation, driving_pose.rotation) if turns and driving_pose else None
+            )
+
+        assert source.appearance is not None
+        if second is None:
+            motion = self.motion_field(
+                source.appearance, source.keypoints, driving_keypoints, rotation(source)
+            )
+            return motion, None
+        assert second.appearance is not None
+        batch = len(driving_keypoints)
+        rotations = (rotation(source), rotation(second))
+        both = self.motion_field(
+            torch.cat([source.appearance.expand(batch, -1, -1, -1, -1), second.appearance]),
+            torch.cat([source.keypoints.expand(batch, -1, -1), second.keypoints]),
+            torch.cat([driving_keypoints, driving_keypoints]),
+            torch.cat([r for r in rotations if r is not None]) if turns else None,
+        )
+        return both.rows(slice(0, batch)), both.rows(slice(batch, None))

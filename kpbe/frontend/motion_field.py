@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from kpbe.errors import ParamsError
 from kpbe.frontend.appearance import feature_size
+from kpbe.frontend.detail import image_displacement
 from kpbe.frontend.geometry import (
     combine_motions,
     keypoint_heatmaps,
@@ -36,11 +37,18 @@ class Motion:
         mask: (B, K + 1, D, h, w) share of the background's and each keypoint's motion; sums to one.
         deformation: (B, D, h, w, 3) coordinates in the source's volume.
         occlusion: (B, 1, h, w) in [0, 1]; 0 where the source shows nothing usable.
+        displacement: (B, 2, h, w) the deformation as one of the picture, see `image_displacement`; None with `generator.detail` = none.
     """
 
     mask: Tensor
     deformation: Tensor
     occlusion: Tensor
+    displacement: Tensor | None = None
+
+    def rows(self, rows: slice) -> Motion:
+        """The motion of some samples, without copying."""
+        displacement = None if self.displacement is None else self.displacement[rows]
+        return Motion(self.mask[rows], self.deformation[rows], self.occlusion[rows], displacement)
 
 
 class Hourglass(nn.Module):
@@ -95,6 +103,11 @@ class MotionField(nn.Module):
         )
         self.mask = same_convolution(3, self.hourglass.channels_out, motions, params.mask_kernel)
         self.occlusion = same_convolution(2, self.hourglass.channels_out * model.depth, 1, 7)
+        self.depth_weights = None
+        if model.generator.detail != "none":
+            self.depth_weights = same_convolution(
+                2, self.hourglass.channels_out * model.depth, model.depth, 3
+            )
         channels_last(self)
 
     def forward(
@@ -115,8 +128,14 @@ class MotionField(nn.Module):
         shifts = motion_shifts(source_keypoints, driving_keypoints, rotation)
         features = self.hourglass(self.hypotheses(appearance, source_keypoints, driving_keypoints, rotation))
         mask = self.mask(features).softmax(1)
-        occlusion = self.occlusion(features.flatten(1, 2)).sigmoid()
-        return Motion(mask, combine_motions(mask, shifts, rotation), occlusion)
+        flat = features.flatten(1, 2)
+        occlusion = self.occlusion(flat).sigmoid()
+        deformation = combine_motions(mask, shifts, rotation)
+        displacement = None
+        if self.depth_weights is not None:
+            weights = self.depth_weights(flat).softmax(1)
+            displacement = image_displacement(deformation, weights, self.align_corners)
+        return Motion(mask, deformation, occlusion, displacement)
 
     def hypotheses(
         self,

@@ -6,9 +6,9 @@ A batch is a pure function of (seed, step), so that a resumed training sees exac
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from kpbe.data.clips import Clip
+from kpbe.data.expression_labels import MIRRORED_SHAPES, POINTS, SHAPES, mirrored_points
 from kpbe.errors import ParamsError
 from kpbe.media.video import FrameAccess
 from kpbe.params import AugmentParams, SamplingParams, WarmUpParams
 from kpbe.training.augment import as_images, augmented
 from kpbe.training.frames import ClipFrames, FrameSource
-from kpbe.training.sampling import Sampler, Samples
+from kpbe.training.sampling import UNCHANGED, Sampler, Samples
 
 MIRRORED_ANGLES = np.array([-1, 1, -1], np.float32)
 """A mirrored face has the opposite yaw and roll."""
@@ -31,31 +32,41 @@ AHEAD = 3
 
 
 @dataclass(frozen=True)
-class FramePair:
-    """Images of one training batch, float32 (B, 3, H, W) in [0, 1].
+class TrainingBatch:
+    """Images of a training batch, float32 (B, 3, H, W) in [0, 1], and what is known of them; NaN where nothing is.
 
-    `pose` is the real frame that the head pose is taken from and that the output is compared with; `expression` is the frame that the
-    expression is taken from: the same tensor in stage 1, the backend's frame in stage 2. `degrees` are the pose frame's labels, (B, 3)
-    yaw, pitch and roll, NaN where there is none.
+    Attributes:
+        source: gives appearance.
+        pose: the frame that the head pose is taken from.
+        expression: the frame that the expression is taken from, a backend's or a simulated one's; the same tensor as `pose` where the
+            driving frame gives both.
+        target: what the output is compared with; the same tensor as `pose` where no grids are drawn from.
+        degrees: (B, 3) yaw, pitch and roll of the pose frame.
+        source_points, expression_points, target_points: (B, POINTS, 2), see `ExpressionLabels`.
+        shapes: (B, len(SHAPES)) of the target, whose mouth is the expression frame's.
     """
 
     source: Tensor
     pose: Tensor
     expression: Tensor
+    target: Tensor
     degrees: Tensor
+    source_points: Tensor
+    expression_points: Tensor
+    target_points: Tensor
+    shapes: Tensor
 
-    def to(self, device: torch.device) -> FramePair:
-        """The same batch on another device; `expression is pose` is kept."""
-        pose = self.pose.to(device)
-        same = self.expression is self.pose
-        expression = pose if same else self.expression.to(device)
-        return FramePair(self.source.to(device), pose, expression, self.degrees.to(device))
+    def to(self, device: torch.device) -> Self:
+        """The same batch on another device; tensors that are the same stay the same."""
+        return self._each(lambda tensor: tensor.to(device))
 
-    def rows(self, rows: slice) -> FramePair:
-        """Some samples of the batch, without copying; `expression is pose` is kept."""
-        pose = self.pose[rows]
-        expression = pose if self.expression is self.pose else self.expression[rows]
-        return FramePair(self.source[rows], pose, expression, self.degrees[rows])
+    def rows(self, rows: slice) -> Self:
+        """Some samples of the batch, without copying; tensors that are the same stay the same."""
+        return self._each(lambda tensor: tensor[rows])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        changed = {id(tensor): change(tensor) for tensor in vars(self).values()}
+        return replace(self, **{name: changed[id(tensor)] for name, tensor in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -63,14 +74,36 @@ class RawBatch:
     """A batch as it is decoded.
 
     Attributes:
-        frames: uint8 (2 or 3, b, H, W, 3), not mirrored: source, pose and, in stage 2, expression images.
+        frames: uint8 (n, b, H, W, 3), not mirrored: the images of `names`.
+        names: of `TrainingBatch`'s images that are not another one's.
         degrees: float32 (b, 3) labels, already mirrored.
+        points: float32 (3, b, POINTS, 2) of source, expression and target, already mirrored.
+        shapes: float32 (b, len(SHAPES)), already mirrored.
         samples: what is in it, and what is done to it on the device.
     """
 
     frames: Tensor
+    names: tuple[str, ...]
     degrees: Tensor
+    points: Tensor
+    shapes: Tensor
     samples: Samples
+
+    def batch(self, device: torch.device) -> TrainingBatch:
+        """On the device and augmented."""
+        images = augmented(as_images(self.frames.flatten(0, 1), device), self.samples)
+        by_name = dict(zip(self.names, images.unflatten(0, self.frames.shape[:2]), strict=True))
+        by_name.setdefault("expression", by_name["pose"])
+        by_name.setdefault("target", by_name["pose"])
+        points = self.points.to(device, non_blocking=True)
+        return TrainingBatch(
+            **by_name,
+            degrees=self.degrees.to(device, non_blocking=True),
+            source_points=points[0],
+            expression_points=points[1],
+            target_points=points[2],
+            shapes=self.shapes.to(device, non_blocking=True),
+        )
 
 
 class BatchLoader:
@@ -118,7 +151,7 @@ class BatchLoader:
         self._frames, self._device = frames, torch.device(device)
         self._source = frames.source if source is None else source
         self._sampler = Sampler(
-            frames.clips, frames.videos_per_clip, sampling, augment, warm_up, batch_size, seed
+            frames.clips, frames.videos_per_clip, sampling, augment, warm_up, batch_size, seed, frames.grids
         )
         self._pool = ThreadPoolExecutor(threads, "batches")
         self._coming: dict[int, tuple[RawBatch, list[Future[None]]]] = {}
@@ -128,17 +161,13 @@ class BatchLoader:
         """Samples, of all processes together, until every identity (or clip) was shown `num_repeats` times."""
         return self._sampler.samples_per_epoch
 
-    def batch(self, step: int) -> FramePair:
+    def batch(self, step: int) -> TrainingBatch:
         """This process's share of batch `step`, on the device and augmented; the next batches are begun.
 
         Raises:
             KPBEError: a video cannot be read; the message names it.
         """
-        raw = self.raw_batch(step)
-        images = augmented(as_images(raw.frames.flatten(0, 1), self._device), raw.samples)
-        source, pose, *expression = images.unflatten(0, raw.frames.shape[:2])
-        degrees = raw.degrees.to(self._device, non_blocking=True)
-        return FramePair(source, pose, expression[0] if expression else pose, degrees)
+        return self.raw_batch(step).batch(self._device)
 
     def raw_batch(self, step: int) -> RawBatch:
         """The same as it was decoded, before it goes to the device; the next batches are begun.
@@ -168,15 +197,17 @@ class BatchLoader:
         for row in range(len(raw.samples)):
             self._fill(raw, row)
         samples = raw.samples
-        names = ("source", "pose", "expression")[: len(raw.frames)]
-        clips = self._frames.clips
+        clips = [*self._frames.clips, *(grid.clip for grid in self._frames.grids)]
         videos = [self._frames.video(*which) for which in zip(samples.clips, samples.videos, strict=True)]
         return {
-            **{name: images.numpy() for name, images in zip(names, raw.frames, strict=True)},
+            **{name: images.numpy() for name, images in zip(raw.names, raw.frames, strict=True)},
             "degrees": raw.degrees.numpy(),
+            "points": raw.points.numpy(),
+            "shapes": raw.shapes.numpy(),
             "clip_ids": np.array([clips[clip].clip_id for clip in samples.clips]),
             "backend_videos": np.array([str(video or "") for video in videos]),
             "frame_indices": samples.frames,
+            "spoiling": samples.spoiling,
             "mirrored": samples.mirrored,
             "colours": samples.colours,
             "colour_order": samples.order,
@@ -195,44 +226,66 @@ class BatchLoader:
 
     def _empty(self, step: int, rows: range) -> RawBatch:
         """Room for these rows of a batch, with their numbers; page-locked for a GPU, so that copying need not wait."""
-        samples = self._sampler.draw(step, rows)
-        images, pinned = 2 + self._frames.with_backend, self._device.type == "cuda"
-        shape = (images, len(samples), *self._frames.size, 3)
-        return RawBatch(
-            torch.empty(shape, dtype=torch.uint8, pin_memory=pinned),
-            torch.empty((len(samples), 3), pin_memory=pinned),
-            samples,
-        )
+        return _room(self._frames, self._sampler.draw(step, rows), self._device.type == "cuda")
 
     def _fill(self, raw: RawBatch, row: int) -> None:
-        samples = raw.samples
-        clip, frames = int(samples.clips[row]), samples.frames[row].tolist()
-        pictures = self._frames.pictures(clip, frames, int(samples.videos[row]), self._source)
-        for images, picture in zip(raw.frames.numpy(), pictures, strict=False):
-            images[row] = picture
-        angles = self._frames.degrees[clip][frames[1]]
-        raw.degrees.numpy()[row] = angles * MIRRORED_ANGLES if samples.mirrored[row] else angles
+        _fill(self._frames, raw, row, self._source)
 
 
-def fixed_pairs(frames: ClipFrames, pairs: int, seed: int) -> FramePair:
-    """Validation pairs that stay the same for a whole training: two random frames of each clip in turn, and of each backend.
+def _room(frames: ClipFrames, samples: Samples, pinned: bool = False) -> RawBatch:
+    names = ["source", "pose"]
+    if frames.gives_expression:
+        names.append("expression")
+    if frames.grids:
+        names.append("target")
+    count = len(samples)
+    return RawBatch(
+        torch.empty((len(names), count, *frames.size, 3), dtype=torch.uint8, pin_memory=pinned),
+        tuple(names),
+        torch.empty((count, 3), pin_memory=pinned),
+        torch.empty((3, count, POINTS, 2), pin_memory=pinned),
+        torch.empty((count, len(SHAPES)), pin_memory=pinned),
+        samples,
+    )
 
-    They are few: they are read from the files, whatever the training does.
+
+def _fill(frames: ClipFrames, raw: RawBatch, row: int, source: FrameSource) -> None:
+    """Decode one sample into its row."""
+    samples = raw.samples
+    clip, (_, pose, _, target) = int(samples.clips[row]), samples.frames[row].tolist()
+    mirrored = bool(samples.mirrored[row])
+    pictures = frames.pictures(
+        clip, samples.frames[row].tolist(), int(samples.videos[row]), int(samples.spoiling[row]), source
+    )
+    for name, images in zip(raw.names, raw.frames.numpy(), strict=True):
+        images[row] = getattr(pictures, name)
+    angles, shapes = frames.degrees[clip][pose], frames.expressions[clip].shapes[target]
+    points = (pictures.source_points, pictures.expression_points, pictures.target_points)
+    raw.degrees.numpy()[row] = angles * MIRRORED_ANGLES if mirrored else angles
+    raw.shapes.numpy()[row] = shapes[list(MIRRORED_SHAPES)] if mirrored else shapes
+    for of_image, known in zip(raw.points.numpy(), points, strict=True):
+        of_image[row] = mirrored_points(known) if mirrored else known
+
+
+def fixed_batch(frames: ClipFrames, pairs: int, seed: int) -> TrainingBatch:
+    """A validation batch that stays the same for a whole training: two random frames of each clip in turn, and of each backend.
+
+    They are few: they are read from the files, whatever the training does. A simulated backend is one that is fed with the source.
     """
     rng, source = np.random.default_rng((seed, 0xF1)), FrameAccess()
-    rows, degrees = [], []
+    rows = []
     for index in range(pairs):
         clip = index % len(frames.clips)
         count = frames.clips[clip].frames
         first, second = rng.permutation(count)[:2].tolist() if count > 1 else (0, 0)
-        video = index % max(1, frames.videos_per_clip[clip])
-        rows.append(frames.pictures(clip, (first, second), video, source))
-        degrees.append(frames.degrees[clip][second])
-    columns = [
-        torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True) if column[0] is not None
-    ]
-    images = [as_images(column, torch.device("cpu")) for column in columns]
-    return FramePair(images[0], images[1], images[-1], torch.from_numpy(np.stack(degrees)))
+        rows.append((clip, (first, second, first, second), index % max(1, frames.videos_per_clip[clip])))
+    clips, moments, videos = (np.array(column) for column in zip(*rows, strict=True))
+    untouched = np.tile(UNCHANGED, (pairs, 1)), np.tile(np.arange(4), (pairs, 1))
+    samples = Samples(clips, moments, videos, np.arange(pairs), np.zeros(pairs, bool), *untouched)
+    raw = _room(frames, samples)
+    for row in range(pairs):
+        _fill(frames, raw, row, source)
+    return raw.batch(torch.device("cpu"))
 
 
 def hold_out_validation(clips: Sequence[Clip], pairs: int) -> tuple[list[Clip], list[Clip]]:

@@ -12,11 +12,39 @@ import numpy as np
 from tqdm import tqdm
 
 from kpbe.data.clips import Clip, backend_video
+from kpbe.data.expression_labels import ExpressionLabels
+from kpbe.data.expression_labels import label_path as expression_path
 from kpbe.data.head_pose import label_path
+from kpbe.data.sample.grids import DrawnGrid
 from kpbe.errors import KPBEError
 from kpbe.media.video import FrameAccess, read_frames
 from kpbe.params import ComputeParams
+from kpbe.training.simulated_backends import Head, simulate
 from kpbe.work import is_follower
+
+SPOILING = 0x5B
+"""Stream of random numbers of simulated backends."""
+
+
+class LabelFolders(NamedTuple):
+    """Where the labels of clips lie; a clip may have none."""
+
+    head_pose: Path
+    expression: Path
+
+
+class TrainingFolders(NamedTuple):
+    """What the frontend's trainings read: clips, their labels (a clip may have none) and drawn people (read where they are asked for)."""
+
+    clips: Path
+    head_pose: Path
+    expression: Path
+    grids: Path
+
+    @property
+    def labels(self) -> LabelFolders:
+        """The folders of labels."""
+        return LabelFolders(self.head_pose, self.expression)
 
 
 class FrameSource(Protocol):
@@ -64,23 +92,32 @@ class MemoryFrames:
 
 
 class Pictures(NamedTuple):
-    """uint8 (H, W, 3) images of one sample; `expression` is None where the pose image gives it, too."""
+    """uint8 (H, W, 3) images of one sample, and the points (POINTS, 2) of three of them (see `ExpressionLabels`), NaN where unknown.
+
+    `expression` is None where the pose frame gives it, too.
+    """
 
     source: np.ndarray
     pose: np.ndarray
     expression: np.ndarray | None
+    target: np.ndarray
+    source_points: np.ndarray
+    expression_points: np.ndarray
+    target_points: np.ndarray
 
 
 class ClipFrames:
-    """The frames of some clips, their head pose labels, and backends' videos of the same moments.
+    """The frames of some clips, their labels, backends' videos of the same moments, and drawn people beside them.
 
     Nothing is decoded before `source` is asked for.
 
     Args:
         clips: all of one size.
-        head_poses: folder of head pose labels (data/head_pose).
+        labels: folders of head pose labels and expression labels (data/head_pose, data/expression).
         backend_videos: folders of backends' videos, `<split>/<clip_id>.mkv` in each; none in stage 1. A clip may lack some of them.
         where: memory or files, and how many threads fill the memory.
+        grids: drawn people, of the clips' size; they are counted after the clips.
+        simulate: whether a simulated backend gives the expression where no backend's video does.
 
     Raises:
         KPBEError: there is no clip, clips have different sizes, no backend made a video of a clip, or labels do not fit their clip.
@@ -89,46 +126,70 @@ class ClipFrames:
     def __init__(
         self,
         clips: Sequence[Clip],
-        head_poses: Path,
+        labels: LabelFolders,
         backend_videos: Sequence[Path] = (),
         where: ComputeParams | None = None,
+        grids: Sequence[DrawnGrid] = (),
+        simulate: bool = False,
     ):
         if not clips:
             raise KPBEError("there is no training clip: see rejected.csv beside clips.csv for the reasons.")
-        self.clips = list(clips)
+        self.clips, self.grids, self.simulate = list(clips), list(grids), simulate
         self.size = (clips[0].height, clips[0].width)
-        for clip in clips:
+        drawn = [grid.clip for grid in grids]
+        self._all = [*clips, *drawn]
+        for clip in self._all:
             if (clip.height, clip.width) != self.size:
                 raise KPBEError(
                     f"{clip.video} is {clip.width}x{clip.height}, but {clips[0].video} is {self.size[1]}x{self.size[0]}: run the stage "
                     "preprocess again."
                 )
-        self._real = [clip.video for clip in clips]
-        self._made = [_videos_of(clip, backend_videos) for clip in clips]
+        self._real = [clip.video for clip in self._all]
+        self._made = [*(_videos_of(clip, backend_videos) for clip in clips), *([] for _ in drawn)]
         self.with_backend = bool(backend_videos)
-        self.degrees = [_labels(clip, head_poses) for clip in clips]
+        folders = [labels] * len(clips) + [
+            LabelFolders(clip.video.parent, clip.video.parent) for clip in drawn
+        ]
+        self.degrees = [_degrees(clip, at.head_pose) for clip, at in zip(self._all, folders, strict=True)]
+        self.expressions = [
+            _expressions(clip, at.expression) for clip, at in zip(self._all, folders, strict=True)
+        ]
         self._where = ComputeParams() if where is None else where
         self._source: FrameSource | None = None
 
     @property
     def labelled(self) -> int:
-        """Number of clips with head pose labels."""
+        """Number of clips with head pose labels, drawn people included."""
         return sum(not np.isnan(degrees).any() for degrees in self.degrees)
 
     @property
+    def with_expression_labels(self) -> int:
+        """Number of clips with expression labels, drawn people included."""
+        return sum(bool(np.isfinite(labels.points).any()) for labels in self.expressions)
+
+    @property
     def labels_digest(self) -> str:
-        """Digest of the head pose labels."""
-        return hashlib.sha256(b"".join(degrees.tobytes() for degrees in self.degrees)).hexdigest()
+        """Digest of all labels."""
+        digest = hashlib.sha256()
+        for degrees, labels in zip(self.degrees, self.expressions, strict=True):
+            for array in (degrees, labels.points, labels.shapes):
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     @property
     def videos_per_clip(self) -> list[int]:
         """How many backends made a video of each clip."""
-        return [len(videos) for videos in self._made]
+        return [len(videos) for videos in self._made[: len(self.clips)]]
+
+    @property
+    def gives_expression(self) -> bool:
+        """Whether samples have an expression frame of their own: a backend's, or a simulated one's."""
+        return self.with_backend or self.simulate
 
     @property
     def gigabytes(self) -> float:
         """Memory that all frames take when decoded, by the manifest, in GB."""
-        videos = ((clip.frames, 1 + len(made)) for clip, made in zip(self.clips, self._made, strict=True))
+        videos = ((clip.frames, 1 + len(made)) for clip, made in zip(self._all, self._made, strict=True))
         return sum(frames * times for frames, times in videos) * self.size[0] * self.size[1] * 3 / 1e9
 
     @property
@@ -142,29 +203,55 @@ class ClipFrames:
         return self._source
 
     def video(self, clip: int, number: int) -> Path | None:
-        """The backend's video of a clip; None in stage 1."""
-        return self._made[clip][number] if self.with_backend else None
+        """The backend's video of a clip; None where there is none."""
+        return self._made[clip][number] if self._made[clip] else None
 
     def pictures(
-        self, clip: int, frames: Sequence[int], video: int, source: FrameSource | None = None
+        self,
+        clip: int,
+        frames: Sequence[int],
+        video: int,
+        spoiling: int,
+        source: FrameSource | None = None,
     ) -> Pictures:
         """The images of one sample.
 
         Args:
             clip: index.
-            frames: the source's and the driving frame.
+            frames: four of the clip's, see `Samples.frames`.
             video: which of the clip's backend videos gives the expression.
+            spoiling: seed of a simulated backend.
             source: where frames come from; None is `self.source`.
 
         Raises:
             KPBEError: a video cannot be read, is too short, or has another size; the message names it.
         """
         source = source or self.source
-        real = self._read(source, self._real[clip], frames, self.clips[clip])
-        made = self.video(clip, video)
-        if made is None:
-            return Pictures(real[0], real[1], None)
-        return Pictures(real[0], real[1], self._read(source, made, frames[1:], self.clips[clip])[0])
+        own, path = self._all[clip], self._real[clip]
+        wanted = sorted(set(frames))
+        found = dict(zip(wanted, self._read(source, path, wanted, own), strict=True))
+        first, pose, head, target = frames
+        points = self.expressions[clip].points
+        made, expression, expression_points = self.video(clip, video), None, points[target]
+        if made is not None:
+            expression = self._read(source, made, [target], own)[0]
+            expression_points = np.full_like(points[target], np.nan)
+        elif self.simulate:
+            speaker = Head(found[target], points[target])
+            still = speaker if head == target else Head(found[head], points[head])
+            if clip >= len(self.clips):  # a grid's head has the target's mouth already
+                speaker = still
+            backend = simulate(still, speaker, np.random.default_rng((spoiling, SPOILING)))
+            expression, expression_points = backend.picture, backend.points
+        return Pictures(
+            found[first],
+            found[pose],
+            expression,
+            found[target],
+            points[first],
+            expression_points,
+            points[target],
+        )
 
     def _read(self, source: FrameSource, path: Path, indices: Sequence[int], clip: Clip) -> np.ndarray:
         try:
@@ -190,7 +277,14 @@ def _videos_of(clip: Clip, folders: Sequence[Path]) -> list[Path]:
     return there
 
 
-def _labels(clip: Clip, head_poses: Path) -> np.ndarray:
+def _expressions(clip: Clip, folder: Path) -> ExpressionLabels:
+    path = expression_path(folder, clip)
+    return (
+        ExpressionLabels.load(path, clip.frames) if path.exists() else ExpressionLabels.unknown(clip.frames)
+    )
+
+
+def _degrees(clip: Clip, head_poses: Path) -> np.ndarray:
     path = label_path(head_poses, clip)
     if not path.exists():
         return np.full((clip.frames, 3), np.nan, np.float32)

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from kpbe.errors import ParamsError
 from kpbe.frontend.checkpoints import save_frontend
-from kpbe.frontend.geometry import with_own_pitch_sign
 from kpbe.frontend.images import to_uint8
 from kpbe.frontend.layers import channels_last, default_layout
 from kpbe.frontend.model import Frontend
@@ -26,63 +25,20 @@ from kpbe.metrics.image import psnr, ssim
 from kpbe.params import ComputeParams, FrontendTrainParams
 from kpbe.training.adversarial import Adversary
 from kpbe.training.batch_norm import synchronise_batch_norm
-from kpbe.training.batches import BatchLoader, FramePair, fixed_pairs
+from kpbe.training.batches import BatchLoader, TrainingBatch, fixed_batch
 from kpbe.training.discriminators import SMALLEST_IMAGE
 from kpbe.training.frames import ClipFrames
-from kpbe.training.losses import (
-    RandomWarp,
-    equivariance,
-    expression_magnitude,
-    head_pose,
-    keypoint_prior,
-)
+from kpbe.training.frontend_terms import FrontendTerms, shares
+from kpbe.training.losses import RandomWarp
 from kpbe.training.moving_average import MovingAverage
+from kpbe.training.opening import OpeningJudge
 from kpbe.training.optimisers import adam, clip_gradients, set_learning_rate
 from kpbe.training.perceptual import PerceptualTerms
+from kpbe.training.reconstruction import Reconstruction, second_source_counts
 from kpbe.training.sampling import samples_per_epoch
 from kpbe.training.state import Stateful
 
 FRONTEND_FILE = "frontend.safetensors"
-
-
-class Reconstruction(nn.Module):
-    """The frontend as one module with one forward over plain tensors, so that it can be wrapped and compiled."""
-
-    def __init__(self, frontend: Frontend):
-        super().__init__()
-        self.frontend = frontend
-
-    def forward(
-        self, source: Tensor, pose: Tensor, expression: Tensor | None, warped: Tensor | None
-    ) -> dict[str, Tensor]:
-        """Render source images with the head pose of one image and the expression of another, all (B, 3, H, W) in [0, 1].
-
-        Args:
-            source: gives appearance and canonical keypoints.
-            pose: the real driving frames.
-            expression: the backend's frames; None takes the expression from `pose`.
-            warped: `pose` after a `RandomWarp`, for the equivariance term.
-
-        Returns:
-            generated (B, 3, H, W), driving_keypoints (B, K, 3), expression (B, K, 3), degrees (B, 3) and, with `warped`,
-            unwarped_keypoints and warped_keypoints (B, K, 3): of the pose frame itself and of the warped one.
-        """
-        decomposed = self.frontend.decompose(source)
-        head_pose, own_expression = self.frontend.estimate_pose_expression(pose)
-        driving_expression = own_expression
-        if expression is not None:
-            _, driving_expression = self.frontend.estimate_pose_expression(expression)
-        driving_keypoints = decomposed.driven_by(head_pose, driving_expression)
-        result = {
-            "generated": self.frontend.render(decomposed, driving_keypoints, head_pose).frame,
-            "driving_keypoints": driving_keypoints,
-            "expression": driving_expression,
-            "degrees": head_pose.degrees,
-        }
-        if warped is not None:
-            result["unwarped_keypoints"] = decomposed.driven_by(head_pose, own_expression)
-            result["warped_keypoints"] = decomposed.driven_by(*self.frontend.estimate_pose_expression(warped))
-        return result
 
 
 class FrontendTrainee:
@@ -120,6 +76,11 @@ class FrontendTrainee:
     ):
         self.params, self.seed, self.fabric, self.training = params, seed, fabric, training
         _refuse_uneven_parts(params, fabric.world_size)
+        if frontend.params.generator.detail == "warp_both" and not training.gives_expression:
+            raise ParamsError(
+                "with model.generator.detail = warp_both the driving frame must not be its own second source: set "
+                "sampling.simulate_backends, or choose the detail warp."
+            )
         reconstruction = Reconstruction(frontend)
         synchronise_batch_norm(reconstruction, fabric)
         self.frontend = frontend
@@ -128,8 +89,9 @@ class FrontendTrainee:
         if compute.compile:
             reconstruction.compile()
         self.reconstruction, self.optimiser = fabric.setup(
-            reconstruction, adam(frontend.parameters(), params.optimiser)
+            reconstruction, adam(reconstruction.parameters(), params.optimiser)
         )
+        self.shapes = reconstruction.shapes
         self.average = MovingAverage(frontend, params.ema_decay) if params.ema_decay else None
         wanted = params.losses.gan or params.losses.feature_matching
         if wanted and frontend.params.image_size < SMALLEST_IMAGE:
@@ -138,7 +100,10 @@ class FrontendTrainee:
                 f"{frontend.params.image_size}: set both to 0 or enlarge the images."
             )
         self.adversary = Adversary(fabric, params.optimiser) if wanted else None
-        self.perceptual = PerceptualTerms(params.perceptual, params.losses).to(fabric.device)
+        self.perceptual = PerceptualTerms(params.perceptual, params.losses)
+        self.terms = FrontendTerms(
+            params.losses, frontend.params, self.perceptual, self.adversary, bool(training.labelled)
+        ).to(fabric.device)
         if fabric.device.type == "cuda":
             channels_last(self.perceptual)
         if compute.compile:
@@ -147,6 +112,9 @@ class FrontendTrainee:
             **facts,
             "perceptual": self.perceptual.description,
             "head_pose_labels": training.labelled,
+            "expression_labels": training.with_expression_labels,
+            "drawn_people": len(training.grids),
+            "simulated_backends": training.simulate,
             "samples_per_epoch": samples_per_epoch(training.clips, params.sampling),
         }
         self.loader = BatchLoader(
@@ -161,11 +129,16 @@ class FrontendTrainee:
             threads=compute.loader_threads,
             device=fabric.device,
         )
-        self.fixed = fixed_pairs(validation, params.schedule.validation_pairs, seed).to(fabric.device)
+        self.fixed = fixed_batch(validation, params.schedule.validation_pairs, seed).to(fabric.device)
+        self.opening = OpeningJudge(validation, params.schedule)
 
     def parts(self) -> dict[str, Stateful]:
         """See `Trainee`."""
-        parts: dict[str, Stateful] = {"frontend": self.frontend, "optimiser": self.optimiser}
+        parts: dict[str, Stateful] = {
+            "frontend": self.frontend,
+            "shapes": self.shapes,
+            "optimiser": self.optimiser,
+        }
         if self.average is not None:
             parts["average"] = self.average
         if self.adversary is not None:
@@ -182,19 +155,21 @@ class FrontendTrainee:
         told: list[Tensor] = []
         seen: list[tuple[Tensor, Tensor]] = []
         names: list[str] = []
-        for pair, warp in self._parts_of(step):
+        for part, warp, counts in self._parts_of(step):
             last = len(seen) + 1 == self.params.accumulate
             with self.fabric.no_backward_sync(self.reconstruction, enabled=not last):
-                warped = None if warp is None else warp.warp_image(pair.pose)
-                expression = None if pair.expression is pair.pose else pair.expression
-                result = self.reconstruction(pair.source, pair.pose, expression, warped)
-                terms = self._terms(pair, result, warp)
+                warped = None if warp is None else warp.warp_image(self.frontend.inner(part.pose))
+                expression = None if part.expression is part.pose else part.expression
+                result = self.reconstruction(part.source, part.pose, expression, warped, counts)
+                with self.fabric.autocast():
+                    terms = self.terms(part, result, warp)
                 loss = torch.stack([getattr(self.params.losses, k) * v for k, v in terms.items()]).sum()
                 self.fabric.backward(loss / self.params.accumulate)
-            names = ["loss", *terms]
-            told.append(torch.stack([loss, *terms.values()]).detach())
-            seen.append((pair.pose, result["generated"].detach()))
-        norm = clip_gradients(self.frontend.parameters(), self.params.optimiser.clip_norm)
+            of_terms = shares(terms, self.params.losses)
+            names = ["loss", *terms, *of_terms]
+            told.append(torch.stack([loss, *terms.values(), *of_terms.values()]).detach().float())
+            seen.append((part.target, result["generated"].detach()))
+        norm = clip_gradients(self.reconstruction.parameters(), self.params.optimiser.clip_norm)
         numbers = torch.cat([self._mean_over_processes(torch.stack(told).mean(0)), norm.view(1)])
         losses = dict(zip([*names, "gradient_norm"], numbers.tolist(), strict=True))
         if not all(map(np.isfinite, losses.values())):
@@ -206,42 +181,22 @@ class FrontendTrainee:
             losses["discriminator"] = self._mean_over_processes(self.adversary.step(step, seen)).item()
         return losses
 
-    def _parts_of(self, step: int) -> Iterator[tuple[FramePair, RandomWarp | None]]:
-        """The parts of this process's share of the batch, each with its warps."""
-        pair = self.loader.batch(step)
+    def _parts_of(self, step: int) -> Iterator[tuple[TrainingBatch, RandomWarp | None, Tensor]]:
+        """The parts of this process's share of the batch, each with its warps, and with the samples that have a second source."""
+        batch = self.loader.batch(step)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         warp = None
         if self.params.losses.equivariance:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
             warp = RandomWarp.sample(self.params.schedule.batch_size, generator)
-        size = len(pair.source) // self.params.accumulate
-        first = self.fabric.global_rank * len(pair.source)
-        for begin in range(0, len(pair.source), size):
-            part_warp = None
-            if warp is not None:
-                part_warp = warp.rows(slice(first + begin, first + begin + size)).to(self.fabric.device)
-            yield pair.rows(slice(begin, begin + size)), part_warp
-
-    def _terms(
-        self, pair: FramePair, result: dict[str, Tensor], warp: RandomWarp | None
-    ) -> dict[str, Tensor]:
-        weights = self.params.losses
-        generated, keypoints = result["generated"].float(), result["driving_keypoints"]
-        with self.fabric.autocast():
-            terms: dict[str, Tensor] = dict(self.perceptual(generated, pair.pose))
-        if self.adversary is not None:
-            terms |= self.adversary.terms(generated, pair.pose)
-        if warp is not None:
-            terms["equivariance"] = equivariance(
-                result["unwarped_keypoints"], result["warped_keypoints"], warp
-            )
-        if weights.keypoint_prior:
-            terms["keypoint_prior"] = keypoint_prior(keypoints)
-        if weights.head_pose and self.training.labelled:
-            labels = with_own_pitch_sign(pair.degrees, self.frontend.params.conventions)
-            terms["head_pose"] = head_pose(result["degrees"], labels)
-        if weights.expression:
-            terms["expression"] = expression_magnitude(result["expression"])
-        return terms
+        counts = second_source_counts(
+            self.params.schedule.batch_size, self.params.sampling.second_source_share, generator
+        )
+        size = len(batch.source) // self.params.accumulate
+        first = self.fabric.global_rank * len(batch.source)
+        for begin in range(0, len(batch.source), size):
+            rows = slice(first + begin, first + begin + size)
+            part_warp = None if warp is None else warp.rows(rows).to(self.fabric.device)
+            yield batch.rows(slice(begin, begin + size)), part_warp, counts[rows].to(self.fabric.device)
 
     def _mean_over_processes(self, values: Tensor) -> Tensor:
         if self.fabric.world_size == 1:
@@ -259,19 +214,27 @@ class FrontendTrainee:
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
-        """See `Trainee`; SSIM and PSNR are Table I's, on the fixed pairs."""
-        fixed = self.fixed
+        """See `Trainee`; SSIM and PSNR are Table I's, on the fixed pairs. `validation_opening_r` is that of the expression alone."""
+        fixed, judged = self.fixed, self.judged
         expression = None if fixed.expression is fixed.pose else fixed.expression
         with self.fabric.autocast():
-            result = Reconstruction(self.judged)(fixed.source, fixed.pose, expression, None)
-        generated, real = to_uint8(result["generated"].float()), to_uint8(fixed.pose)
+            result = Reconstruction(judged)(fixed.source, fixed.pose, expression, None)
+        generated, real = to_uint8(result["generated"].float()), to_uint8(fixed.target)
         rows = [("source", to_uint8(fixed.source)), ("driving", real)]
         if expression is not None:
             rows.append(("backend", to_uint8(expression)))
         rows.append(("output", generated))
+        for label, name in (
+            ("source moved", "moved_source"),
+            ("backend moved", "moved_backend"),
+            ("decoder", "decoded"),
+        ):
+            if name in result:
+                rows.append((label, to_uint8(result[name].float())))
         metrics = {
             "validation_ssim": float(ssim(generated, real).mean()),
             "validation_psnr": float(psnr(generated, real).mean()),
+            **self.opening.measure(judged),
         }
         return metrics, contact_sheet([(label, list(images)) for label, images in rows])
 

@@ -9,12 +9,13 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from kpbe.data.clips import Clip, backend_video
+from kpbe.data.sample.grids import read_grids
 from kpbe.errors import ParamsError
 from kpbe.frontend.checkpoints import is_frontend_file, load_frontend, load_public_checkpoint
 from kpbe.frontend.model import Frontend
 from kpbe.params import FrontendTrainParams, ModelParams, Params
 from kpbe.training.batches import hold_out_validation
-from kpbe.training.frames import ClipFrames
+from kpbe.training.frames import ClipFrames, TrainingFolders
 from kpbe.training.frontend import FrontendTrainee
 from kpbe.training.launch import training_identity
 from kpbe.work import file_sha256
@@ -25,7 +26,7 @@ def prepare(
     stage: FrontendTrainParams,
     fabric: Fabric,
     clips: Sequence[Clip],
-    head_poses: Path,
+    folders: TrainingFolders,
     start: Path | None,
     about: Mapping[str, Any],
     backend_videos: Sequence[Path] = (),
@@ -37,7 +38,7 @@ def prepare(
         stage: its section for this stage.
         fabric: launched.
         clips: training clips; the validation pairs are held out of them.
-        head_poses: data/head_pose.
+        folders: of labels and drawn people.
         start: weights to begin with: a frontend's file or a public OSFV checkpoint; None for random weights.
         about: for the summary.
         backend_videos: folders of the videos that the expression is taken from; none in stage 1.
@@ -47,10 +48,12 @@ def prepare(
     """
     train_clips, validation_clips = hold_out_validation(clips, stage.schedule.validation_pairs)
     frontend, started_from = _starting_frontend(start, params.model)
+    drawn = read_grids(folders.grids) if stage.sampling.drawn_share else []
+    simulate = stage.sampling.simulate_backends
     trainee = FrontendTrainee(
         frontend,
-        ClipFrames(train_clips, head_poses, backend_videos, where=params.compute),
-        ClipFrames(validation_clips, head_poses, backend_videos, where=params.compute),
+        ClipFrames(train_clips, folders.labels, backend_videos, params.compute, drawn, simulate),
+        ClipFrames(validation_clips, folders.labels, backend_videos, params.compute, simulate=simulate),
         stage,
         params.compute,
         params.train.seed,
@@ -66,6 +69,7 @@ def prepare(
         trainee.perceptual.description,
         trainee.training.labels_digest,
         started_from["started_from_sha256"],
+        *(grid.clip.sha256 for grid in drawn),
         *(_digest(backend_video(folder, clip)) for folder in backend_videos for clip in train_clips),
     )
     _refuse_unlabelled(params, stage, trainee)

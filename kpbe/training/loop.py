@@ -211,7 +211,8 @@ def _told(samples_per_second: float, seconds_left: float, numbers: dict[str, flo
     parts = [f"{samples_per_second:.1f} samples/s"]
     if np.isfinite(seconds_left):
         parts.append(f"budget {tqdm.format_interval(max(0, seconds_left))}")
-    return ", ".join([*parts, *(f"{key}={value:.3g}" for key, value in numbers.items())])
+    shown = {key: value for key, value in numbers.items() if not key.startswith("share_")}
+    return ", ".join([*parts, *(f"{key}={value:.3g}" for key, value in shown.items())])
 
 
 def _write_curves(folder: Path, rows: list[dict[str, float]]) -> None:

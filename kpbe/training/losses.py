@@ -45,6 +45,42 @@ def head_pose(degrees: Tensor, labels: Tensor) -> Tensor:
     return (error.sum(0) / known.sum(0).clamp(min=1)).sum()
 
 
+def guide_difference(keypoints: Tensor, points: Tensor) -> Tensor:
+    """Mean distance in x and y of the first keypoints from the places that they are guided to; NaN points are left out.
+
+    After LivePortrait's landmark-guided keypoints (arXiv 2407.03168).
+
+    Args:
+        keypoints: (B, K, 3).
+        points: (B, G, 2), in the keypoints' unit.
+    """
+    return _known_mean((keypoints[:, : points.shape[1], :2] - points).abs(), points)
+
+
+def motion_error(displacement: Tensor, at: Tensor, wanted: Tensor) -> Tensor:
+    """Mean distance in x and y of where the motion field takes points of the rendered picture from, from where they lie in the source.
+
+    Args:
+        displacement: (B, 2, h, w), see `kpbe.frontend.detail.image_displacement`.
+        at: (B, P, 2) points of the face in the target; NaN where unknown.
+        wanted: (B, P, 2) the same points in the source.
+    """
+    places = at.nan_to_num()
+    sampled = F.grid_sample(displacement, places[:, :, None], align_corners=False, padding_mode="border")
+    return _known_mean((places + sampled.squeeze(-1).mT - wanted).abs(), at + wanted)
+
+
+def shape_difference(read: Tensor, labels: Tensor) -> Tensor:
+    """Mean absolute difference of blendshapes (B, S); NaN labels are left out."""
+    return _known_mean((read - labels).abs(), labels)
+
+
+def _known_mean(errors: Tensor, labels: Tensor) -> Tensor:
+    """Mean of the errors whose labels are not NaN; 0 without any."""
+    known = labels.isfinite()
+    return errors.where(known, 0.0).sum() / known.sum().clamp(min=1)
+
+
 def keypoint_prior(keypoints: Tensor, min_squared_distance: float = 0.1, mean_depth: float = 0.33) -> Tensor:
     """Keeps keypoints apart and their mean depth at `mean_depth`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -101,14 +102,51 @@ class VGGPyramid(nn.Module):
 class PixelDifference(nn.Module):
     """L1 of pixels and of their x and y differences, summed over the pyramid; needs no weights."""
 
-    def forward(self, generated: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
-        """Loss of the levels of two image pyramids."""
+    def forward(
+        self, generated: Sequence[Tensor], real: Sequence[Tensor], attention: Attention | None = None
+    ) -> Tensor:
+        """Loss of the levels of two image pyramids; some places may count more than others."""
         total = generated[0].new_zeros(())
         for got, want in zip(generated, real, strict=True):
-            total = total + _mean_difference(got, want)
+            weights = None if attention is None else attention.weights(got)
+            total = total + _weighted_difference(got, want, weights)
             for dim in (-1, -2):
-                total = total + _mean_difference(got.diff(dim=dim), want.diff(dim=dim))
+                of_pairs = None if weights is None else weights.narrow(dim, 0, weights.shape[dim] - 1)
+                total = total + _weighted_difference(got.diff(dim=dim), want.diff(dim=dim), of_pairs)
         return total
+
+
+@dataclass(frozen=True)
+class Attention:
+    """How much more a place near the mouth counts than the rest of a picture.
+
+    Attributes:
+        centres: (B, 2) of the mouths, -1 and 1 at the picture's edges; NaN where they are not known: all places count alike.
+        spread: (B,) standard deviation of the Gaussian around them, in the same unit.
+        most: how many times as much the centre counts as the rest.
+    """
+
+    centres: Tensor
+    spread: Tensor
+    most: float
+
+    def weights(self, images: Tensor) -> Tensor:
+        """(B, 1, H, W) for images (B, C, H, W); their mean over each image is one."""
+        height, width = images.shape[-2:]
+        y, x = (
+            (torch.arange(n, device=images.device, dtype=torch.float32) * 2 + 1) / n - 1
+            for n in (height, width)
+        )
+        away = [
+            torch.exp(-0.5 * ((axis - self.centres[:, i, None]) / self.spread[:, None]) ** 2)
+            for i, axis in enumerate((x, y))
+        ]
+        weights = 1 + (self.most - 1) * (away[1][:, :, None] * away[0][:, None]).nan_to_num()
+        return (weights / weights.mean((1, 2), keepdim=True)).unsqueeze(1)
+
+
+def _weighted_difference(got: Tensor, want: Tensor, weights: Tensor | None) -> Tensor:
+    return _mean_difference(got, want) if weights is None else ((got - want).abs() * weights).mean()
 
 
 def _mean_difference(got: Tensor, want: Tensor) -> Tensor:
@@ -163,8 +201,10 @@ class PerceptualTerms(nn.Module):
         self.pyramid = ImagePyramid(all_scales)
         self.levels_of = {name: [all_scales.index(s) for s in of_term] for name, of_term in scales.items()}
 
-    def forward(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """The unweighted terms, by name, of images (B, 3, H, W) in [0, 1]."""
+    def forward(
+        self, generated: Tensor, real: Tensor, attention: Attention | None = None
+    ) -> dict[str, Tensor]:
+        """The unweighted terms, by name, of images (B, 3, H, W) in [0, 1]; the pixel terms count some places more."""
         if not self.terms:
             return {}
         levels, real_levels = self.pyramid(generated), self.pyramid(real.detach())
@@ -175,9 +215,11 @@ class PerceptualTerms(nn.Module):
                 terms[name] = terms[pixels[0]]  # computed once, though it may stand in for several
                 continue
             got, want = ([of_all[i] for i in self.levels_of[name]] for of_all in (levels, real_levels))
-            terms[name] = term(got, want)
             if isinstance(term, PixelDifference):
+                terms[name] = term(got, want, attention)
                 pixels.append(name)
+            else:
+                terms[name] = term(got, want)
         return terms
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from kpbe.data.clips import Clip
+from kpbe.data.sample.grids import DrawnGrid
 from kpbe.params import AugmentParams, SamplingParams, WarmUpParams
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
@@ -31,9 +32,11 @@ class Samples:
     """What b samples consist of.
 
     Attributes:
-        clips: (b,) indices of clips.
-        frames: (b, 2) indices of the source and the driving frame in the clip.
+        clips: (b,) indices of clips, grids after all others.
+        frames: (b, 4) indices of frames of the clip: source, pose frame, head of a simulated backend, target (which has the pose of the
+            pose frame and the mouth of the backend). In a clip, pose frame and target are one frame.
         videos: (b,) which of the clip's backend videos; 0 where there is none.
+        spoiling: (b,) seeds of simulated backends.
         mirrored: (b,) whether left and right are exchanged.
         colours: float32 (b, 4) factors of brightness, contrast and saturation, and turn of the hue (share of a full turn).
         order: (b, 4) these four in the order in which they are applied.
@@ -42,6 +45,7 @@ class Samples:
     clips: np.ndarray
     frames: np.ndarray
     videos: np.ndarray
+    spoiling: np.ndarray
     mirrored: np.ndarray
     colours: np.ndarray
     order: np.ndarray
@@ -66,6 +70,7 @@ class Sampler:
         warm_up: how far apart the two frames of a sample may be.
         batch_size: samples per step, of all processes together.
         seed: of the training.
+        grids: drawn people, of which `sampling.drawn_share` of the samples are.
     """
 
     def __init__(
@@ -77,10 +82,12 @@ class Sampler:
         warm_up: WarmUpParams,
         batch_size: int,
         seed: int,
+        grids: Sequence[DrawnGrid] = (),
     ):
         self._groups = _groups(clips, sampling.by_identity)
         self._lengths = [clip.frames for clip in clips]
-        self._videos = list(videos)
+        self._videos, self._grids = list(videos), list(grids)
+        self._drawn_share = sampling.drawn_share if grids else 0.0
         self._augment, self._warm_up, self._batch_size, self._seed = augment, warm_up, batch_size, seed
         self.samples_per_epoch = samples_per_epoch(clips, sampling)
         self._order_of = lru_cache(maxsize=2)(self._shuffled)
@@ -99,19 +106,48 @@ class Sampler:
 
     def _sample(
         self, index: int, reach: float
-    ) -> tuple[int, tuple[int, int], int, bool, np.ndarray, np.ndarray]:
+    ) -> tuple[int, tuple[int, int, int, int], int, int, bool, np.ndarray, np.ndarray]:
         own = self._groups[self._order_of(index // self.samples_per_epoch)[index % self.samples_per_epoch]]
         rng = np.random.default_rng((self._seed, SAMPLE, index))
-        clip = own[rng.integers(len(own))]
-        pair = _two_frames(rng, self._lengths[clip], reach)
-        video = int(rng.integers(max(1, self._videos[clip])))
         augment = self._augment
-        backwards, mirrored = (rng.random(2) < 0.5).tolist()
-        if augment.time_flip and backwards:
-            pair, mirrored = (pair[1], pair[0]), False
+        if rng.random() < self._drawn_share:
+            number = int(rng.integers(len(self._grids)))
+            clip, video = len(self._lengths) + number, 0
+            frames = _of_grid(rng, self._grids[number])
+            mirrored = bool(rng.random() < 0.5)
+        else:
+            clip = own[rng.integers(len(own))]
+            first, second = _two_frames(rng, self._lengths[clip], reach)
+            video = int(rng.integers(max(1, self._videos[clip])))
+            backwards, mirrored = (rng.random(2) < 0.5).tolist()
+            if augment.time_flip and backwards:
+                first, second, mirrored = second, first, False
+            frames = (first, second, _head_of_backend(rng, first, second, self._lengths[clip]), second)
         most = (augment.brightness, augment.contrast, augment.saturation, augment.hue)
         colours = UNCHANGED + (rng.uniform(-1, 1, 4) * most).astype(np.float32)
-        return clip, pair, video, augment.mirror and mirrored, colours, rng.permutation(4)
+        spoiling = int(rng.integers(2**31))
+        return clip, frames, video, spoiling, augment.mirror and mirrored, colours, rng.permutation(4)
+
+
+def _head_of_backend(rng: np.random.Generator, source: int, driving: int, frames: int) -> int:
+    """The frame whose head a simulated backend gives a mouth to: the source, as a still-fed backend's; the driving frame itself, as one
+    that is fed with the video; or any other.
+    """
+    kind = rng.random()
+    return source if kind < 0.6 else driving if kind < 0.85 else int(rng.integers(frames))
+
+
+def _of_grid(rng: np.random.Generator, grid: DrawnGrid) -> tuple[int, int, int, int]:
+    """Source, pose frame, backend and target of a quadruple of two poses and some mouths."""
+    pose, other_pose = rng.integers(grid.poses, size=2).tolist()
+    mouth, *others = rng.integers(grid.mouths, size=3).tolist()
+    backend_pose = other_pose if rng.random() < 0.6 else int(rng.integers(grid.poses))
+    return (
+        other_pose * grid.mouths + others[0],
+        pose * grid.mouths + others[1],
+        backend_pose * grid.mouths + mouth,
+        pose * grid.mouths + mouth,
+    )
 
 
 def _groups(clips: Sequence[Clip], by_identity: bool) -> list[list[int]]:

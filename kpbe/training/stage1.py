@@ -6,16 +6,16 @@ from pathlib import Path
 
 from kpbe.data.clips import read_manifest
 from kpbe.params import Params
+from kpbe.training.frames import TrainingFolders
 from kpbe.training.frontend_stage import prepare
 from kpbe.training.launch import launch
 from kpbe.training.loop import train
 
 
-def train_stage1(params: Params, clips: Path, head_poses: Path, out: Path) -> None:
-    """Train the frontend on the training clips of `clips` (data/clips) and leave it in `out`.
+def train_stage1(params: Params, folders: TrainingFolders, out: Path) -> None:
+    """Train the frontend on the training clips and leave it in `out`.
 
-    It begins with random weights, or with those of `train.stage1.start`. Head pose labels are taken from `head_poses` (data/head_pose)
-    where there are any.
+    It begins with random weights, or with those of `train.stage1.start`. Drawn people take part where `sampling.drawn_share` says so.
 
     Raises:
         KPBEError: no training clip, no label where one is asked for, a start of other sizes, SIGTERM, or a loss that is not finite.
@@ -23,7 +23,13 @@ def train_stage1(params: Params, clips: Path, head_poses: Path, out: Path) -> No
     stage = params.train.stage1
     fabric = launch(params.compute, params.train.seed, data_parallel=True)
     trainee, identity = prepare(
-        params, stage, fabric, read_manifest(clips, "train"), head_poses, stage.start, {"stage": "stage1"}
+        params,
+        stage,
+        fabric,
+        read_manifest(folders.clips, "train"),
+        folders,
+        stage.start,
+        {"stage": "stage1"},
     )
     with trainee.loader:
         train("stage 1", trainee, stage.schedule, out, identity, trainee.facts, fabric)

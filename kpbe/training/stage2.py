@@ -10,6 +10,7 @@ from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.errors import KPBEError
 from kpbe.params import Params
 from kpbe.training.files import STATE_FILE
+from kpbe.training.frames import TrainingFolders
 from kpbe.training.frontend import FRONTEND_FILE
 from kpbe.training.frontend_stage import prepare
 from kpbe.training.launch import launch
@@ -21,8 +22,7 @@ from kpbe.work import whole
 def train_stage2(
     backend: str,
     params: Params,
-    clips: Path,
-    head_poses: Path,
+    folders: TrainingFolders,
     backend_videos: Path,
     stage1: Path,
     out: Path,
@@ -32,8 +32,7 @@ def train_stage2(
     Args:
         backend: name, written into the checkpoint.
         params: the whole params.
-        clips: data/clips.
-        head_poses: data/head_pose.
+        folders: clips, labels and drawn people.
         backend_videos: data/backend; the videos of a backend are `<backend>/<split>/<clip_id>.mkv`.
         stage1: folder of stage 1's result; `train.stage2.start` replaces it.
         out: folder for the result; where one frontend serves all backends, its neighbours may already hold the same training.
@@ -44,17 +43,17 @@ def train_stage2(
     stage = params.train.stage2
     fabric = launch(params.compute, params.train.seed, data_parallel=True)
     names = params.backends if stage.videos == "all" else (backend,)
-    folders = [backend_videos / name for name in names]
-    clips_with_videos = _clips_with_videos(read_manifest(clips, "train"), folders)
+    videos = [backend_videos / name for name in names]
+    clips_with_videos = _clips_with_videos(read_manifest(folders.clips, "train"), videos)
     trainee, identity = prepare(
         params,
         stage,
         fabric,
         clips_with_videos,
-        head_poses,
+        folders,
         stage.start or stage1 / FRONTEND_FILE,
         {"stage": "stage2", "backends": list(names)},
-        folders,
+        videos,
     )
     if fabric.is_global_zero:
         _take_over(out, identity)

@@ -60,7 +60,7 @@ def show(found: dict[str, Path], views: DeltaGenerator, tools: DeltaGenerator) -
     with tools:
         name = st.selectbox("Frontend", list(found))
         frontend = load(str(found[name]), found[name].stat().st_mtime_ns)
-        picture, origin = choose_picture(frontend.params.image_size)
+        picture, origin, identity = choose_picture()
         try:
             motion = choose_motion(frontend)
         except KPBEError as error:
@@ -83,7 +83,7 @@ def show(found: dict[str, Path], views: DeltaGenerator, tools: DeltaGenerator) -
         take_away(
             frame,
             None if motion.given else lambda: turning_video(frontend, source, own, view, expression),
-            talking and partial(talking_video, frontend, source, seen_from, talking, enlarged),
+            talking and partial(talking_video, frontend, source, seen_from, talking, identity, enlarged),
         )
 
 
@@ -95,20 +95,21 @@ def refuse(error: KPBEError, views: DeltaGenerator) -> None:
 # -- what is chosen -----------------------------------------------------------------------------------------------
 
 
-def choose_picture(size: int) -> tuple[np.ndarray | None, str]:
-    """The picture (size, size, 3) and what it is called; None until one is chosen."""
+def choose_picture() -> tuple[np.ndarray | None, str, str]:
+    """The picture (S, S, 3), what it is called, and who it shows (empty of an upload); None until one is chosen."""
     clips = test_clips()
     ways = [CLIP, UPLOAD] if clips else [UPLOAD]
     way = (clips and st.segmented_control("Picture", ways, default=ways[0])) or ways[0]
     if way == UPLOAD:
         uploaded = st.file_uploader("Picture", PICTURES, label_visibility="collapsed" if clips else "visible")
         if uploaded is None:
-            return None, ""
-        return portrait(uploaded.getvalue(), uploaded.name, size), uploaded.file_id
+            return None, "", ""
+        return portrait(uploaded.getvalue(), uploaded.name), uploaded.file_id, ""
     clip = choose_clip(clips, "Source clip")
     params = project.fitting_params()
     index = source_frame_index(clip.clip_id, clip.frames, params.evaluate.seed if params else 0)
-    return clip_frame(str(clip.video), clip.video.stat().st_mtime_ns, index, size), clip.clip_id
+    frame = clip_frame(str(clip.video), clip.video.stat().st_mtime_ns, index)
+    return frame, clip.clip_id, clip.identity
 
 
 @dataclass(frozen=True)
@@ -144,16 +145,16 @@ def choose_expression(frontend: Frontend) -> tuple[Tensor | None, Talking | None
     """The expression of another frame, None for the source's own; and the talking video whose first frame it is, if any."""
     from kpbe.free_view import expression_of
 
-    clips, size = test_clips(), frontend.params.image_size
+    clips = test_clips()
     ways = [OWN, OTHER, TALKING] if clips else [OWN, TALKING]
     way = st.segmented_control("Expression", ways, default=OWN) or OWN
     talking = choose_talking(clips) if way == TALKING else None
     if way == OTHER:
         clip = choose_clip(clips, "Clip of the expression")
         index = st.slider("Frame", 0, clip.frames - 1, clip.frames // 2)
-        frame = clip_frame(str(clip.video), clip.video.stat().st_mtime_ns, index, size)
+        frame = clip_frame(str(clip.video), clip.video.stat().st_mtime_ns, index)
     elif talking is not None:
-        frame = first_frame(talking, size)
+        frame = first_frame(talking)
     else:
         return None, None
     st.image(frame, width=96)
@@ -295,17 +296,15 @@ def take_apart(_frontend: Frontend, checkpoint: str, picture: np.ndarray) -> tup
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def clip_frame(path: str, changed_ns: int, index: int, size: int) -> np.ndarray:
-    """A frame of a clip at the frontend's size."""
-    from kpbe.data.crops import cropped
+def clip_frame(path: str, changed_ns: int, index: int) -> np.ndarray:
+    """A frame of a clip."""
     from kpbe.media.video import VideoReader
 
-    frame = VideoReader(path)[index]
-    return cropped(frame, (0, 0, frame.shape[1], frame.shape[0]), size)
+    return VideoReader(path)[index]
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def portrait(content: bytes, name: str, size: int) -> np.ndarray:
+def portrait(content: bytes, name: str) -> np.ndarray:
     """An uploaded picture, cut to the square that the frontend is shown.
 
     Raises:
@@ -314,13 +313,14 @@ def portrait(content: bytes, name: str, size: int) -> np.ndarray:
     import cv2
 
     from kpbe.data.crops import cropped
-    from kpbe.framing import square_of
+    from kpbe.framing import own_side, square_of
 
     found: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if found is None:
         raise BadClip(f"{name} cannot be read as a picture: give a PNG or JPEG file.")
     picture = np.ascontiguousarray(found[..., ::-1])
-    return cropped(picture, square_of([picture], "auto", name), size)
+    box = square_of([picture], "auto", name)
+    return cropped(picture, box, own_side(box))
 
 
 page()

@@ -301,9 +301,9 @@ def _params_now() -> tuple[list[str], list[provenance.ParamChange]]:
         changes = provenance.changed_params(now)
     except KPBEError as error:
         return [str(error)], []
-    size = now.model.image_size
+    size, inner = now.data.image_size, now.model.image_size
     line = (
-        f"Params: data {now.data.source}, frontend {now.model.name} at {size}x{size}, "
+        f"Params: data {now.data.source} at {size}x{size}, frontend {now.model.name} ({inner}x{inner} inside), "
         f"backends {', '.join(now.backends)}, device {now.compute.device}"
     )
     return [line], changes

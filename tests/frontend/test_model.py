@@ -63,9 +63,9 @@ def test_every_weight_learns_at_small_sizes(size, down_blocks, decoder, first_or
     assert source.appearance is not None and source.appearance.shape == (2, 4, 4, feature, feature)
     assert source.canonical_keypoints.shape == source.keypoints.shape == source.expression.shape == (2, 5, 3)
     assert rendering.frame.shape == (2, 3, size, size)
-    assert rendering.mask.shape == (2, 6, 4, feature, feature)
-    assert rendering.deformation.shape == (2, 4, feature, feature, 3)
-    assert rendering.occlusion.shape == (2, 1, feature, feature)
+    assert rendering.motion.mask.shape == (2, 6, 4, feature, feature)
+    assert rendering.motion.deformation.shape == (2, 4, feature, feature, 3)
+    assert rendering.motion.occlusion.shape == (2, 1, feature, feature)
     assert rendering.frame.min() >= 0 and rendering.frame.max() <= 1
     (rendering.frame * torch.rand_like(rendering.frame)).sum().backward()
     gradients = {name: parameter.grad for name, parameter in frontend.named_parameters()}
@@ -108,7 +108,9 @@ def test_one_source_serves_a_batch_of_frames(first_order):
         pose_alone = HeadPose(pose.rotation[rows], pose.translation[rows], pose.degrees[rows])
         alone = frontend.render(source, keypoints[rows], pose_alone)
         torch.testing.assert_close(together.frame[i : i + 1], alone.frame, atol=1e-5, rtol=0)
-        torch.testing.assert_close(together.deformation[i : i + 1], alone.deformation, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            together.motion.deformation[i : i + 1], alone.motion.deformation, atol=1e-5, rtol=0
+        )
 
 
 @torch.no_grad()
@@ -127,8 +129,10 @@ def test_moving_the_keypoints_moves_the_picture():
     still = frontend.render(source, source.keypoints)
     moved = frontend.render(source, source.keypoints + torch.tensor([0.3, 0.0, 0.0]))
     # content that moves to the right is fetched from the left
-    assert (moved.deformation - still.deformation)[..., 0].mean() < -0.01
-    torch.testing.assert_close(moved.deformation[..., 1:], still.deformation[..., 1:], atol=0.1, rtol=0)
+    assert (moved.motion.deformation - still.motion.deformation)[..., 0].mean() < -0.01
+    torch.testing.assert_close(
+        moved.motion.deformation[..., 1:], still.motion.deformation[..., 1:], atol=0.1, rtol=0
+    )
 
 
 def _in_both_orders() -> tuple[Frontend, Frontend]:
@@ -150,14 +154,14 @@ def test_motion_by_rotation_is_that_by_translation_where_the_poses_are_equal_and
     expected = by_translation.render(source, keypoints)
     rendering = by_rotation.render(source, keypoints, moved_pose)
     torch.testing.assert_close(rendering.frame, expected.frame, atol=1e-4, rtol=0)
-    torch.testing.assert_close(rendering.deformation, expected.deformation, atol=1e-4, rtol=0)
+    torch.testing.assert_close(rendering.motion.deformation, expected.motion.deformation, atol=1e-4, rtol=0)
 
     degrees = source.pose.degrees + torch.tensor([30.0, 0.0, 0.0])
     turned = HeadPose.from_degrees(degrees, source.pose.translation, by_rotation.params.conventions)
     keypoints = source.driven_by(turned, source.expression)
     expected = by_translation.render(source, keypoints)
     rendering = by_rotation.render(source, keypoints, turned)
-    assert (rendering.deformation - expected.deformation).abs().max() > 0.1
+    assert (rendering.motion.deformation - expected.motion.deformation).abs().max() > 0.1
 
 
 def test_motion_by_rotation_asks_for_the_driving_pose():
@@ -181,7 +185,10 @@ def test_keypoints_stay_exact_under_mixed_precision(first_order):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         source, rendering = _render_pair(frontend)
     assert (
-        source.keypoints.dtype == source.pose.rotation.dtype == rendering.deformation.dtype == torch.float32
+        source.keypoints.dtype
+        == source.pose.rotation.dtype
+        == rendering.motion.deformation.dtype
+        == torch.float32
     )
     assert rendering.frame.isfinite().all()
 

@@ -18,6 +18,7 @@ from kpbe.data.sample.clip import plan_clip
 from kpbe.data.sample.motion import rotation_matrices
 from kpbe.frontend.geometry import HeadPose
 from kpbe.frontend.model import Decomposition, Frontend, Rendering
+from kpbe.frontend.motion_field import Motion
 from kpbe.params import ModelParams, SampleParams
 
 SIZE = 64
@@ -67,6 +68,7 @@ class PerfectFrontend(Frontend):
     def __init__(self) -> None:
         nn.Module.__init__(self)  # none of a frontend's networks
         self.params = ModelParams(name="perfect", image_size=SIZE, num_keypoints=POINTS)
+        self.detail, self.compositor = "none", None
         self.idle = nn.Parameter(torch.zeros(1))
         rng = np.random.default_rng(0)
         drawn = np.stack([drawings(person) for person in range(PEOPLE)])
@@ -97,8 +99,8 @@ class PerfectFrontend(Frontend):
         person, rest = nearest // (len(HEADS) * MOUTHS), nearest % (len(HEADS) * MOUTHS)
         return person, rest // MOUTHS, rest % MOUTHS
 
-    def estimate_pose_expression(self, image: Tensor) -> tuple[HeadPose, Tensor]:
-        _, pose, mouth = self.recognise(image)
+    def _pose_expression(self, inner: Tensor) -> tuple[HeadPose, Tensor]:
+        _, pose, mouth = self.recognise(inner)
         return HeadPose(self.rotations[pose], self.shifts[pose], self.degrees[pose]), self.expressions[mouth]
 
     def decompose(self, image: Tensor) -> Decomposition:
@@ -115,7 +117,7 @@ class PerfectFrontend(Frontend):
         frame = self.pictures.flatten(1, 2)[person, distance.argmin(1)].clone()
         frame[distance.amin(1) > 1e-4] = UNKNOWN
         nothing = torch.empty(0)
-        return Rendering(frame + 0 * self.idle, nothing, nothing, nothing)
+        return Rendering(frame + 0 * self.idle, Motion(nothing, nothing, nothing), frame)
 
 
 TURNING = [0, 1, 2, 3, 4, 3, 1]

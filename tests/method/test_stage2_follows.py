@@ -12,15 +12,14 @@ from kpbe.data.clips import Clip, backend_video, write_manifest
 from kpbe.media.audio import write_wav
 from kpbe.media.video import write_video
 from kpbe.params import Params, parse_params
-from kpbe.training import frontend as frontend_training
-from kpbe.training import frontend_stage
+from kpbe.training import frontend_stage, frontend_terms
 from kpbe.training.adversarial import Adversary
 from kpbe.training.perceptual import PerceptualTerms
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2
 from kpbe.work import file_sha256
 from tests.method.drawn_world import MOUTHS, SIZE, PerfectFrontend, drawings
-from tests.training.short_training import params
+from tests.training.short_training import params, unlabelled
 
 FPS = 25.0
 POSES = [0, 1, 2, 3, 4] * MOUTHS
@@ -54,7 +53,7 @@ def settings(**losses: float) -> Params:
     values = params(steps=3, batch_size=4).model_dump(mode="json")
     for stage in ("stage1", "stage2"):
         section = values["train"][stage]
-        section["losses"] = dict.fromkeys(section["losses"], 0.0) | {"pixel": 1.0} | losses
+        section["losses"] = dict.fromkeys(section["losses"], 0.0) | {"pixel": 1.0, "mouth": 1.0} | losses
         section["augment"] = {
             "time_flip": True, "mirror": False, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0,
         }  # fmt: skip
@@ -72,9 +71,9 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     forward = PerceptualTerms.forward
 
-    def remembered(self: PerceptualTerms, generated: torch.Tensor, target: torch.Tensor) -> dict:
+    def remembered(self: PerceptualTerms, generated: torch.Tensor, target: torch.Tensor, *more) -> dict:
         seen.append((generated.detach(), target.detach()))
-        return forward(self, generated, target)
+        return forward(self, generated, target, *more)
 
     def perfect(start: Path | None, model: object) -> tuple[PerfectFrontend, dict]:
         return PerfectFrontend(), {"started_from": "perfect", "started_from_sha256": None}
@@ -86,7 +85,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.
 
 
 def test_stage_2_takes_pose_from_the_real_frame_and_mouth_from_the_backend(folder, compared, tmp_path):
-    train_stage2("b", settings(), folder, tmp_path / "none", folder / "backends", tmp_path, tmp_path / "out")
+    train_stage2("b", settings(), unlabelled(folder), folder / "backends", tmp_path, tmp_path / "out")
     assert len(compared) == 3
     world = PerfectFrontend()
     for generated, target in compared:
@@ -113,7 +112,7 @@ def test_source_pose_and_backend_frames_of_a_pair_are_three_moments_of_one_perso
         return decompose(self, image)
 
     monkeypatch.setattr(PerfectFrontend, "decompose", remembered)
-    train_stage2("b", settings(), folder, tmp_path / "none", folder / "backends", tmp_path, tmp_path / "out")
+    train_stage2("b", settings(), unlabelled(folder), folder / "backends", tmp_path, tmp_path / "out")
     world, same, pairs = PerfectFrontend(), 0, 0
     for source, (_, target) in zip(sources, compared, strict=True):
         assert torch.equal(world.recognise(source)[0], world.recognise(target)[0]), "one person"
@@ -137,7 +136,7 @@ def test_the_discriminator_judges_against_the_real_frame(folder, compared, tmp_p
     monkeypatch.setattr(Adversary, "terms", judged)
     monkeypatch.setattr(Adversary, "step", learned)
     options = settings(gan=1.0, feature_matching=1.0)
-    train_stage2("b", options, folder, tmp_path / "none", folder / "backends", tmp_path, tmp_path / "out")
+    train_stage2("b", options, unlabelled(folder), folder / "backends", tmp_path, tmp_path / "out")
     assert len(seen) == 6
     for index, (_, target) in enumerate(compared):
         assert torch.equal(seen[2 * index], target) and torch.equal(seen[2 * index + 1], target)
@@ -145,15 +144,15 @@ def test_the_discriminator_judges_against_the_real_frame(folder, compared, tmp_p
 
 def test_eq_4_holds_the_backends_expression_small(folder, compared, tmp_path, monkeypatch):
     seen: list[torch.Tensor] = []
-    magnitude = frontend_training.expression_magnitude
+    magnitude = frontend_terms.expression_magnitude
 
     def remembered(expression: torch.Tensor):
         seen.append(expression)
         return magnitude(expression)
 
-    monkeypatch.setattr(frontend_training, "expression_magnitude", remembered)
+    monkeypatch.setattr(frontend_terms, "expression_magnitude", remembered)
     options = settings(expression=1.0)
-    train_stage2("b", options, folder, tmp_path / "none", folder / "backends", tmp_path, tmp_path / "out")
+    train_stage2("b", options, unlabelled(folder), folder / "backends", tmp_path, tmp_path / "out")
     world = PerfectFrontend()
     for expression, (_, target) in zip(seen, compared, strict=True):
         mouths = (world.recognise(target)[2] + 1) % MOUTHS
@@ -161,6 +160,6 @@ def test_eq_4_holds_the_backends_expression_small(folder, compared, tmp_path, mo
 
 
 def test_stage_1_reconstructs_the_driving_frame(folder, compared, tmp_path):
-    train_stage1(settings(), folder, tmp_path / "none", tmp_path / "out")
+    train_stage1(settings(), unlabelled(folder), tmp_path / "out")
     for generated, target in compared:
         assert torch.equal(generated, target)

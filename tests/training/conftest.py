@@ -12,6 +12,8 @@ import pytest
 from kpbe.data.clips import Clip, backend_video, make_clip_id, write_manifest
 from kpbe.media.audio import write_wav
 from kpbe.media.video import write_video
+from kpbe.training.frames import LabelFolders
+from tests.training.short_training import labels_in
 
 DISC_FRAMES = 5
 COLOURED_FRAMES = 30
@@ -94,8 +96,8 @@ class ColouredClips:
         return self.folder / "two"
 
     @property
-    def no_labels(self) -> Path:
-        return self.folder / "no labels"
+    def no_labels(self) -> LabelFolders:
+        return labels_in(self.folder / "no labels")
 
 
 @pytest.fixture(scope="session")

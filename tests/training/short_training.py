@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from kpbe.params import Params, load_params, parse_params
+from kpbe.training.frames import LabelFolders, TrainingFolders
 from kpbe.work import read_csv
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def params(changes: dict | None = None, **schedule) -> Params:
-    """The default params with few steps, the discriminator on."""
+    """The default params with few steps, the discriminator on; the paper's generator, and no drawn people."""
     values = load_params(REPOSITORY / "params.yaml").model_dump(mode="json")
     for stage in ("stage1", "stage2"):
         values["train"][stage]["schedule"] |= {
@@ -25,9 +26,22 @@ def params(changes: dict | None = None, **schedule) -> Params:
         known = {k: v for k, v in (changes or {}).items() if k in values["train"][stage]}
         values["train"][stage] |= known
         values["train"][stage]["losses"] |= {"gan": 1.0, "feature_matching": 10.0}
+        values["train"][stage]["sampling"] |= {"drawn_share": 0.0, "simulate_backends": False}
+    values["model"]["generator"]["detail"] = "none"
+    values["model"]["conventions"]["first_order"] = "translation"
     values["label_pose"]["teacher"] = "off"
     values["compute"] |= {"device": "cpu"}
     return parse_params(values)
+
+
+def labels_in(folder: Path) -> LabelFolders:
+    """Both kinds of labels in one folder."""
+    return LabelFolders(folder, folder)
+
+
+def unlabelled(clips: Path) -> TrainingFolders:
+    """Clips without labels and without drawn people."""
+    return TrainingFolders(clips, *[clips / "none"] * 3)
 
 
 def numbers(folder: Path) -> dict[str, list[float]]:

@@ -16,8 +16,8 @@ from kpbe.data.head_pose import label_path
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.media.video import FrameAccess
 from kpbe.params import AugmentParams, ComputeParams, SamplingParams, WarmUpParams
-from kpbe.training.batches import AHEAD, BatchLoader, FramePair, fixed_pairs, hold_out_validation
-from kpbe.training.frames import ClipFrames
+from kpbe.training.batches import AHEAD, BatchLoader, TrainingBatch, fixed_batch, hold_out_validation
+from kpbe.training.frames import ClipFrames, LabelFolders
 from kpbe.training.losses import head_pose
 
 PLAIN = AugmentParams(time_flip=False, mirror=False, brightness=0, contrast=0, saturation=0, hue=0)
@@ -32,17 +32,15 @@ def loader(
 
 
 def frames_of(
-    coloured, backends: Sequence[Path] = (), labels: Path | None = None, **where: Any
+    coloured, backends: Sequence[Path] = (), labels: LabelFolders | None = None, **where: Any
 ) -> ClipFrames:
     compute = ComputeParams.model_validate({"device": "cpu", **where})
     return ClipFrames(coloured.clips, labels or coloured.no_labels, backends, compute)
 
 
-def same(a: FramePair, b: FramePair) -> bool:
-    tensors = [(a.source, b.source), (a.pose, b.pose), (a.expression, b.expression)]
-    return all(torch.equal(x, y) for x, y in tensors) and torch.equal(
-        a.degrees.nan_to_num(999), b.degrees.nan_to_num(999)
-    )
+def same(a: TrainingBatch, b: TrainingBatch) -> bool:
+    pairs = zip(vars(a).values(), vars(b).values(), strict=True)
+    return all(torch.equal(x.nan_to_num(999), y.nan_to_num(999)) for x, y in pairs)
 
 
 class CountingSource(FrameAccess):
@@ -97,7 +95,7 @@ def test_both_frames_come_from_one_clip_and_keep_their_values(coloured):
     with loader(frames_of(coloured), 32, augment=PLAIN) as batches:
         pair, raw = batches.batch(0), batches.raw_batch(0)
     red, green = (255 * pair.pose[:, k, 0, 0] for k in (0, 1))
-    assert torch.allclose(red, torch.from_numpy(8.0 * raw.samples.frames[:, 1]).float(), atol=1e-3)
+    assert torch.allclose(red, torch.from_numpy(8.0 * raw.samples.frames[:, 3]).float(), atol=1e-3)
     assert torch.allclose(green, torch.from_numpy(60.0 * raw.samples.clips).float(), atol=1e-3)
     assert torch.allclose(255 * pair.source[:, 1, 0, 0], green, atol=1e-3)
 
@@ -131,7 +129,7 @@ def test_several_backends_take_turns_and_only_those_that_have_the_clip(coloured)
 def test_mirrored_pairs_have_mirrored_labels(coloured, tmp_path):
     for clip in coloured.clips:
         np.save(label_path(tmp_path, clip), np.full((30, 3), [10.0, 5.0, 3.0], np.float32))
-    with loader(frames_of(coloured, labels=tmp_path), 32) as batches:
+    with loader(frames_of(coloured, labels=LabelFolders(tmp_path, tmp_path)), 32) as batches:
         pair = batches.batch(0)
     left_is_brighter = pair.pose[:, 2, :, :16].mean((1, 2)) > pair.pose[:, 2, :, 16:].mean((1, 2))
     assert 0 < left_is_brighter.sum() < 32
@@ -216,7 +214,7 @@ def test_the_record_of_a_batch_can_be_stored_and_shows_what_was_decoded(coloured
     with np.load(tmp_path / "record.npz") as record:
         assert record["source"].shape == record["expression"].shape == (8, 32, 32, 3)
         assert np.array_equal(record["source"][:, 0, 0, 0], 8 * record["frame_indices"][:, 0])
-        assert np.array_equal(record["pose"][:, 0, 0, 0], 8 * record["frame_indices"][:, 1])
+        assert np.array_equal(record["pose"][:, 0, 0, 0], 8 * record["frame_indices"][:, 3])
         assert set(record["clip_ids"]) <= {clip.clip_id for clip in coloured.clips}
         shown_by_two = record["expression"][:, 0, 0, 2] == 255
         assert [f"{coloured.two}" in video for video in record["backend_videos"]] == shown_by_two.tolist()
@@ -241,12 +239,12 @@ def test_validation_holds_out_a_clip_only_of_identities_that_can_spare_one(colou
     assert hold_out_validation(alone, 8) == (alone, alone)
 
 
-def test_fixed_pairs_never_change_and_show_every_backend(coloured):
+def test_the_fixed_batch_never_change_and_show_every_backend(coloured):
     stage1, stage2 = frames_of(coloured), frames_of(coloured, [coloured.one, coloured.two])
-    assert same(fixed_pairs(stage1, 5, 0), fixed_pairs(frames_of(coloured, frames="memory"), 5, 0))
-    assert not same(fixed_pairs(stage1, 5, 0), fixed_pairs(stage1, 5, 1))
-    pairs = fixed_pairs(stage1, 5, 0)
+    assert same(fixed_batch(stage1, 5, 0), fixed_batch(frames_of(coloured, frames="memory"), 5, 0))
+    assert not same(fixed_batch(stage1, 5, 0), fixed_batch(stage1, 5, 1))
+    pairs = fixed_batch(stage1, 5, 0)
     assert pairs.expression is pairs.pose and pairs.source.shape == (5, 3, 32, 32)
     assert (255 * pairs.pose[:, 1, 0, 0]).round().tolist() == [0, 60, 120, 0, 60]
-    blues = fixed_pairs(stage2, 6, 0).expression[:, 2, 0, 0].tolist()
+    blues = fixed_batch(stage2, 6, 0).expression[:, 2, 0, 0].tolist()
     assert set(blues) == {0, 1}

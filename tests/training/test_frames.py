@@ -16,6 +16,7 @@ from kpbe.errors import KPBEError
 from kpbe.media.video import FrameAccess, read_frames, write_video
 from kpbe.params import ComputeParams
 from kpbe.training.frames import ClipFrames, MemoryFrames
+from tests.training.short_training import labels_in
 
 MEMORY, VIDEO = ComputeParams(frames="memory"), ComputeParams(frames="video")
 
@@ -41,7 +42,7 @@ def test_memory_and_files_give_the_same_pixels(waves, coloured):
     both = [ClipFrames([clip], coloured.no_labels, where=where) for where in (MEMORY, VIDEO)]
     for source, driving in [(0, 39), (39, 0), (11, 12), (13, 35), (7, 7)]:
         for one in both:
-            pictures = one.pictures(0, (source, driving), 0)
+            pictures = one.pictures(0, (source, driving, source, driving), 0, 0)
             assert np.array_equal(pictures.source, frames[source])
             assert np.array_equal(pictures.pose, frames[driving])
             assert pictures.expression is None
@@ -52,7 +53,7 @@ def test_each_backend_gives_its_own_frame_of_the_same_moment(coloured, where):
     frames = ClipFrames(coloured.clips, coloured.no_labels, [coloured.one, coloured.two], where)
     assert frames.videos_per_clip == [2, 1, 2], "one clip is missing in the second backend's folder"
     for video, blue in enumerate([0, 255]):
-        pictures = frames.pictures(2, (3, 21), video)
+        pictures = frames.pictures(2, (3, 21, 3, 21), video, 0)
         assert pictures.expression is not None
         assert pictures.expression[0, 0].tolist() == [8 * 21, 120, blue]
         assert pictures.pose[0, 0].tolist() == [8 * 21, 120, 200]
@@ -75,7 +76,7 @@ def test_frames_are_held_where_they_fit(coloured):
 def test_a_video_shorter_than_the_manifest_says_is_named(waves, coloured, where):
     longer = replace(waves(10), frames=12)
     with pytest.raises(KPBEError, match=r"p0#1.*\.mp4 has fewer frames than the 12 of its clip.*\.$"):
-        ClipFrames([longer], coloured.no_labels, where=where).pictures(0, (2, 11), 0)
+        ClipFrames([longer], coloured.no_labels, where=where).pictures(0, (2, 11, 2, 11), 0, 0)
 
 
 @pytest.mark.parametrize("where", [MEMORY, VIDEO])
@@ -84,7 +85,7 @@ def test_a_backend_video_of_another_size_is_named(waves, coloured, tmp_path, whe
     write_video(backend_video(tmp_path, clip), np.zeros((10, 32, 48, 3), np.uint8), 25.0, codec="ffv1")
     frames = ClipFrames([clip], coloured.no_labels, [tmp_path], where)
     with pytest.raises(KPBEError, match=r"p0#1.*\.mkv is 48x32 instead of 64x64"):
-        frames.pictures(0, (1, 2), 0)
+        frames.pictures(0, (1, 2, 1, 2), 0, 0)
 
 
 def test_clips_of_different_sizes_are_refused(waves, coloured):
@@ -99,12 +100,12 @@ def test_a_broken_video_is_named_and_the_threads_end(waves, coloured):
         _ = ClipFrames(clips, coloured.no_labels, where=MEMORY).source
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("frames")]
     with pytest.raises(KPBEError, match=r"p1#1.*\.mp4 .*fetch it again"):
-        ClipFrames(clips, coloured.no_labels, where=VIDEO).pictures(1, (0, 1), 0)
+        ClipFrames(clips, coloured.no_labels, where=VIDEO).pictures(1, (0, 1, 0, 1), 0, 0)
 
 
 def test_no_clip_is_said_in_one_sentence(tmp_path):
     with pytest.raises(KPBEError, match=r"rejected\.csv"):
-        ClipFrames([], tmp_path)
+        ClipFrames([], labels_in(tmp_path))
 
 
 def test_a_clip_without_any_backend_video_is_refused(coloured, tmp_path):
@@ -114,10 +115,10 @@ def test_a_clip_without_any_backend_video_is_refused(coloured, tmp_path):
 
 def test_labels_must_fit_their_clip(coloured, tmp_path):
     np.save(label_path(tmp_path, coloured.clips[0]), np.zeros((30, 3), np.float32))
-    frames = ClipFrames(coloured.clips, tmp_path)
+    frames = ClipFrames(coloured.clips, labels_in(tmp_path))
     assert frames.labelled == 1
     np.save(label_path(tmp_path, coloured.clips[0]), np.ones((30, 3), np.float32))
-    assert ClipFrames(coloured.clips, tmp_path).labels_digest != frames.labels_digest
+    assert ClipFrames(coloured.clips, labels_in(tmp_path)).labels_digest != frames.labels_digest
     np.save(label_path(tmp_path, coloured.clips[0]), np.zeros((29, 3), np.float32))
     with pytest.raises(KPBEError, match=r"a#1.*\.npy holds labels of shape \(29, 3\) for the 30 frames"):
-        ClipFrames(coloured.clips, tmp_path)
+        ClipFrames(coloured.clips, labels_in(tmp_path))

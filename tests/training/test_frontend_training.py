@@ -27,13 +27,14 @@ from kpbe.frontend.images import to_uint8
 from kpbe.frontend.model import Frontend
 from kpbe.media.video import read_frames
 from kpbe.params import FrontendLossParams, OptimiserParams, Params, parse_params
+from kpbe.training.frames import TrainingFolders
 from kpbe.training.frontend import FRONTEND_FILE
 from kpbe.training.frontend_stage import prepare
 from kpbe.training.launch import launch
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2
 from kpbe.work import read_csv
-from tests.training.short_training import numbers, params
+from tests.training.short_training import numbers, params, unlabelled
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DISC_FRAMES = 5
@@ -42,7 +43,7 @@ DISC_FRAMES = 5
 @pytest.fixture(scope="module")
 def stage1(disc_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("stage1")
-    train_stage1(params(), disc_clips, disc_clips / "no labels", out)
+    train_stage1(params(), unlabelled(disc_clips), out)
     return out
 
 
@@ -52,8 +53,8 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 def test_stage_1_in_two_parts_gives_the_same_weights_bit_for_bit(disc_clips, stage1, tmp_path):
-    train_stage1(params(steps=2), disc_clips, disc_clips / "no labels", tmp_path)
-    train_stage1(params(steps=4), disc_clips, disc_clips / "no labels", tmp_path)
+    train_stage1(params(steps=2), unlabelled(disc_clips), tmp_path)
+    train_stage1(params(steps=4), unlabelled(disc_clips), tmp_path)
     once, resumed = weights_of(stage1), weights_of(tmp_path)
     assert all(torch.equal(once[name], resumed[name]) for name in once)
     curves = read_csv(tmp_path / "curves.csv")
@@ -80,8 +81,7 @@ def test_stage_2_starts_from_stage_1_and_its_frontend_enhances_the_backends_vide
     train_stage2(
         "wav2lip",
         params(steps=0),
-        disc_clips,
-        disc_clips / "none",
+        unlabelled(disc_clips),
         disc_clips / "backends",
         stage1,
         untrained,
@@ -90,9 +90,7 @@ def test_stage_2_starts_from_stage_1_and_its_frontend_enhances_the_backends_vide
     assert all(torch.equal(before[name], after[name]) for name in before)
 
     trained = tmp_path / "stage2"
-    train_stage2(
-        "wav2lip", params(), disc_clips, disc_clips / "none", disc_clips / "backends", stage1, trained
-    )
+    train_stage2("wav2lip", params(), unlabelled(disc_clips), disc_clips / "backends", stage1, trained)
     assert any(not torch.equal(before[name], value) for name, value in weights_of(trained).items())
 
     out = tmp_path / "enhanced"
@@ -116,7 +114,7 @@ def test_stage_2_starts_from_stage_1_and_its_frontend_enhances_the_backends_vide
 
 def test_stage_2_without_backend_videos_says_what_to_run(disc_clips, stage1, tmp_path):
     with pytest.raises(KPBEError, match="run the synthesize stage first"):
-        train_stage2("wav2lip", params(), disc_clips, disc_clips / "none", tmp_path, stage1, tmp_path / "out")
+        train_stage2("wav2lip", params(), unlabelled(disc_clips), tmp_path, stage1, tmp_path / "out")
 
 
 def test_a_clip_without_backend_video_is_rejected_by_name(disc_clips, stage1, tmp_path):
@@ -235,14 +233,16 @@ def test_killed_outright_stage_1_resumes_bit_for_bit_with_discriminator_and_aver
         torch.load(f / "checkpoints" / "stage1" / "state.pt", weights_only=True)["parts"]
         for f in (whole, killed)
     ]
-    assert {"frontend", "optimiser", "average", "discriminator", "discriminator_optimiser"} == set(states[0])
+    assert {"frontend", "shapes", "optimiser", "average", "discriminator", "discriminator_optimiser"} == set(
+        states[0]
+    )
     assert same(*states)
     final = [f / "checkpoints" / "stage1" / FRONTEND_FILE for f in (whole, killed)]
     assert final[0].read_bytes() == final[1].read_bytes()
 
 
 def test_a_loss_that_is_not_finite_leaves_the_weights_and_shows_the_batch(disc_clips, tmp_path, monkeypatch):
-    from kpbe.training import frontend as module
+    from kpbe.training import frontend_terms as module
 
     calls = 0
 
@@ -256,7 +256,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_and_shows_the_batch(disc_c
         KPBEError,
         match=r"loss, keypoint_prior.* not finite at step 2 .*not_finite\.npz.*last good.* of step 2",
     ):
-        train_stage1(params(), disc_clips, disc_clips / "none", tmp_path)
+        train_stage1(params(), unlabelled(disc_clips), tmp_path)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["progress"]["step"] == 2
     culprit = np.load(tmp_path / "not_finite.npz")
     assert (
@@ -282,7 +282,7 @@ def test_an_adversary_that_is_not_finite_stops_before_any_of_its_weights_change(
 
     monkeypatch.setattr(adversarial, name, breaks_later)
     with pytest.raises(KPBEError, match="not finite at step 2"):
-        train_stage1(params(), disc_clips, disc_clips / "none", tmp_path)
+        train_stage1(params(), unlabelled(disc_clips), tmp_path)
     parts = torch.load(tmp_path / "state.pt", weights_only=True)["parts"]
     assert all(value.isfinite().all() for value in parts["discriminator"].values())
 
@@ -290,7 +290,7 @@ def test_an_adversary_that_is_not_finite_stops_before_any_of_its_weights_change(
 def test_a_step_in_bf16_keeps_losses_and_weights_in_fp32(disc_clips, tmp_path):
     values = params(steps=1).model_dump(mode="json")
     values["compute"]["precision"] = "bf16-mixed"
-    train_stage1(parse_params(values), disc_clips, disc_clips / "none", tmp_path)
+    train_stage1(parse_params(values), unlabelled(disc_clips), tmp_path)
     assert all(
         np.isfinite(float(value))
         for row in read_csv(tmp_path / "curves.csv")
@@ -309,7 +309,7 @@ def test_a_head_pose_term_without_labels_is_refused_unless_that_is_meant(disc_cl
     with pytest.raises(
         ParamsError, match=r"no training clip has a head pose label .*label_pose\.teacher=off"
     ):
-        train_stage1(parse_params(values), disc_clips, disc_clips / "none", tmp_path)
+        train_stage1(parse_params(values), unlabelled(disc_clips), tmp_path)
 
 
 @pytest.mark.parametrize("parts", [2, 4])
@@ -322,9 +322,9 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole_but_for_batch_norm(di
         expected, got = whole[network], in_parts[network]
         assert expected.abs().max() > 0
         # rounding decides the sign of an absolute difference next to 0
-        assert (got - expected).norm() < 0.01 * expected.norm(), network
+        assert (got - expected).norm() < 0.03 * expected.norm(), network
     for name, value in whole["losses"].items():
-        tolerance = 0.01 if name == "gradient_norm" else 1e-4
+        tolerance = 0.05 if name == "gradient_norm" or name.startswith("share_") else 1e-4
         assert in_parts["losses"][name] == pytest.approx(value, rel=tolerance), name
 
 
@@ -337,7 +337,7 @@ def first_gradients(disc_clips: Path, accumulate: int) -> dict[str, Any]:
     """Losses of the first step of stage 1, and the gradients that it left, one after the other."""
     values = params({"accumulate": accumulate}, batch_size=4)
     clips, fabric = read_manifest(disc_clips, "train"), launch(values.compute, seed=0)
-    trainee, _ = prepare(values, values.train.stage1, fabric, clips, disc_clips / "none", None, {})
+    trainee, _ = prepare(values, values.train.stage1, fabric, clips, unlabelled(disc_clips), None, {})
     with trainee.loader:
         losses = trainee.step(0)
     assert trainee.adversary is not None
@@ -352,7 +352,7 @@ def first_gradients(disc_clips: Path, accumulate: int) -> dict[str, Any]:
 
 def test_motion_by_rotation_is_trained_and_its_frontend_enhances(disc_clips, tmp_path):
     values = with_conventions(params(steps=1), first_order="rotation")
-    train_stage1(values, disc_clips, disc_clips / "none", tmp_path)
+    train_stage1(values, unlabelled(disc_clips), tmp_path)
     assert np.isfinite(numbers(tmp_path)["loss"]).all()
     frontend = load_frontend(tmp_path / FRONTEND_FILE)
     assert frontend.params.conventions.first_order == "rotation"
@@ -362,12 +362,12 @@ def test_motion_by_rotation_is_trained_and_its_frontend_enhances(disc_clips, tmp
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(disc_clips, tmp_path):
     with pytest.raises(ParamsError, match=r"a batch of 2 cannot be shared evenly .* that 3 divides"):
-        train_stage1(params({"accumulate": 3}), disc_clips, disc_clips / "none", tmp_path)
+        train_stage1(params({"accumulate": 3}), unlabelled(disc_clips), tmp_path)
 
 
 def test_stage_1_starts_from_a_given_frontend_and_refuses_one_of_other_sizes(disc_clips, stage1, tmp_path):
     start = stage1 / FRONTEND_FILE
-    train_stage1(params({"start": str(start)}, steps=0), disc_clips, disc_clips / "none", tmp_path)
+    train_stage1(params({"start": str(start)}, steps=0), unlabelled(disc_clips), tmp_path)
     before, after = weights_of(stage1), weights_of(tmp_path)
     assert all(torch.equal(before[name], after[name]) for name in before)
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -378,9 +378,7 @@ def test_stage_1_starts_from_a_given_frontend_and_refuses_one_of_other_sizes(dis
     with pytest.raises(
         ParamsError, match=r"frontend of other sizes .small. than params.yaml asks for .wider."
     ):
-        train_stage1(
-            values.model_copy(update={"model": wider}), disc_clips, disc_clips / "none", tmp_path / "x"
-        )
+        train_stage1(values.model_copy(update={"model": wider}), unlabelled(disc_clips), tmp_path / "x")
 
 
 def with_conventions(values: Params, **conventions) -> Params:
@@ -398,7 +396,7 @@ def test_stage_2_refuses_a_start_of_other_conventions_and_names_them(disc_clips,
         match=r"frontend\.safetensors was trained with other conventions .*pitch_sign = -1, first_order = rotation.* set "
         r"model\.conventions\.pitch_sign=1 and model\.conventions\.first_order=translation",
     ):
-        train_stage2("wav2lip", values, disc_clips, disc_clips / "none", backends, stage1, tmp_path / "out")
+        train_stage2("wav2lip", values, unlabelled(disc_clips), backends, stage1, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -408,11 +406,9 @@ def test_the_released_frontend_is_refused_with_other_conventions(disc_clips, tmp
         params({"start": str(start)}, steps=0).model_dump(mode="json")
         | {"model": load_frontend(start).params.model_dump(mode="json")}
     )
-    train_stage1(released, disc_clips, disc_clips / "none", tmp_path / "same")
+    train_stage1(released, unlabelled(disc_clips), tmp_path / "same")
     with pytest.raises(ParamsError, match=r"set model\.conventions\.pitch_sign=1, or choose another start"):
-        train_stage1(
-            with_conventions(released, pitch_sign=-1), disc_clips, disc_clips / "none", tmp_path / "other"
-        )
+        train_stage1(with_conventions(released, pitch_sign=-1), unlabelled(disc_clips), tmp_path / "other")
 
 
 def test_a_public_start_is_refused_with_our_pitch_sign(disc_clips, tmp_path):
@@ -420,11 +416,9 @@ def test_a_public_start_is_refused_with_our_pitch_sign(disc_clips, tmp_path):
     start = tmp_path / "00000189-checkpoint.pth.tar"
     torch.save(public_state_dicts(Frontend(values.model)), start)
     with pytest.raises(ParamsError, match=r"set model\.conventions\.pitch_sign=-1"):
-        train_stage1(
-            params({"start": str(start)}, steps=0), disc_clips, disc_clips / "none", tmp_path / "ours"
-        )
+        train_stage1(params({"start": str(start)}, steps=0), unlabelled(disc_clips), tmp_path / "ours")
     public = with_conventions(params({"start": str(start)}, steps=0), pitch_sign=-1)
-    train_stage1(public, disc_clips, disc_clips / "none", tmp_path / "public")
+    train_stage1(public, unlabelled(disc_clips), tmp_path / "public")
     trained = load_frontend(tmp_path / "public" / FRONTEND_FILE)
     assert trained.params.conventions.pitch_sign == -1
 
@@ -449,7 +443,15 @@ def test_heads_labelled_as_looking_down_become_heads_that_free_view_calls_so(
         }
     )
     fabric = launch(values.compute, seed=0)
-    trainee, _ = prepare(values, stage, fabric, read_manifest(disc_clips, "train"), labels, None, {})
+    trainee, _ = prepare(
+        values,
+        stage,
+        fabric,
+        read_manifest(disc_clips, "train"),
+        TrainingFolders(disc_clips, labels, labels, labels),
+        None,
+        {},
+    )
     with trainee.loader:
         curve = [trainee.step(step)["head_pose"] for step in range(20)]
     frontend = trainee.judged
@@ -463,7 +465,7 @@ def test_on_a_cpu_2d_weights_are_trained_in_torchs_layout_and_handed_on_channels
     values = params()
     stage, clips = values.train.stage1, read_manifest(disc_clips, "train")
     fabric = launch(values.compute, seed=0)
-    trainee, _ = prepare(values, stage, fabric, clips, disc_clips / "none", None, {})
+    trainee, _ = prepare(values, stage, fabric, clips, unlabelled(disc_clips), None, {})
     assert layouts_of(trainee.frontend) == {2: "default", 3: "channels last"}
     assert layouts_of(load_frontend(stage1 / FRONTEND_FILE)) == {2: "channels last", 3: "channels last"}
 
@@ -491,9 +493,7 @@ def test_one_frontend_for_all_backends_is_trained_once(disc_clips, stage1, tmp_p
     train = values.train.model_copy(update={"stage2": stage2})
     values = values.model_copy(update={"train": train, "backends": ("wav2lip", "pcavs")})
     for name in ("wav2lip", "pcavs"):
-        train_stage2(
-            name, values, disc_clips, disc_clips / "none", disc_clips / "backends", stage1, tmp_path / name
-        )
+        train_stage2(name, values, unlabelled(disc_clips), disc_clips / "backends", stage1, tmp_path / name)
     assert "wav2lip holds the same training: going on from there" in capsys.readouterr().out
     files = [tmp_path / name / FRONTEND_FILE for name in ("wav2lip", "pcavs")]
     assert files[0].read_bytes() == files[1].read_bytes()

@@ -19,7 +19,7 @@ from kpbe.training.frontend import FRONTEND_FILE
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2
 from tests.training import short_training
-from tests.training.short_training import numbers
+from tests.training.short_training import numbers, unlabelled
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -46,7 +46,7 @@ def params(device: str, steps: int, precision: str = "32-true", compile: bool = 
 
 def trained(values: Params, clips: Path, out: Path) -> dict[str, list[float]]:
     """The curves of stage 1."""
-    train_stage1(values, clips, clips / "no labels", out)
+    train_stage1(values, unlabelled(clips), out)
     return numbers(out)
 
 
@@ -82,9 +82,7 @@ def test_a_training_goes_on_where_it_was(disc_clips, tmp_path):
 def test_stage_2_trains_and_a_cpu_loads_its_frontend(disc_clips, tmp_path):
     trained(params("cuda", 2), disc_clips, tmp_path / "stage1")
     backends, out = disc_clips / "backends", tmp_path / "stage2"
-    train_stage2(
-        "wav2lip", params("cuda", 2), disc_clips, disc_clips / "none", backends, tmp_path / "stage1", out
-    )
+    train_stage2("wav2lip", params("cuda", 2), unlabelled(disc_clips), backends, tmp_path / "stage1", out)
     assert np.isfinite(numbers(out)["loss"]).all()
     assert next(load_frontend(out / FRONTEND_FILE).parameters()).device.type == "cpu"
 

@@ -1,6 +1,6 @@
 """Head pose teachers: what they have in common, their weight files, and which one is taken.
 
-All three were trained on 300W-LP, whose angles (Zhu et al. 2016) are positive for a head that, as seen in the picture, turns to the
+The last three were trained on 300W-LP, whose angles (Zhu et al. 2016) are positive for a head that, as seen in the picture, turns to the
 left (yaw), looks up (pitch) and tilts clockwise (roll), and make up a rotation in the same order as the frontend's
 R = Rx(pitch) Ry(yaw) Rz(roll). With x right, y down and z away from the camera such an R turns a head to the left for a positive yaw,
 clockwise for a positive roll, but down for a positive pitch: teachers hand over minus the pitch that their network gives.
@@ -18,16 +18,22 @@ from kpbe import weights
 from kpbe.errors import BadCheckpoint
 from kpbe.params import ComputeParams
 
-TeacherKind = Literal["hopenet", "whenet", "fsanet"]
+TeacherKind = Literal["mediapipe", "hopenet", "whenet", "fsanet"]
 
 FILES: dict[TeacherKind, tuple[str, ...]] = {
+    "mediapipe": ("face_landmarker",),
     "hopenet": ("hopenet",),
     "fsanet": ("fsanet_1x1", "fsanet_var"),
     "whenet": ("whenet",),
 }
 """Names in the catalogue of weights; `auto` tries the teachers in this order."""
 
-NAMES: dict[TeacherKind, str] = {"hopenet": "Hopenet", "whenet": "WHENet", "fsanet": "FSA-Net"}
+NAMES: dict[TeacherKind, str] = {
+    "mediapipe": "FaceLandmarker",
+    "hopenet": "Hopenet",
+    "whenet": "WHENet",
+    "fsanet": "FSA-Net",
+}
 """As their authors write them."""
 
 TO_FRONTEND = np.array([1, -1, 1], np.float32)
@@ -73,7 +79,8 @@ def get_teacher(kind: TeacherKind, compute: ComputeParams, batch: int = 32) -> P
     """A teacher with its weights.
 
     Args:
-        kind: `hopenet` is the reference's; `whenet` and `fsanet` run through onnxruntime on the CPU.
+        kind: `mediapipe` is the most exact on talking heads; `hopenet` is the reference's; `whenet` and `fsanet` run through onnxruntime
+            on the CPU.
         compute: the device of `hopenet`.
         batch: pictures per forward pass of `hopenet`; the two others' files have a batch of one built in.
 
@@ -82,6 +89,10 @@ def get_teacher(kind: TeacherKind, compute: ComputeParams, batch: int = 32) -> P
         BadCheckpoint: a weight file cannot be loaded.
     """
     files = weight_files(kind)
+    if kind == "mediapipe":
+        from kpbe.data.pose_teachers.mediapipe import MediaPipeTeacher
+
+        return MediaPipeTeacher()
     if kind == "hopenet":
         from kpbe.compute import torch_device
         from kpbe.data.pose_teachers.hopenet import HopenetTeacher

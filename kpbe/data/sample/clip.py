@@ -29,6 +29,7 @@ class Truth:
         boxes: (N, 4) face boxes left, top, right, bottom, pixels.
         lips: (N, 4, 2) left corner, upper inner lip, right corner, lower inner lip, pixels.
         eyes: (N, 2, 2) centres of the eyes, from left to right in the picture, pixels.
+        surface: (N, 96, 2) points spread over the face, pixels; NaN where they are turned away.
         phonemes: symbols; starts, ends: their times in seconds.
     """
 
@@ -40,6 +41,7 @@ class Truth:
     boxes: np.ndarray
     lips: np.ndarray
     eyes: np.ndarray
+    surface: np.ndarray
     phonemes: tuple[str, ...]
     starts: np.ndarray
     ends: np.ndarray
@@ -96,11 +98,12 @@ def plan_clip(identity: int, clip: int, params: SampleParams) -> ClipPlan:
         actor.who.vocal_tract,
         generator(params.seed, name, clip, "noise"),
     )
-    poses = _poses(motion)
+    poses = poses_of(motion)
     return ClipPlan(actor, poses, wave, _truth(actor, poses, motion, segments))
 
 
-def _poses(motion: Motion) -> list[Pose]:
+def poses_of(motion: Motion) -> list[Pose]:
+    """What is drawn in each frame of a motion; the body follows the head a little."""
     rotations = rotation_matrices(motion.angles)
     bodies = rotation_matrices(motion.angles * BODY_FOLLOWS)
     camera = np.array((0.0, 0.0, DISTANCE))
@@ -136,6 +139,7 @@ def _truth(actor: Person, poses: list[Pose], motion: Motion, segments: list[Segm
         boxes=np.stack(boxes),
         lips=np.stack(lips),
         eyes=np.stack(eyes),
+        surface=np.stack([actor.surface(pose) for pose in poses]),
         phonemes=tuple(segment.phoneme.symbol for segment in segments),
         starts=np.array([segment.start for segment in segments], np.float32),
         ends=np.array([segment.end for segment in segments], np.float32),

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from kpbe.data.expression_labels import SURFACE
 from kpbe.data.sample import raster
 from kpbe.data.sample.hair import build_hair
-from kpbe.data.sample.head import EYE_Y, HeadSurface, build_head
+from kpbe.data.sample.head import EYE_Y, MOUTH_Y, HeadSurface, build_head
 from kpbe.data.sample.identity import Identity, draw_identity, generator
 from kpbe.data.sample.paint import paint_head
 from kpbe.data.sample.parts import build_ears, build_glasses, build_mouth_inside, build_torso
 from kpbe.data.sample.pieces import SKIN, Mesh, assemble, linear, piece, smooth_noise, smoothstep
 
 DISTANCE = 9.0  # of the camera from the head, head units
-FOCAL = 2.26  # focal length over frame width
+FOCAL = 3.1  # focal length over frame width
 HEAD_CENTRE_Y = 0.47  # where the head's origin lies in the frame at rest
+LEAST_FACING = 0.15
+"""Cosine to the viewing direction below which a point of the face is hidden or nearly so."""
+
 SKULL_BASE = np.array((0.0, 0.75, 0.22))
 NECK_BASE = np.array((0.0, 1.70, 0.30))
 
@@ -122,6 +126,36 @@ class Person:
             gap += sign * self.head.rest[row, column, 1]
             gap += sign * sum(shapes[name][row, column, 1] * pose.controls.get(name, 0.0) for name in shapes)
         return max(float(gap), 0.0)
+
+    def surface(self, pose: Pose) -> np.ndarray:
+        """Points spread over the face, (SURFACE, 2) float32 pixels; those that are turned away from the camera are NaN."""
+        vertices = self.vertices(pose)
+        normals = self.mesh.normals(vertices)
+        chosen = self._surface
+        points = project(vertices[chosen], self.size)
+        # the mesh's normals all point outwards or all inwards; at rest the face looks at the camera
+        towards = normals[chosen, 2] * np.sign(self.mesh.normals(self.mesh.rest)[chosen, 2])
+        points[towards < LEAST_FACING] = np.nan
+        return points.astype(np.float32)
+
+    @cached_property
+    def _surface(self) -> np.ndarray:
+        """Indices of SURFACE vertices of the face that look at the camera at rest, far from each other; most are near the mouth."""
+        rows, columns = self.head.rest.shape[:2]
+        rest = self.mesh.rest[: rows * columns].astype(np.float64)
+        facing = np.abs(self.mesh.normals(self.mesh.rest)[: rows * columns, 2]) > 0.35
+        bag = np.zeros((rows, columns), bool)
+        bag[self.head.bag[0] : self.head.bag[1]] = True
+        usable = np.flatnonzero(self._face.ravel() & facing & ~bag.ravel())
+        near_mouth = np.exp(-0.5 * (np.hypot(rest[usable, 0], rest[usable, 1] - MOUTH_Y) / 0.3) ** 2)
+        density = 1 + 2 * near_mouth
+        chosen = [int(usable[near_mouth.argmax()])]
+        distance = np.full(len(usable), np.inf)
+        while len(chosen) < SURFACE:
+            away = np.linalg.norm(rest[usable] - rest[chosen[-1]], axis=1) * density
+            distance = np.minimum(distance, away)
+            chosen.append(int(usable[distance.argmax()]))
+        return np.array(chosen)
 
     def landmarks(self, pose: Pose) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Face box (4,) left, top, right, bottom, lip points (4, 2) and eyes (2, 2), float32 pixels; see `Truth`."""

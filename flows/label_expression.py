@@ -1,0 +1,29 @@
+"""Stage `label_expression`: data/raw, data/clips -> data/expression."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows import folders
+from flows.stage import Stage, StageContext, main
+
+
+def label_expression(context: StageContext) -> Path:
+    """Label points on the face and blendshapes of training frames: true points where they are known, FaceLandmarker's elsewhere."""
+    from kpbe.data.label_expression import label_expressions
+
+    found = label_expressions(
+        context.params.label_expression,
+        folders.RAW,
+        folders.CLIPS,
+        folders.EXPRESSION,
+        compute=context.params.compute,
+        map=context.map,
+        max_rejected_fraction=context.params.data.max_rejected_fraction,
+    )
+    print(f"label_expression: {found['about']}")
+    return folders.EXPRESSION
+
+
+if __name__ == "__main__":
+    main(Stage(label_expression))

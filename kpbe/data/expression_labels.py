@@ -1,0 +1,160 @@
+"""Labels of faces beside the head pose: points on the face, and how the mouth and the eyes are shaped.
+
+Written by kpbe/data/label_expression.py and with the drawn grids, read by the frontend's trainings. Points are in coordinates of the
+picture: -1 and 1 are its edges (not the centres of its outer pixels), x to the right, y down, whatever its size.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from kpbe.data.clips import Clip
+from kpbe.errors import KPBEError
+from kpbe.metrics.face_landmarks import FaceLandmarks
+from kpbe.work import whole
+
+GUIDES = 6
+"""The first points: left corner of the mouth, upper inner lip, right corner, lower inner lip, left eye, right eye (left as in the
+picture). Keypoints 0 to 5 of the frontend are guided to them."""
+
+MIRRORED_GUIDES = (2, 1, 0, 3, 5, 4)
+"""The guides of a mirrored picture, in its own order."""
+
+LIPS = slice(0, 4)
+SURFACE = 96
+"""Further points, spread over the face; which ones they are differs between who labels them, but not within a person's pictures."""
+
+POINTS = GUIDES + SURFACE
+
+SHAPES = (
+    "jawOpen",
+    "mouthClose",
+    "mouthFunnel",
+    "mouthPucker",
+    "mouthSmileLeft",
+    "mouthSmileRight",
+    "mouthStretchLeft",
+    "mouthStretchRight",
+    "mouthLowerDownLeft",
+    "mouthLowerDownRight",
+    "mouthUpperUpLeft",
+    "mouthUpperUpRight",
+    "eyeBlinkLeft",
+    "eyeBlinkRight",
+)
+"""Blendshapes of MediaPipe's FaceLandmarker that a voice moves, and the blinks."""
+
+_OTHER_SIDE = {"Left": "Right", "Right": "Left"}
+MIRRORED_SHAPES = tuple(
+    SHAPES.index(re.sub("(Left|Right)$", lambda side: _OTHER_SIDE[side[0]], name)) for name in SHAPES
+)
+"""Where each blendshape of a mirrored picture is found in the picture's own."""
+
+# Points of MediaPipe's face mesh (the 478 of FaceLandmarker).
+_OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132,
+    93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+_NOSE = (168, 6, 197, 195, 5, 4, 1, 98, 327)
+_CHEEKS = (50, 280, 205, 425, 36, 266)
+_BROWS = (70, 105, 107, 300, 334, 336)
+_EYES = (33, 159, 133, 145, 263, 386, 362, 374)
+_OUTER_LIPS = (91, 181, 84, 17, 314, 405, 321, 269, 267, 0, 37, 39)
+_INNER_LIPS = (78, 81, 13, 311, 308, 402, 14, 178, 191, 415, 95, 324)
+_JAW = (32, 262, 200, 199, 208, 428, 18)
+_SURFACE = (*_OVAL, *_NOSE, *_CHEEKS, *_BROWS, *_EYES, *_OUTER_LIPS, *_INNER_LIPS, *_JAW)
+_MOUTH_GUIDES = (78, 13, 308, 14)
+
+
+@dataclass(frozen=True)
+class ExpressionLabels:
+    """Labels of N frames; a frame without a face has NaN.
+
+    Attributes:
+        points: (N, POINTS, 2) float32 guides and surface, in the picture's coordinates. Points that are not known are NaN.
+        shapes: (N, len(SHAPES)) float32 blendshapes in [0, 1]; NaN where they are not known.
+    """
+
+    points: np.ndarray
+    shapes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @classmethod
+    def of_faces(cls, faces: list[FaceLandmarks | None], size: tuple[int, int]) -> Self:
+        """Of FaceLandmarker's faces in frames of `size` (height, width)."""
+        labels = cls.unknown(len(faces))
+        for row, face in enumerate(faces):
+            if face is not None:
+                labels.points[row] = in_picture(face_points(face), size)
+                labels.shapes[row] = [face.blendshapes[name] for name in SHAPES]
+        return labels
+
+    @classmethod
+    def unknown(cls, frames: int) -> Self:
+        """Nothing known of so many frames."""
+        return cls(
+            np.full((frames, POINTS, 2), np.nan, np.float32),
+            np.full((frames, len(SHAPES)), np.nan, np.float32),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the labels into an .npz file."""
+        with whole(path) as temporary:
+            np.savez_compressed(temporary, allow_pickle=False, points=self.points, shapes=self.shapes)
+
+    @classmethod
+    def load(cls, path: Path, frames: int) -> Self:
+        """Read labels of so many frames.
+
+        Raises:
+            KPBEError: the file cannot be read or holds labels of another number of frames.
+        """
+        try:
+            with np.load(path) as arrays:
+                labels = cls(arrays["points"], arrays["shapes"])
+        except (OSError, ValueError, KeyError):
+            labels = None
+        if labels is None or labels.points.shape != (frames, POINTS, 2) or len(labels.shapes) != frames:
+            raise KPBEError(
+                f"{path} does not hold labels of the {frames} frames of its clip: run the stage label_expression again."
+            )
+        return labels
+
+
+def label_path(folder: Path, clip: Clip) -> Path:
+    """Where the expression labels of a clip lie; the file may not exist."""
+    return folder / f"{clip.clip_id}.npz"
+
+
+def face_points(face: FaceLandmarks) -> np.ndarray:
+    """Guides and surface of a face, (POINTS, 2) float32 pixels."""
+    flat = face.points[:, :2]
+    return np.concatenate([flat[list(_MOUTH_GUIDES)], face.five_points[:2], flat[list(_SURFACE)]]).astype(
+        np.float32
+    )
+
+
+def mirrored_points(points: np.ndarray) -> np.ndarray:
+    """Points (POINTS, 2) of the mirrored picture; the guides change places, the surface keeps its order."""
+    mirrored = points * np.array([-1, 1], np.float32)
+    mirrored[:GUIDES] = mirrored[list(MIRRORED_GUIDES)]
+    return mirrored
+
+
+def in_picture(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Points (..., 2) in pixels, whose centres lie at whole numbers, in coordinates of a picture of `size` (height, width)."""
+    height, width = size
+    return ((2 * points + 1) / (width, height) - 1).astype(np.float32)
+
+
+def in_pixels(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The inverse of `in_picture`."""
+    height, width = size
+    return (((points + 1) * (width, height) - 1) / 2).astype(np.float32)

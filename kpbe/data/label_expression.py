@@ -1,0 +1,193 @@
+"""Stage `label_expression`: points on the face, blendshapes of mouth and eyes, for every frame of the training clips.
+
+The built-in sample knows its points; in other clips MediaPipe's FaceLandmarker looks at each frame once. The trainings guide keypoints
+to the lips and the eyes by them, ask the motion field to carry each point to its place, and know where the mouth is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import get_ident
+from typing import Any
+
+import numpy as np
+
+from kpbe import weights
+from kpbe.data.clips import Clip, read_manifest
+from kpbe.data.crops import points_in_crop
+from kpbe.data.expression_labels import ExpressionLabels, in_picture, label_path
+from kpbe.data.label_pose import remove_others, truth_files
+from kpbe.data.raw import parse_bbox
+from kpbe.data.voxceleb import reference_frames
+from kpbe.errors import BadClip
+from kpbe.media.video import read_frames
+from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker, require_face_landmarker
+from kpbe.params import ComputeParams, LabelExpressionParams
+from kpbe.work import (
+    RECORD_SUFFIX,
+    REJECTED_COLUMNS,
+    ClipTask,
+    ShardMap,
+    file_sha256,
+    fingerprint,
+    run_clip_tasks,
+    serial_map,
+    write_csv,
+    write_json,
+)
+
+STAGE = "label_expression"
+SUMMARY_FILE = "summary.json"
+RECIPE = 1
+"""Part of every fingerprint: raised whenever the same clip and weights would give other labels."""
+
+LEAST_SEEN = 0.5
+"""A clip in fewer of whose frames a face is found is rejected: its labels would be those of something else."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one clip's task needs; `truth` is the file of a drawn clip, others are looked at by FaceLandmarker."""
+
+    clip: Clip
+    truth: Path | None
+
+
+def label_expressions(
+    params: LabelExpressionParams,
+    raw: Path,
+    clips: Path,
+    out: Path,
+    *,
+    compute: ComputeParams,
+    map: ShardMap = serial_map,
+    max_rejected_fraction: float = 1.0,
+) -> dict[str, Any]:
+    """Write `out`/<clip_id>.npz (`ExpressionLabels`) of each training clip, and `out`/summary.json.
+
+    Args:
+        params: who labels.
+        raw: data/raw.
+        clips: data/clips.
+        out: data/expression.
+        compute: the size of a shard.
+        map, max_rejected_fraction: see `kpbe.work.run_clip_tasks`.
+
+    Returns:
+        What summary.json holds: `about` says in a sentence who labelled what.
+
+    Raises:
+        MissingWeights: FaceLandmarker is asked for by name and its file or the package mediapipe is not there.
+        KPBEError: too many clips were rejected.
+    """
+    manifest = read_manifest(clips, "train")
+    truths = truth_files(raw, manifest) if params.teacher in ("auto", "known") else {}
+    looks = params.teacher == "mediapipe" or (
+        params.teacher == "auto" and len(truths) < len(manifest) and _there()
+    )
+    digests = [file_sha256(require_face_landmarker())] if looks else []
+    tasks = [
+        _task(Job(clip, truths.get(clip.clip_id)), digests, out)
+        for clip in manifest
+        if looks or clip.clip_id in truths
+    ]
+    remove_others(out, tasks)
+    labelled: list[tuple[ClipTask, dict[str, Any]]] = []
+    if tasks:
+        labelled, _ = run_clip_tasks(
+            STAGE,
+            tasks,
+            make_labels,
+            out,
+            map=map if len(tasks) > len(truths) else serial_map,
+            shard_size=compute.shard_size,
+            max_rejected_fraction=max_rejected_fraction,
+        )
+    else:
+        write_csv(out / "rejected.csv", REJECTED_COLUMNS, [])
+    known = sum(task.payload.truth is not None for task, _ in labelled)
+    found = {
+        "about": _about(params, known, len(labelled) - known, len(manifest)),
+        "training_clips": len(manifest),
+        "labelled_clips": len(labelled),
+        "known_clips": known,
+        "frames": sum(facts["frames"] for _, facts in labelled),
+        "frames_with_a_face": sum(facts["seen"] for _, facts in labelled),
+    }
+    write_json(out / SUMMARY_FILE, found)
+    return found
+
+
+def _there() -> bool:
+    return weights.find("face_landmarker") is not None
+
+
+def _task(job: Job, digests: list[str], out: Path) -> ClipTask:
+    clip = job.clip
+    made_from = fingerprint(
+        {"recipe": RECIPE, "weights": [] if job.truth else digests, "clip": clip.sha256},
+        {"truth": job.truth and file_sha256(job.truth), "start": clip.start, "frames": clip.frames},
+        clip.bbox if job.truth else None,
+    )
+    record = out / f"{clip.clip_id}{RECORD_SUFFIX}"
+    return ClipTask(clip.clip_id, record, (label_path(out, clip),), made_from, str(clip.video), job)
+
+
+@cache
+def _landmarker(thread: int) -> FaceLandmarker:
+    """FaceLandmarker for one thread."""
+    return load_face_landmarker()
+
+
+def make_labels(task: ClipTask) -> dict[str, Any]:
+    """Label one clip.
+
+    Raises:
+        BadClip: the clip cannot be read, or shows no face in half of its frames.
+    """
+    job: Job = task.payload
+    clip = job.clip
+    if job.truth is not None:
+        labels = _known(clip, job.truth)
+    else:
+        landmarker = _landmarker(get_ident())
+        labels = ExpressionLabels.of_faces(
+            [landmarker.read(frame) for frame in read_frames(clip.video)], (clip.height, clip.width)
+        )
+    seen = int(np.isfinite(labels.points[:, 0, 0]).sum())
+    if seen < LEAST_SEEN * len(labels):
+        raise BadClip(f"{clip.video}: FaceLandmarker finds a face in {seen} of {len(labels)} frames")
+    labels.save(task.outputs[0])
+    return {"frames": len(labels), "seen": seen}
+
+
+def _known(clip: Clip, truth: Path) -> ExpressionLabels:
+    """Labels of a drawn clip: its points, moved into the clip's crop; its blendshapes are not known."""
+    rows = reference_frames(clip.start, clip.frames, clip.fps)
+    with np.load(truth) as arrays:
+        points = np.concatenate([arrays["lips"], arrays["eyes"], arrays["surface"]], axis=1)
+    points = points[np.minimum(rows, len(points) - 1)]
+    labels = ExpressionLabels.unknown(clip.frames)
+    in_clip = points_in_crop(points, parse_bbox(clip.bbox), clip.width)
+    labels.points[:] = in_picture(in_clip, (clip.height, clip.width))
+    return labels
+
+
+def _about(params: LabelExpressionParams, known: int, taught: int, clips: int) -> str:
+    """Who labelled what, in a sentence."""
+    parts = [f"the true points of {known}"] if known else []
+    if taught:
+        parts.append(f"FaceLandmarker's points of {taught}")
+    if parts:
+        rest = clips - known - taught
+        without = f"; {rest} have no labels" if rest else ""
+        return f"expression labels: {' and '.join(parts)} of {clips} training clips{without}"
+    if params.teacher == "auto":
+        entry = weights.CATALOGUE["face_landmarker"]
+        return f"no expression labels: the clips' points are not known, and {entry.file} ({entry.source}) is not in a weights folder"
+    reason = (
+        "label_expression.teacher is off" if params.teacher == "off" else "the clips' points are not known"
+    )
+    return f"no expression labels: {reason}"

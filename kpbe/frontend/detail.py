@@ -1,0 +1,168 @@
+"""Detail at the source's own resolution: sharp pictures are moved by the motion field, and a network chooses among them pixel by pixel.
+
+Not part of the KPBE paper, whose generator has the decoder alone. After Animating Through Warping (arXiv 2008.00362), which lifts a
+low-resolution motion field to the picture's size, and FOMM's occlusion map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kpbe.frontend.geometry import coordinate_grid_2d, full_precision
+from kpbe.frontend.images import resized
+from kpbe.frontend.layers import ConvBlock, DownBlock, UpBlock, channels_last, same_convolution
+from kpbe.params import ModelParams
+
+DECODER, SOURCE, BACKEND = range(3)
+"""The pictures that are chosen among, in the order of `Composite.shares`."""
+
+FIRST_CHOICE = (0.0, 1.0, 0.0)
+"""Logits of the untrained choice: the warped source, more than the others."""
+
+MOST_GAIN = 0.7
+"""Largest logarithm of the factor by which a colour of the backend's picture is scaled."""
+
+MOST_OFFSET = 0.3
+
+HALVINGS = 4
+"""Of the chooser's input; colours are matched on a grid of image_size / 2^4 cells, which holds low frequencies only."""
+
+
+@full_precision
+def image_displacement(deformation: Tensor, depth_weights: Tensor, align_corners: bool) -> Tensor:
+    """A 3D motion field seen as one of the picture.
+
+    Args:
+        deformation: (B, D, h, w, 3), see `Motion`.
+        depth_weights: (B, D, h, w) that sum to one over depth.
+        align_corners: whether the outer samples of the volume lie at -1 and 1, as in `grid_sample`.
+
+    Returns:
+        (B, 2, h, w): what to add, in x and y, to a place in the rendered picture to get the place in the source, in coordinates whose -1
+        and 1 are the picture's edges.
+    """
+    _, _, height, width, _ = deformation.shape
+    moved = deformation[..., :2] - coordinate_grid_2d(height, width, deformation)
+    moved = (moved * depth_weights[..., None]).sum(1)
+    if align_corners:  # the outer samples lie half a cell inside the edges
+        moved = moved * moved.new_tensor([(width - 1) / width, (height - 1) / height])
+    return moved.permute(0, 3, 1, 2)
+
+
+@full_precision
+def warp_image(image: Tensor, displacement: Tensor, size: tuple[int, int]) -> Tensor:
+    """Sample pictures (1 or B, 3, H, W) at their own resolution by (B, 2, h, w) displacements: (B, 3, *size).
+
+    Displacements are interpolated bilinearly; what lies outside the picture repeats its border.
+    """
+    height, width = size
+    fine = F.interpolate(displacement, size, mode="bilinear", align_corners=False)
+    y = (torch.arange(height, device=fine.device, dtype=fine.dtype) * 2 + 1) / height - 1
+    x = (torch.arange(width, device=fine.device, dtype=fine.dtype) * 2 + 1) / width - 1
+    grid = torch.stack([x + fine[:, 0], y[:, None] + fine[:, 1]], dim=-1)
+    image = image.expand(len(grid), -1, -1, -1)
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+@dataclass(frozen=True)
+class Composite:
+    """A frame and what it was put together from.
+
+    Attributes:
+        frame: (B, 3, H, W) in [0, 1].
+        shares: (B, 2 or 3, H, W) of the decoder's picture, the moved source and the moved backend's frame; they sum to one.
+        matched_backend: (B, 3, H, W) the moved backend's frame in the source's colours; None without one.
+    """
+
+    frame: Tensor
+    shares: Tensor
+    matched_backend: Tensor | None
+
+
+class Compositor(nn.Module):
+    """A U-Net at the frontend's inner size that looks at the candidate pictures and gives each a share of every pixel.
+
+    Before that the backend's picture gets the source's skin: a gain and an offset per colour on a coarse grid, so that its low frequencies
+    change and its lips do not.
+    """
+
+    def __init__(self, model: ModelParams) -> None:
+        super().__init__()
+        self.image_size, self.takes_backend = model.image_size, model.generator.detail == "warp_both"
+        width = model.generator.detail_width
+        seen = 3 + 3 + 1 + (3 + 1 if self.takes_backend else 0)
+        channels = [width] + [2 * width] * HALVINGS
+        self.first = ConvBlock(2, seen, width)
+        self.down = nn.ModuleList(DownBlock(2, channels[i], channels[i + 1]) for i in range(HALVINGS))
+        self.up = nn.ModuleList(
+            UpBlock(2, channels[i + 1] * (1 if i == HALVINGS - 1 else 2), channels[i])
+            for i in reversed(range(HALVINGS))
+        )
+        pictures = 3 if self.takes_backend else 2
+        self.choice = same_convolution(2, 2 * width, pictures, 3)
+        with torch.no_grad():
+            self.choice.weight.zero_()
+            assert self.choice.bias is not None
+            self.choice.bias.copy_(torch.tensor(FIRST_CHOICE[:pictures]))
+        if self.takes_backend:
+            self.colours = nn.Conv2d(channels[-1], 6, 1)
+            nn.init.zeros_(self.colours.weight)
+            assert self.colours.bias is not None
+            nn.init.zeros_(self.colours.bias)
+        channels_last(self)
+
+    def forward(
+        self,
+        decoded: Tensor,
+        occlusion: Tensor,
+        source: Tensor,
+        backend: Tensor | None = None,
+        backend_seen: Tensor | None = None,
+    ) -> Composite:
+        """Put frames together.
+
+        Args:
+            decoded: (B, 3, S, S) of the decoder, S the inner size.
+            occlusion: (B, 1, h, w) of the motion field.
+            source: (B, 3, H, W) the moved source.
+            backend: (B, 3, H, W) the moved backend's frame; None where there is none.
+            backend_seen: (B,) bool, in which samples it counts; None counts all.
+        """
+        size = (source.shape[-2], source.shape[-1])
+        inner = (self.image_size, self.image_size)
+        seen = [decoded, resized(source, inner), resized(occlusion, inner)]
+        if self.takes_backend:
+            counts = decoded.new_zeros(len(decoded), 1, 1, 1)
+            small = torch.zeros_like(decoded)
+            if backend is not None:
+                counts = counts + (1.0 if backend_seen is None else backend_seen.view(-1, 1, 1, 1).to(counts))
+                small = resized(backend, inner) * counts
+            seen += [small, counts.expand(-1, 1, *inner)]
+        skips = [self.first(torch.cat(seen, 1))]
+        for down in self.down:
+            skips.append(down(skips[-1]))
+        x = coarse = skips.pop()
+        for up in self.up:
+            x = torch.cat([up(x), skips.pop()], dim=1)
+        logits = self.choice(x)
+        matched = None
+        if backend is None:
+            logits = logits[:, :BACKEND]
+        else:
+            gain, offset = F.interpolate(
+                self.colours(coarse).float(), size, mode="bilinear", align_corners=False
+            ).chunk(2, 1)
+            matched = (backend * (MOST_GAIN * gain.tanh()).exp() + MOST_OFFSET * offset.tanh()).clamp(0, 1)
+            if backend_seen is not None:
+                absent = torch.zeros_like(logits)
+                absent[~backend_seen, BACKEND] = -1e4
+                logits = logits + absent
+        shares = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False).softmax(1)
+        frame = shares[:, DECODER, None] * resized(decoded, size).float() + shares[:, SOURCE, None] * source
+        if matched is not None:
+            frame = frame + shares[:, BACKEND, None] * matched
+        return Composite(frame, shares, matched)

@@ -1,0 +1,152 @@
+"""The frontend's loss: which terms there are, and what of the total each makes up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from kpbe.data.expression_labels import GUIDES, LIPS
+from kpbe.frontend.appearance import feature_size
+from kpbe.frontend.geometry import with_own_pitch_sign
+from kpbe.frontend.images import resized
+from kpbe.params import FrontendLossParams, ModelParams
+from kpbe.training.adversarial import Adversary
+from kpbe.training.batches import TrainingBatch
+from kpbe.training.losses import (
+    RandomWarp,
+    equivariance,
+    expression_magnitude,
+    guide_difference,
+    head_pose,
+    keypoint_prior,
+    motion_error,
+    shape_difference,
+)
+from kpbe.training.perceptual import Attention, ImagePyramid, PerceptualTerms, PixelDifference
+
+MOUTH_SPREAD = 0.45
+"""Standard deviation of the mouth's weight over the width between its corners."""
+
+LEAST_SPREAD = 0.08
+
+PICTURE_TERMS = ("vgg19", "vgg_face", "pixel", "parts", "gan", "feature_matching")
+"""Terms that compare pictures; of the weighted loss they are to make up half at least."""
+
+PART_SCALES = (1.0, 0.5, 0.25, 0.125)
+
+
+class FrontendTerms(nn.Module):
+    """The unweighted loss terms of one part of a batch.
+
+    Args:
+        params: weights; terms of weight 0 are not computed.
+        model: of the frontend.
+        perceptual: the terms that compare pictures.
+        adversary: of the terms gan and feature_matching; None leaves them out.
+        labelled: whether there is any head pose label.
+    """
+
+    def __init__(
+        self,
+        params: FrontendLossParams,
+        model: ModelParams,
+        perceptual: PerceptualTerms,
+        adversary: Adversary | None,
+        labelled: bool,
+    ):
+        super().__init__()
+        self.params, self.model, self.labelled = params, model, labelled
+        self.perceptual = perceptual
+        self.pixel, self.pyramid = PixelDifference(), ImagePyramid(PART_SCALES)
+        self._adversary = (adversary,)  # not a part of this module: it is trained by itself
+        # keypoints count from the centres of a volume's outer cells, points from the picture's edges
+        cells = feature_size(model)
+        self.unit = cells / (cells - 1) if model.conventions.align_corners else 1.0
+
+    def forward(
+        self, batch: TrainingBatch, result: Mapping[str, Tensor], warp: RandomWarp | None
+    ) -> dict[str, Tensor]:
+        """Terms by name, of what `Reconstruction` returned."""
+        weights = self.params
+        generated = result["generated"].float()
+        attention = self.attention(batch.target_points)
+        terms: dict[str, Tensor] = dict(self.perceptual(generated, batch.target, attention))
+        if weights.parts:
+            terms["parts"] = self._parts(batch, result, attention)
+        if (adversary := self._adversary[0]) is not None:
+            terms |= adversary.terms(generated, batch.target)
+        if warp is not None:
+            terms["equivariance"] = equivariance(
+                result["unwarped_keypoints"], result["warped_keypoints"], warp
+            )
+        if weights.keypoint_prior:
+            terms["keypoint_prior"] = keypoint_prior(result["driving_keypoints"])
+        if weights.head_pose and self.labelled:
+            labels = with_own_pitch_sign(batch.degrees, self.model.conventions)
+            terms["head_pose"] = head_pose(result["degrees"], labels)
+        if weights.expression:
+            terms["expression"] = expression_magnitude(result["expression"])
+        if weights.guides:
+            terms["guides"] = self._guides(batch, result)
+        if weights.motion:
+            terms["motion"] = self._motion(batch, result)
+        if weights.shapes:
+            terms["shapes"] = shape_difference(result["shapes"].float(), batch.shapes)
+        return terms
+
+    def attention(self, points: Tensor) -> Attention | None:
+        """What counts more: the mouths of faces with these points (B, POINTS, 2); None where all counts alike."""
+        if self.params.mouth == 1:
+            return None
+        lips = points[:, LIPS]
+        width = (lips[:, 2] - lips[:, 0]).norm(dim=-1)
+        return Attention(lips.mean(1), (MOUTH_SPREAD * width).clamp(min=LEAST_SPREAD), self.params.mouth)
+
+    def _parts(
+        self, batch: TrainingBatch, result: Mapping[str, Tensor], attention: Attention | None
+    ) -> Tensor:
+        """The pictures that frames are put together from, each against the target."""
+        target = batch.target
+        real = self.pyramid(target)
+        decoded = result["decoded"].float()
+        size = (decoded.shape[-2], decoded.shape[-1])
+        level = next((i for i, image in enumerate(real) if image.shape[-2:] == size), None)
+        wanted = [resized(target, size)] if level is None else real[level:]
+        parts = [self.pixel(self.pyramid(decoded)[: len(wanted)], wanted, attention)]
+        for name in ("moved_source", "moved_backend"):
+            if name in result:
+                parts.append(self.pixel(self.pyramid(result[name].float()), real, attention))
+        return torch.stack(parts).mean()
+
+    def _guides(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> Tensor:
+        pairs = [("source_keypoints", batch.source_points), ("driving_keypoints", batch.target_points)]
+        if "expression_keypoints" in result:
+            pairs.append(("expression_keypoints", batch.expression_points))
+        found = [guide_difference(result[name], points[:, :GUIDES] * self.unit) for name, points in pairs]
+        return torch.stack(found).mean()
+
+    def _motion(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> Tensor:
+        pairs = [
+            ("source_displacement", batch.source_points),
+            ("backend_displacement", batch.expression_points),
+        ]
+        found = [
+            motion_error(result[name], batch.target_points, points)
+            for name, points in pairs
+            if name in result
+        ]
+        return torch.stack(found).mean() if found else batch.degrees.new_zeros(())
+
+
+def shares(terms: Mapping[str, Tensor], weights: FrontendLossParams) -> dict[str, Tensor]:
+    """What each term makes up of the weighted loss (its magnitude of the sum of magnitudes), and `pictures`, the sum of those that compare
+    pictures.
+    """
+    magnitudes = {name: (getattr(weights, name) * value.detach()).abs() for name, value in terms.items()}
+    total = torch.stack(list(magnitudes.values())).sum().clamp(min=1e-12)
+    found = {f"share_{name}": value / total for name, value in magnitudes.items()}
+    pictures = [value for name, value in magnitudes.items() if name in PICTURE_TERMS]
+    found["share_pictures"] = torch.stack(pictures).sum() / total if pictures else total * 0
+    return found

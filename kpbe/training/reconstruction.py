@@ -1,0 +1,78 @@
+"""One forward pass of the frontend in training, over plain tensors, so that it can be wrapped and compiled."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from kpbe.data.expression_labels import SHAPES
+from kpbe.frontend.model import Frontend
+
+
+class Reconstruction(nn.Module):
+    """The frontend, and what only its training needs: a reader of blendshapes from the expression (as LivePortrait's guidance, it keeps
+    the expression alive).
+    """
+
+    def __init__(self, frontend: Frontend):
+        super().__init__()
+        self.frontend = frontend
+        self.shapes = nn.Linear(3 * frontend.params.num_keypoints, len(SHAPES))
+
+    def forward(
+        self,
+        source: Tensor,
+        pose: Tensor,
+        expression: Tensor | None,
+        warped: Tensor | None,
+        second_counts: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Render source images with the head pose of one image and the expression of another, all (B, 3, H, W) in [0, 1].
+
+        Args:
+            source: gives appearance and canonical keypoints.
+            pose: the frames that give the head pose.
+            expression: the backend's frames; None takes the expression from `pose`, and they are no second source.
+            warped: `pose` after a `RandomWarp`, for the equivariance term.
+            second_counts: (B,) bool, in which samples the backend's frame is a second source; None counts all.
+
+        Returns:
+            generated (B, 3, H, W), driving_keypoints, source_keypoints (B, K, 3), expression (B, K, 3), degrees (B, 3), shapes (B, S);
+            with `expression`: expression_keypoints (B, K, 3); with `warped`: unwarped_keypoints and warped_keypoints (B, K, 3), of the pose
+            frame itself and of the warped one; with detail: decoded (B, 3, S, S), moved_source (B, 3, H, W), source_displacement
+            (B, 2, h, w), and the same of the backend's frame where it is a second source.
+        """
+        network = self.frontend
+        decomposed = network.decompose(source)
+        head_pose, own_expression = network.estimate_pose_expression(pose)
+        second = None if expression is None else network.second_source(decomposed, expression)
+        driving_expression = own_expression if second is None else second.expression
+        driving_keypoints = decomposed.driven_by(head_pose, driving_expression)
+        rendering = network.render(decomposed, driving_keypoints, head_pose, second, second_counts)
+        result = {
+            "generated": rendering.frame,
+            "decoded": rendering.decoded,
+            "driving_keypoints": driving_keypoints,
+            "source_keypoints": decomposed.keypoints,
+            "expression": driving_expression,
+            "degrees": head_pose.degrees,
+            "shapes": self.shapes(driving_expression.flatten(1)),
+        }
+        if second is not None:
+            result["expression_keypoints"] = second.keypoints
+        if rendering.moved_source is not None and rendering.motion.displacement is not None:
+            result["moved_source"] = rendering.moved_source
+            result["source_displacement"] = rendering.motion.displacement
+        if rendering.moved_backend is not None:
+            assert rendering.backend_motion is not None and rendering.backend_motion.displacement is not None
+            result["moved_backend"] = rendering.moved_backend
+            result["backend_displacement"] = rendering.backend_motion.displacement
+        if warped is not None:
+            result["unwarped_keypoints"] = decomposed.driven_by(head_pose, own_expression)
+            result["warped_keypoints"] = decomposed.driven_by(*network.estimate_pose_expression(warped))
+        return result
+
+
+def second_source_counts(samples: int, share: float, generator: torch.Generator) -> Tensor:
+    """(B,) bool: in which samples of a batch the backend's frame is a second source; so one network learns to do with and without."""
+    return torch.rand(samples, generator=generator) < share

@@ -1,0 +1,201 @@
+"""Frames as a backend would have made them, from frames that are clean: what the frontend learns to undo.
+
+A simulated backend has the mouth of one frame on the head of another, as Wav2Lip fed with a still picture gives it, and it is spoiled as
+the backends spoil theirs: the lower face blurred, recoloured, shifted, pasted as a box with edges or without (Wav2Lip); the whole picture
+soft and recoloured (PC-AVS); compressed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from kpbe.data.expression_labels import GUIDES, LIPS, in_picture, in_pixels
+
+CLEAN, SOFT = 0.12, 0.25
+"""Shares of frames that are left clean, and of those whose whole picture is soft; in the others the lower face is."""
+
+UNKNOWN_LOWER_FACE = (0.22, 0.52, 0.78, 0.95)
+"""Left, top, right, bottom as shares of a tight crop, where no points are known."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A picture of a head and its points.
+
+    Attributes:
+        picture: (H, W, 3) uint8 RGB.
+        points: (POINTS, 2) float32 in the picture's coordinates, NaN where unknown (see `ExpressionLabels`).
+    """
+
+    picture: np.ndarray
+    points: np.ndarray
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        height, width = self.picture.shape[:2]
+        return height, width
+
+
+def simulate(head: Head, speaker: Head, rng: np.random.Generator) -> Head:
+    """What a backend would make of a head that is to speak as another frame does.
+
+    Args:
+        head: gives all but the mouth.
+        speaker: the frame whose mouth is wanted, of the same person; `head` itself where it speaks already.
+        rng: of everything that is drawn.
+
+    Returns:
+        The spoiled picture, and where its points are. Where the points of one of the two are not known, the speaker itself is spoiled.
+    """
+    if head is not speaker:
+        laid = _with_mouth_of(head, speaker, rng)
+        head = speaker if laid is None else laid
+    kind = rng.random()
+    if kind < CLEAN:
+        return head
+    if kind < CLEAN + SOFT:
+        picture = _soft(head.picture, rng.uniform(0.35, 0.9), rng)
+        picture = _recoloured(picture, rng, 0.7)
+    else:
+        picture = _with_spoiled_box(head, rng)
+    if rng.random() < 0.4:
+        picture = _compressed(picture, int(rng.integers(25, 90)))
+    return Head(picture, head.points)
+
+
+def lower_face(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom (exclusive) in pixels of what Wav2Lip replaces: from below the eyes to below the chin.
+
+    Args:
+        points: (POINTS, 2) in the picture's coordinates; a fixed part of the picture is given where they are not known.
+        size: height and width of the picture.
+    """
+    height, width = size
+    known = points[np.isfinite(points).all(1)]
+    if len(known) < GUIDES or not np.isfinite(points[:GUIDES]).all():
+        left, top, right, bottom = np.multiply(UNKNOWN_LOWER_FACE, (width, height, width, height))
+    else:
+        pixels = in_pixels(known, size)
+        eyes, mouth = (in_pixels(points[part], size).mean(0) for part in (slice(4, 6), LIPS))
+        left, right = pixels[:, 0].min(), pixels[:, 0].max()
+        top, bottom = eyes[1] + 0.35 * (mouth[1] - eyes[1]), pixels[:, 1].max() + 0.05 * (mouth[1] - eyes[1])
+    left, right = np.clip((left, right), 0, width).round().astype(int).tolist()
+    top, bottom = np.clip((top, bottom), 0, height).round().astype(int).tolist()
+    return left, top, max(right, left + 8), max(bottom, top + 8)
+
+
+def _with_mouth_of(head: Head, speaker: Head, rng: np.random.Generator) -> Head | None:
+    """The head with the speaker's lower face laid over by an affine map of the rest of the face; None where points are not known."""
+    size = head.size
+    own, other = in_pixels(head.points, size), in_pixels(speaker.points, speaker.size)
+    box = lower_face(head.points, size)
+    still = np.isfinite(own).all(1) & np.isfinite(other).all(1) & (own[:, 1] < box[1])
+    if still.sum() < 8 or not np.isfinite(own[:GUIDES]).all() or not np.isfinite(other[:GUIDES]).all():
+        return None
+    matrix = _affine(other[still], own[still])
+    laid = cv2.warpAffine(
+        speaker.picture, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
+    picture = _pasted(head.picture, laid, box, _feather(rng, box))
+    moved = other @ matrix[:, :2].T + matrix[:, 2]
+    left, top, right, bottom = box
+    with np.errstate(invalid="ignore"):
+        inside = (moved[:, 0] >= left) & (moved[:, 0] < right) & (moved[:, 1] >= top) & (moved[:, 1] < bottom)
+    inside[LIPS] = True
+    return Head(picture, in_picture(np.where(inside[:, None], moved, own), size))
+
+
+def _affine(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """(2, 3) affine map with the least squared error, drawn a little towards the best similarity, which few points determine better."""
+    centre, centre_onto = points.mean(0), onto.mean(0)
+    a, b = (points - centre).astype(np.float64), (onto - centre_onto).astype(np.float64)
+    power = max((a**2).sum(), 1e-6)
+    along, across = (a * b).sum() / power, (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / power
+    similarity = np.array([[along, -across], [across, along]])
+    ridge = 0.02 * power * np.eye(2)
+    linear = similarity + np.linalg.solve(a.T @ a + ridge, a.T @ (b - a @ similarity.T)).T
+    return np.column_stack([linear, centre_onto - linear @ centre])
+
+
+def _with_spoiled_box(head: Head, rng: np.random.Generator) -> np.ndarray:
+    box = lower_face(head.points, head.size)
+    jitter = rng.integers(-6, 7, 4)
+    left, top, right, bottom = (int(v) for v in np.clip(np.array(box) + jitter, 0, head.size[1]))
+    right, bottom = max(right, left + 8), max(bottom, top + 8)
+    made = head.picture
+    if rng.random() < 0.4:
+        made = _shifted(made, rng)
+    made = _soft(made, rng.uniform(0.3, 0.9), rng) if rng.random() < 0.85 else made
+    made = _recoloured(made, rng, 0.85)
+    box = (left, top, right, bottom)
+    return _pasted(head.picture, made, box, _feather(rng, box))
+
+
+def _feather(rng: np.random.Generator, box: tuple[int, int, int, int]) -> float:
+    """Width of a paste's seam in pixels; 0 for a box with edges."""
+    return 0.0 if rng.random() < 0.5 else float(rng.uniform(0.02, 0.12) * (box[2] - box[0]))
+
+
+def _pasted(
+    picture: np.ndarray, made: np.ndarray, box: tuple[int, int, int, int], feather: float
+) -> np.ndarray:
+    left, top, right, bottom = box
+    if feather <= 0:
+        result = picture.copy()
+        result[top:bottom, left:right] = made[top:bottom, left:right]
+        return result
+    mask = np.zeros(picture.shape[:2], np.float32)
+    inset = round(feather)
+    mask[
+        top + inset : max(bottom - inset, top + inset + 1),
+        left + inset : max(right - inset, left + inset + 1),
+    ] = 1
+    mask = cv2.GaussianBlur(mask, (0, 0), max(0.5, feather / 2))[..., None]
+    return np.clip(picture + mask * (made.astype(np.float32) - picture) + 0.5, 0, 255).astype(np.uint8)
+
+
+def _soft(picture: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
+    """Reduced to a share of its size and enlarged again; sometimes blurred besides."""
+    height, width = picture.shape[:2]
+    small = cv2.resize(
+        picture, (max(8, round(width * scale)), max(8, round(height * scale))), interpolation=cv2.INTER_AREA
+    )
+    picture = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    if rng.random() < 0.4:
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.4) * width / 256)
+    return picture
+
+
+def _recoloured(picture: np.ndarray, rng: np.random.Generator, often: float) -> np.ndarray:
+    """Paler or stronger, brighter or darker, of another tint."""
+    if rng.random() > often:
+        return picture
+    values = picture.astype(np.float32)
+    pale = rng.uniform(-0.15, 0.4)
+    values += pale * (values.mean(2, keepdims=True) - values)
+    gain = np.exp(rng.normal(0, 0.06) + rng.normal(0, 0.04, 3))
+    offset = 255 * (rng.normal(0, 0.03) + rng.normal(0, 0.015, 3))
+    return np.clip(values * gain + offset + 0.5, 0, 255).astype(np.uint8)
+
+
+def _shifted(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    height, width = picture.shape[:2]
+    scale = 1 + rng.uniform(-0.02, 0.02)
+    shift = rng.uniform(-0.008, 0.008, 2) * width
+    matrix = np.array(
+        [[scale, 0, shift[0] + (1 - scale) * width / 2], [0, scale, shift[1] + (1 - scale) * height / 2]]
+    )
+    return cv2.warpAffine(
+        picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
+
+
+def _compressed(picture: np.ndarray, quality: int) -> np.ndarray:
+    _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return np.ascontiguousarray(decoded[..., ::-1])
