@@ -91,7 +91,7 @@ def speak(
 ) -> None:
     """Let a backend speak, without enhancement: a picture or a video, and speech, to a talking video."""
     from kpbe.backends.base import backend_of
-    from kpbe.backends.speech_video import request_of_files, write_speech_video
+    from kpbe.backends.speech_video import request_of_files, with_finders, write_speech_video
     from kpbe.compute import torch_device
     from kpbe.params import load_params
 
@@ -101,11 +101,7 @@ def speak(
         checkpoint = (
             _backend_weights(settings.weights_of or backend) if kind.trainable else settings.checkpoint
         )
-    # nothing is known of a file's faces beforehand
-    unknown = {key: "yunet" for key in ("detector", "landmarks") if getattr(settings, key, None) == "known"}
-    loaded = kind.from_checkpoint(
-        checkpoint, settings.model_copy(update=unknown), str(torch_device(params.compute))
-    )
+    loaded = kind.from_checkpoint(checkpoint, with_finders(settings), str(torch_device(params.compute)))
     request = request_of_files(source, audio, pose)
     write_speech_video(out, loaded, request, audio)
     typer.echo(f"{out}: {request.frames} frames at {request.fps:g} fps")
