@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kpbe.errors import KPBEError
+from kpbe.errors import KPBEError, MissingWeights
 from kpbe.survey.cli import app as survey_app
 from kpbe.weights_cli import app as weights_app
 from kpbe.work import let_idle_threads_sleep
@@ -240,6 +240,11 @@ def _backend_weights(backend: str) -> Path:
 
     released = RELEASED / f"{backend}.safetensors"
     trained = BACKEND_CHECKPOINTS / backend
+    if not released.is_file() and not trained.is_dir():
+        raise MissingWeights(
+            f"there are no weights for {backend}, neither {released} nor {trained}: train it (dvc repro train_backend@{backend}), or name "
+            "a file with --checkpoint."
+        )
     return released if released.is_file() and not trained.is_dir() else trained_weights(trained)
 
 
