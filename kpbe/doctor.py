@@ -180,9 +180,10 @@ def _weight_file(name: str) -> Finding:
     entry = weights.CATALOGUE[name]
     path = weights.find(name)
     if path is None:
+        command = "" if entry.url is None else f": kpbe weights get {name}"
         consequence = WITHOUT.get(name, f"no {entry.purpose}")
         return Finding(
-            "--", name, f"missing: {consequence}. {entry.file} from {entry.source} ({entry.licence})"
+            "--", name, f"missing: {consequence}. {entry.file} from {entry.source} ({entry.licence}){command}"
         )
     published = weights.is_published_file(name, path)
     if published is False:
