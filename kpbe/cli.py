@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kpbe.errors import KPBEError
+from kpbe.errors import KPBEError, MissingWeights
 from kpbe.survey.cli import app as survey_app
+from kpbe.weights_cli import app as weights_app
 from kpbe.work import let_idle_threads_sleep
 
 if TYPE_CHECKING:
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 TABLE1 = Path("reports/results/table1.txt")
 BACKEND_CHECKPOINTS = Path("checkpoints/backends")
-CHECKPOINT_HELP = "a frontend or a training's folder, such as checkpoints/stage2/wav2lip; without it the one in weights/released"
+CHECKPOINT_HELP = (
+    "a frontend of ours, a training's folder such as checkpoints/stage2/wav2lip, or a public checkpoint of OSFV or SadTalker; "
+    "without it the one in weights/released"
+)
+MODEL_HELP = "of a public checkpoint that does not tell the order of its rotations: vox256 or vox256_beta"
 FRAMING_HELP = "which square is used: auto, face, centre or whole"
 FPS = 25.0
 VIEW_HELP = "head pose of all frames, in place of a video's:"
@@ -26,6 +31,7 @@ ROTATION_HELP = "JSON with a 3x3 rotation matrix in place of the angles, or a li
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(survey_app, name="survey")
+app.add_typer(weights_app, name="weights")
 
 
 @app.callback()
@@ -85,7 +91,7 @@ def speak(
 ) -> None:
     """Let a backend speak, without enhancement: a picture or a video, and speech, to a talking video."""
     from kpbe.backends.base import backend_of
-    from kpbe.backends.speech_video import request_of_files, write_speech_video
+    from kpbe.backends.speech_video import request_of_files, with_finders, write_speech_video
     from kpbe.compute import torch_device
     from kpbe.params import load_params
 
@@ -95,11 +101,7 @@ def speak(
         checkpoint = (
             _backend_weights(settings.weights_of or backend) if kind.trainable else settings.checkpoint
         )
-    # nothing is known of a file's faces beforehand
-    unknown = {key: "yunet" for key in ("detector", "landmarks") if getattr(settings, key, None) == "known"}
-    loaded = kind.from_checkpoint(
-        checkpoint, settings.model_copy(update=unknown), str(torch_device(params.compute))
-    )
+    loaded = kind.from_checkpoint(checkpoint, with_finders(settings), str(torch_device(params.compute)))
     request = request_of_files(source, audio, pose)
     write_speech_video(out, loaded, request, audio)
     typer.echo(f"{out}: {request.frames} frames at {request.fps:g} fps")
@@ -125,6 +127,7 @@ def enhance(
     views: Annotated[Path | None, typer.Option(help=VIEWS_HELP)] = None,
     rotation: Annotated[Path | None, typer.Option(help=ROTATION_HELP)] = None,
     checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT_HELP)] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     framing: Annotated[str, typer.Option(help=FRAMING_HELP)] = "auto",
 ) -> None:
     """Enhance one talking video: any mp4 of any backend, with a picture of the person.
@@ -143,7 +146,7 @@ def enhance(
     asked = view != View() or views is not None or rotation is not None
     seen_from = viewpoints(view, views, rotation) if asked else None
     frames = enhance_video(
-        _frontend(checkpoint), talking, source, out, pose, chosen, fps=FPS, viewpoints=seen_from
+        _frontend(checkpoint, model), talking, source, out, pose, chosen, fps=FPS, viewpoints=seen_from
     )
     typer.echo(f"{out}: {frames} frames")
     given = None if seen_from is None else seen_from.frames
@@ -167,6 +170,7 @@ def freeview(
     rotation: Annotated[Path | None, typer.Option(help=ROTATION_HELP)] = None,
     expression: Annotated[Path | None, typer.Option(help="picture or video of another expression")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT_HELP)] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     framing: Annotated[str, typer.Option(help=FRAMING_HELP)] = "auto",
 ) -> None:
     """Turn and move a head: what is given replaces the source's own pose, what is not given stays.
@@ -182,7 +186,7 @@ def freeview(
     chosen = framing_of(framing)
     view = View(yaw, pitch, roll, x, y, z)
     seen_from = None if views is None and rotation is None else viewpoints(view, views, rotation)
-    frontend = _frontend(checkpoint)
+    frontend = _frontend(checkpoint, model)
     image = read_portrait(source, chosen)
     other = None if expression is None else read_portrait(expression, chosen)
     if seen_from is None:
@@ -235,19 +239,27 @@ def _backend_weights(backend: str) -> Path:
 
     released = RELEASED / f"{backend}.safetensors"
     trained = BACKEND_CHECKPOINTS / backend
+    if not released.is_file() and not trained.is_dir():
+        raise MissingWeights(
+            f"there are no weights for {backend}, neither {released} nor {trained}: train it (dvc repro train_backend@{backend}), or name "
+            "a file with --checkpoint."
+        )
     return released if released.is_file() and not trained.is_dir() else trained_weights(trained)
 
 
-def _frontend(checkpoint: Path | None) -> Frontend:
+def _frontend(checkpoint: Path | None, model: str | None) -> Frontend:
     """The frontend of --checkpoint on the device of params.yaml, or on the CPU where there is none."""
     from kpbe.compute import torch_device
+    from kpbe.frontend.public_networks import conventions_of
     from kpbe.params import load_params
-    from kpbe.trained_frontends import frontend_file, open_frontend
+    from kpbe.trained_frontends import described, frontend_file, open_frontend
 
+    conventions = None if model is None else conventions_of(model)
     file = frontend_file(checkpoint)
-    typer.echo(f"frontend: {file}")
     device = str(torch_device(load_params().compute)) if Path("params.yaml").is_file() else "cpu"
-    return open_frontend(file, device)
+    frontend = open_frontend(file, device, conventions)
+    typer.echo(f"frontend: {described(file, frontend)}")
+    return frontend
 
 
 def main() -> None:

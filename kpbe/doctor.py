@@ -35,7 +35,7 @@ PACKAGES = (
 DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "ffv1", "aac", "pcm_s16le")
 ENCODERS = ("libx264", "ffv1", "aac", "pcm_s16le")
 WITHOUT: dict[str, str] = {
-    "yunet": "data.detector: yunet (the default of data=folder) stops with a message",
+    "yunet": "data.detector: yunet (the default of data=folder) stops with a message; `kpbe speak` and `enhance` find frontal faces only",
     "blazeface": "data.detector: blazeface stops with a message",
     "blazeface_anchors": "data.detector: blazeface stops with a message",
     "blazefaceback": "blazeface's back-camera model cannot be chosen",
@@ -57,6 +57,7 @@ WITHOUT: dict[str, str] = {
     "face_landmarker": "no mouth opening, and no head pose of pictures; data.detector: mediapipe stops with a message",
     "syncnet_v2": "no lip sync error; the published network is untested here",
     "osfv": "the frontend is trained from scratch; loading of the published one is tested on its key list only",
+    "osfv_sadtalker": "as for osfv: this file holds the same frontend",
     "vgg_face": "the loss vgg_face (train=voxceleb1, eq. 3) stops with a message, or pixels stand in; the published file is untested here",
 }
 
@@ -179,9 +180,10 @@ def _weight_file(name: str) -> Finding:
     entry = weights.CATALOGUE[name]
     path = weights.find(name)
     if path is None:
+        command = "" if entry.url is None else f": kpbe weights get {name}"
         consequence = WITHOUT.get(name, f"no {entry.purpose}")
         return Finding(
-            "--", name, f"missing: {consequence}. {entry.file} from {entry.source} ({entry.licence})"
+            "--", name, f"missing: {consequence}. {entry.file} from {entry.source} ({entry.licence}){command}"
         )
     published = weights.is_published_file(name, path)
     if published is False:

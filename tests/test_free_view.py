@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from kpbe.frontend.geometry import HeadPose, rotation_matrix, with_own_pitch_sig
 from kpbe.frontend.model import Frontend
 from kpbe.media.video import probe, read_frames
 from kpbe.trained_frontends import frontend_file, open_frontend, trained_frontends
+from tests.conftest import REPOSITORY
 from tests.frontend.tiny import tiny_frontend
 
 SIZE = 64
@@ -236,17 +239,32 @@ def test_frontends_are_found_by_name_and_by_their_folder(
     assert frontend_file(Path("checkpoints/stage1")) == Path("checkpoints/stage1/frontend.safetensors")
 
 
-def test_public_checkpoints_open_with_the_sizes_of_params(
-    frontend: Frontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_public_checkpoint_needs_no_params(
+    project: Path, frontend: Frontend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Public:
-        model = frontend.params
-
-    monkeypatch.setattr("kpbe.params.load_params", lambda: Public)
-    path = tmp_path / "00000189-checkpoint.pth.tar"
-    torch.save(public_state_dicts(frontend), path)
-    opened = open_frontend(path)
+    """Its sizes are its own; params.yaml has another model, and a public pitch runs the other way."""
+    torch.save({"model": public_state_dicts(frontend), "epoch": 3}, project / "00000189-checkpoint.pth.tar")
+    shutil.copy(REPOSITORY / "params.yaml", project / "params.yaml")
+    asked = ["freeview", "face.png", "--yaw", "20", "--out", "public.png"]
+    checkpoint = ["--checkpoint", "00000189-checkpoint.pth.tar"]
+    result = run(*asked, *checkpoint, project=project, monkeypatch=monkeypatch)
+    assert result.exit_code == 0, result.output
+    assert "public OSFV checkpoint, original decoder, 256x256, pitch, yaw, roll" in result.output
+    assert "sizes are not the published ones" in result.output
+    assert Image.open(project / "public.png").size == (256, 256)
+    opened = open_frontend(project / "00000189-checkpoint.pth.tar")
     assert frontend.params.conventions.pitch_sign == 1 and opened.params.conventions.pitch_sign == -1
     image = torch.rand(1, 3, SIZE, SIZE)
     with torch.inference_mode():
         torch.testing.assert_close(opened.canonical_keypoints(image), frontend.canonical_keypoints(image))
+
+
+def test_model_is_asked_for_public_checkpoints_only(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ["freeview", "face.png", "--out", "a.png", "--model"]
+    for word, sentence in (
+        ("vox256_beta", r"frontend\.safetensors was written by KPBE and says itself what it is"),
+        ("beta", "no --model beta: choose one of vox256, vox256_beta"),
+    ):
+        result = run(*asked, word, project=project, monkeypatch=monkeypatch)
+        assert isinstance(result.exception, KPBEError)
+        assert re.search(sentence, str(result.exception))

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from kpbe.backends.base import Backend, SynthesisRequest, speak
+from kpbe.backends.base import Backend, BackendSettings, SynthesisRequest, speak
+from kpbe.data.faces import finder_here
 from kpbe.errors import BadClip
 from kpbe.media.audio import read_audio
 from kpbe.media.background import prefetched
 from kpbe.media.video import VideoWriter, frames_at_constant_fps
+from kpbe.weights import find
+
+Settings = TypeVar("Settings", bound=BackendSettings)
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 
@@ -62,6 +67,17 @@ def request_of_files(
         frames = VideoFrames(source, fps)
     pose_frames = None if pose is None else VideoFrames(pose, fps)
     return SynthesisRequest(str(source), frames, wave, fps, pose_frames=pose_frames, clip_id=source.stem)
+
+
+def with_finders(settings: Settings) -> Settings:
+    """A backend's settings for files of whose faces nothing is known, and for a machine without YuNet's file."""
+    asked = (key for key in ("detector", "landmarks") if hasattr(settings, key))
+    unknown = [
+        key
+        for key in asked
+        if getattr(settings, key) == "known" or (getattr(settings, key) == "yunet" and find("yunet") is None)
+    ]
+    return settings.model_copy(update=dict.fromkeys(unknown, finder_here())) if unknown else settings
 
 
 def write_speech_video(path: Path, backend: Backend, request: SynthesisRequest, audio: Path) -> None:

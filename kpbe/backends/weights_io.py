@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -21,12 +22,15 @@ from kpbe.work import whole
 FACTS = "kpbe"
 """The one metadata key of our files. Several would be written in another order by every process, and digests would differ."""
 
+WRAPPINGS = ("state_dict", "model", "model_state_dict", "generator")
+"""Keys under which trainings keep a network's weights beside other things."""
+
 
 def read_state(path: Path, method: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors by name, and the facts that `write_state` was given (none for other files).
 
-    Four layouts are read: a pickled state dict, the same under the key `state_dict`, a TorchScript archive (which torch.load refuses), and
-    safetensors. A prefix `module.` is dropped.
+    Four layouts are read: a pickled state dict, the same under a key of `WRAPPINGS`, a TorchScript archive (which torch.load refuses), and
+    safetensors. The prefixes that DataParallel (`module.`) and torch.compile (`_orig_mod.`) put before names are dropped.
 
     Args:
         path: the file.
@@ -44,7 +48,7 @@ def read_state(path: Path, method: str) -> tuple[dict[str, Tensor], dict[str, An
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                return state, _facts(file.metadata() or {})
+                return _plain(state), _facts(file.metadata() or {})
         content = _torchscript_state(path) if _is_torchscript(path) else _unpickled(path)
     except (
         SafetensorError,
@@ -59,12 +63,20 @@ def read_state(path: Path, method: str) -> tuple[dict[str, Tensor], dict[str, An
         raise BadCheckpoint(
             f"{path} cannot be read as weights: it is cut off or no checkpoint; get it again."
         ) from None
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    state = content if isinstance(content, dict) else None
+    while isinstance(state, dict) and (
+        inner := next((k for k in WRAPPINGS if isinstance(state.get(k), dict)), None)
+    ):
+        state = state[inner]
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise BadCheckpoint(
             f"{path} holds no state dict: expected tensors by name, or a dictionary with 'state_dict'."
         )
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}, {}
+    return _plain(state), {}
+
+
+def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {re.sub(r"^((module|_orig_mod)\.)+", "", name): tensor for name, tensor in state.items()}
 
 
 def write_state(path: Path | str, network: nn.Module, facts: Mapping[str, Any]) -> None:

@@ -1,21 +1,29 @@
-"""Face boxes from a picture: OpenCV's YuNet, SFD and BlazeFace of the face-alignment package, and MediaPipe, behind one protocol.
+"""Face boxes from a picture: OpenCV's YuNet, SFD and BlazeFace of the face-alignment package, MediaPipe, a cascade, behind one protocol.
 
-Weights come from local folders only (kpbe/weights.py); face-alignment would otherwise download them.
+Weights come from local folders only (kpbe/weights.py); face-alignment would otherwise download them. The cascade needs none.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from kpbe.errors import BadCheckpoint
+from kpbe.data.cascade import FrontalCascade, cascade_file
+from kpbe.errors import BadCheckpoint, MissingWeights
 from kpbe.metrics.face_landmarks import FaceLandmarker, require_face_landmarker
 from kpbe.weights import require
 
-DetectorKind = Literal["known", "yunet", "blazeface", "sfd", "mediapipe"]
+DetectorKind = Literal["known", "yunet", "blazeface", "sfd", "mediapipe", "cascade"]
+FinderKind = Literal["yunet", "mediapipe", "cascade"]
+"""What finds faces as well as eyes and mouths."""
+
+FINDERS: tuple[FinderKind, ...] = ("yunet", "mediapipe", "cascade")
+"""What looks at a user's own pictures: the first whose files are on this machine."""
 
 DETECTION_HEIGHT = 360
 """Pictures are scaled down to this height before detection, as FOMM's preprocessing does."""
@@ -52,7 +60,37 @@ def weight_files(kind: DetectorKind) -> list[Path]:
     """
     if kind == "mediapipe":
         return [require_face_landmarker()]
+    if kind == "cascade":
+        return [cascade_file()]
     return [require(name) for name in _FILES[kind]]
+
+
+def finder_here() -> FinderKind:
+    """The first of `FINDERS` whose files are on this machine; where only the cascade is left, that is said once.
+
+    Raises:
+        MissingWeights: not even that is here.
+    """
+    for kind in FINDERS[:-1]:
+        try:
+            weight_files(kind)
+        except MissingWeights:
+            continue
+        return kind
+    weight_files("cascade")
+    _say_cascade()
+    return "cascade"
+
+
+@cache
+def _say_cascade() -> None:
+    """One sentence on stderr, once in a process."""
+    print(
+        "faces are looked for by OpenCV's frontal cascade, which misses turned and tilted heads: `kpbe weights get yunet` fetches a better "
+        "detector (0.2 MB, MIT).",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def get_detector(kind: DetectorKind, device: str = "cpu") -> FaceDetector | None:
@@ -60,7 +98,7 @@ def get_detector(kind: DetectorKind, device: str = "cpu") -> FaceDetector | None
 
     Args:
         kind: `yunet` is the fastest; `sfd` is FOMM's and Wav2Lip's own and slow on a CPU; `blazeface` looks at the centre square;
-            `mediapipe` is for faces that fill a good part of the picture.
+            `mediapipe` is for faces that fill a good part of the picture; `cascade` needs no file and finds frontal faces only.
         device: torch device of `sfd` and `blazeface`.
 
     Raises:
@@ -69,6 +107,8 @@ def get_detector(kind: DetectorKind, device: str = "cpu") -> FaceDetector | None
     """
     if kind == "known":
         return None
+    if kind == "cascade":
+        return _AtDetectionHeight(FrontalCascade())
     files = weight_files(kind)
     if kind == "mediapipe":
         return _AtDetectionHeight(MediaPipe(FaceLandmarker(files[0])))

@@ -1,7 +1,7 @@
 """Eyes and mouth of a face: the three points by which faces are aligned.
 
-YuNet's five points, the 68 points of the face-alignment package's FAN, or the 478 of MediaPipe's FaceLandmarker. Order: left eye, right eye
-(as seen in the picture), middle of the mouth; pixels, whose centres lie at whole numbers.
+YuNet's five points, the 68 of the face-alignment package's FAN, the 478 of MediaPipe's FaceLandmarker, or proportions of a square that a
+cascade found. Order: left eye, right eye (as seen in the picture), middle of the mouth; pixels, whose centres lie at whole numbers.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from kpbe.data.cascade import FrontalCascade
 from kpbe.data.faces import YuNet, get_detector
 from kpbe.errors import BadCheckpoint
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 from kpbe.weights import require
 
-LandmarkKind = Literal["known", "yunet", "fan", "mediapipe"]
+LandmarkKind = Literal["known", "yunet", "fan", "mediapipe", "cascade"]
 
 SMALLEST_SIDE = 256
 """Smaller pictures are enlarged before the search: detectors miss faces of a few dozen pixels."""
@@ -36,7 +37,8 @@ def get_landmark_finder(kind: LandmarkKind, device: str = "cpu") -> LandmarkFind
     """A finder with its weights, or None for `known` (landmarks come with the data).
 
     Args:
-        kind: `yunet` and `mediapipe` take a few milliseconds per picture; `fan` is what PC-AVS's authors used, and slow on a CPU.
+        kind: `yunet` and `mediapipe` take a few milliseconds per picture; `fan` is what PC-AVS's authors used, and slow on a CPU;
+            `cascade` needs no file, and knows of a face only where it is and how large.
         device: torch device of `fan`.
 
     Raises:
@@ -45,6 +47,8 @@ def get_landmark_finder(kind: LandmarkKind, device: str = "cpu") -> LandmarkFind
     """
     if kind == "known":
         return None
+    if kind == "cascade":
+        return _Enlarging(FrontalCascade())
     if kind == "fan":
         return _Enlarging(FanFinder(require("fan"), device))
     if kind == "mediapipe":

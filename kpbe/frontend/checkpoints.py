@@ -1,7 +1,8 @@
 """Reading and writing frontends: our own safetensors files, and the checkpoints of the public OSFV code.
 
 Public checkpoints come as a pickled dictionary with `generator`, `kp_detector` and `he_estimator` (`*.pth.tar`), or as SadTalker's
-safetensors with the prefixes `generator.`, `kp_extractor.` and `he_estimator.`. Names are mapped by `public_keys`.
+safetensors with the prefixes `generator.`, `kp_extractor.` and `he_estimator.`, or in other wrappings: `public_networks` finds the
+networks. Names are mapped by `public_keys`.
 """
 
 from __future__ import annotations
@@ -22,20 +23,24 @@ from kpbe.errors import BadCheckpoint, MissingWeights
 from kpbe.frontend.layers import AntiAliasDownscale
 from kpbe.frontend.model import Frontend
 from kpbe.frontend.public_keys import frontend_tables, public_keys
+from kpbe.frontend.public_networks import (
+    BLUR_KERNEL,
+    SIGNATURES,
+    Conventions,
+    Network,
+    blur_reduction,
+    model_of,
+    networks_in,
+    plain_name,
+)
 from kpbe.params import ModelParams
 from kpbe.work import whole
 
 FORMAT = "kpbe-frontend"
-BLUR_KERNEL = "down.weight"
 PUBLIC_CONVENTIONS = {"pitch_sign": -1, "first_order": "translation"}
 """Of all public OSFV checkpoints: their labels were Hopenet's, whose pitch is positive for a head that looks up, and their keypoints'
 neighbourhoods do not turn."""
 
-SADTALKER_PREFIXES = {
-    "kp_extractor.": "kp_detector",
-    "generator.": "generator",
-    "he_estimator.": "he_estimator",
-}
 OTHER_NETWORKS = {
     "face_encoder_blocks.": "a Wav2Lip checkpoint",
     "face_encoder.0.conv_block.": "a Wav2Lip SyncNet checkpoint",
@@ -82,6 +87,7 @@ def load_frontend(path: Path | str, device: torch.device | str = "cpu") -> Front
             f"{path} was written by another version of KPBE: its model.{wrong} is not known here."
         ) from None
     frontend = Frontend(model)
+    tensors = {plain_name(name): tensor for name, tensor in tensors.items()}
     load_named(frontend, tensors, {name: name for name in frontend.state_dict()}, str(path))
     return frontend.to(device).eval()
 
@@ -131,15 +137,33 @@ def load_public_checkpoint(checkpoint: Path | str | Mapping[str, Any], model: Mo
     """
     origin = "the checkpoint" if isinstance(checkpoint, Mapping) else str(checkpoint)
     content = checkpoint if isinstance(checkpoint, Mapping) else read_checkpoint(Path(checkpoint))
-    networks = _networks(content, origin)
+    return _filled(_networks(content, origin), model, origin)
+
+
+def open_public_checkpoint(path: Path, conventions: Conventions | None = None) -> Frontend:
+    """`load_public_checkpoint` with the sizes and the decoder that the file itself tells.
+
+    Args:
+        path: as `load_public_checkpoint` takes it.
+        conventions: those that the user names; None looks for them (`public_networks.model_of`).
+
+    Raises:
+        MissingWeights: the file does not exist.
+        BadCheckpoint: it is no OSFV checkpoint, or its conventions are unclear.
+    """
+    networks = _networks(read_checkpoint(path), str(path))
+    return _filled(networks, model_of(networks, path, conventions), str(path))
+
+
+def _filled(networks: Mapping[Network, Mapping[str, Tensor]], model: ModelParams, origin: str) -> Frontend:
     _refuse_other_decoder(networks["generator"], model, origin)
     _refuse_other_input_scale(networks["kp_detector"], model, origin)
     conventions = model.conventions.model_copy(update=PUBLIC_CONVENTIONS)
     frontend = Frontend(model.model_copy(update={"conventions": conventions}))
-    for network, table in frontend_tables(model).items():
-        load_named(
-            frontend, networks[network], public_keys(frontend.state_dict(), table), f"{origin} ({network})"
-        )
+    tables = frontend_tables(model)
+    for network, state in networks.items():
+        names = public_keys(frontend.state_dict(), tables[network])
+        load_named(frontend, state, names, f"{origin} ({network})")
     return frontend.eval()
 
 
@@ -163,7 +187,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         MissingWeights: the file does not exist.
         BadCheckpoint: it cannot be read.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or _is_safetensors(path):
         return _read_safetensors(path)[1]
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -213,20 +237,16 @@ def load_named(
     network.load_state_dict(found, strict=False)
 
 
-def _networks(content: Mapping[str, Any], origin: str) -> dict[str, dict[str, Tensor]]:
-    """State dicts by public network name, without wrapper prefixes."""
-    networks: dict[str, dict[str, Tensor]] = {}
-    for name in SADTALKER_PREFIXES.values():
-        if isinstance(content.get(name), Mapping):
-            networks[name] = {key.removeprefix("module."): value for key, value in content[name].items()}
-    if not networks:
-        for prefix, name in SADTALKER_PREFIXES.items():
-            state = {k.removeprefix(prefix): v for k, v in content.items() if k.startswith(prefix)}
-            if state:
-                networks[name] = {key.removeprefix("module."): value for key, value in state.items()}
-    missing = set(SADTALKER_PREFIXES.values()) - set(networks)
+def _networks(content: Mapping[str, Any], origin: str) -> dict[Network, dict[str, Tensor]]:
+    """State dicts of all three networks, by public network name.
+
+    Raises:
+        BadCheckpoint: one of them is missing.
+    """
+    networks = networks_in(content, origin)
+    missing = set(SIGNATURES) - set(networks)
     if missing:
-        names = _entry_names(content)
+        names = set() if networks else _entry_names(content)
         other = next(
             (what for part, what in OTHER_NETWORKS.items() if any(n.startswith(part) for n in names)), None
         )
@@ -242,7 +262,7 @@ def _entry_names(content: Mapping[str, Any]) -> set[str]:
     """Names of all entries, of nested state dicts too, without wrapper prefixes."""
     names: set[str] = set()
     for key, value in content.items():
-        names |= _entry_names(value) if isinstance(value, Mapping) else {str(key).removeprefix("module.")}
+        names |= _entry_names(value) if isinstance(value, Mapping) else {plain_name(str(key))}
     return names
 
 
@@ -256,8 +276,7 @@ def _refuse_other_decoder(generator: Mapping[str, Tensor], model: ModelParams, o
 
 
 def _refuse_other_input_scale(kp_detector: Mapping[str, Tensor], model: ModelParams, origin: str) -> None:
-    blur = kp_detector.get(BLUR_KERNEL)
-    reduction = 1 if blur is None else (blur.shape[-1] - 1) // 4 + 1  # its radius is 2 (n - 1)
+    reduction = blur_reduction(kp_detector)
     if reduction == round(1 / model.canonical_keypoints.input_scale):
         return
     if reduction == 1:
@@ -271,6 +290,15 @@ def _refuse_other_input_scale(kp_detector: Mapping[str, Tensor], model: ModelPar
 
 
 # -- safetensors --------------------------------------------------------------------------------------------------
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins like one, whatever its name: eight bytes of a length, then JSON."""
+    try:
+        with path.open("rb") as file:
+            return file.read(9)[8:] == b"{"
+    except OSError:
+        return False
 
 
 def _open_safetensors(path: Path) -> Any:

@@ -36,6 +36,28 @@ def test_width_of_the_older_layout_with_a_key_for_each_fact_is_read(tmp_path):
     assert load_generator(tmp_path / "new.safetensors").width_multiplier == 0.125
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state, "optimizer": {}, "global_step": 3},
+        lambda state: {"epoch": 3, "model": {"state_dict": state}},
+        lambda state: {"generator": state},
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_weights_are_found_in_what_trainings_wrap_around_them(tmp_path, wrap, prefix):
+    network = nn.Linear(3, 2)
+    torch.save(wrap({prefix + k: v for k, v in network.state_dict().items()}), tmp_path / "a.pth")
+    state, _ = read_state(tmp_path / "a.pth", "Line")
+    assert state.keys() == {"weight", "bias"} and torch.equal(state["weight"], network.weight)
+
+
+def test_names_of_a_compiled_network_are_read_from_safetensors(tmp_path):
+    save_file({"_orig_mod.weight": torch.ones(2)}, tmp_path / "a.safetensors")
+    assert read_state(tmp_path / "a.safetensors", "any")[0].keys() == {"weight"}
+
+
 def test_metadata_of_other_programs_is_no_obstacle(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors", {"format": "pt"})
     assert read_state(tmp_path / "other.safetensors", "any")[1] == {}

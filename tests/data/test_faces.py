@@ -10,7 +10,7 @@ import torch
 
 from kpbe.data import faces
 from kpbe.data.crops import iou
-from kpbe.data.faces import get_detector
+from kpbe.data.faces import finder_here, get_detector
 from kpbe.errors import BadCheckpoint, MissingWeights
 from kpbe.media.video import read_frames
 from kpbe.weights import CATALOGUE
@@ -43,7 +43,7 @@ def no_downloads(monkeypatch):
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
 
 
-@pytest.mark.parametrize("kind", ["yunet", "blazeface", MEDIAPIPE])
+@pytest.mark.parametrize("kind", ["yunet", "blazeface", MEDIAPIPE, "cascade"])
 def test_a_real_face_is_found_at_any_size(kind, portrait, real_weights):
     detector = get_detector(kind)
     assert detector is not None
@@ -55,7 +55,7 @@ def test_a_real_face_is_found_at_any_size(kind, portrait, real_weights):
         assert 0.5 < found[0, 4] <= 1
 
 
-@pytest.mark.parametrize("kind", ["yunet", "blazeface", MEDIAPIPE])
+@pytest.mark.parametrize("kind", ["yunet", "blazeface", MEDIAPIPE, "cascade"])
 def test_a_picture_without_a_face_gives_no_box(kind, real_weights):
     detector = get_detector(kind)
     assert detector is not None
@@ -121,6 +121,52 @@ def test_damaged_weights_are_named(kind, tmp_path, monkeypatch):
         (tmp_path / CATALOGUE[name].file).write_bytes(b"<html>not found</html>")
     with pytest.raises(BadCheckpoint, match=CATALOGUE[kind].file):
         get_detector(kind)
+
+
+@pytest.fixture
+def no_weights(tmp_path, monkeypatch):
+    """A folder beside no weights, in a process that has not said anything yet."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KPBE_WEIGHTS", raising=False)
+    faces._say_cascade.cache_clear()
+
+
+def test_the_cascade_stands_in_where_no_file_is_and_that_is_said_once(no_weights, portrait, capsys):
+    assert [finder_here(), finder_here()] == ["cascade", "cascade"]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "frontal cascade" in said and "kpbe weights get yunet" in said
+    detector = get_detector("cascade")
+    assert detector is not None
+    assert iou(detector.detect(portrait)[0, :4], FACE) > 0.6
+
+
+def test_better_finders_come_first(no_weights, shared_weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path))
+    if find_spec("mediapipe") is not None:
+        (tmp_path / CATALOGUE["face_landmarker"].file).touch()
+        assert finder_here() == "mediapipe"
+    (tmp_path / CATALOGUE["yunet"].file).touch()
+    assert finder_here() == "yunet"
+    assert capsys.readouterr().err == "", "nothing stands in"
+
+
+def test_the_cascade_boxes_are_those_of_yunet_up_to_proportions(portrait, real_weights):
+    cascade, yunet = get_detector("cascade"), get_detector("yunet")
+    assert cascade is not None and yunet is not None
+    assert iou(cascade.detect(portrait)[0, :4], yunet.detect(portrait)[0, :4]) > 0.7
+    side_by_side = np.concatenate([portrait[::2, ::2], portrait[::2, ::2]], axis=1)
+    found = cascade.detect(side_by_side)
+    assert len(found) == 2 and (found[:, 4] == 1).all()
+    assert abs(found[0, 0] - found[1, 0]) > 100
+    left, top, right, bottom = cascade.detect(portrait[:, 120:])[0, :4]
+    assert left >= 0 and right <= portrait.shape[1] - 120 and top < bottom
+
+
+def test_a_picture_smaller_than_the_cascade_has_no_face(real_weights):
+    detector = get_detector("cascade")
+    assert detector is not None
+    assert detector.detect(np.zeros((20, 200, 3), np.uint8)).shape == (0, 5)
 
 
 def test_known_boxes_need_no_detector():

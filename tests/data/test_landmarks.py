@@ -42,6 +42,19 @@ def test_eyes_and_mouth_are_found_at_any_size(portrait, kind, scale):
     np.testing.assert_allclose(points, EYES_AND_MOUTH * scale, atol=7 * scale)
 
 
+@pytest.mark.parametrize("scale", [0.25, 1, 3])
+def test_the_cascade_places_eyes_and_mouth_by_proportions(portrait, scale, monkeypatch, tmp_path):
+    monkeypatch.delenv("KPBE_WEIGHTS")
+    monkeypatch.chdir(tmp_path)
+    finder = get_landmark_finder("cascade")
+    assert finder is not None
+    points = finder.find(cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+    assert points is not None
+    eye_distance = 55 * scale
+    np.testing.assert_allclose(points, EYES_AND_MOUTH * scale, atol=0.25 * eye_distance)
+    assert finder.find(np.full_like(portrait, 120)) is None
+
+
 def test_no_face_gives_no_points_and_a_hidden_one_lies_between_its_neighbours(portrait):
     finder = get_landmark_finder("yunet")
     assert finder is not None

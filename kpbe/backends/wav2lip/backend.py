@@ -26,6 +26,7 @@ from kpbe.backends.wav2lip.networks import Wav2LipGenerator
 from kpbe.backends.wav2lip.settings import Wav2LipSettings
 from kpbe.backends.wav2lip.windows import mel_batch, speech_mel, window_starts
 from kpbe.data.faces import FaceDetector, get_detector
+from kpbe.data.tracking import fill_missing
 from kpbe.errors import BadClip, MissingWeights
 from kpbe.media.background import prefetched
 
@@ -152,13 +153,26 @@ class Wav2Lip:
         return rectangles
 
     def _detect(self, request: SynthesisRequest) -> np.ndarray:
-        """The best face of every source frame, (N, 4); NaN where there is none."""
+        """The best face of every source frame, (N, 4); zeros where there is none.
+
+        A cascade misses faces that other detectors find: what it misses lies between the neighbouring frames' faces, as long as it finds
+        half of them.
+        """
         if self._detector is None:
             raise BadClip(
-                f"{request.name} has no face boxes: set backend.wav2lip.detector to yunet, blazeface or sfd to find them."
+                f"{request.name} has no face boxes: set backend.wav2lip.detector to yunet, blazeface, sfd, mediapipe or cascade."
             )
         found = (self._detector.detect(frame) for frame in prefetched(request.source_frames))
-        return np.stack([faces[0, :4] if len(faces) else np.full(4, np.nan) for faces in found])
+        boxes = np.stack([faces[0, :4] if len(faces) else np.zeros(4) for faces in found])
+        if self.settings.detector != "cascade" or boxes.any(axis=1).all():
+            return boxes
+        seen = int(boxes.any(axis=1).sum())
+        if 2 * seen < len(boxes):
+            raise BadClip(
+                f"{request.name}: OpenCV's frontal cascade finds a face in {seen} of {len(boxes)} frames: `kpbe weights get yunet` fetches "
+                "a better detector."
+            )
+        return fill_missing(boxes)
 
     @cached_property
     def _detector(self) -> FaceDetector | None:

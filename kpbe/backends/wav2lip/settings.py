@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from kpbe.backends.base import BackendSettings, TrainingSettings
+from kpbe.data.faces import DetectorKind
 from kpbe.params import Section
 
 
@@ -59,7 +60,7 @@ class Wav2LipSettings(BackendSettings):
     width_multiplier: float = Field(default=1.0, gt=0, le=1)
     pads: tuple[int, int, int, int] = (0, 10, 0, 0)
     smooth_boxes: bool = True
-    detector: Literal["known", "yunet", "blazeface", "sfd"] = "known"
+    detector: DetectorKind = "known"
     batch_size: int = Field(default=8, ge=1)
     mel_padding: Literal["zeros", "reflect"] = "zeros"
     sync_expert: SyncExpertSettings

@@ -147,6 +147,36 @@ def test_a_frame_in_which_the_detector_finds_nothing_is_named(generator, monkeyp
         list(speak(wav2lip(generator, detector="sfd"), blank))
 
 
+class Missing:
+    """A detector that finds a face, moving to the right, in some frames."""
+
+    def __init__(self, found: str) -> None:
+        self.found, self.frame = found, -1
+
+    def detect(self, frame: np.ndarray) -> np.ndarray:
+        self.frame += 1
+        box = [*(BOX[0] + [2 * self.frame, 0, 2 * self.frame, 0]), 1.0]
+        return np.array([box]) if self.found[self.frame] == "x" else np.empty((0, 5))
+
+
+def test_what_the_cascade_misses_lies_between_the_neighbouring_frames(generator, monkeypatch):
+    blank = SynthesisRequest("talk.mp4", noise_frames(5), speech(0.2))
+    spoken = {}
+    for found in ("xxxxx", "x.xx."):
+        monkeypatch.setattr(backend_module, "get_detector", lambda kind, device, found=found: Missing(found))
+        backend = wav2lip(generator, detector="cascade", smooth_boxes=False)
+        spoken[found] = backend.prepare(blank).rectangles
+    np.testing.assert_array_equal(spoken["xxxxx"][:4], spoken["x.xx."][:4])
+    np.testing.assert_array_equal(spoken["x.xx."][4], spoken["x.xx."][3])
+
+    monkeypatch.setattr(backend_module, "get_detector", lambda kind, device: Missing("x...x"))
+    with pytest.raises(BadClip, match=r"finds a face in 2 of 5 frames: `kpbe weights get yunet`"):
+        wav2lip(generator, detector="cascade").prepare(blank)
+    monkeypatch.setattr(backend_module, "get_detector", lambda kind, device: Missing("xx.xx"))
+    with pytest.raises(BadClip, match="no face in frame 2"):
+        wav2lip(generator, detector="yunet").prepare(blank)
+
+
 def test_unknown_boxes_say_which_setting_finds_them(generator):
     with pytest.raises(BadClip, match=r"backend\.wav2lip\.detector"):
         list(speak(wav2lip(generator), SynthesisRequest("talk.mp4", noise_frames(2), speech(0.2))))
