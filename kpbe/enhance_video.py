@@ -46,7 +46,7 @@ def enhance_video(
 ) -> int:
     """Enhance a talking video, or show it from other viewpoints (paper IV.F); whole or not at all.
 
-    The result has the size of the source's square. Frames are decoded, rendered and encoded beside each other, and never all held in memory.
+    The result has the size of the source's square. Frames are decoded, rendered and encoded side by side, never all held in memory.
 
     Args:
         frontend: trained networks in eval mode.

@@ -138,6 +138,12 @@ class Frontend(nn.Module):
         pose, expression = self._pose_expression(inner)
         return Decomposition(self.appearance(inner), self.canonical_keypoints(inner), pose, expression, image)
 
+    def keypoints_of(self, image: Tensor) -> Decomposition:
+        """As `decompose`, without the appearance: nothing is rendered from it."""
+        inner = self.inner(image)
+        pose, expression = self._pose_expression(inner)
+        return Decomposition(None, self.canonical_keypoints(inner), pose, expression)
+
     def estimate_pose_expression(self, image: Tensor) -> tuple[HeadPose, Tensor]:
         """Head poses and expressions (B, K, 3) of images (B, 3, H, W) in [0, 1]."""
         return self._pose_expression(self.inner(image))

@@ -12,6 +12,9 @@ from kpbe.frontend.geometry import HeadPose, expected_degrees
 from kpbe.frontend.layers import channels_last
 from kpbe.params import ConventionParams, ModelParams
 
+REDUCTION = 32
+"""Of the picture's sides by the stem and the stages."""
+
 
 @dataclass(frozen=True)
 class PoseExpressionHeads:
@@ -76,8 +79,23 @@ class Stage(nn.Module):
         return self.blocks(self.reduce(F.relu(self.norm(self.conv(x)))))
 
 
+class GridPooling(nn.Module):
+    """Features (B, C, h, w) to (B, C) that know where in the picture they are: few channels of every cell, a linear layer."""
+
+    CHANNELS = 32
+
+    def __init__(self, channels: int, cells: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, self.CHANNELS, 1)
+        self.norm = nn.BatchNorm2d(self.CHANNELS)
+        self.linear = nn.Linear(self.CHANNELS * cells**2, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.linear(F.relu(self.norm(self.conv(x))).flatten(1)))
+
+
 class PoseExpression(nn.Module):
-    """Stem, four stages of 4, 8, 16 and 32 times `width` channels, global average, five linear heads."""
+    """Stem, four stages of 4, 8, 16 and 32 times `width` channels, global average or `GridPooling`, five linear heads."""
 
     def __init__(self, model: ModelParams) -> None:
         super().__init__()
@@ -89,6 +107,9 @@ class PoseExpression(nn.Module):
         self.stages = nn.Sequential(
             *(Stage(channels[i], channels[i + 1], params.stage_blocks[i], reduce=i > 0) for i in range(4))
         )
+        self.grid = None
+        if params.pooling == "grid":
+            self.grid = GridPooling(channels[-1], -(-model.image_size // REDUCTION))
         self.yaw = nn.Linear(channels[-1], params.bins)
         self.pitch = nn.Linear(channels[-1], params.bins)
         self.roll = nn.Linear(channels[-1], params.bins)
@@ -99,7 +120,8 @@ class PoseExpression(nn.Module):
     def forward(self, image: Tensor) -> PoseExpressionHeads:
         """Heads for images (B, 3, H, W) in [0, 1]."""
         x = F.max_pool2d(F.relu(self.norm(self.conv(image))), 3, 2, 1)
-        x = self.stages(x).mean((2, 3))
+        x = self.stages(x)
+        x = x.mean((2, 3)) if self.grid is None else self.grid(x)
         return PoseExpressionHeads(
             self.yaw(x),
             self.pitch(x),

@@ -70,13 +70,7 @@ class FrontendTerms(nn.Module):
     ) -> dict[str, Tensor]:
         """Terms by name, of what `Reconstruction` returned."""
         weights = self.params
-        generated = result["generated"].float()
-        attention = self.attention(batch.target_points)
-        terms: dict[str, Tensor] = dict(self.perceptual(generated, batch.target, attention))
-        if weights.parts:
-            terms["parts"] = self._parts(batch, result, attention)
-        if (adversary := self._adversary[0]) is not None:
-            terms |= adversary.terms(generated, batch.target)
+        terms = self._pictures(batch, result) if "generated" in result else {}
         if warp is not None:
             terms["equivariance"] = equivariance(
                 result["unwarped_keypoints"], result["warped_keypoints"], warp
@@ -90,7 +84,7 @@ class FrontendTerms(nn.Module):
             terms["expression"] = expression_magnitude(result["expression"])
         if weights.guides:
             terms["guides"] = self._guides(batch, result)
-        if weights.motion:
+        if weights.motion and "generated" in result:
             terms["motion"] = self._motion(batch, result)
         if weights.shapes:
             terms["shapes"] = shape_difference(result["shapes"].float(), batch.shapes)
@@ -103,6 +97,17 @@ class FrontendTerms(nn.Module):
         lips = points[:, LIPS]
         width = (lips[:, 2] - lips[:, 0]).norm(dim=-1)
         return Attention(lips.mean(1), (MOUTH_SPREAD * width).clamp(min=LEAST_SPREAD), self.params.mouth)
+
+    def _pictures(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Terms that compare pictures."""
+        generated = result["generated"].float()
+        attention = self.attention(batch.target_points)
+        terms: dict[str, Tensor] = dict(self.perceptual(generated, batch.target, attention))
+        if self.params.parts:
+            terms["parts"] = self._parts(batch, result, attention)
+        if (adversary := self._adversary[0]) is not None:
+            terms |= adversary.terms(generated, batch.target)
+        return terms
 
     def _parts(
         self, batch: TrainingBatch, result: Mapping[str, Tensor], attention: Attention | None

@@ -26,6 +26,7 @@ class Reconstruction(nn.Module):
         expression: Tensor | None,
         warped: Tensor | None,
         second_counts: Tensor | None = None,
+        renders: bool = True,
     ) -> dict[str, Tensor]:
         """Render source images with the head pose of one image and the expression of another, all (B, 3, H, W) in [0, 1].
 
@@ -35,6 +36,7 @@ class Reconstruction(nn.Module):
             expression: the backend's frames; None takes the expression from `pose`, and they are no second source.
             warped: `pose` after a `RandomWarp`, for the equivariance term.
             second_counts: (B,) bool, in which samples the backend's frame is a second source; None counts all.
+            renders: without it nothing is rendered, and there are neither pictures nor displacements.
 
         Returns:
             generated (B, 3, H, W), driving_keypoints, source_keypoints (B, K, 3), expression (B, K, 3), degrees (B, 3), shapes (B, S);
@@ -43,15 +45,12 @@ class Reconstruction(nn.Module):
             (B, 2, h, w), and the same of the backend's frame where it is a second source.
         """
         network = self.frontend
-        decomposed = network.decompose(source)
+        decomposed = network.decompose(source) if renders else network.keypoints_of(source)
         head_pose, own_expression = network.estimate_pose_expression(pose)
-        second = None if expression is None else network.second_source(decomposed, expression)
+        second = None if expression is None else network.second_source(decomposed, expression, renders)
         driving_expression = own_expression if second is None else second.expression
         driving_keypoints = decomposed.driven_by(head_pose, driving_expression)
-        rendering = network.render(decomposed, driving_keypoints, head_pose, second, second_counts)
         result = {
-            "generated": rendering.frame,
-            "decoded": rendering.decoded,
             "driving_keypoints": driving_keypoints,
             "source_keypoints": decomposed.keypoints,
             "expression": driving_expression,
@@ -60,6 +59,13 @@ class Reconstruction(nn.Module):
         }
         if second is not None:
             result["expression_keypoints"] = second.keypoints
+        if warped is not None:
+            result["unwarped_keypoints"] = decomposed.driven_by(head_pose, own_expression)
+            result["warped_keypoints"] = decomposed.driven_by(*network.estimate_pose_expression(warped))
+        if not renders:
+            return result
+        rendering = network.render(decomposed, driving_keypoints, head_pose, second, second_counts)
+        result |= {"generated": rendering.frame, "decoded": rendering.decoded}
         if rendering.moved_source is not None and rendering.motion.displacement is not None:
             result["moved_source"] = rendering.moved_source
             result["source_displacement"] = rendering.motion.displacement
@@ -67,9 +73,6 @@ class Reconstruction(nn.Module):
             assert rendering.backend_motion is not None and rendering.backend_motion.displacement is not None
             result["moved_backend"] = rendering.moved_backend
             result["backend_displacement"] = rendering.backend_motion.displacement
-        if warped is not None:
-            result["unwarped_keypoints"] = decomposed.driven_by(head_pose, own_expression)
-            result["warped_keypoints"] = decomposed.driven_by(*network.estimate_pose_expression(warped))
         return result
 
 
