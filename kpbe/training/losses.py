@@ -46,7 +46,7 @@ def head_pose(degrees: Tensor, labels: Tensor) -> Tensor:
 
 
 def guide_difference(keypoints: Tensor, points: Tensor) -> Tensor:
-    """Mean distance in x and y of the first keypoints from the places that they are guided to; NaN points are left out.
+    """Mean distance in x and y of the first keypoints from the places that they are guided to; points with a NaN are left out.
 
     After LivePortrait's landmark-guided keypoints (arXiv 2407.03168).
 
@@ -54,7 +54,7 @@ def guide_difference(keypoints: Tensor, points: Tensor) -> Tensor:
         keypoints: (B, K, 3).
         points: (B, G, 2), in the keypoints' unit.
     """
-    return _known_mean((keypoints[:, : points.shape[1], :2] - points).abs(), points)
+    return _known_mean((keypoints[:, : points.shape[1], :2] - points).abs(), _known_points(points))
 
 
 def motion_error(displacement: Tensor, at: Tensor, wanted: Tensor) -> Tensor:
@@ -67,17 +67,21 @@ def motion_error(displacement: Tensor, at: Tensor, wanted: Tensor) -> Tensor:
     """
     places = at.nan_to_num()
     sampled = F.grid_sample(displacement, places[:, :, None], align_corners=False, padding_mode="border")
-    return _known_mean((places + sampled.squeeze(-1).mT - wanted).abs(), at + wanted)
+    return _known_mean((places + sampled.squeeze(-1).mT - wanted).abs(), _known_points(at + wanted))
 
 
 def shape_difference(read: Tensor, labels: Tensor) -> Tensor:
     """Mean absolute difference of blendshapes (B, S); NaN labels are left out."""
-    return _known_mean((read - labels).abs(), labels)
+    return _known_mean((read - labels).abs(), labels.isfinite())
 
 
-def _known_mean(errors: Tensor, labels: Tensor) -> Tensor:
-    """Mean of the errors whose labels are not NaN; 0 without any."""
-    known = labels.isfinite()
+def _known_points(points: Tensor) -> Tensor:
+    """Of points (B, P, 2), both of whose coordinates are known."""
+    return points.isfinite().all(-1, keepdim=True).expand_as(points)
+
+
+def _known_mean(errors: Tensor, known: Tensor) -> Tensor:
+    """Mean of the errors that are known; 0 without any."""
     return errors.where(known, 0.0).sum() / known.sum().clamp(min=1)
 
 

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from kpbe.data.expression_labels import SHAPES, ExpressionLabels
+from kpbe.data.expression_labels import label_path as expression_path
 from kpbe.data.head_pose import label_path
+from kpbe.data.sample.grids import draw_grids
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.media.video import FrameAccess
-from kpbe.params import AugmentParams, ComputeParams, SamplingParams, WarmUpParams
+from kpbe.params import AugmentParams, ComputeParams, GridParams, SamplingParams, WarmUpParams
 from kpbe.training.batches import AHEAD, BatchLoader, TrainingBatch, fixed_batch, hold_out_validation
 from kpbe.training.frames import ClipFrames, LabelFolders
 from kpbe.training.losses import head_pose
@@ -136,6 +139,42 @@ def test_mirrored_pairs_have_mirrored_labels(coloured, tmp_path):
     assert torch.equal(pair.degrees[:, 0] > 0, left_is_brighter)
     assert torch.equal(pair.degrees[:, 2] > 0, left_is_brighter)
     assert (pair.degrees[:, 1] == 5).all()
+
+
+def test_points_and_blendshapes_of_mirrored_samples_are_mirrored(coloured, tmp_path):
+    labels = ExpressionLabels.unknown(30)
+    labels.points[:], labels.shapes[:] = 0.25, 0.0
+    labels.points[:, 0, 0], labels.points[:, 2, 0] = -0.5, 0.4
+    labels.shapes[:, SHAPES.index("mouthSmileLeft")] = 1
+    for clip in coloured.clips:
+        labels.save(expression_path(tmp_path, clip))
+    frames = ClipFrames(coloured.clips, LabelFolders(tmp_path, tmp_path), simulate=True)
+    with loader(frames, 32, augment=FLIPS) as batches:
+        batch, raw = batches.batch(0), batches.raw_batch(0)
+    mirrored = torch.from_numpy(raw.samples.mirrored)
+    assert 0 < mirrored.sum() < 32
+    corners = batch.target_points[:, (0, 2), 0]
+    assert (corners[~mirrored] == torch.tensor([-0.5, 0.4])).all()
+    assert (corners[mirrored] == torch.tensor([-0.4, 0.5])).all()
+    assert torch.equal(batch.source_points, batch.target_points)
+    smiles = [SHAPES.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
+    assert (batch.shapes[:, smiles[0]] == (~mirrored).float()).all()
+    assert (batch.shapes[:, smiles[1]] == mirrored.float()).all()
+    left_is_brighter = batch.pose[:, 2, :, :16].mean((1, 2)) > batch.pose[:, 2, :, 16:].mean((1, 2))
+    assert torch.equal(left_is_brighter, ~mirrored)
+
+
+def test_with_drawn_people_the_target_is_a_picture_of_its_own(coloured, tmp_path):
+    drawn = draw_grids(GridParams(identities=1, poses=2, mouths=3, frame_size=64), 32, tmp_path)
+    frames = ClipFrames(coloured.clips, coloured.no_labels, grids=drawn, simulate=True)
+    sampling = SamplingParams(drawn_share=0.5)
+    with BatchLoader(frames, sampling, PLAIN, WarmUpParams(), 16, 0) as batches:
+        batch, raw = batches.batch(0), batches.raw_batch(0)
+    of_grid = torch.from_numpy(raw.samples.clips == 3)
+    assert 0 < of_grid.sum() < 16 and batch.target is not batch.pose
+    same_picture = (batch.target == batch.pose).flatten(1).all(1)
+    assert same_picture[~of_grid].all() and not same_picture[of_grid].all()
+    assert batch.degrees[of_grid].isfinite().all() and batch.degrees[~of_grid].isnan().all()
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 6])

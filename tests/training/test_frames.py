@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from kpbe.data.clips import Clip, backend_video
+from kpbe.data.expression_labels import ExpressionLabels
+from kpbe.data.expression_labels import label_path as expression_path
 from kpbe.data.head_pose import label_path
+from kpbe.data.sample.grids import draw_grids
 from kpbe.errors import KPBEError
 from kpbe.media.video import FrameAccess, read_frames, write_video
-from kpbe.params import ComputeParams
+from kpbe.params import ComputeParams, GridParams
 from kpbe.training.frames import ClipFrames, MemoryFrames
 from tests.training.short_training import labels_in
 
@@ -122,3 +125,46 @@ def test_labels_must_fit_their_clip(coloured, tmp_path):
     np.save(label_path(tmp_path, coloured.clips[0]), np.zeros((29, 3), np.float32))
     with pytest.raises(KPBEError, match=r"a#1.*\.npy holds labels of shape \(29, 3\) for the 30 frames"):
         ClipFrames(coloured.clips, labels_in(tmp_path))
+
+
+def test_without_a_backends_video_the_expression_is_a_simulated_backends(coloured, tmp_path):
+    """The source's head gets the target's mouth: blue tells nothing here, red is the moment."""
+    labels = ExpressionLabels.unknown(30)
+    rng = np.random.default_rng(0)
+    labels.points[:] = rng.uniform(-0.8, 0.8, labels.points.shape[1:])
+    labels.points[:, :6] = [(-0.3, 0.4), (0, 0.35), (0.3, 0.4), (0, 0.45), (-0.4, -0.2), (0.4, -0.2)]
+    labels.save(expression_path(tmp_path, coloured.clips[0]))
+    frames = ClipFrames(coloured.clips, labels_in(tmp_path), simulate=True)
+    assert frames.gives_expression and not frames.with_backend and frames.with_expression_labels == 1
+    picture = frames.pictures(0, (3, 21, 3, 21), 0, spoiling=5)
+    assert picture.expression is not None and picture.expression.shape == (32, 32, 3)
+    top = picture.expression[:6, :, 0].astype(float)
+    assert np.abs(top - 8 * 3).mean() < np.abs(top - 8 * 21).mean(), "above the mouth the source's moment"
+    mouth = picture.expression[21:24, 13:19, 0].astype(float)
+    assert np.abs(mouth - 8 * 21).mean() < np.abs(mouth - 8 * 3).mean(), "the target's mouth"
+    again = frames.pictures(0, (3, 21, 3, 21), 0, spoiling=5)
+    other = frames.pictures(0, (3, 21, 3, 21), 0, spoiling=6)
+    assert again.expression is not None and other.expression is not None
+    assert np.array_equal(again.expression, picture.expression)
+    assert not np.array_equal(other.expression, picture.expression)
+    assert (
+        np.allclose(picture.source_points, labels.points[3]) and np.isfinite(picture.expression_points).all()
+    )
+
+
+def test_a_backends_video_is_taken_as_it_is_and_its_points_are_not_known(coloured):
+    frames = ClipFrames(coloured.clips, coloured.no_labels, [coloured.one], simulate=True)
+    picture = frames.pictures(0, (3, 21, 3, 21), 0, 0)
+    assert picture.expression is not None and (picture.expression[..., 2] == 0).all()
+    assert np.isnan(picture.expression_points).all()
+
+
+def test_drawn_people_come_after_the_clips_with_their_own_labels(coloured, tmp_path):
+    drawn = draw_grids(GridParams(identities=1, poses=2, mouths=2, frame_size=64), 32, tmp_path)
+    frames = ClipFrames(coloured.clips, coloured.no_labels, grids=drawn, simulate=True)
+    assert frames.videos_per_clip == [0, 0, 0] and frames.labelled == 1
+    shown = read_frames(drawn[0].clip.video)
+    picture = frames.pictures(3, (0, 3, 1, 2), 0, 0)
+    assert np.array_equal(picture.source, shown[0]) and np.array_equal(picture.pose, shown[3])
+    assert np.array_equal(picture.target, shown[2])
+    assert np.allclose(picture.expression_points, frames.expressions[3].points[1], equal_nan=True)

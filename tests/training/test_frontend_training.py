@@ -19,6 +19,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from kpbe.data.clips import read_manifest
 from kpbe.data.head_pose import label_path
+from kpbe.data.sample.grids import draw_grids
 from kpbe.enhance import enhance, enhance_clips
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.free_view import decompose_image, own_view
@@ -26,7 +27,7 @@ from kpbe.frontend.checkpoints import load_frontend, public_state_dicts
 from kpbe.frontend.images import to_uint8
 from kpbe.frontend.model import Frontend
 from kpbe.media.video import read_frames
-from kpbe.params import FrontendLossParams, OptimiserParams, Params, parse_params
+from kpbe.params import FrontendLossParams, GridParams, OptimiserParams, Params, parse_params
 from kpbe.training.frames import TrainingFolders
 from kpbe.training.frontend import FRONTEND_FILE
 from kpbe.training.frontend_stage import prepare
@@ -498,3 +499,46 @@ def test_one_frontend_for_all_backends_is_trained_once(disc_clips, stage1, tmp_p
     files = [tmp_path / name / FRONTEND_FILE for name in ("wav2lip", "pcavs")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert json.loads((tmp_path / "pcavs" / "summary.json").read_text())["backends"] == ["wav2lip", "pcavs"]
+
+
+def with_detail(values: Params, **sampling) -> Params:
+    changed = values.model_dump(mode="json")
+    changed["model"]["generator"]["detail"] = "warp_both"
+    for stage in ("stage1", "stage2"):
+        changed["train"][stage]["sampling"] |= sampling
+        changed["train"][stage]["losses"] |= {
+            "parts": 1.0,
+            "mouth": 4.0,
+            "guides": 1.0,
+            "motion": 1.0,
+            "shapes": 1.0,
+        }
+    return parse_params(changed)
+
+
+@pytest.mark.slow
+def test_a_training_with_two_sources_learns_from_simulated_backends_and_drawn_people(disc_clips, tmp_path):
+    grids = tmp_path / "grids"
+    draw_grids(GridParams(identities=1, poses=2, mouths=2, frame_size=64), 64, grids)
+    folders = TrainingFolders(disc_clips, *[disc_clips / "none"] * 2, grids)
+    values = with_detail(params({"warm_up": {"labels_until": 2}}), simulate_backends=True, drawn_share=0.5)
+    train_stage1(values, folders, tmp_path / "out")
+    facts = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert facts["drawn_people"] == 1 and facts["simulated_backends"] and facts["expression_labels"] == 1
+    rows = read_csv(tmp_path / "out" / "curves.csv")
+    assert not rows[0]["pixel"] and float(rows[3]["pixel"]) > 0, "labels come first, then pictures"
+    assert float(rows[0]["guides"]) > 0 and float(rows[3]["motion"]) > 0 and float(rows[3]["parts"]) > 0
+    of_terms = [
+        float(v) for k, v in rows[3].items() if k.startswith("share_") and k != "share_pictures" and v
+    ]
+    assert sum(of_terms) == pytest.approx(1, abs=1e-3)
+    trained = load_frontend(tmp_path / "out" / FRONTEND_FILE)
+    assert trained.detail == "warp_both" and trained.compositor is not None
+    assert trained.compositor.choice.weight.abs().max() > 0, "the choice is learned"
+
+
+def test_a_second_source_that_is_the_answer_itself_is_refused(disc_clips, tmp_path):
+    with pytest.raises(
+        ParamsError, match=r"must not be its own second source: set sampling\.simulate_backends"
+    ):
+        train_stage1(with_detail(params()), unlabelled(disc_clips), tmp_path)

@@ -17,10 +17,13 @@ from kpbe.training.losses import (
     equivariance,
     expression_magnitude,
     feature_matching,
+    guide_difference,
     head_pose,
     hinge_discriminator,
     hinge_generator,
     keypoint_prior,
+    motion_error,
+    shape_difference,
 )
 from kpbe.training.perceptual import ImagePyramid, VGGDifference
 from kpbe.training.vgg import VGG19Features
@@ -156,3 +159,36 @@ def test_warp_with_no_noise_is_the_identity():
     warp = RandomWarp.sample(2, torch.Generator().manual_seed(0), affine_sigma=0, spline_sigma=0)
     points = torch.rand(2, 7, 2)
     assert torch.allclose(warp.warp_coordinates(points), points, atol=1e-6)
+
+
+NAN = float("nan")
+
+
+def test_guides_draw_the_first_keypoints_in_the_picture_and_leave_the_rest_and_unknown_points_alone():
+    keypoints = torch.zeros(2, 4, 3, requires_grad=True)
+    points = torch.tensor([[[0.3, 0.0], [NAN, NAN]], [[0.0, 0.1], [0.0, 0.0]]])
+    loss = guide_difference(keypoints, points)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.4 / 6)
+    assert keypoints.grad is not None and keypoints.grad.isfinite().all()
+    assert (keypoints.grad[:, 2:] == 0).all() and (keypoints.grad[..., 2] == 0).all(), (
+        "neither others nor depth"
+    )
+    assert (keypoints.grad[0, 1] == 0).all() and keypoints.grad[0, 0, 0] < 0
+
+
+def test_motion_is_right_where_each_point_of_the_face_comes_from_its_place_in_the_source():
+    at = torch.tensor([[[0.2, -0.1], [-0.4, 0.3], [NAN, 0.0]]])
+    wanted = at + torch.tensor([0.25, -0.1])
+    displacement = torch.tensor([0.25, -0.1]).view(1, 2, 1, 1).expand(1, 2, 8, 8)
+    assert motion_error(displacement, at, wanted).item() == pytest.approx(0, abs=1e-6)
+    assert motion_error(0 * displacement, at, wanted).item() == pytest.approx((0.25 + 0.1) / 2, abs=1e-6)
+    assert motion_error(displacement, at * NAN, wanted).item() == 0, "nothing is known"
+
+
+def test_shapes_that_are_not_known_are_left_out():
+    read = torch.tensor([[0.5, 0.5], [0.1, 0.9]], requires_grad=True)
+    loss = shape_difference(read, torch.tensor([[0.4, NAN], [NAN, NAN]]))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.1)
+    assert read.grad is not None and read.grad.tolist() == [[1.0, 0.0], [0.0, 0.0]]

@@ -14,7 +14,14 @@ from kpbe import weights
 from kpbe.errors import MissingWeights
 from kpbe.media.video import VideoReader
 from kpbe.params import PerceptualParams, PerceptualWeights, VGGTermParams
-from kpbe.training.perceptual import ImagePyramid, PerceptualTerms, PixelDifference, VGGDifference, VGGPyramid
+from kpbe.training.perceptual import (
+    Attention,
+    ImagePyramid,
+    PerceptualTerms,
+    PixelDifference,
+    VGGDifference,
+    VGGPyramid,
+)
 from kpbe.training.vgg import VGG19Features, VGGFaceFeatures
 from kpbe.training.vgg_units import change_by_blur, normalised_units
 
@@ -222,3 +229,25 @@ def test_pixel_difference_counts_edges_beside_levels():
     assert PixelDifference()([striped], [flat]) == pytest.approx(0.5 + 1.0)
     shifted = flat + 0.25
     assert PixelDifference()([shifted], [flat]) == pytest.approx(0.25)
+
+
+def test_the_mouth_counts_more_where_it_is_known_and_everything_alike_elsewhere():
+    centres = torch.tensor([[0.5, 0.5], [float("nan")] * 2])
+    attention = Attention(centres, torch.tensor([0.1, float("nan")]), most=12.0)
+    weights = attention.weights(torch.zeros(2, 3, 40, 40))
+    torch.testing.assert_close(weights.mean((1, 2, 3)), torch.ones(2))
+    assert torch.equal(weights[1], torch.ones(1, 40, 40))
+    row, column = divmod(int(weights[0].argmax()), 40)
+    assert (row, column) in {(29, 29), (29, 30), (30, 29), (30, 30)}
+    assert weights.max() / weights[0].min() == pytest.approx(12, rel=0.1)
+
+    real = [torch.zeros(2, 3, 40, 40)]
+    near, far = torch.zeros(2, 3, 40, 40), torch.zeros(2, 3, 40, 40)
+    near[:, :, 28:32, 28:32], far[:, :, 4:8, 4:8] = 1, 1
+    difference = PixelDifference()
+    assert difference(
+        [near[:1]], [real[0][:1]], Attention(centres[:1], attention.spread[:1], 12.0)
+    ) > 5 * difference([far[:1]], [real[0][:1]], Attention(centres[:1], attention.spread[:1], 12.0))
+    plain = difference([near], real)
+    unknown = difference([near[1:]], [real[0][1:]], Attention(centres[1:], attention.spread[1:], 12.0))
+    assert unknown.item() == pytest.approx(plain.item(), rel=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpbe.data.clips import Clip
+from kpbe.data.sample.grids import DrawnGrid
 from kpbe.params import AugmentParams, SamplingParams, WarmUpParams
 from kpbe.training.sampling import HUE, Sampler, Samples, samples_per_epoch
 
@@ -35,15 +37,18 @@ def sampler(
     augment: AugmentParams | None = None,
     warm_up: WarmUpParams | None = None,
     videos: list[int] | None = None,
+    grids: Sequence[DrawnGrid] = (),
+    drawn_share: float = 0.0,
 ) -> Sampler:
     return Sampler(
         clips,
         videos or [0] * len(clips),
-        sampling or SamplingParams(),
+        sampling or SamplingParams(drawn_share=drawn_share),
         augment or AugmentParams(),
         warm_up or WarmUpParams(),
         batch_size,
         seed,
+        grids,
     )
 
 
@@ -155,3 +160,24 @@ def test_frames_lie_in_the_clip_and_within_reach(new_clip, frames, start, length
     pairs = sampler(one, 4, seed, warm_up=warm_up).draw(step, range(4)).frames
     assert (pairs >= 0).all() and (pairs < frames).all()
     assert np.abs(np.diff(pairs[:, PAIR])).max() <= round(warm_up.reach(step) * (frames - 1))
+
+
+def test_quadruples_have_the_pose_of_the_one_and_the_mouth_of_the_other(clips, new_clip):
+    grids = [DrawnGrid(new_clip(Path(), "train", f"drawn-{n}", 12, sha256="x"), 3, 4) for n in range(2)]
+    of = sampler(clips, 300, grids=grids, drawn_share=0.5)
+    samples = of.draw(0, range(300))
+    drawn_ones = samples.clips >= len(clips)
+    assert 0.4 < drawn_ones.mean() < 0.6 and set(samples.clips[drawn_ones]) == {len(clips), len(clips) + 1}
+    source, pose, backend, target = samples.frames[drawn_ones].T
+    assert (pose // 4 == target // 4).all(), "the target has the pose frame's pose"
+    assert (backend % 4 == target % 4).all(), "and the backend's mouth"
+    assert (pose % 4 != target % 4).mean() > 0.5 and (source // 4 != target // 4).mean() > 0.4
+    assert 0.5 < (backend // 4 == source // 4).mean() < 0.95, "often a still-fed backend's head"
+    real = samples.frames[~drawn_ones]
+    assert (real[:, 1] == real[:, 3]).all()
+    assert 0.4 < (real[:, 2] == real[:, 0]).mean() < 0.8, "a still-fed backend has the source's head"
+    assert len(set(samples.spoiling.tolist())) > 290
+
+
+def test_without_grids_nothing_is_drawn(clips):
+    assert (drawn(sampler(clips, 50, drawn_share=0.9), 50, range(2)).clips < len(clips)).all()

@@ -1,0 +1,66 @@
+"""Drawn people in every combination of poses and mouths."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kpbe.data.expression_labels import GUIDES, LIPS, ExpressionLabels, in_pixels, label_path
+from kpbe.data.head_pose import label_path as head_pose_path
+from kpbe.data.sample.grids import draw_grids, read_grids
+from kpbe.errors import KPBEError
+from kpbe.media.video import read_frames
+from kpbe.params import GridParams
+
+SIZE = 64
+PARAMS = GridParams(identities=2, poses=3, mouths=4, frame_size=96)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("grids")
+    draw_grids(PARAMS, SIZE, out)
+    return out
+
+
+def test_a_row_has_one_pose_and_a_column_one_mouth(folder):
+    grids = read_grids(folder)
+    assert [(grid.poses, grid.mouths, grid.clip.frames) for grid in grids] == [(3, 4, 12)] * 2
+    assert len({grid.clip.identity for grid in grids}) == 2
+    for grid in grids:
+        frames = read_frames(grid.clip.video)
+        assert frames.shape == (12, SIZE, SIZE, 3)
+        degrees = np.load(head_pose_path(grid.clip.video.parent, grid.clip)).reshape(3, 4, 3)
+        assert (degrees == degrees[:, :1]).all() and np.ptp(degrees[:, 0], axis=0).max() > 5
+        labels = ExpressionLabels.load(label_path(grid.clip.video.parent, grid.clip), 12)
+        points = in_pixels(labels.points, (SIZE, SIZE)).reshape(3, 4, -1, 2)
+        gap = np.linalg.norm(points[:, :, 3] - points[:, :, 1], axis=-1)
+        assert (gap[:, -1] > gap[:, 0] + 0.5).all(), "from closed to open in every pose"
+        assert np.corrcoef(gap[0], gap[1])[0, 1] > 0.95, "the same mouths in every pose"
+        assert np.isfinite(points[..., GUIDES:, :]).mean() > 0.6
+
+
+def test_points_lie_where_the_mouth_is_drawn(folder):
+    """What changes from one mouth to another is around the lips' points."""
+    grid = read_grids(folder)[0]
+    frames = read_frames(grid.clip.video).astype(float)
+    labels = ExpressionLabels.load(label_path(grid.clip.video.parent, grid.clip), 12)
+    change = np.abs(frames[3] - frames[0]).sum(-1)
+    y, x = np.indices(change.shape)
+    lips = in_pixels(labels.points[3, LIPS], (SIZE, SIZE)).mean(0)
+    away = np.hypot(x - lips[0], y - lips[1])
+    assert change[away < 5].mean() > 3 * change[away > 20].mean()
+
+
+def test_people_that_are_drawn_are_kept_and_more_are_added(folder, tmp_path):
+    before = {grid.clip.video: grid.clip.video.stat().st_mtime_ns for grid in read_grids(folder)}
+    more = draw_grids(PARAMS.model_copy(update={"identities": 3}), SIZE, folder)
+    assert len(more) == 3
+    assert all(path.stat().st_mtime_ns == made for path, made in before.items())
+    draw_grids(PARAMS, SIZE, folder)
+    assert draw_grids(PARAMS.model_copy(update={"identities": 0}), SIZE, tmp_path) == []
+
+
+def test_a_folder_without_grids_is_said(tmp_path):
+    with pytest.raises(KPBEError, match=r"grid\.json cannot be read: run the stage draw_grids"):
+        read_grids(tmp_path)
