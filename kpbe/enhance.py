@@ -18,7 +18,7 @@ from kpbe.data.clips import backend_video, enhanced_video, read_manifest
 from kpbe.data.source_frame import random_seed, source_frame_index
 from kpbe.errors import BadClip
 from kpbe.frontend.checkpoints import load_frontend
-from kpbe.frontend.images import to_tensor, to_uint8
+from kpbe.frontend.images import frames_at_once, to_tensor, to_uint8
 from kpbe.frontend.model import Frontend
 from kpbe.media.sheets import label_image
 from kpbe.media.video import read_frames, write_video
@@ -36,9 +36,6 @@ from kpbe.work import ClipTask, Rejection, ShardMap, fingerprint, run_clip_tasks
 
 VIEWING_FOLDER = "viewing"
 VIEWING_SIZE = 256
-
-MOST_PIXELS = 16 * 512 * 512
-"""Rendered at once; about 1.5 GB of memory."""
 
 PROCEDURE = 3
 """Part of every fingerprint: raise it when the same inputs give other videos than before."""
@@ -83,11 +80,6 @@ def enhance(
         yield from to_uint8(frontend.reenact(source, pose, images(backends)).frame)
 
 
-def frames_at_once(batch_size: int, height: int, width: int) -> int:
-    """`batch_size`, or as many frames of this size as have no more than `MOST_PIXELS` pixels together."""
-    return max(1, min(batch_size, MOST_PIXELS // (height * width)))
-
-
 def control_inputs(
     control: str, source_image: np.ndarray, pose_frames: np.ndarray, backend_frames: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +122,8 @@ def enhance_clips(
     """Enhance the backend's videos of all test clips, and render their controls.
 
     Writes for each test clip `test/<clip_id>.mkv` and `<control>/<clip_id>.mkv` (lossless, what the metrics read), and
-    `viewing/<clip_id>.mp4` (ground truth, backend, enhanced side by side, with sound).
+    `viewing/<clip_id>.mp4` (ground truth, backend, enhanced side by side, with sound). Controls are rendered on the frames that are
+    scored (every `evaluate.score_every`-th) and held in between.
 
     Args:
         backend: name shown in the viewing copies.
@@ -166,6 +159,7 @@ def enhance_clips(
                     video if video.exists() else "missing",
                     checkpoint_digest,
                     seed,
+                    params.evaluate.score_every,
                 ),
                 origin=str(video),
                 payload=(clip, video),
@@ -178,6 +172,7 @@ def enhance_clips(
         frontend=frontend,
         backend=backend,
         seed=seed,
+        score_every=params.evaluate.score_every,
         batch_size=params.compute.render_batch,
     )
     _, rejected = run_clip_tasks(
@@ -207,7 +202,7 @@ def _load(frontend: _Loadable) -> Frontend:
 
 
 def _enhance_clip(
-    task: ClipTask, frontend: _Loadable, backend: str, seed: int, batch_size: int
+    task: ClipTask, frontend: _Loadable, backend: str, seed: int, score_every: int, batch_size: int
 ) -> dict[str, int]:
     clip, video = task.payload
     if not video.exists():
@@ -233,7 +228,9 @@ def _enhance_clip(
     order = random_seed(clip.clip_id, seed)
     for control, path in zip(CONTROLS, of_controls, strict=True):
         inputs = control_inputs(control, source_image, real, synthesized, order)
-        write_video(path, render(*inputs), clip.fps, codec="ffv1", audio=clip.wav)
+        scored = render(*(frames[::score_every] for frames in inputs))
+        held = np.repeat(scored, score_every, axis=0)[:frames]
+        write_video(path, held, clip.fps, codec="ffv1", audio=clip.wav)
     return {"frames": len(enhanced)}
 
 

@@ -16,10 +16,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kpbe.enhance import frames_at_once
 from kpbe.errors import KPBEError
 from kpbe.frontend.geometry import HeadPose, with_own_pitch_sign
-from kpbe.frontend.images import to_tensor, to_uint8
+from kpbe.frontend.images import frames_at_once, to_tensor, to_uint8
 from kpbe.frontend.model import Decomposition, Frontend
 from kpbe.media.video import write_video
 from kpbe.work import whole

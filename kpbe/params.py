@@ -401,7 +401,9 @@ class EvaluateParams(Section):
 
     `lpips`, `faces` (mouth opening and the share of the way, by the FaceLandmarker), `head_pose` (degrees, by the teacher of `label_pose`),
     `identity` (CSIM, by ArcFace) and `lip_sync` (LSE, by SyncNet) need a network's file: `auto` measures where it is there and says
-    what is missing, `on` stops without it. These networks, all but LPIPS and SyncNet, look at every `face_every`-th frame.
+    what is missing, `on` stops without it. All methods are scored on every `score_every`-th frame, and only these are rendered of the
+    controls, whose videos hold them in between. The networks, all but LPIPS and SyncNet, look at every `face_every`-th of the scored
+    frames.
     `primary_metric` is the one by which an enhanced backend is judged against its source-expression control; the p-values of all other
     comparisons are adjusted for their number (Holm).
     """
@@ -412,6 +414,7 @@ class EvaluateParams(Section):
     head_pose: Measure = "auto"
     identity: Measure = "auto"
     lip_sync: Measure = "auto"
+    score_every: int = Field(default=1, ge=1, le=25)
     face_every: int = Field(default=1, ge=1, le=25)
     primary_metric: str = "mouth_l1"
     bootstrap: int = Field(default=10000, ge=100)

@@ -124,6 +124,7 @@ def test_the_paper_s_stage_2_is_eq_3_and_eq_4_alone(tmp_path: Path) -> None:
     paper = load_params(compose(tmp_path, "data=voxceleb1", "train=voxceleb1_paper", "data.metadata=m.csv"))
     own, like = paper.train, load_params(compose(tmp_path, "train=voxceleb1")).train
     weights = own.stage2.losses.model_dump()
+    assert weights.pop("mouth") == 1, "all pixels count alike"
     assert {name for name, weight in weights.items() if weight} == {"vgg_face", "expression"}
     assert own.stage2.perceptual.of_vgg("vgg_face") == ((1.0, 0.5, 0.25, 0.125, 0.0625), (1.0,) * 5)
     assert own.stage1.losses == like.stage1.losses and own.stage1.perceptual.vgg19_unit == "own"

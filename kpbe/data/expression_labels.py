@@ -15,7 +15,6 @@ import numpy as np
 
 from kpbe.data.clips import Clip
 from kpbe.errors import KPBEError
-from kpbe.metrics.face_landmarks import FaceLandmarks
 from kpbe.work import whole
 
 GUIDES = 6
@@ -55,21 +54,6 @@ MIRRORED_SHAPES = tuple(
 )
 """Where each blendshape of a mirrored picture is found in the picture's own."""
 
-# Points of MediaPipe's face mesh (the 478 of FaceLandmarker).
-_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132,
-    93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-_NOSE = (168, 6, 197, 195, 5, 4, 1, 98, 327)
-_CHEEKS = (50, 280, 205, 425, 36, 266)
-_BROWS = (70, 105, 107, 300, 334, 336)
-_EYES = (33, 159, 133, 145, 263, 386, 362, 374)
-_OUTER_LIPS = (91, 181, 84, 17, 314, 405, 321, 269, 267, 0, 37, 39)
-_INNER_LIPS = (78, 81, 13, 311, 308, 402, 14, 178, 191, 415, 95, 324)
-_JAW = (32, 262, 200, 199, 208, 428, 18)
-_SURFACE = (*_OVAL, *_NOSE, *_CHEEKS, *_BROWS, *_EYES, *_OUTER_LIPS, *_INNER_LIPS, *_JAW)
-_MOUTH_GUIDES = (78, 13, 308, 14)
-
 
 @dataclass(frozen=True)
 class ExpressionLabels:
@@ -85,16 +69,6 @@ class ExpressionLabels:
 
     def __len__(self) -> int:
         return len(self.points)
-
-    @classmethod
-    def of_faces(cls, faces: list[FaceLandmarks | None], size: tuple[int, int]) -> Self:
-        """Of FaceLandmarker's faces in frames of `size` (height, width)."""
-        labels = cls.unknown(len(faces))
-        for row, face in enumerate(faces):
-            if face is not None:
-                labels.points[row] = in_picture(face_points(face), size)
-                labels.shapes[row] = [face.blendshapes[name] for name in SHAPES]
-        return labels
 
     @classmethod
     def unknown(cls, frames: int) -> Self:
@@ -131,14 +105,6 @@ class ExpressionLabels:
 def label_path(folder: Path, clip: Clip) -> Path:
     """Where the expression labels of a clip lie; the file may not exist."""
     return folder / f"{clip.clip_id}.npz"
-
-
-def face_points(face: FaceLandmarks) -> np.ndarray:
-    """Guides and surface of a face, (POINTS, 2) float32 pixels."""
-    flat = face.points[:, :2]
-    return np.concatenate([flat[list(_MOUTH_GUIDES)], face.five_points[:2], flat[list(_SURFACE)]]).astype(
-        np.float32
-    )
 
 
 def mirrored_points(points: np.ndarray) -> np.ndarray:

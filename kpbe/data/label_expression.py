@@ -6,6 +6,7 @@ to the lips and the eyes by them, ask the motion field to carry each point to it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,13 +18,18 @@ import numpy as np
 from kpbe import weights
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.crops import points_in_crop
-from kpbe.data.expression_labels import ExpressionLabels, in_picture, label_path
-from kpbe.data.label_pose import remove_others, truth_files
+from kpbe.data.expression_labels import SHAPES, ExpressionLabels, in_picture, label_path
+from kpbe.data.labels import remove_others, truth_files
 from kpbe.data.raw import parse_bbox
 from kpbe.data.voxceleb import reference_frames
 from kpbe.errors import BadClip
 from kpbe.media.video import read_frames
-from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker, require_face_landmarker
+from kpbe.metrics.face_landmarks import (
+    FaceLandmarker,
+    FaceLandmarks,
+    load_face_landmarker,
+    require_face_landmarker,
+)
 from kpbe.params import ComputeParams, LabelExpressionParams
 from kpbe.work import (
     RECORD_SUFFIX,
@@ -45,6 +51,22 @@ RECIPE = 1
 
 LEAST_SEEN = 0.5
 """A clip in fewer of whose frames a face is found is rejected: its labels would be those of something else."""
+
+
+# Points of MediaPipe's face mesh (the 478 of FaceLandmarker).
+_OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132,
+    93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+_NOSE = (168, 6, 197, 195, 5, 4, 1, 98, 327)
+_CHEEKS = (50, 280, 205, 425, 36, 266)
+_BROWS = (70, 105, 107, 300, 334, 336)
+_EYES = (33, 159, 133, 145, 263, 386, 362, 374)
+_OUTER_LIPS = (91, 181, 84, 17, 314, 405, 321, 269, 267, 0, 37, 39)
+_INNER_LIPS = (78, 81, 13, 311, 308, 402, 14, 178, 191, 415, 95, 324)
+_JAW = (32, 262, 200, 199, 208, 428, 18)
+_SURFACE = (*_OVAL, *_NOSE, *_CHEEKS, *_BROWS, *_EYES, *_OUTER_LIPS, *_INNER_LIPS, *_JAW)
+_MOUTH_GUIDES = (78, 13, 308, 14)
 
 
 @dataclass(frozen=True)
@@ -153,7 +175,7 @@ def make_labels(task: ClipTask) -> dict[str, Any]:
         labels = _known(clip, job.truth)
     else:
         landmarker = _landmarker(get_ident())
-        labels = ExpressionLabels.of_faces(
+        labels = labels_of_faces(
             [landmarker.read(frame) for frame in read_frames(clip.video)], (clip.height, clip.width)
         )
     seen = int(np.isfinite(labels.points[:, 0, 0]).sum())
@@ -161,6 +183,24 @@ def make_labels(task: ClipTask) -> dict[str, Any]:
         raise BadClip(f"{clip.video}: FaceLandmarker finds a face in {seen} of {len(labels)} frames")
     labels.save(task.outputs[0])
     return {"frames": len(labels), "seen": seen}
+
+
+def labels_of_faces(faces: Sequence[FaceLandmarks | None], size: tuple[int, int]) -> ExpressionLabels:
+    """Labels from FaceLandmarker's faces in frames of `size` (height, width)."""
+    labels = ExpressionLabels.unknown(len(faces))
+    for row, face in enumerate(faces):
+        if face is not None:
+            labels.points[row] = in_picture(face_points(face), size)
+            labels.shapes[row] = [face.blendshapes[name] for name in SHAPES]
+    return labels
+
+
+def face_points(face: FaceLandmarks) -> np.ndarray:
+    """Guides and surface of a face, (POINTS, 2) float32 pixels."""
+    flat = face.points[:, :2]
+    return np.concatenate([flat[list(_MOUTH_GUIDES)], face.five_points[:2], flat[list(_SURFACE)]]).astype(
+        np.float32
+    )
 
 
 def _known(clip: Clip, truth: Path) -> ExpressionLabels:

@@ -16,6 +16,7 @@ import numpy as np
 
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.head_pose import euler_degrees, label_path
+from kpbe.data.labels import remove_others, truth_files
 from kpbe.data.pose_teachers.base import (
     NAMES,
     PoseTeacher,
@@ -25,7 +26,6 @@ from kpbe.data.pose_teachers.base import (
     weight_files,
     where_to_get_them,
 )
-from kpbe.data.raw import read_raw_videos
 from kpbe.data.voxceleb import reference_frames
 from kpbe.errors import BadClip
 from kpbe.media.video import read_frames
@@ -135,16 +135,6 @@ def label_head_pose(
     return found
 
 
-def truth_files(raw: Path, manifest: Iterable[Clip]) -> dict[str, Path]:
-    """Files with what is true of drawn clips, by clip_id, where there are any."""
-    files = {
-        f"{video.identity}#{video.video_id}": video.path.with_suffix(".truth.npz")
-        for video in read_raw_videos(raw)
-    }
-    found = {clip.clip_id: files.get(clip.clip_id.rsplit("#", 2)[0]) for clip in manifest}
-    return {clip_id: path for clip_id, path in found.items() if path is not None and path.exists()}
-
-
 def _teacher_kind(wanted: str) -> TeacherKind | None:
     if wanted in ("known", "off"):
         return None
@@ -159,14 +149,6 @@ def _task(job: Job, digests: list[str], out: Path) -> ClipTask:
     )
     record = out / f"{clip.clip_id}{RECORD_SUFFIX}"
     return ClipTask(clip.clip_id, record, (label_path(out, clip),), made_from, str(clip.video), job)
-
-
-def remove_others(out: Path, tasks: Iterable[ClipTask]) -> None:
-    """Remove labels and records of clips that no task is for; every clip_id has a `#`, other files have none."""
-    out.mkdir(parents=True, exist_ok=True)
-    wanted = {path for task in tasks for path in (task.record, *task.outputs)}
-    for path in set(out.glob("*#*")) - wanted:
-        path.unlink()
 
 
 @cache

@@ -78,6 +78,7 @@ class Scoring:
     networks: Networks
     batch: int
     face_every: int
+    score_every: int = 1
 
 
 def evaluate(
@@ -115,7 +116,9 @@ def evaluate(
             f"evaluate.primary_metric = {params.evaluate.primary_metric!r} cannot judge: choose one of {', '.join(allowed)}."
         )
     networks = choose_networks(params.evaluate, params.label_pose.teacher, params.compute)
-    scoring = Scoring(networks, params.compute.render_batch, params.evaluate.face_every)
+    scoring = Scoring(
+        networks, params.compute.render_batch, params.evaluate.face_every, params.evaluate.score_every
+    )
     tasks = [
         _task(_videos(clip, backend, params, backend_folder, enhanced_folder), out, scoring)
         for clip in read_manifest(clips_folder, split="test")
@@ -172,6 +175,7 @@ def _task(videos: ClipVideos, out: Path, scoring: Scoring) -> ClipTask:
         image.SETTINGS,
         scoring.networks.digest,
         scoring.face_every,
+        scoring.score_every,
     )
     return ClipTask(
         clip_id=videos.clip.clip_id,
@@ -192,7 +196,7 @@ def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[st
     """The scored frames' indices, and each method's scores of them.
 
     A video may be up to 5 frames shorter or longer than the clip (audio-driven methods end with the audio); all
-    methods are scored on the frames that every video has, without the source frame.
+    methods are scored on the frames that every video has (or every so-many-th of them), without the source frame.
 
     Raises:
         BadClip: a video is missing, unreadable, of another size, or differs in length by more than that; or no frame is left.
@@ -202,7 +206,7 @@ def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[st
     readers = {method: open_like(truth, path) for method, path in videos.videos.items()}
     source = truth[videos.source_frame]
     frames = min(len(reader) for reader in (truth, *readers.values()))
-    indices = [index for index in range(frames) if index != videos.source_frame]
+    indices = [index for index in range(0, frames, scoring.score_every) if index != videos.source_frame]
     if not indices:
         raise BadClip(
             f"{clip.video} has no frame besides its source image: take clips of two frames or more."
@@ -217,6 +221,7 @@ def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[st
         mouth=_mouth(clip, truth, scoring.networks),
         followed=dict.fromkeys(follows_backend, videos.backend),
         wave=read_audio(clip.wav) if clip.has_audio and clip.fps == LIP_SYNC_FPS else None,
+        held=controls_of(videos.backend) if scoring.score_every > 1 else (),
         face_every=scoring.face_every,
         batch=scoring.batch,
     )
@@ -286,6 +291,7 @@ def _settings(
         "identities": len({clip.identity for clip in clips}),
         "scored_frames": sum(score.frames for score in scores if score.method == backend),
         "rejected_clips": len(rejections),
+        "score_every": params.evaluate.score_every,
         "face_every": params.evaluate.face_every,
         "primary_metric": params.evaluate.primary_metric,
         "seed": params.evaluate.seed,

@@ -5,7 +5,7 @@ The frames of every method are read in batches, side by side with the truth's; o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -126,6 +126,7 @@ def score_videos(
     mouth: MouthBoxes | None = None,
     followed: Mapping[str, str] | None = None,
     wave: np.ndarray | None = None,
+    held: Collection[str] = (),
     face_every: int = 1,
     batch: int = 16,
 ) -> dict[str, VideoScores]:
@@ -140,6 +141,7 @@ def score_videos(
         mouth: where the true mouth is; None takes it from the FaceLandmarker, and leaves the mouth's metrics out without one.
         followed: method -> the method whose mouth it is to follow (`opening_r_backend`).
         wave: (S,) mono sound at 16 kHz of the whole video, which has 25 frames a second; None leaves LSE out.
+        held: methods whose videos hold the scored frames in between: LSE, which hears and sees all frames, is not theirs.
         face_every: the face networks look at every so-many-th scored frame.
         batch: frames at once.
 
@@ -180,8 +182,9 @@ def score_videos(
     for run in runs.values():
         _score_clip(run, true_run, source_face)
     if wave is not None and measured.measures("lip_sync"):
-        for run in runs.values():
-            _score_lip_sync(run, indices[-1] + 1, wave, measured)
+        for method, run in runs.items():
+            if method not in held:
+                _score_lip_sync(run, indices[-1] + 1, wave, measured)
     for method, other in (followed or {}).items():
         runs[method].scores.set(
             "opening_r_backend", opening_correlation(runs[other].openings, runs[method].openings)

@@ -302,7 +302,7 @@ def _about(settings: dict[str, Any], scores: Sequence[ClipScore]) -> list[str]:
     lines = [
         f"Data: {settings['data_source']}, {settings['image_size']}, {_count(clips, 'test clip')} of "
         f"{_count(identities, 'identity', 'identities')}, {rejected} rejected; seed {settings['seed']}. "
-        f"{settings['scored_frames']} frames scored: each clip's source frame is left out for every method.",
+        f"{settings['scored_frames']} frames scored{_every(settings)}: each clip's source frame is left out for every method.",
         f"{display_name(backend)} was fed with {_feed(settings['feed'])}; KPBE's frontend is {settings['frontend']}.",
         _unit(settings, identities),
         f"Primary: {plain_heading(settings['primary_metric'])} against the source-expression control. The p-values of a backend's "
@@ -325,6 +325,11 @@ def _about(settings: dict[str, Any], scores: Sequence[ClipScore]) -> list[str]:
                 f"PSNR of {display_name(method)} leaves out {identical} of {frames} frames identical to the truth."
             )
     return lines
+
+
+def _every(settings: dict[str, Any]) -> str:
+    every = settings.get("score_every", 1)
+    return f", one of {every} of every method" if every > 1 else ""
 
 
 def _unit(settings: dict[str, Any], identities: int) -> str:

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+MOST_PIXELS = 16 * 512 * 512
+"""Rendered at once; about 1.5 GB of memory."""
+
 
 def to_tensor(frames: np.ndarray) -> Tensor:
     """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in [0, 1]."""
@@ -26,3 +29,8 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     if size[0] <= height and size[1] <= width:
         return F.interpolate(images, size, mode="area")
     return F.interpolate(images, size, mode="bilinear", align_corners=False)
+
+
+def frames_at_once(batch_size: int, height: int, width: int) -> int:
+    """`batch_size`, or as many frames of this size as have no more than `MOST_PIXELS` pixels together."""
+    return max(1, min(batch_size, MOST_PIXELS // (height * width)))

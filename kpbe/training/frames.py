@@ -14,8 +14,8 @@ from tqdm import tqdm
 from kpbe.data.clips import Clip, backend_video
 from kpbe.data.expression_labels import ExpressionLabels
 from kpbe.data.expression_labels import label_path as expression_path
+from kpbe.data.grids import DrawnGrid
 from kpbe.data.head_pose import label_path
-from kpbe.data.sample.grids import DrawnGrid
 from kpbe.errors import KPBEError
 from kpbe.media.video import FrameAccess, read_frames
 from kpbe.params import ComputeParams

@@ -9,7 +9,7 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from kpbe.data.clips import Clip, backend_video
-from kpbe.data.sample.grids import read_grids
+from kpbe.data.grids import read_grids
 from kpbe.errors import ParamsError
 from kpbe.frontend.checkpoints import is_frontend_file, load_frontend, load_public_checkpoint
 from kpbe.frontend.model import Frontend

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from kpbe.data.clips import Clip
-from kpbe.data.sample.grids import DrawnGrid
+from kpbe.data.grids import DrawnGrid
 from kpbe.params import AugmentParams, SamplingParams, WarmUpParams
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from kpbe.data.expression_labels import GUIDES, LIPS, ExpressionLabels, in_pixels, label_path
+from kpbe.data.grids import read_grids
 from kpbe.data.head_pose import label_path as head_pose_path
-from kpbe.data.sample.grids import draw_grids, read_grids
+from kpbe.data.sample.grids import draw_grids
 from kpbe.errors import KPBEError
 from kpbe.media.video import read_frames
 from kpbe.params import GridParams

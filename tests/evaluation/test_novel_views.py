@@ -75,9 +75,9 @@ def test_rows_are_views_and_columns_moments_with_the_backends_expression(
     rows: list[tuple[str, list[np.ndarray]]] = []
     render, sheet = Frontend.render, novel_views.contact_sheet
 
-    def watched(self, source, keypoints, pose):
+    def watched(self, source, keypoints, pose, *more):
         driving.append(keypoints)
-        return render(self, source, keypoints, pose)
+        return render(self, source, keypoints, pose, *more)
 
     def shown(labelled, headings, cell):
         rows.extend(labelled)

@@ -15,6 +15,7 @@ from kpbe.frontend.images import to_tensor
 from kpbe.media.audio import write_wav
 from kpbe.media.video import read_frames, write_video
 from kpbe.methods import CONTROLS, REAL_EXPRESSION, SHUFFLED_BACKEND, SOURCE_EXPRESSION, SOURCE_POSE
+from kpbe.params import parse_params
 from kpbe.work import file_sha256
 from tests.method.drawn_world import (
     SIZE,
@@ -81,12 +82,11 @@ def test_a_shuffled_backend_of_two_frames_is_shuffled() -> None:
         assert np.array_equal(shuffled, two[::-1])
 
 
-def test_the_stages_videos_are_these(frontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through files: clips.csv, lossless videos, the source frame of the protocol, all controls."""
-    monkeypatch.setattr(enhancement, "_load", lambda loadable: frontend)
+def one_clip(folder: Path) -> tuple[Path, Path, Path, Clip]:
+    """Folders of a test clip, of a backend's video of it and of what will be made; the clip. Something stands for a checkpoint."""
     frames = len(TURNING)
     clip_id = f"a#1#000000#{frames:06}"
-    clips, backend, out = (tmp_path / name for name in ("clips", "backend", "out"))
+    clips, backend, out = (folder / name for name in ("clips", "backend", "out"))
     video = clips / "test" / f"{clip_id}.mkv"
     write_video(video, head_turns(), FPS, codec="ffv1")
     clip = Clip(
@@ -96,13 +96,45 @@ def test_the_stages_videos_are_these(frontend, tmp_path: Path, monkeypatch: pyte
     write_manifest(clips, [clip])
     write_wav(clip.wav, np.full(round(16000 * frames / FPS), 0.1, np.float32))
     write_video(backend_video(backend, clip), mouth_opens(), FPS, codec="ffv1")
-    (tmp_path / "checkpoint").write_bytes(b"stands for a checkpoint")
+    (folder / "checkpoint").write_bytes(b"stands for a checkpoint")
+    return clips, backend, out, clip
+
+
+def test_the_stages_videos_are_these(frontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through files: clips.csv, lossless videos, the source frame of the protocol, all controls."""
+    monkeypatch.setattr(enhancement, "_load", lambda loadable: frontend)
+    clips, backend, out, clip = one_clip(tmp_path)
     assert enhance_clips("b", params(), clips, backend, tmp_path / "checkpoint", out) == []
     enhanced = read_frames(enhanced_video(out, clip))
     assert np.array_equal(enhanced, drawings()[TURNING, SPEAKING])
-    source = TURNING[source_frame_index(clip_id, frames, params().evaluate.seed)]
+    source = TURNING[source_frame_index(clip.clip_id, clip.frames, params().evaluate.seed)]
     of_control = {control: read_frames(enhanced_video(out, clip, control)) for control in CONTROLS}
     assert np.array_equal(of_control[SOURCE_EXPRESSION], drawings()[TURNING, 0])
     assert np.array_equal(of_control[REAL_EXPRESSION], drawings()[TURNING, 0])
     assert np.array_equal(of_control[SOURCE_POSE], drawings()[source, SPEAKING])
     assert not np.array_equal(of_control[SHUFFLED_BACKEND], enhanced)
+
+
+def test_controls_are_rendered_on_the_scored_frames_and_held_in_between(
+    frontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enhancement, "_load", lambda loadable: frontend)
+    rendered: list[int] = []
+    plain = enhancement.enhance
+
+    def counted(*args, **kwargs):
+        for frame in plain(*args, **kwargs):
+            rendered.append(1)
+            yield frame
+
+    monkeypatch.setattr(enhancement, "enhance", counted)
+    clips, backend, out, clip = one_clip(tmp_path)
+    values = params().model_dump(mode="json")
+    values["evaluate"]["score_every"] = 3
+    enhance_clips("b", parse_params(values), clips, backend, tmp_path / "checkpoint", out)
+    frames = len(TURNING)
+    assert len(rendered) == frames + len(CONTROLS) * 3
+    assert np.array_equal(read_frames(enhanced_video(out, clip)), drawings()[TURNING, SPEAKING])
+    control = read_frames(enhanced_video(out, clip, SOURCE_EXPRESSION))
+    held = [TURNING[3 * (index // 3)] for index in range(frames)]
+    assert np.array_equal(control, drawings()[held, 0])

@@ -30,6 +30,7 @@ def params(changes: dict | None = None, **schedule) -> Params:
     values["model"]["generator"]["detail"] = "none"
     values["model"]["conventions"]["first_order"] = "translation"
     values["label_pose"]["teacher"] = "off"
+    values["evaluate"] |= {"score_every": 1}
     values["compute"] |= {"device": "cpu"}
     return parse_params(values)
 

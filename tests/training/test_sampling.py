@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpbe.data.clips import Clip
-from kpbe.data.sample.grids import DrawnGrid
+from kpbe.data.grids import DrawnGrid
 from kpbe.params import AugmentParams, SamplingParams, WarmUpParams
 from kpbe.training.sampling import HUE, Sampler, Samples, samples_per_epoch
 

@@ -6,8 +6,7 @@ pose), target (pose p, mouth m).
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
+from kpbe.data.clips import Clip, make_clip_id, write_manifest
 from kpbe.data.crops import cropped, increase_to_square, points_in_crop, shift_inside, union
 from kpbe.data.expression_labels import ExpressionLabels, in_picture, label_path
+from kpbe.data.grids import GRID_FILE, DrawnGrid
 from kpbe.data.head_pose import euler_degrees
 from kpbe.data.head_pose import label_path as head_pose_path
 from kpbe.data.sample.clip import poses_of
@@ -25,7 +25,6 @@ from kpbe.data.sample.identity import generator, identity_name
 from kpbe.data.sample.motion import Motion, move
 from kpbe.data.sample.person import person
 from kpbe.data.sample.phonemes import babble
-from kpbe.errors import KPBEError
 from kpbe.media.video import VideoWriter
 from kpbe.params import GridParams
 from kpbe.work import (
@@ -40,7 +39,6 @@ from kpbe.work import (
 )
 
 VERSION = 1  # of the pictures and labels; raise it when they change
-GRID_FILE = "grid.json"
 POSE_LIMITS = np.array((38.0, 20.0, 16.0))
 """Largest yaw, pitch and roll in degrees; yaws and pitches of talking people in VoxCeleb are within them."""
 
@@ -51,15 +49,6 @@ SPEECH_SECONDS = 12.0
 MARGIN = 0.1
 BLINKING = 0.08
 CRF, GOP = 10, 8
-
-
-@dataclass(frozen=True)
-class DrawnGrid:
-    """One person in poses x mouths; frame `pose * mouths + mouth` of `clip` shows a combination."""
-
-    clip: Clip
-    poses: int
-    mouths: int
 
 
 def draw_grids(params: GridParams, image_size: int, out: Path, map: ShardMap = serial_map) -> list[DrawnGrid]:
@@ -91,21 +80,6 @@ def draw_grids(params: GridParams, image_size: int, out: Path, map: ShardMap = s
     write_manifest(out, clips)
     write_json(out / GRID_FILE, {"poses": params.poses, "mouths": params.mouths})
     return [DrawnGrid(clip, params.poses, params.mouths) for clip in clips]
-
-
-def read_grids(folder: Path) -> list[DrawnGrid]:
-    """The grids of a folder.
-
-    Raises:
-        KPBEError: there is none.
-    """
-    path = folder / GRID_FILE
-    try:
-        shape = json.loads(path.read_text())
-    except (OSError, ValueError):
-        raise KPBEError(f"{path} cannot be read: run the stage draw_grids again.") from None
-    clips = read_manifest(folder)
-    return [DrawnGrid(clip, shape["poses"], shape["mouths"]) for clip in clips]
 
 
 def _task(params: GridParams, image_size: int, index: int, out: Path) -> ClipTask:
