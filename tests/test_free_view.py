@@ -251,7 +251,7 @@ def test_a_public_checkpoint_needs_no_params(
     assert result.exit_code == 0, result.output
     assert "public OSFV checkpoint, original decoder, 256x256, pitch, yaw, roll" in result.output
     assert "sizes are not the published ones" in result.output
-    assert Image.open(project / "public.png").size == (256, 256)
+    assert Image.open(project / "public.png").size == (SIZE, SIZE)
     opened = open_frontend(project / "00000189-checkpoint.pth.tar")
     assert frontend.params.conventions.pitch_sign == 1 and opened.params.conventions.pitch_sign == -1
     image = torch.rand(1, 3, SIZE, SIZE)

@@ -81,9 +81,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     batches: list[torch.Tensor] = []
     render = Frontend.render
 
-    def watched(self, source, keypoints, pose):
+    def watched(self, source, keypoints, pose, *more):
         batches.append(keypoints)
-        return render(self, source, keypoints, pose)
+        return render(self, source, keypoints, pose, *more)
 
     monkeypatch.setattr(Frontend, "render", watched)
     return batches

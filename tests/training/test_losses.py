@@ -165,16 +165,26 @@ NAN = float("nan")
 
 
 def test_guides_draw_the_first_keypoints_in_the_picture_and_leave_the_rest_and_unknown_points_alone():
-    keypoints = torch.zeros(2, 4, 3, requires_grad=True)
-    points = torch.tensor([[[0.3, 0.0], [NAN, NAN]], [[0.0, 0.1], [0.0, 0.0]]])
+    keypoints = torch.zeros(2, 6, 3, requires_grad=True)
+    points = torch.zeros(2, 5, 2)
+    points[0, 4, 0], points[0, 1], points[1, 4, 1] = 0.3, NAN, 0.1
     loss = guide_difference(keypoints, points)
     loss.backward()
-    assert loss.item() == pytest.approx(0.4 / 6)
+    assert loss.item() == pytest.approx(0.4 / 18), "of nine points that are known"
     assert keypoints.grad is not None and keypoints.grad.isfinite().all()
-    assert (keypoints.grad[:, 2:] == 0).all() and (keypoints.grad[..., 2] == 0).all(), (
+    assert (keypoints.grad[:, 5:] == 0).all() and (keypoints.grad[..., 2] == 0).all(), (
         "neither others nor depth"
     )
-    assert (keypoints.grad[0, 1] == 0).all() and keypoints.grad[0, 0, 0] < 0
+    assert (keypoints.grad[0, 1] == 0).all() and keypoints.grad[0, 4, 0] < 0
+
+
+def test_guides_ask_for_the_height_and_width_of_the_lips_besides_their_place():
+    keypoints, points = torch.zeros(1, 6, 3), torch.zeros(1, 6, 2)
+    points[:, 3, 1] = 0.12  # the lower lip: an open mouth
+    opened = guide_difference(keypoints, points).item()
+    shifted = guide_difference(keypoints, torch.zeros(1, 6, 2) + torch.tensor([0.0, 0.02])).item()
+    assert shifted == pytest.approx(0.01), "the same mean distance of the points"
+    assert opened == pytest.approx(0.01 + 0.12 / 4)
 
 
 def test_motion_is_right_where_each_point_of_the_face_comes_from_its_place_in_the_source():

@@ -18,7 +18,7 @@ from kpbe.data.sample.parts import build_ears, build_glasses, build_mouth_inside
 from kpbe.data.sample.pieces import SKIN, Mesh, assemble, linear, piece, smooth_noise, smoothstep
 
 DISTANCE = 9.0  # of the camera from the head, head units
-FOCAL = 3.1  # focal length over frame width
+FOCAL = 2.9  # focal length over frame width
 HEAD_CENTRE_Y = 0.47  # where the head's origin lies in the frame at rest
 LEAST_FACING = 0.15
 """Cosine to the viewing direction below which a point of the face is hidden or nearly so."""
