@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kpbe.backends.held_out import hold_out_people
 from kpbe.backends.pcavs.alignment import align_frame, alignment_matrices
 from kpbe.backends.pcavs.settings import PCAVSSettings
 from kpbe.backends.pcavs.windows import mel_windows, window_starts
@@ -18,7 +19,6 @@ from kpbe.data.landmarks import find_landmarks, get_landmark_finder
 from kpbe.errors import KPBEError
 from kpbe.media.audio import pcavs_mel, read_audio
 from kpbe.media.video import read_frames
-from kpbe.training.batches import hold_out_validation
 
 
 class SpeakingClip:
@@ -76,7 +76,7 @@ class TrainingClips:
         manifest = read_manifest(folder, "train")
         if not manifest:
             raise KPBEError(f"{folder} has no training clip: see {folder / 'rejected.csv'} for the reasons.")
-        training, validation = hold_out_validation(manifest, validation_clips)
+        training, validation = hold_out_people(manifest, validation_clips)
         return cls(
             training,
             [SpeakingClip(clip, settings) for clip in training],

@@ -40,7 +40,7 @@ def save_generator(
 
 
 def load_sync_expert(path: Path | str, device: str | torch.device = "cpu") -> SyncNet:
-    """The sync expert of a checkpoint, in eval mode and frozen; its width as in `load_generator`.
+    """The sync expert of a checkpoint, in eval mode and frozen; its width as in `load_generator`, and so is whether it is calibrated.
 
     Raises:
         MissingWeights: there is no such file.
@@ -48,12 +48,17 @@ def load_sync_expert(path: Path | str, device: str | torch.device = "cpu") -> Sy
     """
     path = Path(path)
     state, facts = read_state(path, "Wav2Lip sync expert")
-    expert = SyncNet(number_fact(facts, "width_multiplier", 1.0, path))
+    calibrated = facts.get("calibrated") is True
+    expert = SyncNet(number_fact(facts, "width_multiplier", 1.0, path), calibrated)
     fill(expert, state, path, "Wav2Lip sync expert")
     return expert.to(device).eval().requires_grad_(False)
 
 
 def save_sync_expert(path: Path | str, expert: SyncNet, metadata: Mapping[str, object] | None = None) -> None:
     """Write the sync expert as `save_generator` writes the generator."""
-    facts = {"network": "wav2lip_sync_expert", "width_multiplier": expert.width_multiplier}
+    facts = {
+        "network": "wav2lip_sync_expert",
+        "width_multiplier": expert.width_multiplier,
+        "calibrated": expert.calibrated,
+    }
     write_state(path, expert, facts | dict(metadata or {}))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kpbe.backends.base import TrainingJob
+from kpbe.backends.held_out import hold_out_people
 from kpbe.backends.wav2lip.faces import crop_boxes, prepare_face_window
 from kpbe.backends.wav2lip.networks import SYNC_FRAMES
 from kpbe.backends.wav2lip.settings import Wav2LipSettings
@@ -19,7 +20,6 @@ from kpbe.data.clips import Clip, read_manifest
 from kpbe.errors import KPBEError
 from kpbe.media.audio import read_audio
 from kpbe.media.video import read_frames
-from kpbe.training.batches import hold_out_validation
 
 
 class FaceClip:
@@ -65,7 +65,7 @@ class FaceClip:
 
 
 def load_face_clips(job: TrainingJob, pairs: int) -> tuple[list[Clip], list[FaceClip], list[FaceClip]]:
-    """Training clips and held-out validation clips (`hold_out_validation`).
+    """Training clips and held-out validation clips (`hold_out_people`).
 
     Args:
         job: the training.
@@ -82,7 +82,7 @@ def load_face_clips(job: TrainingJob, pairs: int) -> tuple[list[Clip], list[Face
         raise KPBEError(
             f"{job.clips} has no training clip: see {job.clips / 'rejected.csv'} for the reasons."
         )
-    training, validation = hold_out_validation(manifest, pairs)
+    training, validation = hold_out_people(manifest, pairs)
     loaded = []
     for clips in (training, validation):
         loaded.append([face for clip in clips if (face := FaceClip(clip, job.settings)).sync_windows > 1])

@@ -16,10 +16,12 @@ from kpbe.backends.layers import scaled_channels
 
 FACE_SIZE = 96
 SYNC_FRAMES = 5
+START_TEMPERATURE, LEAST_TEMPERATURE = 0.1, 0.02
+"""Of a calibrated sync expert."""
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, optional residual sum, ReLU."""
+    """Convolution, batch norm, optional residual sum, ReLU unless `activated` is False."""
 
     def __init__(
         self,
@@ -29,16 +31,18 @@ class ConvBlock(nn.Module):
         stride: int | tuple[int, int] = 1,
         padding: int = 1,
         residual: bool = False,
+        activated: bool = True,
     ):
         super().__init__()
         self.conv_block = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, kernel, stride, padding), nn.BatchNorm2d(out_channels)
         )
-        self.residual = residual
+        self.residual, self.activated = residual, activated
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv_block(x)
-        return F.relu(y + x if self.residual else y)
+        y = y + x if self.residual else y
+        return F.relu(y) if self.activated else y
 
 
 class UpsamplingBlock(nn.Module):
@@ -78,8 +82,11 @@ def _residuals(channels: int, count: int) -> list[nn.Module]:
     return [ConvBlock(channels, channels, residual=True) for _ in range(count)]
 
 
-def _audio_encoder(widths: Sequence[int], last_residuals: int) -> nn.Sequential:
-    """(B, 1, 80, 16) mel windows to (B, C, 1, 1); the strides (3, 1), 3, (3, 2) bring 80 x 16 to 3 x 3."""
+def _audio_encoder(widths: Sequence[int], last_residuals: int, activated: bool = True) -> nn.Sequential:
+    """(B, 1, 80, 16) mel windows to (B, C, 1, 1); the strides (3, 1), 3, (3, 2) bring 80 x 16 to 3 x 3.
+
+    Without `activated` the last block has no ReLU.
+    """
     w32, w64, w128, w256, w512 = widths
     return nn.Sequential(
         ConvBlock(1, w32),
@@ -91,7 +98,7 @@ def _audio_encoder(widths: Sequence[int], last_residuals: int) -> nn.Sequential:
         ConvBlock(w128, w256, stride=(3, 2)),
         *_residuals(w256, last_residuals),
         ConvBlock(w256, w512, padding=0),
-        ConvBlock(w512, w512, kernel=1, padding=0),
+        ConvBlock(w512, w512, kernel=1, padding=0, activated=activated),
     )
 
 
@@ -179,13 +186,18 @@ class Wav2LipGenerator(nn.Module):
 class SyncNet(nn.Module):
     """The sync expert: embeds five lower face halves and 0.2 s of audio into the same space.
 
+    The official network ends in ReLUs: its similarities lie in [0, 1] and are taken as probabilities. A calibrated one has embeddings of
+    both signs and learns a temperature T and a bias b; its probability is sigmoid(similarity / T + b) (as SigLIP's, arXiv 2303.15343). It
+    has no dead units at the start, and similarities that differ by little can mean much.
+
     Args:
         width_multiplier: scales every channel count, the embeddings' too; 1.0 is the official network (16.4 M parameters).
+        calibrated: False is the official network.
     """
 
-    def __init__(self, width_multiplier: float = 1.0) -> None:
+    def __init__(self, width_multiplier: float = 1.0, calibrated: bool = False) -> None:
         super().__init__()
-        self.width_multiplier = width_multiplier
+        self.width_multiplier, self.calibrated = width_multiplier, calibrated
         w32, w64, w128, w256, w512 = (scaled_channels(c, width_multiplier) for c in (32, 64, 128, 256, 512))
         self.face_encoder = nn.Sequential(
             ConvBlock(3 * SYNC_FRAMES, w32, kernel=7, padding=3),
@@ -199,29 +211,40 @@ class SyncNet(nn.Module):
             *_residuals(w512, 2),
             ConvBlock(w512, w512, stride=2),
             ConvBlock(w512, w512, padding=0),
-            ConvBlock(w512, w512, kernel=1, padding=0),
+            ConvBlock(w512, w512, kernel=1, padding=0, activated=not calibrated),
         )
-        self.audio_encoder = _audio_encoder((w32, w64, w128, w256, w512), last_residuals=2)
+        self.audio_encoder = _audio_encoder(
+            (w32, w64, w128, w256, w512), last_residuals=2, activated=not calibrated
+        )
+        if calibrated:
+            self.log_temperature = nn.Parameter(torch.tensor(START_TEMPERATURE).log())
+            self.bias = nn.Parameter(torch.tensor(0.0))
+
+    @property
+    def temperature(self) -> Tensor:
+        """T, at least 0.02 so that it cannot run away; 1 for the official network."""
+        if not self.calibrated:
+            return torch.ones(())
+        return self.log_temperature.exp().clamp(min=LEAST_TEMPERATURE)
 
     def forward(self, mel: Tensor, mouths: Tensor) -> tuple[Tensor, Tensor]:
         """Embed (A, 1, 80, 16) mel windows and (B, 15, 48, 96) of `mouth_window`: unit vectors (A, C) and (B, C), C = 512 at full width."""
-        audio = F.normalize(self.audio_encoder(mel).flatten(1))
-        face = F.normalize(self.face_encoder(mouths).flatten(1))
+        audio = F.normalize(self.audio_encoder(mel).flatten(1).float())
+        face = F.normalize(self.face_encoder(mouths).flatten(1).float())
         return audio, face
+
+    def loss(self, similarity: Tensor, in_sync: float) -> Tensor:
+        """Binary cross-entropy of cosine similarities, any shape, against `in_sync` (1 for matching windows, 0 for shifted ones)."""
+        if not self.calibrated:
+            similarity = similarity.clamp(0, 1)  # after a ReLU it lies there up to rounding
+            return F.binary_cross_entropy(similarity, torch.full_like(similarity, in_sync))
+        logits = similarity / self.temperature + self.bias
+        return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, in_sync))
 
 
 def mouth_window(faces: Tensor) -> Tensor:
     """(B, 3, 5, 96, 96) consecutive faces -> (B, 15, 48, 96): their lower halves, stacked on channels in time order."""
     return faces[..., faces.shape[-2] // 2 :, :].transpose(1, 2).flatten(1, 2)
-
-
-def sync_loss(audio_embedding: Tensor, face_embedding: Tensor, in_sync: float) -> Tensor:
-    """Binary cross-entropy of the cosine similarity against `in_sync` (1 for matching windows, 0 for shifted ones).
-
-    Embeddings come after a ReLU, so the similarity is in [0, 1] up to rounding.
-    """
-    similarity = F.cosine_similarity(audio_embedding, face_embedding).clamp(0, 1)
-    return F.binary_cross_entropy(similarity, torch.full_like(similarity, in_sync))
 
 
 class QualityDiscriminator(nn.Module):

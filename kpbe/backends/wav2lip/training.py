@@ -1,4 +1,4 @@
-"""Training or fine-tuning of Wav2Lip's generator (reference/05 5.5): reconstruction, a frozen sync expert, a quality discriminator."""
+"""Training or fine-tuning of Wav2Lip's generator: reconstruction, a frozen sync expert, a quality discriminator."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kpbe.backends.base import TrainingJob
+from kpbe.backends.lip_opening import OpeningJudge
 from kpbe.backends.wav2lip.checkpoints import load_generator, load_sync_expert, save_generator
 from kpbe.backends.wav2lip.expert_training import EXPERT_FILE
 from kpbe.backends.wav2lip.face_clips import (
@@ -25,16 +26,17 @@ from kpbe.backends.wav2lip.face_clips import (
 )
 from kpbe.backends.wav2lip.faces import generator_input
 from kpbe.backends.wav2lip.networks import (
+    FACE_SIZE,
     SYNC_FRAMES,
     QualityDiscriminator,
     SyncNet,
     Wav2LipGenerator,
     mouth_window,
-    sync_loss,
 )
 from kpbe.backends.wav2lip.settings import GeneratorTrainingSettings, Wav2LipSettings
 from kpbe.errors import MissingWeights
 from kpbe.frontend.images import to_uint8
+from kpbe.frontend.layers import channels_last
 from kpbe.media.sheets import contact_sheet
 from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import train
@@ -46,6 +48,14 @@ GENERATOR_FILE = "generator.safetensors"
 MOMENTS_PER_CLIP = 4
 """Validation windows (or frames, without an expert) of each held-out clip."""
 FRAMES_AT_ONCE = 40
+PROCEDURE = 2
+"""Part of this training's identity: raised when the same data and params would train another generator."""
+
+OPENING_CLIPS = 8
+"""So many held-out clips, at most, speak in a validation."""
+
+MOUTH_PLACE, MOUTH_SPREAD = (0.76, 0.5), (0.12, 0.22)
+"""Middle and standard deviation, down and across, of where mouths are in face crops, as shares of their edge."""
 
 
 class SyncGate:
@@ -89,6 +99,7 @@ class GeneratorTrainee:
         seed: of the windows.
         fabric: launched Lightning Fabric.
         facts: about this training, for the exported checkpoint.
+        judge: measures lip opening in validations; None leaves that metric out.
     """
 
     def __init__(
@@ -101,9 +112,11 @@ class GeneratorTrainee:
         seed: int,
         fabric: Fabric,
         facts: dict[str, Any],
+        judge: OpeningJudge | None = None,
     ):
         self.settings, self.seed, self.fabric, self.facts = settings, seed, fabric, facts
         self.training, self.generator = training, generator
+        channels_last(generator)
         self.model, self.optimiser = fabric.setup(generator, adam(generator.parameters(), settings.optimiser))
         self.discriminator = None
         if settings.losses.gan:
@@ -113,6 +126,9 @@ class GeneratorTrainee:
             )
         self.expert = expert and expert.to(fabric.device)
         self.gate = SyncGate(settings.losses.sync_below, settings.schedule.sheet_every)
+        self.weights = mouth_weights(settings.losses.mouth)
+        self.validation = validation[:OPENING_CLIPS]
+        self.judge = judge
         self.fixed = evenly_spaced_frames(validation, MOMENTS_PER_CLIP, in_windows=expert is not None)
         self.steps_done = 0
 
@@ -127,7 +143,7 @@ class GeneratorTrainee:
         return parts
 
     def step(self, step: int) -> dict[str, float]:
-        """See `Trainee`; the loss is s * sync + d * gan + (1 - s - d) * L1 of the whole face, s and d of `losses`, s 0 behind the gate."""
+        """See `Trainee`; the loss is s * sync + d * gan + (1 - s - d) * L1, s and d of `losses`, s 0 behind the gate."""
         weights, optimiser = self.settings.losses, self.settings.optimiser
         set_learning_rate(self.optimiser, optimiser, step)
         self.model.train()
@@ -135,7 +151,7 @@ class GeneratorTrainee:
         windows = windows_of(batch_size) if self.gate.open else 0
         frames = random_frames(self.training, batch_size, windows, self.seed, step).to(self.fabric.device)
         painted = self._paint(frames)
-        terms = {"reconstruction": F.l1_loss(painted, frames.faces)}
+        terms = {"reconstruction": self._reconstruction(painted, frames.faces)}
         share = {"reconstruction": 1 - weights.gan}
         if self.gate.open:
             terms["sync"] = self._sync_loss(frames, painted)
@@ -162,12 +178,17 @@ class GeneratorTrainee:
         """(N, 3, 96, 96) in [0, 1]."""
         return self.model(frames.mels, generator_input(frames.faces, frames.references))
 
+    def _reconstruction(self, painted: Tensor, faces: Tensor) -> Tensor:
+        """L1 of the whole face, in which the mouth counts more (`mouth_weights`)."""
+        return ((painted.float() - faces).abs() * self.weights.to(painted.device)).mean()
+
     def _sync_loss(self, frames: FrameBatch, painted: Tensor) -> Tensor:
         """Of the windows; the expert hears the sound of the first of five frames."""
         assert self.expert is not None
         inside = frames.windows * SYNC_FRAMES
         windows = painted[:inside].unflatten(0, (frames.windows, SYNC_FRAMES)).transpose(1, 2)
-        return sync_loss(*self.expert(frames.mels[:inside:SYNC_FRAMES], mouth_window(windows)), in_sync=1)
+        audio, face = self.expert(frames.mels[:inside:SYNC_FRAMES], mouth_window(windows))
+        return self.expert.loss((audio * face).sum(1), in_sync=1)
 
     def _discriminator_step(self, real: Tensor, painted: Tensor, step: int) -> float:
         assert self.discriminator is not None
@@ -200,14 +221,48 @@ class GeneratorTrainee:
         if sync:
             metrics["validation_sync_loss"] = float(np.mean(sync))
             self.gate.observe(self.steps_done, metrics["validation_sync_loss"])
+        if (follows := self._opening_r()) is not None:
+            metrics["validation_opening_r"] = follows
         rows = {"reference": self.fixed.references, "target": target, "output": output}
         each = MOMENTS_PER_CLIP * (SYNC_FRAMES if self.fixed.windows else 1)
         sheet = [(name, list(to_uint8(images[::each])[..., ::-1])) for name, images in rows.items()]
         return metrics, contact_sheet(sheet)
 
+    def _opening_r(self) -> float | None:
+        """Mean over held-out clips of how the mouth follows when the clip's middle frame speaks its sound (`OpeningJudge.follows`)."""
+        if self.judge is None:
+            return None
+        found = []
+        for clip in self.validation:
+            true = _rgb(clip.faces.float() / 255)
+            still = clip.faces[len(clip.faces) // 2].float().div(255)[None].to(self.fabric.device)
+            mels = clip.sounds(range(len(clip.faces))).to(self.fabric.device)
+            with self.fabric.autocast():
+                features = self.generator.encode_face(generator_input(still, still))
+                painted = _rgb(self.generator.decode(self.generator.encode_audio(mels), features).float())
+            found.append(self.judge.follows(clip.name, len(true), true.__getitem__, painted.__getitem__))
+        moving = [r for r in found if r is not None]
+        return float(np.mean(moving)) if moving else None
+
     def export(self, folder: Path) -> None:
         """See `Trainee`."""
         save_generator(folder / GENERATOR_FILE, self.generator.eval(), self.facts)
+
+
+def mouth_weights(mouth: float) -> Tensor:
+    """Weights (96, 96) of the L1 term: 1, and up to `mouth` more where mouths are (a Gaussian), scaled to a mean of 1."""
+    place = (torch.arange(FACE_SIZE) + 0.5) / FACE_SIZE
+    down, across = (
+        torch.exp(-(((place - middle) / spread) ** 2) / 2)
+        for middle, spread in zip(MOUTH_PLACE, MOUTH_SPREAD, strict=True)
+    )
+    weights = 1 + mouth * down[:, None] * across
+    return weights / weights.mean()
+
+
+def _rgb(faces: Tensor) -> np.ndarray:
+    """Faces (N, 3, 96, 96), BGR in [0, 1] -> uint8 RGB (N, 96, 96, 3)."""
+    return to_uint8(faces)[..., ::-1]
 
 
 def windows_of(batch_size: int) -> int:
@@ -251,10 +306,19 @@ def train_generator(job: TrainingJob) -> None:
         "started_from_sha256": digests[0],
         "sync_expert_sha256": digests[1],
     }
-    trainee = GeneratorTrainee(generator, expert, faces, validation, training, seed, fabric, facts)
+    trainee = GeneratorTrainee(
+        generator, expert, faces, validation, training, seed, fabric, facts, OpeningJudge.load()
+    )
     # Only with an expert do validations change the training: they open the gate.
     validations = [training.schedule.sheet_every, training.schedule.validation_pairs] if expert else None
     identity = training_identity(
-        seed, training, clips, crop_settings(settings), settings.width_multiplier, digests, validations
+        seed,
+        training,
+        clips,
+        crop_settings(settings),
+        settings.width_multiplier,
+        digests,
+        validations,
+        PROCEDURE,
     )
     train(job.name, trainee, training.schedule, job.out, identity, facts)

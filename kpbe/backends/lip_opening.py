@@ -1,0 +1,72 @@
+"""Whether painted mouths open when the true ones do, measured while a backend trains.
+
+L1 and PSNR cannot tell: a mouth that is half open in every frame has the best of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+
+from kpbe.errors import MissingWeights
+from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
+from kpbe.metrics.mouth import opening_correlation
+
+FRAMES_PER_CLIP = 24
+"""So many frames of a clip are read, evenly spaced: FaceLandmarker takes about 20 ms for each."""
+
+BORDER = 0.25
+"""Width of the grey border around a face crop, as a share of its edge: without one, one face in twenty is not found."""
+
+
+class OpeningJudge:
+    """Reads the openings of true and painted mouths; those of the true ones once.
+
+    Args:
+        landmarker: reads the faces.
+    """
+
+    def __init__(self, landmarker: FaceLandmarker):
+        self._landmarker = landmarker
+        self._true: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def load(cls) -> OpeningJudge | None:
+        """With FaceLandmarker; None where its file or mediapipe is missing, so that trainings need neither."""
+        try:
+            return cls(load_face_landmarker())
+        except MissingWeights:
+            return None
+
+    def follows(
+        self, name: str, frames: int, true: Callable[[int], np.ndarray], painted: Callable[[int], np.ndarray]
+    ) -> float | None:
+        """How the painted mouth of a clip follows the true one, see `opening_correlation`; None where the true one does not move.
+
+        Args:
+            name: of the clip; its true openings are kept under it.
+            frames: of the clip.
+            true: face crop of a frame, uint8 RGB (H, W, 3).
+            painted: the painted crop of the same frame.
+        """
+        shown = np.unique(
+            np.linspace(0, frames - 1, min(frames, FRAMES_PER_CLIP)).round().astype(int)
+        ).tolist()
+        if name not in self._true:
+            self._true[name] = self._openings([true(i) for i in shown])
+        if opening_correlation(self._true[name], self._true[name]) is None:
+            return None
+        return opening_correlation(self._true[name], self._openings([painted(i) for i in shown]))
+
+    def _openings(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        faces = (self._landmarker.read(_with_border(crop)) for crop in crops)
+        return np.array([np.nan if face is None else face.opening for face in faces])
+
+
+def _with_border(crop: np.ndarray) -> np.ndarray:
+    width = round(BORDER * max(crop.shape[:2]))
+    return cv2.copyMakeBorder(
+        np.ascontiguousarray(crop), *[width] * 4, cv2.BORDER_CONSTANT, value=(128, 128, 128)
+    )
