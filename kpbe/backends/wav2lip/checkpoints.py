@@ -18,7 +18,7 @@ from kpbe.backends.weights_io import fill, number_fact, read_state, write_state
 def load_generator(path: Path | str, device: str | torch.device = "cpu") -> Wav2LipGenerator:
     """The generator of a checkpoint, in eval mode.
 
-    The width is read from the metadata of our safetensors; every other layout is the official width.
+    Width and kind are read from the metadata of our safetensors; every other layout is the official network.
 
     Raises:
         MissingWeights: there is no such file.
@@ -26,7 +26,8 @@ def load_generator(path: Path | str, device: str | torch.device = "cpu") -> Wav2
     """
     path = Path(path)
     state, facts = read_state(path, "Wav2Lip")
-    generator = Wav2LipGenerator(number_fact(facts, "width_multiplier", 1.0, path))
+    residual = facts.get("residual") is True
+    generator = Wav2LipGenerator(number_fact(facts, "width_multiplier", 1.0, path), residual)
     fill(generator, state, path, "Wav2Lip generator")
     return generator.to(device).eval()
 
@@ -35,7 +36,11 @@ def save_generator(
     path: Path | str, generator: Wav2LipGenerator, metadata: Mapping[str, object] | None = None
 ) -> None:
     """Write the generator as safetensors, whole or not at all, with its width and `metadata` (JSON-able) in the header."""
-    facts = {"network": "wav2lip_generator", "width_multiplier": generator.width_multiplier}
+    facts = {
+        "network": "wav2lip_generator",
+        "width_multiplier": generator.width_multiplier,
+        "residual": generator.residual,
+    }
     write_state(path, generator, facts | dict(metadata or {}))
 
 

@@ -16,6 +16,9 @@ from kpbe.backends.layers import scaled_channels
 
 FACE_SIZE = 96
 SYNC_FRAMES = 5
+START_OF_RESIDUAL = 0.1
+"""By which a residual generator's last weights are scaled at the start."""
+
 START_TEMPERATURE, LEAST_TEMPERATURE = 0.1, 0.02
 """Of a calibrated sync expert."""
 
@@ -105,13 +108,18 @@ def _audio_encoder(widths: Sequence[int], last_residuals: int, activated: bool =
 class Wav2LipGenerator(nn.Module):
     """Paints the lower half of a face to match a mel window; a U-Net whose bottleneck is the audio embedding.
 
+    A residual one paints what is to change of the face that it is shown: the upper half of the face to paint on, above the lower half of
+    the reference. At synthesis both are one picture, so all but the mouth is right before anything is learned, and stays sharp; the mouth
+    is then what is left to learn from.
+
     Args:
         width_multiplier: scales every hidden channel count; 1.0 is the official network (36.3 M parameters).
+        residual: False is the official network.
     """
 
-    def __init__(self, width_multiplier: float = 1.0):
+    def __init__(self, width_multiplier: float = 1.0, residual: bool = False):
         super().__init__()
-        self.width_multiplier = width_multiplier
+        self.width_multiplier, self.residual = width_multiplier, residual
         # Feature channels of the face encoder (96, 48, 24, 12, 6, 3, 1 pixels) and of the decoder (1, 3, ..., 96 pixels).
         encoder = [scaled_channels(c, width_multiplier) for c in (16, 32, 64, 128, 256, 512, 512)]
         decoder = [scaled_channels(c, width_multiplier) for c in (512, 512, 512, 384, 256, 128, 64)]
@@ -142,29 +150,46 @@ class Wav2LipGenerator(nn.Module):
             )
             self.face_decoder_blocks.append(nn.Sequential(up, *_residuals(decoder[level], residuals)))
 
-        self.output_block = nn.Sequential(
-            ConvBlock(decoder[6] + encoder[0], hidden), nn.Conv2d(hidden, 3, 1), nn.Sigmoid()
+        self.modulations = nn.ModuleList(
+            nn.Linear(audio[-1], 2 * channels) for channels in (decoder[1:] if residual else ())
         )
+        last = nn.Conv2d(hidden, 3, 1)
+        self.output_block = nn.Sequential(
+            ConvBlock(decoder[6] + encoder[0], hidden), last, nn.Identity() if residual else nn.Sigmoid()
+        )
+        if residual:
+            with torch.no_grad():
+                last.weight.mul_(START_OF_RESIDUAL)
+                last.bias.zero_()
 
     def encode_audio(self, mel: Tensor) -> Tensor:
         """(B, 1, 80, 16) mel windows -> (B, C, 1, 1), C = 512 at full width."""
         return self.audio_encoder(mel)
 
     def encode_face(self, faces: Tensor) -> list[Tensor]:
-        """(B, 6, 96, 96) of `generator_input` -> seven features, 96 to 1 pixels wide."""
+        """(B, 6, 96, 96) of `generator_input` -> seven features, 96 to 1 pixels wide.
+
+        Before them is the face that a residual network changes (`shown_face`).
+        """
         features = []
+        x = faces
         for block in self.face_encoder_blocks:
-            faces = block(faces)
-            features.append(faces)
-        return features
+            x = block(x)
+            features.append(x)
+        return [shown_face(faces), *features] if self.residual else features
 
     def decode(self, audio_embedding: Tensor, face_features: Sequence[Tensor]) -> Tensor:
         """Paint (B, 3, 96, 96) faces in [0, 1] from B audio embeddings; features of batch 1 serve the whole batch."""
         batch = len(audio_embedding)
         x = audio_embedding
-        for block, feature in zip(self.face_decoder_blocks, reversed(face_features), strict=True):
-            x = torch.cat((block(x), feature.expand(batch, -1, -1, -1)), dim=1)
-        return self.output_block(x)
+        shown, features = (face_features[0], face_features[1:]) if self.residual else (None, face_features)
+        for level, (block, feature) in enumerate(zip(self.face_decoder_blocks, reversed(features), strict=True)):
+            x = block(x)
+            if level and self.residual:
+                x = _modulated(x, self.modulations[level - 1](audio_embedding.flatten(1)))
+            x = torch.cat((x, feature.expand(batch, -1, -1, -1)), dim=1)
+        painted = self.output_block(x)
+        return painted if shown is None else (shown + painted.float()).clamp(0, 1)
 
     def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
         """Paint faces.
@@ -181,6 +206,18 @@ class Wav2LipGenerator(nn.Module):
         batch, _, frames = faces.shape[:3]
         painted = self(mel.flatten(0, 1), faces.transpose(1, 2).flatten(0, 1))
         return painted.unflatten(0, (batch, frames)).transpose(1, 2)
+
+
+def _modulated(x: Tensor, scale_and_shift: Tensor) -> Tensor:
+    """Channels of (B, C, H, W) scaled by 1 + the first, and shifted by the second half of (B, 2 C)."""
+    scale, shift = scale_and_shift[..., None, None].chunk(2, dim=1)
+    return x * (1 + scale) + shift
+
+
+def shown_face(faces: Tensor) -> Tensor:
+    """(B, 6, 96, 96) of `generator_input` -> (B, 3, 96, 96): the upper half of the face above the lower half of the reference."""
+    half = faces.shape[-2] // 2
+    return torch.cat((faces[:, :3, :half], faces[:, 3:, half:]), dim=2)
 
 
 class SyncNet(nn.Module):

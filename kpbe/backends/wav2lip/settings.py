@@ -66,11 +66,14 @@ class Wav2LipSettings(BackendSettings):
     """Wav2Lip; `checkpoint` is a public generator, without one the DAG trains it.
 
     Attributes:
+        residual: of a generator trained from scratch: it paints what is to change of the face that it is shown (`Wav2LipGenerator`).
+            False is the published network.
         paste: how painted faces are put into their frames: `plain`, with the hard edges of the reference, or `feathered`.
     """
 
     kind: Literal["wav2lip"] = "wav2lip"
     width_multiplier: float = Field(default=1.0, gt=0, le=1)
+    residual: bool = False
     pads: tuple[int, int, int, int] = (0, 10, 0, 0)
     smooth_boxes: bool = True
     detector: Literal["known", "yunet", "blazeface", "sfd"] = "known"

@@ -277,6 +277,10 @@ def _cross_entropy(probability: Tensor, real: float) -> Tensor:
     return F.binary_cross_entropy(probability, torch.full_like(probability, real))
 
 
+def _new_generator(settings: Wav2LipSettings) -> Wav2LipGenerator:
+    return Wav2LipGenerator(settings.width_multiplier, settings.residual)
+
+
 def train_generator(job: TrainingJob) -> None:
     """Train the generator on the training clips, from `checkpoint` when given, else from scratch; leaves generator.safetensors.
 
@@ -296,7 +300,7 @@ def train_generator(job: TrainingJob) -> None:
     fabric = launch(job.params.compute, seed)
     clips, faces, validation = load_face_clips(job, training.schedule.validation_pairs)
     start = settings.checkpoint
-    generator = load_generator(start) if start else Wav2LipGenerator(settings.width_multiplier)
+    generator = load_generator(start) if start else _new_generator(settings)
     expert = load_sync_expert(expert_file) if expert_file else None
     digests = [file_sha256(path) if path else None for path in (start, expert_file)]
     facts = {
