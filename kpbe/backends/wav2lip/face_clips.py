@@ -30,9 +30,10 @@ class FaceClip:
         faces: uint8 (N, 3, 96, 96), BGR.
         mel: (80, T) spectrogram.
         starts: first mel frame of each video frame's window.
+        opening: (N,) lip opening with mean 0 and standard deviation 1 over the clip; NaN where it is not known.
 
     Raises:
-        KPBEError: the clip has no face boxes beside it.
+        KPBEError: the clip has no face boxes beside it, or as many lip openings as another clip has frames.
     """
 
     def __init__(self, clip: Clip, settings: Wav2LipSettings):
@@ -48,6 +49,7 @@ class FaceClip:
         self.faces = prepare_face_window(frames, rectangles).mul(255).round().byte()
         self.mel = speech_mel(read_audio(clip.wav), settings.mel_padding)
         self.starts = window_starts(self.mel.shape[1], clip.fps, len(frames))
+        self.opening = _openings(clip, len(frames))
 
     @property
     def sync_windows(self) -> int:
@@ -62,6 +64,20 @@ class FaceClip:
     def sounds(self, firsts: Sequence[int]) -> Tensor:
         """Mel windows that belong to the frames `firsts`, float32 (B, 1, 80, 16)."""
         return mel_batch(self.mel, [self.starts[i] for i in firsts])
+
+
+def _openings(clip: Clip, frames: int) -> Tensor:
+    """See `FaceClip.opening`."""
+    if not clip.opening.exists():
+        return torch.full((frames,), torch.nan)
+    opening = np.load(clip.opening).astype(np.float32)
+    if opening.shape != (frames,):
+        raise KPBEError(
+            f"{clip.opening} has the shape {opening.shape}, the clip has {frames} frames: remove or remake it."
+        )
+    known = opening[np.isfinite(opening)]
+    spread = float(known.std()) if len(known) > 1 else 0.0
+    return torch.from_numpy((opening - known.mean()) / spread if spread else np.full_like(opening, np.nan))
 
 
 def load_face_clips(job: TrainingJob, pairs: int) -> tuple[list[Clip], list[FaceClip], list[FaceClip]]:
@@ -99,38 +115,46 @@ class FrameBatch:
         faces: (N, 3, 96, 96) BGR in [0, 1].
         references: the same shape, from another moment of the same clip (`reference_starts`).
         mels: (N, 1, 80, 16), each frame's sound.
+        openings: (N,) `FaceClip.opening` of each frame.
         windows: number of windows.
     """
 
     faces: Tensor
     references: Tensor
     mels: Tensor
+    openings: Tensor
     windows: int
 
     @classmethod
     def cut(cls, places: Iterable[tuple[FaceClip, int, int, int]], windows: int) -> FrameBatch:
         """Frames from places (clip, first frame, first frame of the reference, length)."""
-        faces, references, mels = [], [], []
+        faces, references, mels, openings = [], [], [], []
         for clip, first, other, length in places:
             faces.append(clip.faces[first : first + length])
             references.append(clip.faces[other : other + length])
             mels.append(clip.sounds(range(first, first + length)))
+            openings.append(clip.opening[first : first + length])
         return cls(
-            torch.cat(faces).float() / 255, torch.cat(references).float() / 255, torch.cat(mels), windows
+            torch.cat(faces).float() / 255,
+            torch.cat(references).float() / 255,
+            torch.cat(mels),
+            torch.cat(openings),
+            windows,
         )
 
     def to(self, device: torch.device) -> FrameBatch:
         """The same frames on another device."""
-        return FrameBatch(
-            self.faces.to(device), self.references.to(device), self.mels.to(device), self.windows
-        )
+        tensors = (x.to(device) for x in (self.faces, self.references, self.mels, self.openings))
+        return FrameBatch(*tensors, self.windows)
 
     def split(self, size: int) -> Iterator[FrameBatch]:
         """The same frames, at most `size` (a multiple of five) at a time."""
         for begin in range(0, len(self.faces), size):
             part = slice(begin, begin + size)
             windows = min(max(0, self.windows - begin // SYNC_FRAMES), size // SYNC_FRAMES)
-            yield FrameBatch(self.faces[part], self.references[part], self.mels[part], windows)
+            yield FrameBatch(
+                self.faces[part], self.references[part], self.mels[part], self.openings[part], windows
+            )
 
 
 def reference_starts(first: int, length: int, frames: int) -> np.ndarray:

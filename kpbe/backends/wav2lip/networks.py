@@ -139,6 +139,7 @@ class Wav2LipGenerator(nn.Module):
             )
         )
 
+        self.audio_channels = audio[-1]
         self.audio_encoder = _audio_encoder(audio, last_residuals=1)
 
         self.face_decoder_blocks = nn.ModuleList(
@@ -183,7 +184,9 @@ class Wav2LipGenerator(nn.Module):
         batch = len(audio_embedding)
         x = audio_embedding
         shown, features = (face_features[0], face_features[1:]) if self.residual else (None, face_features)
-        for level, (block, feature) in enumerate(zip(self.face_decoder_blocks, reversed(features), strict=True)):
+        for level, (block, feature) in enumerate(
+            zip(self.face_decoder_blocks, reversed(features), strict=True)
+        ):
             x = block(x)
             if level and self.residual:
                 x = _modulated(x, self.modulations[level - 1](audio_embedding.flatten(1)))

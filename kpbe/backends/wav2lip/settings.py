@@ -18,12 +18,15 @@ class Wav2LipLossWeights(Section):
         sync: of the frozen expert's loss; joins in once the validation's sync loss is below `sync_below`.
         gan: of the quality discriminator's loss. The L1 term has the rest, 1 - sync - gan.
         mouth: how much more than the rest of the face the middle of the mouth counts in the L1 term; 0 is the reference.
+        opening: of a linear head that reads the lip opening from the sound's embedding, so that the embedding soon holds it; only for
+            frames whose opening is known (`FaceClip.opening`), 0 is the reference.
     """
 
     sync: float = Field(default=0.03, ge=0, lt=1)
     sync_below: float = Field(default=0.75, gt=0)
     gan: float = Field(default=0.07, ge=0, lt=1)
     mouth: float = Field(default=0.0, ge=0)
+    opening: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _leave_some_reconstruction(self) -> Wav2LipLossWeights:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpbe.backends.base import TrainingJob
@@ -87,6 +87,21 @@ class SyncGate:
         self.open = bool(state_dict["open"])
 
 
+class Speaker(nn.Module):
+    """The generator and the head that reads the lip opening from the sound, as one module with one forward."""
+
+    def __init__(self, generator: Wav2LipGenerator):
+        super().__init__()
+        self.generator = generator
+        self.opening = nn.Linear(generator.audio_channels, 1)
+
+    def forward(self, mels: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1, 80, 16) sounds and (B, 6, 96, 96) faces -> painted (B, 3, 96, 96) in [0, 1], and heard lip openings (B,)."""
+        sound = self.generator.encode_audio(mels)
+        painted = self.generator.decode(sound, self.generator.encode_face(faces))
+        return painted.float(), self.opening(sound.flatten(1))[:, 0].float()
+
+
 class GeneratorTrainee:
     """Wav2Lip's generator, and its quality discriminator, under training (a `loop.Trainee`).
 
@@ -117,13 +132,14 @@ class GeneratorTrainee:
         self.settings, self.seed, self.fabric, self.facts = settings, seed, fabric, facts
         self.training, self.generator = training, generator
         channels_last(generator)
-        self.model, self.optimiser = fabric.setup(generator, adam(generator.parameters(), settings.optimiser))
         self.discriminator = None
         if settings.losses.gan:
             discriminator = QualityDiscriminator(generator.width_multiplier)
             self.discriminator, self.discriminator_optimiser = fabric.setup(
                 discriminator, adam(discriminator.parameters(), settings.optimiser)
             )
+        speaker = Speaker(generator)
+        self.model, self.optimiser = fabric.setup(speaker, adam(speaker.parameters(), settings.optimiser))
         self.expert = expert and expert.to(fabric.device)
         self.gate = SyncGate(settings.losses.sync_below, settings.schedule.sheet_every)
         self.weights = mouth_weights(settings.losses.mouth)
@@ -134,7 +150,7 @@ class GeneratorTrainee:
 
     def parts(self) -> dict[str, Stateful]:
         """See `Trainee`."""
-        parts: dict[str, Stateful] = {"generator": self.model, "optimiser": self.optimiser, "gate": self.gate}
+        parts: dict[str, Stateful] = {"speaker": self.model, "optimiser": self.optimiser, "gate": self.gate}
         if self.discriminator is not None:
             parts |= {
                 "discriminator": self.discriminator,
@@ -150,12 +166,16 @@ class GeneratorTrainee:
         batch_size = self.settings.schedule.batch_size
         windows = windows_of(batch_size) if self.gate.open else 0
         frames = random_frames(self.training, batch_size, windows, self.seed, step).to(self.fabric.device)
-        painted = self._paint(frames)
+        painted, heard = self.model(frames.mels, generator_input(frames.faces, frames.references))
         terms = {"reconstruction": self._reconstruction(painted, frames.faces)}
         share = {"reconstruction": 1 - weights.gan}
         if self.gate.open:
             terms["sync"] = self._sync_loss(frames, painted)
             share |= {"sync": weights.sync, "reconstruction": 1 - weights.gan - weights.sync}
+        known = frames.openings.isfinite()
+        if weights.opening and known.any():
+            terms["opening"] = F.mse_loss(heard[known], frames.openings[known])
+            share["opening"] = weights.opening
         if self.discriminator is not None:
             # its own gradients would be thrown away
             self.discriminator.requires_grad_(False)
@@ -176,7 +196,7 @@ class GeneratorTrainee:
 
     def _paint(self, frames: FrameBatch) -> Tensor:
         """(N, 3, 96, 96) in [0, 1]."""
-        return self.model(frames.mels, generator_input(frames.faces, frames.references))
+        return self.model(frames.mels, generator_input(frames.faces, frames.references))[0]
 
     def _reconstruction(self, painted: Tensor, faces: Tensor) -> Tensor:
         """L1 of the whole face, in which the mouth counts more (`mouth_weights`)."""

@@ -317,7 +317,7 @@ def test_random_frames_never_have_themselves_as_reference(new_job):
 
 
 def test_batches_are_split_between_windows():
-    batch = FrameBatch(torch.arange(27.0), torch.arange(27.0), torch.arange(27.0), windows=3)
+    batch = FrameBatch(*torch.arange(27.0).repeat(4, 1), windows=3)
     parts = list(batch.split(10))
     assert [len(part.faces) for part in parts] == [10, 10, 7]
     assert [part.windows for part in parts] == [2, 1, 0]
