@@ -1,4 +1,4 @@
-"""Whether painted mouths open when the true ones do, measured while a backend trains.
+"""Lip openings in backends' trainings: labels where they are known, and whether painted mouths open when the true ones do.
 
 L1 and PSNR cannot tell: a mouth that is half open in every frame has the best of them.
 """
@@ -9,8 +9,11 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
-from kpbe.errors import MissingWeights
+from kpbe.data.clips import Clip
+from kpbe.errors import KPBEError, MissingWeights
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 from kpbe.metrics.mouth import opening_correlation
 
@@ -70,3 +73,21 @@ def _with_border(crop: np.ndarray) -> np.ndarray:
     return cv2.copyMakeBorder(
         np.ascontiguousarray(crop), *[width] * 4, cv2.BORDER_CONSTANT, value=(128, 128, 128)
     )
+
+
+def known_openings(clip: Clip, frames: int) -> Tensor:
+    """Lip openings that lie beside a clip as labels, (N,) with mean 0 and standard deviation 1 over the clip; NaN where unknown.
+
+    Raises:
+        KPBEError: there are as many as another clip has frames.
+    """
+    if not clip.opening.exists():
+        return torch.full((frames,), torch.nan)
+    opening = np.load(clip.opening).astype(np.float32)
+    if opening.shape != (frames,):
+        raise KPBEError(
+            f"{clip.opening} has the shape {opening.shape}, the clip has {frames} frames: remove or remake it."
+        )
+    known = opening[np.isfinite(opening)]
+    spread = float(known.std()) if len(known) > 1 else 0.0
+    return torch.from_numpy((opening - known.mean()) / spread if spread else np.full_like(opening, np.nan))

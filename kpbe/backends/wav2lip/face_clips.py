@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kpbe.backends.base import TrainingJob
 from kpbe.backends.held_out import hold_out_people
+from kpbe.backends.lip_opening import known_openings
 from kpbe.backends.wav2lip.faces import crop_boxes, prepare_face_window
 from kpbe.backends.wav2lip.networks import SYNC_FRAMES
 from kpbe.backends.wav2lip.settings import Wav2LipSettings
@@ -49,7 +50,7 @@ class FaceClip:
         self.faces = prepare_face_window(frames, rectangles).mul(255).round().byte()
         self.mel = speech_mel(read_audio(clip.wav), settings.mel_padding)
         self.starts = window_starts(self.mel.shape[1], clip.fps, len(frames))
-        self.opening = _openings(clip, len(frames))
+        self.opening = known_openings(clip, len(frames))
 
     @property
     def sync_windows(self) -> int:
@@ -64,20 +65,6 @@ class FaceClip:
     def sounds(self, firsts: Sequence[int]) -> Tensor:
         """Mel windows that belong to the frames `firsts`, float32 (B, 1, 80, 16)."""
         return mel_batch(self.mel, [self.starts[i] for i in firsts])
-
-
-def _openings(clip: Clip, frames: int) -> Tensor:
-    """See `FaceClip.opening`."""
-    if not clip.opening.exists():
-        return torch.full((frames,), torch.nan)
-    opening = np.load(clip.opening).astype(np.float32)
-    if opening.shape != (frames,):
-        raise KPBEError(
-            f"{clip.opening} has the shape {opening.shape}, the clip has {frames} frames: remove or remake it."
-        )
-    known = opening[np.isfinite(opening)]
-    spread = float(known.std()) if len(known) > 1 else 0.0
-    return torch.from_numpy((opening - known.mean()) / spread if spread else np.full_like(opening, np.nan))
 
 
 def load_face_clips(job: TrainingJob, pairs: int) -> tuple[list[Clip], list[FaceClip], list[FaceClip]]:

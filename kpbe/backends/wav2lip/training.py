@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from kpbe.backends.base import TrainingJob
 from kpbe.backends.lip_opening import OpeningJudge
+from kpbe.backends.mouth_weights import mouth_weights
 from kpbe.backends.wav2lip.checkpoints import load_generator, load_sync_expert, save_generator
 from kpbe.backends.wav2lip.expert_training import EXPERT_FILE
 from kpbe.backends.wav2lip.face_clips import (
@@ -142,7 +143,7 @@ class GeneratorTrainee:
         self.model, self.optimiser = fabric.setup(speaker, adam(speaker.parameters(), settings.optimiser))
         self.expert = expert and expert.to(fabric.device)
         self.gate = SyncGate(settings.losses.sync_below, settings.schedule.sheet_every)
-        self.weights = mouth_weights(settings.losses.mouth)
+        self.weights = mouth_weights(FACE_SIZE, settings.losses.mouth, MOUTH_PLACE, MOUTH_SPREAD)
         self.validation = validation[:OPENING_CLIPS]
         self.judge = judge
         self.fixed = evenly_spaced_frames(validation, MOMENTS_PER_CLIP, in_windows=expert is not None)
@@ -267,17 +268,6 @@ class GeneratorTrainee:
     def export(self, folder: Path) -> None:
         """See `Trainee`."""
         save_generator(folder / GENERATOR_FILE, self.generator.eval(), self.facts)
-
-
-def mouth_weights(mouth: float) -> Tensor:
-    """Weights (96, 96) of the L1 term: 1, and up to `mouth` more where mouths are (a Gaussian), scaled to a mean of 1."""
-    place = (torch.arange(FACE_SIZE) + 0.5) / FACE_SIZE
-    down, across = (
-        torch.exp(-(((place - middle) / spread) ** 2) / 2)
-        for middle, spread in zip(MOUTH_PLACE, MOUTH_SPREAD, strict=True)
-    )
-    weights = 1 + mouth * down[:, None] * across
-    return weights / weights.mean()
 
 
 def _rgb(faces: Tensor) -> np.ndarray:

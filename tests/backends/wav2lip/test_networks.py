@@ -130,3 +130,27 @@ def test_narrow_generator_learns_to_paint_a_mouth():
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_residual_generator_starts_from_the_face_that_it_is_shown():
+    """Upper half of the face to paint on, lower half of the reference; what it paints depends on the sound at once."""
+    torch.manual_seed(0)
+    generator = Wav2LipGenerator(0.125, residual=True)
+    faces, references = torch.rand(2, 4, 3, 96, 96)
+    shown = torch.cat((faces[:, :, :48], references[:, :, 48:]), 2)
+    mel = torch.randn(4, 1, 80, 16)
+    with torch.inference_mode():
+        painted = generator(mel, generator_input(faces, references))
+        other = generator(mel.roll(1, 0), generator_input(faces, references))
+    assert (painted - shown).abs().mean() < 0.1
+    assert painted.min() >= 0 and painted.max() <= 1
+    assert not torch.equal(painted, other)
+
+
+def test_the_sound_reaches_every_size_of_a_residual_decoder():
+    torch.manual_seed(0)
+    generator = Wav2LipGenerator(0.125, residual=True)
+    generator(torch.randn(4, 1, 80, 16), torch.rand(4, 6, 96, 96)).sum().backward()
+    assert len(generator.modulations) == 6
+    for modulation in generator.modulations:
+        assert modulation.weight.grad.abs().max() > 0

@@ -6,11 +6,15 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
+from kpbe.backends.lip_opening import OpeningJudge
+from kpbe.backends.mouth_weights import mouth_weights
 from kpbe.backends.wav2lip import training
 from kpbe.backends.wav2lip.checkpoints import (
     load_generator,
@@ -29,8 +33,18 @@ from kpbe.backends.wav2lip.face_clips import (
 )
 from kpbe.backends.wav2lip.networks import QualityDiscriminator, SyncNet, Wav2LipGenerator
 from kpbe.backends.wav2lip.settings import Wav2LipLossWeights
-from kpbe.backends.wav2lip.training import GENERATOR_FILE, GeneratorTrainee, SyncGate, train_generator
-from kpbe.errors import MissingWeights, ParamsError
+from kpbe.backends.wav2lip.training import (
+    GENERATOR_FILE,
+    MOUTH_PLACE,
+    MOUTH_SPREAD,
+    GeneratorTrainee,
+    SyncGate,
+    train_generator,
+)
+from kpbe.data.clips import read_manifest
+from kpbe.errors import KPBEError, MissingWeights, ParamsError
+from kpbe.frontend.images import to_uint8
+from kpbe.metrics.face_landmarks import FaceLandmarker
 from kpbe.params import parse_section
 from kpbe.training.files import STATE_FILE
 from kpbe.work import read_csv
@@ -238,6 +252,63 @@ def test_a_public_generator_is_taken_as_it_is_with_0_steps_and_asks_no_expert(ne
     train_generator(tuned)
     after = load_generator(tuned.out / GENERATOR_FILE).state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_error_at_the_mouth_costs_more_than_one_on_the_forehead():
+    weights = mouth_weights(96, 10.0, MOUTH_PLACE, MOUTH_SPREAD)
+    assert weights.mean().item() == pytest.approx(1), "the term keeps its size"
+    assert weights[70:76, 44:52].min() > 5 * weights[:20].max()
+    even = mouth_weights(96, 0.0, MOUTH_PLACE, MOUTH_SPREAD)
+    assert torch.equal(even, torch.ones(96, 96)), "the reference's L1"
+
+
+def test_known_lip_openings_teach_the_sound_and_unknown_ones_are_left_out(new_job, talking_clips):
+    weights = {"opening": 0.5}
+    train_generator(new_job("unknown", losses=weights))
+    assert "opening" not in curves(new_job("unknown"))[0]
+    labelled = [clip for clip in read_manifest(talking_clips, "train") if clip.identity == "a"]
+    try:
+        for number, clip in enumerate(labelled):
+            np.save(clip.opening, np.random.default_rng(number).uniform(3, 4, clip.frames).astype(np.float32))
+        job = new_job("known", train={"batch_size": 16}, losses=weights)
+        train_generator(job)
+        for row in curves(job):
+            expected = float(row["reconstruction"]) + 0.5 * float(row["opening"])
+            assert float(row["loss"]) == pytest.approx(expected, rel=1e-4)
+        _, faces, _ = load_face_clips(job, 2)
+        for face in faces:
+            known = face.opening[face.opening.isfinite()]
+            assert len(known) == (30 if face.name.startswith("a#") else 0)
+            if len(known):
+                assert known.mean().abs() < 1e-5 and known.std(correction=0).item() == pytest.approx(
+                    1, rel=1e-4
+                )
+        np.save(labelled[0].opening, np.zeros(7, np.float32))
+        with pytest.raises(KPBEError, match=r"opening\.npy has the shape \(7,\), the clip has 30 frames"):
+            load_face_clips(job, 2)
+    finally:
+        for clip in labelled:
+            clip.opening.unlink(missing_ok=True)
+
+
+def test_validation_says_how_the_mouths_follow_where_faces_can_be_read(new_job):
+    class BrightMouths:
+        """Reads brightness as opening: the talking clips' mouths are as bright as their sound is loud."""
+
+        def read(self, frame):
+            return SimpleNamespace(opening=float(frame.mean()) / 100)
+
+    job = new_job("out")
+    trainee, faces = new_trainee(job)
+    assert "validation_opening_r" not in trainee.validate()[0]
+    trainee.judge = OpeningJudge(cast(FaceLandmarker, BrightMouths()))
+    followed = trainee.validate()[0]["validation_opening_r"]
+    assert -1 <= followed <= 1
+    perfect = [to_uint8(faces[0].faces.float() / 255)[i] for i in range(30)]
+    assert trainee.judge.follows("perfect", 30, perfect.__getitem__, perfect.__getitem__) == pytest.approx(1)
+    still = [perfect[0]] * 30
+    assert trainee.judge.follows("still", 30, perfect.__getitem__, still.__getitem__) == 0
+    assert trainee.judge.follows("silent", 30, still.__getitem__, perfect.__getitem__) is None
 
 
 def test_a_missing_expert_is_said_in_one_sentence(new_job):
