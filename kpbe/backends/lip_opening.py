@@ -69,10 +69,10 @@ class OpeningJudge:
 
 
 def _with_border(crop: np.ndarray) -> np.ndarray:
-    width = round(BORDER * max(crop.shape[:2]))
-    return cv2.copyMakeBorder(
-        np.ascontiguousarray(crop), *[width] * 4, cv2.BORDER_CONSTANT, value=(128, 128, 128)
-    )
+    border = round(BORDER * max(crop.shape[:2]))
+    crop = np.ascontiguousarray(crop)
+    grey = (128, 128, 128)
+    return cv2.copyMakeBorder(crop, border, border, border, border, cv2.BORDER_CONSTANT, value=grey)
 
 
 def known_openings(clip: Clip, frames: int) -> Tensor:

@@ -131,8 +131,13 @@ class FrameBatch:
 
     def to(self, device: torch.device) -> FrameBatch:
         """The same frames on another device."""
-        tensors = (x.to(device) for x in (self.faces, self.references, self.mels, self.openings))
-        return FrameBatch(*tensors, self.windows)
+        return FrameBatch(
+            self.faces.to(device),
+            self.references.to(device),
+            self.mels.to(device),
+            self.openings.to(device),
+            self.windows,
+        )
 
     def split(self, size: int) -> Iterator[FrameBatch]:
         """The same frames, at most `size` (a multiple of five) at a time."""

@@ -160,8 +160,8 @@ class Wav2LipGenerator(nn.Module):
         )
         if residual:
             with torch.no_grad():
-                last.weight.mul_(START_OF_RESIDUAL)
-                last.bias.zero_()
+                for weights in last.parameters():
+                    weights.mul_(START_OF_RESIDUAL)
 
     def encode_audio(self, mel: Tensor) -> Tensor:
         """(B, 1, 80, 16) mel windows -> (B, C, 1, 1), C = 512 at full width."""

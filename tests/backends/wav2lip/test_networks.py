@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,10 @@ from kpbe.backends.wav2lip.faces import generator_input, painted_faces, paste_fa
 from kpbe.backends.wav2lip.networks import scaled_channels
 from kpbe.backends.wav2lip.windows import mel_batch, speech_mel
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def filled(golden, name: str, network: nn.Module) -> nn.Module:
+
+def filled(golden, name: str, network: Network) -> Network:
     weights = golden.load_filled(name, {key: t.shape for key, t in network.state_dict().items()})
     network.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in weights.items()})
     return network.eval()
@@ -152,5 +156,5 @@ def test_the_sound_reaches_every_size_of_a_residual_decoder():
     generator = Wav2LipGenerator(0.125, residual=True)
     generator(torch.randn(4, 1, 80, 16), torch.rand(4, 6, 96, 96)).sum().backward()
     assert len(generator.modulations) == 6
-    for modulation in generator.modulations:
-        assert modulation.weight.grad.abs().max() > 0
+    for name, weights in generator.modulations.named_parameters():
+        assert weights.grad is not None and weights.grad.abs().max() > 0, name
