@@ -239,6 +239,7 @@ class SyncNet(nn.Module):
         super().__init__()
         self.width_multiplier, self.calibrated = width_multiplier, calibrated
         w32, w64, w128, w256, w512 = (scaled_channels(c, width_multiplier) for c in (32, 64, 128, 256, 512))
+        self.embedding_size = w512
         self.face_encoder = nn.Sequential(
             ConvBlock(3 * SYNC_FRAMES, w32, kernel=7, padding=3),
             ConvBlock(w32, w64, kernel=5, stride=(1, 2)),
@@ -262,9 +263,9 @@ class SyncNet(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """T, at least 0.02 so that it cannot run away; 1 for the official network."""
+        """T, at least 0.02 so that it cannot run away; fixed for the official network, which needs one in a warm-up only."""
         if not self.calibrated:
-            return torch.ones(())
+            return torch.tensor(START_TEMPERATURE)
         return self.log_temperature.exp().clamp(min=LEAST_TEMPERATURE)
 
     def forward(self, mel: Tensor, mouths: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,9 +46,11 @@ class SyncExpertSettings(TrainingSettings):
             published network.
         windows_per_clip: a batch takes so many windows of one clip; each face is in sync with its own sound and shifted against those
             of the others.
-        warm_up_steps: steps in which each window is told from all others of the batch, before the cross-entropy begins; 0 is the
+        warm_up_steps: steps in which each window finds its own among the sounds of its clip, before the cross-entropy begins; 0 is the
             reference's way.
         augment: whether training windows are moved, scaled, relit and mirrored.
+        opening: weight of heads that read the window's lip openings from its sound and from its mouths, where they are known
+            (`Clip.opening`); 0 is the reference's way.
     """
 
     checkpoint: Path | None = None
@@ -57,6 +59,7 @@ class SyncExpertSettings(TrainingSettings):
     windows_per_clip: int = Field(default=4, ge=2)
     warm_up_steps: int = Field(default=0, ge=0)
     augment: bool = False
+    opening: float = Field(default=0.0, ge=0)
 
 
 class GeneratorTrainingSettings(TrainingSettings):

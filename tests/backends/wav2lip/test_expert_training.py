@@ -25,6 +25,7 @@ from kpbe.backends.wav2lip.expert_training import (
     train_sync_expert,
 )
 from kpbe.backends.wav2lip.face_clips import load_face_clips
+from kpbe.data.clips import read_manifest
 from kpbe.errors import BadCheckpoint, KPBEError
 from kpbe.training.synchrony import offset_accuracy, similarity_by_offset
 from kpbe.work import read_csv
@@ -175,10 +176,9 @@ def test_contrast_is_half_in_sync_and_half_shifted_within_the_clip():
 
 
 def test_windows_that_share_frames_are_no_negatives():
-    """Windows 0 and 4 share a frame, 0 and 5 none; another clip's always count."""
-    of_clip, everything = negatives(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 4, 5, 0]))
-    assert of_clip.int().tolist() == [[0, 0, 1, 0], [0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
-    assert everything.int().tolist() == [[0, 0, 1, 1], [0, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 0]]
+    """Windows 0 and 4 share a frame, 0 and 5 none; a window without any in its clip meets those of all others."""
+    found = negatives(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 4, 5, 0]))
+    assert found.int().tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [1, 1, 1, 0]]
 
     audio, face = embeddings(2)
     near, far = (torch.tensor([0, moment]) for moment in (4, 5))
@@ -187,20 +187,21 @@ def test_windows_that_share_frames_are_no_negatives():
     assert infonce(expert, audio, face, one_clip, far).item() > 0
 
 
+def test_other_clips_tell_nothing_where_the_clip_has_sounds_of_its_own():
+    """Embeddings that know whose clip it is but not when are at chance."""
+    groups, moments = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 6, 12, 0, 6, 12])
+    who = F.one_hot(groups, 4).float()
+    expert = SyncNet(0.125, calibrated=True)
+    assert infonce(expert, who, who, groups, moments).item() == pytest.approx(np.log(3), rel=1e-5)
+    assert infonce(expert, torch.eye(6), torch.eye(6), groups, moments).item() < 0.01
+
+
 def test_a_window_without_negatives_in_its_clip_is_told_from_other_clips():
     audio, face = embeddings(2)
     similarity = face @ audio.T
     expected = (-similarity.diagonal().log().mean() - (1 - similarity[[0, 1], [1, 0]]).log().mean()) / 2
     got = contrast(SyncNet(0.125), audio, face, torch.tensor([0, 1]), torch.tensor([0, 0]))
     assert got.item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_infonce_is_log_of_the_batch_at_chance_and_falls_with_agreement():
-    expert, groups = SyncNet(0.125, calibrated=True), torch.arange(6)
-    moments = torch.zeros(6)
-    same = torch.ones(6, 4) / 2
-    assert infonce(expert, same, same, groups, moments).item() == pytest.approx(np.log(6), rel=1e-5)
-    assert infonce(expert, torch.eye(6), torch.eye(6), groups, moments).item() < 0.01
 
 
 def test_a_calibrated_expert_learns_its_temperature_and_comes_back_from_its_file(new_job):
@@ -216,6 +217,23 @@ def test_a_calibrated_expert_learns_its_temperature_and_comes_back_from_its_file
     )
     likely, unlikely = (expert.loss(torch.tensor(value), in_sync=1) for value in (0.9, -0.9))
     assert likely < unlikely
+
+
+def test_known_lip_openings_teach_the_expert(new_job, talking_clips):
+    labelled = [clip for clip in read_manifest(talking_clips, "train") if clip.identity == "a"]
+    try:
+        for number, clip in enumerate(labelled):
+            np.save(clip.opening, np.random.default_rng(number).uniform(0, 1, clip.frames).astype(np.float32))
+        job = new_job("out", {"opening": 0.3, "batch_size": 8, "windows_per_clip": 4}, losses=SYNC)
+        train_sync_expert(job)
+    finally:
+        for clip in labelled:
+            clip.opening.unlink(missing_ok=True)
+    told = [row for row in read_csv(job.out / "curves.csv") if row["opening"]]
+    assert told
+    for row in told:
+        expected = float(row["contrast"]) + 0.3 * float(row["opening"])
+        assert float(row["loss"]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_chance_is_said_beside_the_accuracy(new_job):
