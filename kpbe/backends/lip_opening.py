@@ -14,8 +14,10 @@ from torch import Tensor
 
 from kpbe.data.clips import Clip
 from kpbe.errors import KPBEError, MissingWeights
+from kpbe.media.video import read_frames
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 from kpbe.metrics.mouth import opening_correlation
+from kpbe.work import whole
 
 FRAMES_PER_CLIP = 24
 """So many frames of a clip are read, evenly spaced: FaceLandmarker takes about 20 ms for each."""
@@ -91,3 +93,23 @@ def known_openings(clip: Clip, frames: int) -> Tensor:
     known = opening[np.isfinite(opening)]
     spread = float(known.std()) if len(known) > 1 else 0.0
     return torch.from_numpy((opening - known.mean()) / spread if spread else np.full_like(opening, np.nan))
+
+
+def label_openings(clips: Sequence[Clip], landmarker: FaceLandmarker, every: int = 3) -> None:
+    """Read lip openings of clips and leave them beside the videos as labels (`Clip.opening`); clips that have some are kept.
+
+    Args:
+        clips: of the manifest, in a folder that can be written.
+        landmarker: reads the faces.
+        every: so many frames are one step; those between, and those without a face, are unknown.
+    """
+    for clip in clips:
+        if clip.opening.exists():
+            continue
+        frames = read_frames(clip.video)
+        opening = np.full(len(frames), np.nan, np.float32)
+        for index in range(every // 2, len(frames), every):
+            if (face := landmarker.read(frames[index])) is not None:
+                opening[index] = face.opening
+        with whole(clip.opening) as temporary, temporary.open("wb") as file:
+            np.save(file, opening)

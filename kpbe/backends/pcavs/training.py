@@ -9,7 +9,6 @@ much of a mouth gets through all the same is measured in validation (`pose_leak`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from kpbe.backends.mouth_weights import mouth_weights
 from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
 from kpbe.backends.pcavs.disguise import disguised
 from kpbe.backends.pcavs.model import PCAVSNetworks, from_network
-from kpbe.backends.pcavs.moments import Moments, SpeakingClip, TrainingClips, fixed_moments, random_moments
+from kpbe.backends.pcavs.moments import SpeakingClip, TrainingClips, fixed_moments, random_moments
 from kpbe.backends.pcavs.pose_leak import mouth_from_pose
 from kpbe.backends.pcavs.settings import GeneratorTrainingSettings, PCAVSSettings
 from kpbe.backends.pcavs.sync_training import SYNC_FILE, determining, starting_networks
@@ -67,24 +66,25 @@ class SpeechReconstruction(nn.Module):
         self.networks, self.seen = networks, seen
         self.opening = nn.Linear(networks.non_identity.feature_dim, 1)
 
-    def forward(self, moments: Moments, pose_frames: Tensor) -> dict[str, Tensor]:
+    def forward(self, identity: Tensor, windows: Tensor, pose_frames: Tensor) -> dict[str, Tensor]:
         """Draw moments from their sound.
 
         Args:
-            moments: B moments.
+            identity: (B, 3, S, S) in [-1, 1], other moments of the same clips.
+            windows: (B, 1, 80, 20), the sound.
             pose_frames: (B, 3, S, S) in [-1, 1], what head pose and seen mouth are taken from; in training the disguised targets.
 
         Returns:
             generated (B, 3, S, S) in [0, 1]; heard and, where asked for, seen, (B, D) mouth features; opening (B,), read from `heard`.
         """
-        identity = self.networks.encode_identity(moments.identity)
+        who = self.networks.encode_identity(identity)
         seen = {}
         if self.seen:
             pose, seen["seen"] = self.networks.encode_pose_and_mouth(pose_frames)
         else:
             pose = self.networks.encode_pose(pose_frames)
-        heard = self.networks.encode_mouth_from_audio(moments.windows)
-        generated = self.networks.render(identity, heard, pose).float().add(1).div(2)
+        heard = self.networks.encode_mouth_from_audio(windows)
+        generated = self.networks.render(who, heard, pose).float().add(1).div(2)
         return {"generated": generated, "heard": heard, "opening": self.opening(heard)[:, 0].float(), **seen}
 
 
@@ -145,7 +145,7 @@ class PCAVSTrainee:
         moments = random_moments(self.training, batch_size, MOMENTS_PER_CLIP, self.seed, step)
         moments = moments.to(self.fabric.device)
         rng = np.random.default_rng((self.seed, step, 0xC0))
-        result = self.model(moments, disguised(moments.target, rng))
+        result = self.model(moments.identity, moments.windows, disguised(moments.target, rng))
         target = moments.target.add(1).div(2)
         terms = self._terms(result, target, moments.openings)
         loss = torch.stack([getattr(self.settings.losses, name) * term for name, term in terms.items()]).sum()
@@ -197,7 +197,7 @@ class PCAVSTrainee:
 
     def _draw(self, windows: Tensor, pose_frames: Tensor) -> Tensor:
         """The fixed moments' people with other sound or head poses, in [0, 1]."""
-        return self.model(replace(self.fixed, windows=windows), pose_frames)["generated"]
+        return self.model(self.fixed.identity, windows, pose_frames)["generated"]
 
     def _opening_r(self) -> float | None:
         """Mean over held-out clips of how the mouth follows when the clip's middle frame, its pose too, speaks its sound."""
