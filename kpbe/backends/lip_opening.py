@@ -101,15 +101,18 @@ def label_openings(clips: Sequence[Clip], landmarker: FaceLandmarker, every: int
     Args:
         clips: of the manifest, in a folder that can be written.
         landmarker: reads the faces.
-        every: so many frames are one step; those between, and those without a face, are unknown.
+        every: so many frames are one step; those between are interpolated, those before the first and after the last are unknown.
     """
     for clip in clips:
         if clip.opening.exists():
             continue
         frames = read_frames(clip.video)
-        opening = np.full(len(frames), np.nan, np.float32)
-        for index in range(every // 2, len(frames), every):
-            if (face := landmarker.read(frames[index])) is not None:
-                opening[index] = face.opening
+        faces = {index: landmarker.read(frames[index]) for index in range(every // 2, len(frames), every)}
+        found = {index: face.opening for index, face in faces.items() if face is not None}
+        opening = np.full(len(frames), np.nan)
+        if found:
+            opening = np.interp(
+                np.arange(len(frames)), list(found), list(found.values()), left=np.nan, right=np.nan
+            )
         with whole(clip.opening) as temporary, temporary.open("wb") as file:
-            np.save(file, opening)
+            np.save(file, opening.astype(np.float32))

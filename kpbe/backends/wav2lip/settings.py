@@ -18,8 +18,8 @@ class Wav2LipLossWeights(Section):
         sync: of the frozen expert's loss; joins in once the validation's sync loss is below `sync_below`.
         gan: of the quality discriminator's loss. The L1 term has the rest, 1 - sync - gan.
         mouth: how much more than the rest of the face the middle of the mouth counts in the L1 term; 0 is the reference.
-        opening: of a linear head that reads the lip opening from the sound's embedding, so that the embedding soon holds it; only for
-            frames whose opening is known (`FaceClip.opening`), 0 is the reference.
+        opening: of a linear head that reads the lip opening from the sound's embedding, so that the embedding soon holds it; the decoder
+            is then told the true one. Only for frames whose opening is known (`FaceClip.opening`); 0 is the reference.
     """
 
     sync: float = Field(default=0.03, ge=0, lt=1)

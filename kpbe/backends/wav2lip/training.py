@@ -96,11 +96,34 @@ class Speaker(nn.Module):
         self.generator = generator
         self.opening = nn.Linear(generator.audio_channels, 1)
 
-    def forward(self, mels: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 1, 80, 16) sounds and (B, 6, 96, 96) faces -> painted (B, 3, 96, 96) in [0, 1], and heard lip openings (B,)."""
+    def forward(self, mels: Tensor, faces: Tensor, openings: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Paint faces and say which lip openings are heard.
+
+        Args:
+            mels: (B, 1, 80, 16) sounds.
+            faces: (B, 6, 96, 96) of `generator_input`.
+            openings: (B,) true lip openings, NaN where unknown: the face is painted from an embedding that says them (`told`).
+
+        Returns:
+            Painted (B, 3, 96, 96) in [0, 1], and heard lip openings (B,).
+        """
         sound = self.generator.encode_audio(mels)
+        heard = self.opening(sound.flatten(1))[:, 0].float()
+        if openings is not None:
+            sound = self.told(sound, heard, openings)
         painted = self.generator.decode(sound, self.generator.encode_face(faces))
-        return painted.float(), self.opening(sound.flatten(1))[:, 0].float()
+        return painted.float(), heard
+
+    def told(self, sound: Tensor, heard: Tensor, openings: Tensor) -> Tensor:
+        """The sound's embeddings (B, C, 1, 1), moved as little as possible for `self.opening` to read the true openings from them.
+
+        What is heard is uncertain, above all in real speech, and L1 then asks for a mouth that hardly moves. From embeddings that
+        say the truth the decoder learns how far a mouth opens for what they say.
+        """
+        weights = self.opening.weight[0].detach()
+        missing = torch.where(openings.isfinite(), openings - heard.detach(), 0)
+        step = missing[:, None] * (weights / weights.square().sum())
+        return sound + step.to(sound.dtype)[..., None, None]
 
 
 class GeneratorTrainee:
@@ -167,7 +190,11 @@ class GeneratorTrainee:
         batch_size = self.settings.schedule.batch_size
         windows = windows_of(batch_size) if self.gate.open else 0
         frames = random_frames(self.training, batch_size, windows, self.seed, step).to(self.fabric.device)
-        painted, heard = self.model(frames.mels, generator_input(frames.faces, frames.references))
+        painted, heard = self.model(
+            frames.mels,
+            generator_input(frames.faces, frames.references),
+            frames.openings if weights.opening else None,
+        )
         terms = {"reconstruction": self._reconstruction(painted, frames.faces)}
         share = {"reconstruction": 1 - weights.gan}
         if self.gate.open:

@@ -38,6 +38,7 @@ from kpbe.backends.wav2lip.training import (
     MOUTH_PLACE,
     MOUTH_SPREAD,
     GeneratorTrainee,
+    Speaker,
     SyncGate,
     train_generator,
 )
@@ -289,6 +290,23 @@ def test_known_lip_openings_teach_the_sound_and_unknown_ones_are_left_out(new_jo
     finally:
         for clip in labelled:
             clip.opening.unlink(missing_ok=True)
+
+
+def test_the_decoder_is_told_the_true_opening_where_it_is_known():
+    torch.manual_seed(0)
+    speaker = Speaker(Wav2LipGenerator(0.125, residual=True)).eval()
+    mels, faces = torch.randn(3, 1, 80, 16), torch.rand(3, 6, 96, 96)
+    with torch.inference_mode():
+        alone, heard = speaker(mels, faces)
+        unknown = speaker(mels, faces, torch.full((3,), torch.nan))[0]
+        assert torch.equal(unknown, alone)
+        sound = speaker.generator.encode_audio(mels)
+        told = speaker.told(sound, heard, torch.tensor([2.0, -1.0, torch.nan]))
+        says = speaker.opening(told.flatten(1))[:, 0]
+        torch.testing.assert_close(says, torch.stack([torch.tensor(2.0), torch.tensor(-1.0), heard[2]]))
+        painted = speaker(mels, faces, torch.tensor([2.0, -1.0, torch.nan]))[0]
+    changed = (painted != alone).flatten(1).any(1)
+    assert changed.tolist() == [True, True, False]
 
 
 def test_validation_says_how_the_mouths_follow_where_faces_can_be_read(new_job):
