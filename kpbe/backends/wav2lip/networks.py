@@ -154,10 +154,8 @@ class Wav2LipGenerator(nn.Module):
         self.modulations = nn.ModuleList(
             nn.Linear(audio[-1], 2 * channels) for channels in (decoder[1:] if residual else ())
         )
-        last = nn.Conv2d(hidden, 3, 1)
-        self.output_block = nn.Sequential(
-            ConvBlock(decoder[6] + encoder[0], hidden), last, nn.Identity() if residual else nn.Sigmoid()
-        )
+        widest, last = ConvBlock(decoder[6] + encoder[0], hidden), nn.Conv2d(hidden, 3, 1)
+        self.output_block = nn.Sequential(widest, last, nn.Identity() if residual else nn.Sigmoid())
         if residual:
             with torch.no_grad():
                 for weights in last.parameters():
