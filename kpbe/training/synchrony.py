@@ -44,8 +44,8 @@ def similarity_by_offset(audio: Tensor, face: Tensor) -> Tensor:
 def offset_accuracy(by_offset: Tensor, within: int = 0) -> float:
     """Share of moments whose most similar sound is at most `within` frames from the true one; ties are errors.
 
-    Chance is 1/11 (9 %) for the frame itself and 3/11 (27 %) within one frame, a little more in short clips, whose first and last
-    windows have fewer offsets to choose from.
+    Chance is 1/11 (9 %) for the frame itself and 3/11 (27 %) within one frame, more in short clips, whose first and last windows have
+    fewer offsets to choose from (`offset_chance`).
 
     Args:
         by_offset: (N, 11) of `similarity_by_offset`.
@@ -56,3 +56,15 @@ def offset_accuracy(by_offset: Tensor, within: int = 0) -> float:
     best = by_offset[:, [offset + MAX_OFFSET for offset in farthest_first]].argmax(1)
     distance = torch.tensor(farthest_first, device=best.device)[best].abs()
     return (distance <= within).float().mean().item()
+
+
+def offset_chance(by_offset: Tensor, within: int = 0) -> float:
+    """`offset_accuracy` of an encoder that cannot tell: the mean share of the offsets to choose from that would be right.
+
+    Args:
+        by_offset: (N, 11) of `similarity_by_offset`.
+        within: frames.
+    """
+    possible = by_offset.isfinite()
+    right = possible[:, MAX_OFFSET - within : MAX_OFFSET + within + 1]
+    return (right.sum(1) / possible.sum(1)).mean().item()

@@ -14,6 +14,9 @@ from kpbe.backends.pcavs.identity import Identity, IdentityEncoder
 from kpbe.backends.pcavs.non_identity import NonIdentityEncoder
 
 OFFICIAL_IMAGE_SIZE = 224
+COVERED_ROWS, COVERED_COLUMNS = (0.5, 0.9), (0.22, 0.78)
+"""What `mouth_covered` covers, as shares of the edge; `alignment` lays the mouth onto (0.5, 0.625)."""
+
 MOUTH_GAIN = 1.2
 """By how much the reference exaggerates the mouth features of audio at inference; in training it does not."""
 
@@ -27,6 +30,8 @@ class PCAVSNetworks(nn.Module):
         width_multiplier: scales every channel count but the pose's 12; 1.0 is the official model.
         image_size: a multiple of 32, at least 64; 224 is the official one.
         classes: people that the identity encoder learns to tell apart in training; None builds no such head.
+        hidden_mouth: whether head poses are read from frames whose mouth is covered, so that the mouth can come from the sound alone;
+            False is the official model.
 
     Raises:
         ValueError: an image size that the networks cannot have.
@@ -37,6 +42,7 @@ class PCAVSNetworks(nn.Module):
         width_multiplier: float = 1.0,
         image_size: int = OFFICIAL_IMAGE_SIZE,
         classes: int | None = None,
+        hidden_mouth: bool = False,
     ):
         super().__init__()
         if image_size % 32 or image_size < 64:
@@ -44,6 +50,7 @@ class PCAVSNetworks(nn.Module):
         self.width_multiplier = width_multiplier
         self.image_size = image_size
         self.classes = classes
+        self.hidden_mouth = hidden_mouth
         self.identity = IdentityEncoder(width_multiplier, image_size, classes)
         self.non_identity = NonIdentityEncoder(width_multiplier, image_size)
         self.audio = AudioEncoder(width_multiplier)
@@ -55,6 +62,8 @@ class PCAVSNetworks(nn.Module):
 
     def encode_pose(self, frames: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, 12) head poses."""
+        if self.hidden_mouth:
+            frames = mouth_covered(frames)
         return self.non_identity.pose(self.non_identity(frames))
 
     def encode_mouth_from_frames(self, frames: Tensor) -> Tensor:
@@ -62,7 +71,9 @@ class PCAVSNetworks(nn.Module):
         return self.non_identity.mouth(self.non_identity(frames))
 
     def encode_pose_and_mouth(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, S, S) -> (B, 12) head poses and (B, 512 w) mouth features, with the trunk run once."""
+        """(B, 3, S, S) -> (B, 12) head poses and (B, 512 w) mouth features, with the trunk run once where the mouth is not hidden."""
+        if self.hidden_mouth:
+            return self.encode_pose(frames), self.encode_mouth_from_frames(frames)
         features = self.non_identity(frames)
         return self.non_identity.pose(features), self.non_identity.mouth(features)
 
@@ -98,6 +109,16 @@ class PCAVSNetworks(nn.Module):
         """
         vector, start = identity
         return self.generator(self.style(vector, mouth, pose, mouth_gain), start, noise)
+
+
+def mouth_covered(frames: Tensor) -> Tensor:
+    """Aligned frames (B, 3, S, S) in [-1, 1] with the mouth's place, and where chins go when it opens, in grey."""
+    (top, bottom), (left, right) = (
+        [round(share * frames.shape[-1]) for share in place] for place in (COVERED_ROWS, COVERED_COLUMNS)
+    )
+    covered = frames.clone()
+    covered[..., top:bottom, left:right] = 0
+    return covered
 
 
 def to_network(images: Sequence[np.ndarray]) -> Tensor:

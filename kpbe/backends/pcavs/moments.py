@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kpbe.backends.held_out import hold_out_people
+from kpbe.backends.lip_opening import known_openings
 from kpbe.backends.pcavs.alignment import align_frame, alignment_matrices
 from kpbe.backends.pcavs.settings import PCAVSSettings
 from kpbe.backends.pcavs.windows import mel_windows, window_starts
@@ -18,7 +20,6 @@ from kpbe.data.landmarks import find_landmarks, get_landmark_finder
 from kpbe.errors import KPBEError
 from kpbe.media.audio import pcavs_mel, read_audio
 from kpbe.media.video import read_frames
-from kpbe.training.batches import hold_out_validation
 
 
 class SpeakingClip:
@@ -28,6 +29,8 @@ class SpeakingClip:
         frames: uint8 (N, 3, S, S) RGB, aligned.
         mel: (T, 80) spectrogram.
         starts: first mel row of each frame's window.
+        name: the clip's id.
+        opening: (N,) `known_openings`.
 
     Raises:
         KPBEError: the clip has no landmarks and none are found.
@@ -52,6 +55,7 @@ class SpeakingClip:
         self.frames = torch.from_numpy(aligned).permute(0, 3, 1, 2).contiguous()
         self.mel = pcavs_mel(read_audio(clip.wav))
         self.starts = window_starts(len(frames), clip.fps)
+        self.name, self.opening = clip.clip_id, known_openings(clip, len(frames))
 
     def windows(self, indices: Sequence[int]) -> Tensor:
         """Mel windows (N, 1, 80, 20) of some frames."""
@@ -76,7 +80,7 @@ class TrainingClips:
         manifest = read_manifest(folder, "train")
         if not manifest:
             raise KPBEError(f"{folder} has no training clip: see {folder / 'rejected.csv'} for the reasons.")
-        training, validation = hold_out_validation(manifest, validation_clips)
+        training, validation = hold_out_people(manifest, validation_clips)
         return cls(
             training,
             [SpeakingClip(clip, settings) for clip in training],
@@ -92,15 +96,17 @@ class Moments:
         identity: (B, 3, S, S) another moment of the same clip, in [-1, 1].
         target: (B, 3, S, S) the moment's frame.
         windows: (B, 1, 80, 20) its sound.
+        openings: (B,) its lip opening as `SpeakingClip` has it.
     """
 
     identity: Tensor
     target: Tensor
     windows: Tensor
+    openings: Tensor
 
     def to(self, device: torch.device) -> Moments:
         """The same on another device."""
-        return Moments(self.identity.to(device), self.target.to(device), self.windows.to(device))
+        return Moments(*(x.to(device) for x in (self.identity, self.target, self.windows, self.openings)))
 
 
 def random_moments(
@@ -141,4 +147,5 @@ def stack_moments(picked: Sequence[tuple[SpeakingClip, int, int]]) -> Moments:
     target = torch.stack([clip.frames[frame] for clip, frame, _ in picked])
     identity = torch.stack([clip.frames[other] for clip, _, other in picked])
     windows = torch.cat([clip.windows([frame]) for clip, frame, _ in picked])
-    return Moments(identity.float() / 127.5 - 1, target.float() / 127.5 - 1, windows)
+    openings = torch.stack([clip.opening[frame] for clip, frame, _ in picked])
+    return Moments(identity.float() / 127.5 - 1, target.float() / 127.5 - 1, windows, openings)

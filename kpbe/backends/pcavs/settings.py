@@ -29,6 +29,8 @@ class PCAVSLossWeights(PerceptualWeights):
         reconstruction: mean absolute difference of the pictures, in [0, 1]. Ours: the reference's options have none.
         contrastive: audio against mouth features, both directions.
         cross_modal: mean absolute difference of audio's and picture's mouth features.
+        mouth: how much more than the rest of the picture the middle of the mouth counts in `reconstruction`; ours.
+        opening: of a linear head that reads the lip opening from the sound's mouth features, where it is known (`Clip.opening`); ours.
     """
 
     reconstruction: float = Field(default=10.0, ge=0)
@@ -36,6 +38,8 @@ class PCAVSLossWeights(PerceptualWeights):
     feature_matching: float = Field(default=10.0, ge=0)
     contrastive: float = Field(default=1.0, ge=0)
     cross_modal: float = Field(default=1.0, ge=0)
+    mouth: float = Field(default=0.0, ge=0)
+    opening: float = Field(default=0.0, ge=0)
 
 
 class GeneratorTrainingSettings(TrainingSettings):
@@ -59,6 +63,7 @@ class PCAVSSettings(BackendSettings):
         checkpoint: folder with the four published latest_net_*.pth; without one the DAG trains the networks.
         image_size: edge of the aligned pictures in pixels; 224 as published.
         width_multiplier: 1.0 as published.
+        hidden_mouth: of networks trained from scratch: head poses are read from frames whose mouth is covered. False as published.
         landmarks: how eyes and mouth are found where they do not come with the data, as the sample's do.
         identity_frames: how many frames, from the source image on, have their identities averaged.
         mouth_gain: factor of the audio's mouth features (reference: 1.2).
@@ -70,6 +75,7 @@ class PCAVSSettings(BackendSettings):
     checkpoint: Path | None = None
     image_size: int = Field(default=224, ge=64, le=1024, multiple_of=32)
     width_multiplier: float = Field(default=1.0, gt=0, le=1)
+    hidden_mouth: bool = False
     landmarks: LandmarkKind = "yunet"
     identity_frames: int = Field(default=1, ge=1)
     mouth_gain: float = Field(default=1.2, gt=0)

@@ -140,12 +140,17 @@ def starting_networks(settings: PCAVSSettings) -> tuple[PCAVSNetworks, str]:
     """Networks to begin with, and what they are in a word: the published ones when settings name them, else new ones."""
     if settings.checkpoint is not None:
         return load_networks(settings.checkpoint), settings.checkpoint.name
-    return PCAVSNetworks(settings.width_multiplier, settings.image_size), "scratch"
+    networks = PCAVSNetworks(
+        settings.width_multiplier, settings.image_size, hidden_mouth=settings.hidden_mouth
+    )
+    return networks, "scratch"
 
 
 def determining(settings: PCAVSSettings) -> tuple[Any, ...]:
     """What a training's result depends on beside its own section: sizes, alignment, and the weights it starts from."""
     start = settings.checkpoint
     files = [] if start is None else sorted(start.glob("*.pth")) if start.is_dir() else [start]
-    sizes = settings.model_dump(mode="json", include={"image_size", "width_multiplier", "landmarks"})
+    sizes = settings.model_dump(
+        mode="json", include={"image_size", "width_multiplier", "hidden_mouth", "landmarks"}
+    )
     return sizes, fingerprint(*files)

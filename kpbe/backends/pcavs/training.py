@@ -9,7 +9,6 @@ much of a mouth gets through all the same is measured in validation (`pose_leak`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpbe.backends.base import TrainingJob
+from kpbe.backends.lip_opening import OpeningJudge
+from kpbe.backends.mouth_weights import mouth_weights
 from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
 from kpbe.backends.pcavs.disguise import disguised
-from kpbe.backends.pcavs.model import PCAVSNetworks
-from kpbe.backends.pcavs.moments import Moments, SpeakingClip, TrainingClips, fixed_moments, random_moments
+from kpbe.backends.pcavs.model import PCAVSNetworks, from_network
+from kpbe.backends.pcavs.moments import SpeakingClip, TrainingClips, fixed_moments, random_moments
 from kpbe.backends.pcavs.pose_leak import mouth_from_pose
 from kpbe.backends.pcavs.settings import GeneratorTrainingSettings, PCAVSSettings
 from kpbe.backends.pcavs.sync_training import SYNC_FILE, determining, starting_networks
@@ -39,32 +40,52 @@ from kpbe.training.synchrony import contrastive
 from kpbe.work import file_sha256
 
 NETWORKS_FILE = "networks.safetensors"
+PROCEDURE = 2
+"""Part of this training's identity: raised when the same data and params would train other networks."""
+
+OPENING_CLIPS = 8
+"""So many held-out clips, at most, speak in a validation."""
+
+MOUTH_PLACE, MOUTH_SPREAD = (0.64, 0.5), (0.1, 0.14)
+"""Middle and standard deviation, down and across, of mouths in aligned pictures, as shares of their edge."""
+
 MOMENTS_PER_CLIP = 1
 """Every picture of a batch shows another clip: batch norm and gradients then see many people at once."""
 
 
 class SpeechReconstruction(nn.Module):
-    """All networks as one module with one forward (so that it can be wrapped)."""
+    """All networks, and a head that reads lip openings from the sound, as one module with one forward (so that it can be wrapped).
 
-    def __init__(self, networks: PCAVSNetworks):
+    Args:
+        networks: to train.
+        seen: whether mouth features of frames are asked for.
+    """
+
+    def __init__(self, networks: PCAVSNetworks, seen: bool = True):
         super().__init__()
-        self.networks = networks
+        self.networks, self.seen = networks, seen
+        self.opening = nn.Linear(networks.non_identity.feature_dim, 1)
 
-    def forward(self, moments: Moments, pose_frames: Tensor) -> dict[str, Tensor]:
+    def forward(self, identity: Tensor, windows: Tensor, pose_frames: Tensor) -> dict[str, Tensor]:
         """Draw moments from their sound.
 
         Args:
-            moments: B moments.
+            identity: (B, 3, S, S) in [-1, 1], other moments of the same clips.
+            windows: (B, 1, 80, 20), the sound.
             pose_frames: (B, 3, S, S) in [-1, 1], what head pose and seen mouth are taken from; in training the disguised targets.
 
         Returns:
-            generated (B, 3, S, S) in [0, 1]; heard and seen, (B, D) mouth features.
+            generated (B, 3, S, S) in [0, 1]; heard and, where asked for, seen, (B, D) mouth features; opening (B,), read from `heard`.
         """
-        identity = self.networks.encode_identity(moments.identity)
-        pose, seen = self.networks.encode_pose_and_mouth(pose_frames)
-        heard = self.networks.encode_mouth_from_audio(moments.windows)
-        generated = self.networks.render(identity, heard, pose)
-        return {"generated": generated.add(1).div(2), "heard": heard, "seen": seen}
+        who = self.networks.encode_identity(identity)
+        seen = {}
+        if self.seen:
+            pose, seen["seen"] = self.networks.encode_pose_and_mouth(pose_frames)
+        else:
+            pose = self.networks.encode_pose(pose_frames)
+        heard = self.networks.encode_mouth_from_audio(windows)
+        generated = self.networks.render(who, heard, pose).float().add(1).div(2)
+        return {"generated": generated, "heard": heard, "opening": self.opening(heard)[:, 0].float(), **seen}
 
 
 class PCAVSTrainee:
@@ -79,24 +100,30 @@ class PCAVSTrainee:
         seed: int,
         fabric: Fabric,
         facts: dict[str, Any],
+        judge: OpeningJudge | None = None,
     ):
         self.networks, self.training, self.settings = networks, training, settings
         self.seed, self.fabric = seed, fabric
-        self.model, self.optimiser = fabric.setup(
-            SpeechReconstruction(networks), self._adam(networks, settings)
-        )
         wanted = settings.losses.gan or settings.losses.feature_matching
         self.adversary = Adversary(fabric, settings.optimiser) if wanted else None
+        speaker = SpeechReconstruction(
+            networks, seen=bool(settings.losses.contrastive or settings.losses.cross_modal)
+        )
+        self.model, self.optimiser = fabric.setup(speaker, self._adam(speaker, settings))
+        self.weights = mouth_weights(
+            networks.image_size, settings.losses.mouth, MOUTH_PLACE, MOUTH_SPREAD
+        ).to(fabric.device)
+        self.validation, self.judge = validation[:OPENING_CLIPS], judge
         self.perceptual = PerceptualTerms(settings.perceptual, settings.losses).to(fabric.device)
         self.facts = {**facts, "perceptual": self.perceptual.description}
         self.fixed = fixed_moments(validation, settings.schedule.validation_pairs, seed).to(fabric.device)
 
     @staticmethod
-    def _adam(networks: PCAVSNetworks, settings: GeneratorTrainingSettings) -> torch.optim.Adam:
+    def _adam(speaker: SpeechReconstruction, settings: GeneratorTrainingSettings) -> torch.optim.Adam:
         """Adam with two groups; the generator's weights are scaled at run time and need longer steps."""
-        generator = list(networks.generator.parameters())
+        generator = list(speaker.networks.generator.parameters())
         ids = {id(p) for p in generator}
-        others = [p for p in networks.parameters() if id(p) not in ids]
+        others = [p for p in speaker.parameters() if id(p) not in ids]
         groups = [
             {"params": others, "factor": 1.0},
             {"params": generator, "factor": settings.generator_lr_factor},
@@ -118,9 +145,9 @@ class PCAVSTrainee:
         moments = random_moments(self.training, batch_size, MOMENTS_PER_CLIP, self.seed, step)
         moments = moments.to(self.fabric.device)
         rng = np.random.default_rng((self.seed, step, 0xC0))
-        result = self.model(moments, disguised(moments.target, rng))
+        result = self.model(moments.identity, moments.windows, disguised(moments.target, rng))
         target = moments.target.add(1).div(2)
-        terms = self._terms(result, target)
+        terms = self._terms(result, target, moments.openings)
         loss = torch.stack([getattr(self.settings.losses, name) * term for name, term in terms.items()]).sum()
         self.optimiser.zero_grad()
         self.fabric.backward(loss)
@@ -132,11 +159,14 @@ class PCAVSTrainee:
             losses["discriminator"] = self.adversary.step(step, [(target, result["generated"])]).item()
         return losses
 
-    def _terms(self, result: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
+    def _terms(self, result: dict[str, Tensor], target: Tensor, openings: Tensor) -> dict[str, Tensor]:
         weights, generated = self.settings.losses, result["generated"]
         terms: dict[str, Tensor] = {}
         if weights.reconstruction:
-            terms["reconstruction"] = F.l1_loss(generated, target)
+            terms["reconstruction"] = ((generated - target).abs() * self.weights).mean()
+        known = openings.isfinite()
+        if weights.opening and known.any():
+            terms["opening"] = F.mse_loss(result["opening"][known], openings[known])
         with self.fabric.autocast():
             terms |= self.perceptual(generated, target)
         if weights.contrastive:
@@ -160,12 +190,32 @@ class PCAVSTrainee:
         share = mouth_from_pose(self._draw, self.fixed.windows, self.fixed.target)
         if share is not None:
             metrics["validation_mouth_from_pose"] = share
+        if (follows := self._opening_r()) is not None:
+            metrics["validation_opening_r"] = follows
         rows = {"identity": identity, "target": real, "output": generated}
         return metrics, contact_sheet([(label, list(images)) for label, images in rows.items()])
 
     def _draw(self, windows: Tensor, pose_frames: Tensor) -> Tensor:
         """The fixed moments' people with other sound or head poses, in [0, 1]."""
-        return self.model(replace(self.fixed, windows=windows), pose_frames)["generated"]
+        return self.model(self.fixed.identity, windows, pose_frames)["generated"]
+
+    def _opening_r(self) -> float | None:
+        """Mean over held-out clips of how the mouth follows when the clip's middle frame, its pose too, speaks its sound."""
+        if self.judge is None:
+            return None
+        found = []
+        for clip in self.validation:
+            still = clip.frames[len(clip.frames) // 2][None].float().to(self.fabric.device) / 127.5 - 1
+            windows = clip.windows(range(len(clip.frames))).to(self.fabric.device)
+            with self.fabric.autocast():
+                networks = self.networks
+                heard = networks.encode_mouth_from_audio(windows)
+                pose = networks.encode_pose(still).expand(len(windows), -1)
+                drawn = networks.render(networks.encode_identity(still), heard, pose).float()
+            true, painted = clip.frames.permute(0, 2, 3, 1).numpy(), from_network(drawn)
+            found.append(self.judge.follows(clip.name, len(true), true.__getitem__, painted.__getitem__))
+        moving = [r for r in found if r is not None]
+        return float(np.mean(moving)) if moving else None
 
     def export(self, folder: Any) -> None:
         """See `Trainee`."""
@@ -192,7 +242,9 @@ def train_networks(job: TrainingJob) -> None:
         "started_from": starting_networks(settings)[1],
         "sync_sha256": file_sha256(sync),
     }
-    trainee = PCAVSTrainee(networks, clips.training, clips.validation, settings.train, seed, fabric, facts)
+    trainee = PCAVSTrainee(
+        networks, clips.training, clips.validation, settings.train, seed, fabric, facts, OpeningJudge.load()
+    )
     identity = training_identity(
         seed,
         settings.train,
@@ -200,5 +252,6 @@ def train_networks(job: TrainingJob) -> None:
         trainee.facts["perceptual"],
         facts["sync_sha256"],
         *determining(settings),
+        PROCEDURE,
     )
     train(job.name, trainee, settings.train.schedule, job.out, identity, trainee.facts)

@@ -8,7 +8,6 @@ from kpbe.backends.wav2lip.networks import (
     SyncNet,
     Wav2LipGenerator,
     mouth_window,
-    sync_loss,
 )
 from kpbe.backends.wav2lip.windows import mel_batch, speech_mel, window_starts
 
@@ -26,6 +25,5 @@ __all__ = [
     "prepare_face_window",
     "save_generator",
     "speech_mel",
-    "sync_loss",
     "window_starts",
 ]

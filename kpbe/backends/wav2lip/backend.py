@@ -16,6 +16,7 @@ from torch import Tensor
 from kpbe.backends.base import BackendSettings, SynthesisRequest, TrainingJob, register
 from kpbe.backends.wav2lip.checkpoints import load_generator
 from kpbe.backends.wav2lip.faces import (
+    SEAM,
     crop_boxes,
     generator_input,
     painted_faces,
@@ -75,8 +76,10 @@ class Wav2Lip:
 
     @classmethod
     def made_from(cls, settings: Wav2LipSettings, clip_id: str) -> dict[str, Any]:
-        """Crop, detector and mel settings."""
-        return settings.model_dump(mode="json", include={"pads", "smooth_boxes", "detector", "mel_padding"})
+        """Crop, detector, mel and paste settings."""
+        return settings.model_dump(
+            mode="json", include={"pads", "smooth_boxes", "detector", "mel_padding", "paste"}
+        )
 
     @classmethod
     def train_sync(cls, job: TrainingJob) -> None:
@@ -109,6 +112,10 @@ class Wav2Lip:
         else:
             yield from self._speak_video(prefetched(_looped(request, prepared.rectangles), size), batches)
 
+    @property
+    def _seam(self) -> float:
+        return SEAM if self.settings.paste == "feathered" else 0.0
+
     @torch.inference_mode()
     def _paint(self, mel: Tensor, face_features: Sequence[Tensor]) -> np.ndarray:
         embedding = self.generator.encode_audio(mel.to(self.device))
@@ -126,7 +133,7 @@ class Wav2Lip:
         features = self._face_features([frame], box[None])
         for mel in batches:
             for face in self._paint(mel, features):
-                yield paste_face(frame, face, box)
+                yield paste_face(frame, face, box, self._seam)
 
     def _speak_video(
         self, source: Iterator[tuple[np.ndarray, np.ndarray]], batches: Iterable[Tensor]
@@ -135,7 +142,7 @@ class Wav2Lip:
             frames, boxes = zip(*islice(source, len(mel)), strict=True)
             faces = self._paint(mel, self._face_features(frames, np.stack(boxes)))
             for frame, face, box in zip(frames, faces, boxes, strict=True):
-                yield paste_face(frame, face, box)
+                yield paste_face(frame, face, box, self._seam)
 
     def _rectangles(self, request: SynthesisRequest, height: int, width: int) -> np.ndarray:
         boxes = self._detect(request) if request.boxes is None else request.boxes

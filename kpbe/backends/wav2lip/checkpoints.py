@@ -18,7 +18,7 @@ from kpbe.backends.weights_io import fill, number_fact, read_state, write_state
 def load_generator(path: Path | str, device: str | torch.device = "cpu") -> Wav2LipGenerator:
     """The generator of a checkpoint, in eval mode.
 
-    The width is read from the metadata of our safetensors; every other layout is the official width.
+    Width and kind are read from the metadata of our safetensors; every other layout is the official network.
 
     Raises:
         MissingWeights: there is no such file.
@@ -26,7 +26,8 @@ def load_generator(path: Path | str, device: str | torch.device = "cpu") -> Wav2
     """
     path = Path(path)
     state, facts = read_state(path, "Wav2Lip")
-    generator = Wav2LipGenerator(number_fact(facts, "width_multiplier", 1.0, path))
+    residual = facts.get("residual") is True
+    generator = Wav2LipGenerator(number_fact(facts, "width_multiplier", 1.0, path), residual)
     fill(generator, state, path, "Wav2Lip generator")
     return generator.to(device).eval()
 
@@ -35,12 +36,16 @@ def save_generator(
     path: Path | str, generator: Wav2LipGenerator, metadata: Mapping[str, object] | None = None
 ) -> None:
     """Write the generator as safetensors, whole or not at all, with its width and `metadata` (JSON-able) in the header."""
-    facts = {"network": "wav2lip_generator", "width_multiplier": generator.width_multiplier}
+    facts = {
+        "network": "wav2lip_generator",
+        "width_multiplier": generator.width_multiplier,
+        "residual": generator.residual,
+    }
     write_state(path, generator, facts | dict(metadata or {}))
 
 
 def load_sync_expert(path: Path | str, device: str | torch.device = "cpu") -> SyncNet:
-    """The sync expert of a checkpoint, in eval mode and frozen; its width as in `load_generator`.
+    """The sync expert of a checkpoint, in eval mode and frozen; its width as in `load_generator`, and so is whether it is calibrated.
 
     Raises:
         MissingWeights: there is no such file.
@@ -48,12 +53,17 @@ def load_sync_expert(path: Path | str, device: str | torch.device = "cpu") -> Sy
     """
     path = Path(path)
     state, facts = read_state(path, "Wav2Lip sync expert")
-    expert = SyncNet(number_fact(facts, "width_multiplier", 1.0, path))
+    calibrated = facts.get("calibrated") is True
+    expert = SyncNet(number_fact(facts, "width_multiplier", 1.0, path), calibrated)
     fill(expert, state, path, "Wav2Lip sync expert")
     return expert.to(device).eval().requires_grad_(False)
 
 
 def save_sync_expert(path: Path | str, expert: SyncNet, metadata: Mapping[str, object] | None = None) -> None:
     """Write the sync expert as `save_generator` writes the generator."""
-    facts = {"network": "wav2lip_sync_expert", "width_multiplier": expert.width_multiplier}
+    facts = {
+        "network": "wav2lip_sync_expert",
+        "width_multiplier": expert.width_multiplier,
+        "calibrated": expert.calibrated,
+    }
     write_state(path, expert, facts | dict(metadata or {}))

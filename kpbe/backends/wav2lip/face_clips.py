@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from kpbe.backends.base import TrainingJob
+from kpbe.backends.held_out import hold_out_people
+from kpbe.backends.lip_opening import known_openings
 from kpbe.backends.wav2lip.faces import crop_boxes, prepare_face_window
 from kpbe.backends.wav2lip.networks import SYNC_FRAMES
 from kpbe.backends.wav2lip.settings import Wav2LipSettings
@@ -19,7 +21,6 @@ from kpbe.data.clips import Clip, read_manifest
 from kpbe.errors import KPBEError
 from kpbe.media.audio import read_audio
 from kpbe.media.video import read_frames
-from kpbe.training.batches import hold_out_validation
 
 
 class FaceClip:
@@ -30,9 +31,10 @@ class FaceClip:
         faces: uint8 (N, 3, 96, 96), BGR.
         mel: (80, T) spectrogram.
         starts: first mel frame of each video frame's window.
+        opening: (N,) lip opening with mean 0 and standard deviation 1 over the clip; NaN where it is not known.
 
     Raises:
-        KPBEError: the clip has no face boxes beside it.
+        KPBEError: the clip has no face boxes beside it, or as many lip openings as another clip has frames.
     """
 
     def __init__(self, clip: Clip, settings: Wav2LipSettings):
@@ -48,6 +50,7 @@ class FaceClip:
         self.faces = prepare_face_window(frames, rectangles).mul(255).round().byte()
         self.mel = speech_mel(read_audio(clip.wav), settings.mel_padding)
         self.starts = window_starts(self.mel.shape[1], clip.fps, len(frames))
+        self.opening = known_openings(clip, len(frames))
 
     @property
     def sync_windows(self) -> int:
@@ -65,7 +68,7 @@ class FaceClip:
 
 
 def load_face_clips(job: TrainingJob, pairs: int) -> tuple[list[Clip], list[FaceClip], list[FaceClip]]:
-    """Training clips and held-out validation clips (`hold_out_validation`).
+    """Training clips and held-out validation clips (`hold_out_people`).
 
     Args:
         job: the training.
@@ -82,7 +85,7 @@ def load_face_clips(job: TrainingJob, pairs: int) -> tuple[list[Clip], list[Face
         raise KPBEError(
             f"{job.clips} has no training clip: see {job.clips / 'rejected.csv'} for the reasons."
         )
-    training, validation = hold_out_validation(manifest, pairs)
+    training, validation = hold_out_people(manifest, pairs)
     loaded = []
     for clips in (training, validation):
         loaded.append([face for clip in clips if (face := FaceClip(clip, job.settings)).sync_windows > 1])
@@ -99,30 +102,41 @@ class FrameBatch:
         faces: (N, 3, 96, 96) BGR in [0, 1].
         references: the same shape, from another moment of the same clip (`reference_starts`).
         mels: (N, 1, 80, 16), each frame's sound.
+        openings: (N,) `FaceClip.opening` of each frame.
         windows: number of windows.
     """
 
     faces: Tensor
     references: Tensor
     mels: Tensor
+    openings: Tensor
     windows: int
 
     @classmethod
     def cut(cls, places: Iterable[tuple[FaceClip, int, int, int]], windows: int) -> FrameBatch:
         """Frames from places (clip, first frame, first frame of the reference, length)."""
-        faces, references, mels = [], [], []
+        faces, references, mels, openings = [], [], [], []
         for clip, first, other, length in places:
             faces.append(clip.faces[first : first + length])
             references.append(clip.faces[other : other + length])
             mels.append(clip.sounds(range(first, first + length)))
+            openings.append(clip.opening[first : first + length])
         return cls(
-            torch.cat(faces).float() / 255, torch.cat(references).float() / 255, torch.cat(mels), windows
+            torch.cat(faces).float() / 255,
+            torch.cat(references).float() / 255,
+            torch.cat(mels),
+            torch.cat(openings),
+            windows,
         )
 
     def to(self, device: torch.device) -> FrameBatch:
         """The same frames on another device."""
         return FrameBatch(
-            self.faces.to(device), self.references.to(device), self.mels.to(device), self.windows
+            self.faces.to(device),
+            self.references.to(device),
+            self.mels.to(device),
+            self.openings.to(device),
+            self.windows,
         )
 
     def split(self, size: int) -> Iterator[FrameBatch]:
@@ -130,7 +144,9 @@ class FrameBatch:
         for begin in range(0, len(self.faces), size):
             part = slice(begin, begin + size)
             windows = min(max(0, self.windows - begin // SYNC_FRAMES), size // SYNC_FRAMES)
-            yield FrameBatch(self.faces[part], self.references[part], self.mels[part], windows)
+            yield FrameBatch(
+                self.faces[part], self.references[part], self.mels[part], self.openings[part], windows
+            )
 
 
 def reference_starts(first: int, length: int, frames: int) -> np.ndarray:

@@ -15,6 +15,8 @@ from torch import Tensor
 from kpbe.backends.wav2lip.networks import FACE_SIZE
 
 SMOOTHING_WINDOW = 5
+SEAM = 0.12
+"""Share of the box over which a feathered paste fades; the mouth lies farther inside."""
 
 
 def pad_boxes(boxes: np.ndarray, pads: Sequence[int], height: int, width: int) -> np.ndarray:
@@ -111,10 +113,34 @@ def painted_faces(output: Tensor) -> np.ndarray:
     return (output * 255).byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def paste_face(frame: np.ndarray, face: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """A copy of an RGB frame with a 96x96 BGR face resized into `box`, hard-edged."""
+def paste_face(frame: np.ndarray, face: np.ndarray, box: np.ndarray, seam: float = 0.0) -> np.ndarray:
+    """A copy of an RGB frame with a 96x96 BGR face resized into `box`.
+
+    Args:
+        frame: uint8 (H, W, 3) RGB.
+        face: uint8 (96, 96, 3) BGR.
+        box: left, top, right, bottom in whole pixels, inside the frame.
+        seam: width of the edge over which the face fades into the frame, as a share of the box's sides; 0 is the reference's hard edge.
+            An edge of the box that is one of the frame's does not fade.
+    """
     left, top, right, bottom = (int(v) for v in box)
     pasted = frame.copy()
-    resized = cv2.resize(face, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
-    pasted[top:bottom, left:right] = resized[:, :, ::-1]
+    resized = cv2.resize(face, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)[:, :, ::-1]
+    if seam:
+        height, width = frame.shape[:2]
+        down = _fading(bottom - top, seam, top > 0, bottom < height)
+        across = _fading(right - left, seam, left > 0, right < width)
+        share = (down[:, None] * across)[..., None]
+        resized = np.rint(share * resized + (1 - share) * frame[top:bottom, left:right]).astype(np.uint8)
+    pasted[top:bottom, left:right] = resized
     return pasted
+
+
+def _fading(length: int, seam: float, first: bool, last: bool) -> np.ndarray:
+    """The face's share along one side of its box, (length,) in [0, 1]: rises at the first end, falls at the last (half a cosine)."""
+    inside = np.arange(length) + 0.5
+    share = np.ones(length)
+    for wanted, distance in ((first, inside), (last, length - inside)):
+        if wanted:
+            share *= 0.5 - 0.5 * np.cos(np.pi * np.clip(distance / (seam * length), 0, 1))
+    return share

@@ -16,10 +16,15 @@ from kpbe.backends.layers import scaled_channels
 
 FACE_SIZE = 96
 SYNC_FRAMES = 5
+START_OF_RESIDUAL = 0.1
+"""By which a residual generator's last weights are scaled at the start."""
+
+START_TEMPERATURE, LEAST_TEMPERATURE = 0.1, 0.02
+"""Of a calibrated sync expert."""
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, optional residual sum, ReLU."""
+    """Convolution, batch norm, optional residual sum, ReLU unless `activated` is False."""
 
     def __init__(
         self,
@@ -29,16 +34,18 @@ class ConvBlock(nn.Module):
         stride: int | tuple[int, int] = 1,
         padding: int = 1,
         residual: bool = False,
+        activated: bool = True,
     ):
         super().__init__()
         self.conv_block = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, kernel, stride, padding), nn.BatchNorm2d(out_channels)
         )
-        self.residual = residual
+        self.residual, self.activated = residual, activated
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv_block(x)
-        return F.relu(y + x if self.residual else y)
+        y = y + x if self.residual else y
+        return F.relu(y) if self.activated else y
 
 
 class UpsamplingBlock(nn.Module):
@@ -78,8 +85,11 @@ def _residuals(channels: int, count: int) -> list[nn.Module]:
     return [ConvBlock(channels, channels, residual=True) for _ in range(count)]
 
 
-def _audio_encoder(widths: Sequence[int], last_residuals: int) -> nn.Sequential:
-    """(B, 1, 80, 16) mel windows to (B, C, 1, 1); the strides (3, 1), 3, (3, 2) bring 80 x 16 to 3 x 3."""
+def _audio_encoder(widths: Sequence[int], last_residuals: int, activated: bool = True) -> nn.Sequential:
+    """(B, 1, 80, 16) mel windows to (B, C, 1, 1); the strides (3, 1), 3, (3, 2) bring 80 x 16 to 3 x 3.
+
+    Without `activated` the last block has no ReLU.
+    """
     w32, w64, w128, w256, w512 = widths
     return nn.Sequential(
         ConvBlock(1, w32),
@@ -91,20 +101,25 @@ def _audio_encoder(widths: Sequence[int], last_residuals: int) -> nn.Sequential:
         ConvBlock(w128, w256, stride=(3, 2)),
         *_residuals(w256, last_residuals),
         ConvBlock(w256, w512, padding=0),
-        ConvBlock(w512, w512, kernel=1, padding=0),
+        ConvBlock(w512, w512, kernel=1, padding=0, activated=activated),
     )
 
 
 class Wav2LipGenerator(nn.Module):
     """Paints the lower half of a face to match a mel window; a U-Net whose bottleneck is the audio embedding.
 
+    A residual one paints what is to change of the face that it is shown: the upper half of the face to paint on, above the lower half of
+    the reference. At synthesis both are one picture, so all but the mouth is right before anything is learned, and stays sharp; the mouth
+    is then what is left to learn from.
+
     Args:
         width_multiplier: scales every hidden channel count; 1.0 is the official network (36.3 M parameters).
+        residual: False is the official network.
     """
 
-    def __init__(self, width_multiplier: float = 1.0):
+    def __init__(self, width_multiplier: float = 1.0, residual: bool = False):
         super().__init__()
-        self.width_multiplier = width_multiplier
+        self.width_multiplier, self.residual = width_multiplier, residual
         # Feature channels of the face encoder (96, 48, 24, 12, 6, 3, 1 pixels) and of the decoder (1, 3, ..., 96 pixels).
         encoder = [scaled_channels(c, width_multiplier) for c in (16, 32, 64, 128, 256, 512, 512)]
         decoder = [scaled_channels(c, width_multiplier) for c in (512, 512, 512, 384, 256, 128, 64)]
@@ -124,6 +139,7 @@ class Wav2LipGenerator(nn.Module):
             )
         )
 
+        self.audio_channels = audio[-1]
         self.audio_encoder = _audio_encoder(audio, last_residuals=1)
 
         self.face_decoder_blocks = nn.ModuleList(
@@ -135,29 +151,46 @@ class Wav2LipGenerator(nn.Module):
             )
             self.face_decoder_blocks.append(nn.Sequential(up, *_residuals(decoder[level], residuals)))
 
-        self.output_block = nn.Sequential(
-            ConvBlock(decoder[6] + encoder[0], hidden), nn.Conv2d(hidden, 3, 1), nn.Sigmoid()
+        self.modulations = nn.ModuleList(
+            nn.Linear(audio[-1], 2 * channels) for channels in (decoder[1:] if residual else ())
         )
+        widest, last = ConvBlock(decoder[6] + encoder[0], hidden), nn.Conv2d(hidden, 3, 1)
+        self.output_block = nn.Sequential(widest, last, nn.Identity() if residual else nn.Sigmoid())
+        if residual:
+            with torch.no_grad():
+                for weights in last.parameters():
+                    weights.mul_(START_OF_RESIDUAL)
 
     def encode_audio(self, mel: Tensor) -> Tensor:
         """(B, 1, 80, 16) mel windows -> (B, C, 1, 1), C = 512 at full width."""
         return self.audio_encoder(mel)
 
     def encode_face(self, faces: Tensor) -> list[Tensor]:
-        """(B, 6, 96, 96) of `generator_input` -> seven features, 96 to 1 pixels wide."""
+        """(B, 6, 96, 96) of `generator_input` -> seven features, 96 to 1 pixels wide.
+
+        Before them is the face that a residual network changes (`shown_face`).
+        """
         features = []
+        x = faces
         for block in self.face_encoder_blocks:
-            faces = block(faces)
-            features.append(faces)
-        return features
+            x = block(x)
+            features.append(x)
+        return [shown_face(faces), *features] if self.residual else features
 
     def decode(self, audio_embedding: Tensor, face_features: Sequence[Tensor]) -> Tensor:
         """Paint (B, 3, 96, 96) faces in [0, 1] from B audio embeddings; features of batch 1 serve the whole batch."""
         batch = len(audio_embedding)
         x = audio_embedding
-        for block, feature in zip(self.face_decoder_blocks, reversed(face_features), strict=True):
-            x = torch.cat((block(x), feature.expand(batch, -1, -1, -1)), dim=1)
-        return self.output_block(x)
+        shown, features = (face_features[0], face_features[1:]) if self.residual else (None, face_features)
+        for level, (block, feature) in enumerate(
+            zip(self.face_decoder_blocks, reversed(features), strict=True)
+        ):
+            x = block(x)
+            if level and self.residual:
+                x = _modulated(x, self.modulations[level - 1](audio_embedding.flatten(1)))
+            x = torch.cat((x, feature.expand(batch, -1, -1, -1)), dim=1)
+        painted = self.output_block(x)
+        return painted if shown is None else (shown + painted.float()).clamp(0, 1)
 
     def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
         """Paint faces.
@@ -176,17 +209,35 @@ class Wav2LipGenerator(nn.Module):
         return painted.unflatten(0, (batch, frames)).transpose(1, 2)
 
 
+def _modulated(x: Tensor, scale_and_shift: Tensor) -> Tensor:
+    """Channels of (B, C, H, W) scaled by 1 + the first, and shifted by the second half of (B, 2 C)."""
+    scale, shift = scale_and_shift[..., None, None].chunk(2, dim=1)
+    return x * (1 + scale) + shift
+
+
+def shown_face(faces: Tensor) -> Tensor:
+    """(B, 6, 96, 96) of `generator_input` -> (B, 3, 96, 96): the upper half of the face above the lower half of the reference."""
+    half = faces.shape[-2] // 2
+    return torch.cat((faces[:, :3, :half], faces[:, 3:, half:]), dim=2)
+
+
 class SyncNet(nn.Module):
     """The sync expert: embeds five lower face halves and 0.2 s of audio into the same space.
 
+    The official network ends in ReLUs: its similarities lie in [0, 1] and are taken as probabilities. A calibrated one has embeddings of
+    both signs and learns a temperature T and a bias b; its probability is sigmoid(similarity / T + b) (as SigLIP's, arXiv 2303.15343). It
+    has no dead units at the start, and similarities that differ by little can mean much.
+
     Args:
         width_multiplier: scales every channel count, the embeddings' too; 1.0 is the official network (16.4 M parameters).
+        calibrated: False is the official network.
     """
 
-    def __init__(self, width_multiplier: float = 1.0) -> None:
+    def __init__(self, width_multiplier: float = 1.0, calibrated: bool = False) -> None:
         super().__init__()
-        self.width_multiplier = width_multiplier
+        self.width_multiplier, self.calibrated = width_multiplier, calibrated
         w32, w64, w128, w256, w512 = (scaled_channels(c, width_multiplier) for c in (32, 64, 128, 256, 512))
+        self.embedding_size = w512
         self.face_encoder = nn.Sequential(
             ConvBlock(3 * SYNC_FRAMES, w32, kernel=7, padding=3),
             ConvBlock(w32, w64, kernel=5, stride=(1, 2)),
@@ -199,29 +250,40 @@ class SyncNet(nn.Module):
             *_residuals(w512, 2),
             ConvBlock(w512, w512, stride=2),
             ConvBlock(w512, w512, padding=0),
-            ConvBlock(w512, w512, kernel=1, padding=0),
+            ConvBlock(w512, w512, kernel=1, padding=0, activated=not calibrated),
         )
-        self.audio_encoder = _audio_encoder((w32, w64, w128, w256, w512), last_residuals=2)
+        self.audio_encoder = _audio_encoder(
+            (w32, w64, w128, w256, w512), last_residuals=2, activated=not calibrated
+        )
+        if calibrated:
+            self.log_temperature = nn.Parameter(torch.tensor(START_TEMPERATURE).log())
+            self.bias = nn.Parameter(torch.tensor(0.0))
+
+    @property
+    def temperature(self) -> Tensor:
+        """T, at least 0.02 so that it cannot run away; fixed for the official network, which needs one in a warm-up only."""
+        if not self.calibrated:
+            return torch.tensor(START_TEMPERATURE)
+        return self.log_temperature.exp().clamp(min=LEAST_TEMPERATURE)
 
     def forward(self, mel: Tensor, mouths: Tensor) -> tuple[Tensor, Tensor]:
         """Embed (A, 1, 80, 16) mel windows and (B, 15, 48, 96) of `mouth_window`: unit vectors (A, C) and (B, C), C = 512 at full width."""
-        audio = F.normalize(self.audio_encoder(mel).flatten(1))
-        face = F.normalize(self.face_encoder(mouths).flatten(1))
+        audio = F.normalize(self.audio_encoder(mel).flatten(1).float())
+        face = F.normalize(self.face_encoder(mouths).flatten(1).float())
         return audio, face
+
+    def loss(self, similarity: Tensor, in_sync: float) -> Tensor:
+        """Binary cross-entropy of cosine similarities, any shape, against `in_sync` (1 for matching windows, 0 for shifted ones)."""
+        if not self.calibrated:
+            similarity = similarity.clamp(0, 1)  # after a ReLU it lies there up to rounding
+            return F.binary_cross_entropy(similarity, torch.full_like(similarity, in_sync))
+        logits = similarity / self.temperature + self.bias
+        return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, in_sync))
 
 
 def mouth_window(faces: Tensor) -> Tensor:
     """(B, 3, 5, 96, 96) consecutive faces -> (B, 15, 48, 96): their lower halves, stacked on channels in time order."""
     return faces[..., faces.shape[-2] // 2 :, :].transpose(1, 2).flatten(1, 2)
-
-
-def sync_loss(audio_embedding: Tensor, face_embedding: Tensor, in_sync: float) -> Tensor:
-    """Binary cross-entropy of the cosine similarity against `in_sync` (1 for matching windows, 0 for shifted ones).
-
-    Embeddings come after a ReLU, so the similarity is in [0, 1] up to rounding.
-    """
-    similarity = F.cosine_similarity(audio_embedding, face_embedding).clamp(0, 1)
-    return F.binary_cross_entropy(similarity, torch.full_like(similarity, in_sync))
 
 
 class QualityDiscriminator(nn.Module):

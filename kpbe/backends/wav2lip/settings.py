@@ -18,11 +18,16 @@ class Wav2LipLossWeights(Section):
     Attributes:
         sync: of the frozen expert's loss; joins in once the validation's sync loss is below `sync_below`.
         gan: of the quality discriminator's loss. The L1 term has the rest, 1 - sync - gan.
+        mouth: how much more than the rest of the face the middle of the mouth counts in the L1 term; 0 is the reference.
+        opening: of a linear head that reads the lip opening from the sound's embedding, so that the embedding soon holds it; the decoder
+            is then told the true one. Only for frames whose opening is known (`FaceClip.opening`); 0 is the reference.
     """
 
     sync: float = Field(default=0.03, ge=0, lt=1)
     sync_below: float = Field(default=0.75, gt=0)
     gan: float = Field(default=0.07, ge=0, lt=1)
+    mouth: float = Field(default=0.0, ge=0)
+    opening: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _leave_some_reconstruction(self) -> Wav2LipLossWeights:
@@ -38,13 +43,24 @@ class SyncExpertSettings(TrainingSettings):
 
     Attributes:
         width_multiplier: of an expert trained from scratch.
+        calibrated: of an expert trained from scratch: embeddings of both signs, learned temperature and bias (`SyncNet`). False is the
+            published network.
         windows_per_clip: a batch takes so many windows of one clip; each face is in sync with its own sound and shifted against those
             of the others.
+        warm_up_steps: steps in which each window finds its own among the sounds of its clip, before the cross-entropy begins; 0 is the
+            reference's way.
+        augment: whether training windows are moved, scaled, relit and mirrored.
+        opening: weight of heads that read the window's lip openings from its sound and from its mouths, where they are known
+            (`Clip.opening`); 0 is the reference's way.
     """
 
     checkpoint: Path | None = None
     width_multiplier: float = Field(default=1.0, gt=0, le=1)
+    calibrated: bool = False
     windows_per_clip: int = Field(default=4, ge=2)
+    warm_up_steps: int = Field(default=0, ge=0)
+    augment: bool = False
+    opening: float = Field(default=0.0, ge=0)
 
 
 class GeneratorTrainingSettings(TrainingSettings):
@@ -54,15 +70,23 @@ class GeneratorTrainingSettings(TrainingSettings):
 
 
 class Wav2LipSettings(BackendSettings):
-    """Wav2Lip; `checkpoint` is a public generator, without one the DAG trains it."""
+    """Wav2Lip; `checkpoint` is a public generator, without one the DAG trains it.
+
+    Attributes:
+        residual: of a generator trained from scratch: it paints what is to change of the face that it is shown (`Wav2LipGenerator`).
+            False is the published network.
+        paste: how painted faces are put into their frames: `plain`, with the hard edges of the reference, or `feathered`.
+    """
 
     kind: Literal["wav2lip"] = "wav2lip"
     width_multiplier: float = Field(default=1.0, gt=0, le=1)
+    residual: bool = False
     pads: tuple[int, int, int, int] = (0, 10, 0, 0)
     smooth_boxes: bool = True
     detector: DetectorKind = "known"
     batch_size: int = Field(default=8, ge=1)
     mel_padding: Literal["zeros", "reflect"] = "zeros"
+    paste: Literal["plain", "feathered"] = "plain"
     sync_expert: SyncExpertSettings
     train: GeneratorTrainingSettings
 

@@ -1,4 +1,4 @@
-"""Training or fine-tuning of Wav2Lip's generator (reference/05 5.5): reconstruction, a frozen sync expert, a quality discriminator."""
+"""Training or fine-tuning of Wav2Lip's generator: reconstruction, a frozen sync expert, a quality discriminator."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpbe.backends.base import TrainingJob
+from kpbe.backends.lip_opening import OpeningJudge
+from kpbe.backends.mouth_weights import mouth_weights
 from kpbe.backends.wav2lip.checkpoints import load_generator, load_sync_expert, save_generator
 from kpbe.backends.wav2lip.expert_training import EXPERT_FILE
 from kpbe.backends.wav2lip.face_clips import (
@@ -25,16 +27,17 @@ from kpbe.backends.wav2lip.face_clips import (
 )
 from kpbe.backends.wav2lip.faces import generator_input
 from kpbe.backends.wav2lip.networks import (
+    FACE_SIZE,
     SYNC_FRAMES,
     QualityDiscriminator,
     SyncNet,
     Wav2LipGenerator,
     mouth_window,
-    sync_loss,
 )
 from kpbe.backends.wav2lip.settings import GeneratorTrainingSettings, Wav2LipSettings
 from kpbe.errors import MissingWeights
 from kpbe.frontend.images import to_uint8
+from kpbe.frontend.layers import channels_last
 from kpbe.media.sheets import contact_sheet
 from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import train
@@ -46,6 +49,14 @@ GENERATOR_FILE = "generator.safetensors"
 MOMENTS_PER_CLIP = 4
 """Validation windows (or frames, without an expert) of each held-out clip."""
 FRAMES_AT_ONCE = 40
+PROCEDURE = 2
+"""Part of this training's identity: raised when the same data and params would train another generator."""
+
+OPENING_CLIPS = 8
+"""So many held-out clips, at most, speak in a validation."""
+
+MOUTH_PLACE, MOUTH_SPREAD = (0.76, 0.5), (0.12, 0.22)
+"""Middle and standard deviation, down and across, of where mouths are in face crops, as shares of their edge."""
 
 
 class SyncGate:
@@ -77,6 +88,44 @@ class SyncGate:
         self.open = bool(state_dict["open"])
 
 
+class Speaker(nn.Module):
+    """The generator and the head that reads the lip opening from the sound, as one module with one forward."""
+
+    def __init__(self, generator: Wav2LipGenerator):
+        super().__init__()
+        self.generator = generator
+        self.opening = nn.Linear(generator.audio_channels, 1)
+
+    def forward(self, mels: Tensor, faces: Tensor, openings: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Paint faces and say which lip openings are heard.
+
+        Args:
+            mels: (B, 1, 80, 16) sounds.
+            faces: (B, 6, 96, 96) of `generator_input`.
+            openings: (B,) true lip openings, NaN where unknown: the face is painted from an embedding that says them (`told`).
+
+        Returns:
+            Painted (B, 3, 96, 96) in [0, 1], and heard lip openings (B,).
+        """
+        sound = self.generator.encode_audio(mels)
+        heard = self.opening(sound.flatten(1))[:, 0].float()
+        if openings is not None:
+            sound = self.told(sound, heard, openings)
+        painted = self.generator.decode(sound, self.generator.encode_face(faces))
+        return painted.float(), heard
+
+    def told(self, sound: Tensor, heard: Tensor, openings: Tensor) -> Tensor:
+        """The sound's embeddings (B, C, 1, 1), moved as little as possible for `self.opening` to read the true openings from them.
+
+        What is heard is uncertain, above all in real speech, and L1 then asks for a mouth that hardly moves. From embeddings that
+        say the truth the decoder learns how far a mouth opens for what they say.
+        """
+        weights = self.opening.weight[0].detach()
+        missing = torch.where(openings.isfinite(), openings - heard.detach(), 0)
+        step = missing[:, None] * (weights / weights.square().sum())
+        return sound + step.to(sound.dtype)[..., None, None]
+
+
 class GeneratorTrainee:
     """Wav2Lip's generator, and its quality discriminator, under training (a `loop.Trainee`).
 
@@ -89,6 +138,7 @@ class GeneratorTrainee:
         seed: of the windows.
         fabric: launched Lightning Fabric.
         facts: about this training, for the exported checkpoint.
+        judge: measures lip opening in validations; None leaves that metric out.
     """
 
     def __init__(
@@ -101,24 +151,30 @@ class GeneratorTrainee:
         seed: int,
         fabric: Fabric,
         facts: dict[str, Any],
+        judge: OpeningJudge | None = None,
     ):
         self.settings, self.seed, self.fabric, self.facts = settings, seed, fabric, facts
         self.training, self.generator = training, generator
-        self.model, self.optimiser = fabric.setup(generator, adam(generator.parameters(), settings.optimiser))
+        channels_last(generator)
         self.discriminator = None
         if settings.losses.gan:
             discriminator = QualityDiscriminator(generator.width_multiplier)
             self.discriminator, self.discriminator_optimiser = fabric.setup(
                 discriminator, adam(discriminator.parameters(), settings.optimiser)
             )
+        speaker = Speaker(generator)
+        self.model, self.optimiser = fabric.setup(speaker, adam(speaker.parameters(), settings.optimiser))
         self.expert = expert and expert.to(fabric.device)
         self.gate = SyncGate(settings.losses.sync_below, settings.schedule.sheet_every)
+        self.weights = mouth_weights(FACE_SIZE, settings.losses.mouth, MOUTH_PLACE, MOUTH_SPREAD)
+        self.validation = validation[:OPENING_CLIPS]
+        self.judge = judge
         self.fixed = evenly_spaced_frames(validation, MOMENTS_PER_CLIP, in_windows=expert is not None)
         self.steps_done = 0
 
     def parts(self) -> dict[str, Stateful]:
         """See `Trainee`."""
-        parts: dict[str, Stateful] = {"generator": self.model, "optimiser": self.optimiser, "gate": self.gate}
+        parts: dict[str, Stateful] = {"speaker": self.model, "optimiser": self.optimiser, "gate": self.gate}
         if self.discriminator is not None:
             parts |= {
                 "discriminator": self.discriminator,
@@ -127,19 +183,27 @@ class GeneratorTrainee:
         return parts
 
     def step(self, step: int) -> dict[str, float]:
-        """See `Trainee`; the loss is s * sync + d * gan + (1 - s - d) * L1 of the whole face, s and d of `losses`, s 0 behind the gate."""
+        """See `Trainee`; the loss is s * sync + d * gan + (1 - s - d) * L1, s and d of `losses`, s 0 behind the gate."""
         weights, optimiser = self.settings.losses, self.settings.optimiser
         set_learning_rate(self.optimiser, optimiser, step)
         self.model.train()
         batch_size = self.settings.schedule.batch_size
         windows = windows_of(batch_size) if self.gate.open else 0
         frames = random_frames(self.training, batch_size, windows, self.seed, step).to(self.fabric.device)
-        painted = self._paint(frames)
-        terms = {"reconstruction": F.l1_loss(painted, frames.faces)}
+        painted, heard = self.model(
+            frames.mels,
+            generator_input(frames.faces, frames.references),
+            frames.openings if weights.opening else None,
+        )
+        terms = {"reconstruction": self._reconstruction(painted, frames.faces)}
         share = {"reconstruction": 1 - weights.gan}
         if self.gate.open:
             terms["sync"] = self._sync_loss(frames, painted)
             share |= {"sync": weights.sync, "reconstruction": 1 - weights.gan - weights.sync}
+        known = frames.openings.isfinite()
+        if weights.opening and known.any():
+            terms["opening"] = F.mse_loss(heard[known], frames.openings[known])
+            share["opening"] = weights.opening
         if self.discriminator is not None:
             # its own gradients would be thrown away
             self.discriminator.requires_grad_(False)
@@ -160,14 +224,19 @@ class GeneratorTrainee:
 
     def _paint(self, frames: FrameBatch) -> Tensor:
         """(N, 3, 96, 96) in [0, 1]."""
-        return self.model(frames.mels, generator_input(frames.faces, frames.references))
+        return self.model(frames.mels, generator_input(frames.faces, frames.references))[0]
+
+    def _reconstruction(self, painted: Tensor, faces: Tensor) -> Tensor:
+        """L1 of the whole face, in which the mouth counts more (`mouth_weights`)."""
+        return ((painted.float() - faces).abs() * self.weights.to(painted.device)).mean()
 
     def _sync_loss(self, frames: FrameBatch, painted: Tensor) -> Tensor:
         """Of the windows; the expert hears the sound of the first of five frames."""
         assert self.expert is not None
         inside = frames.windows * SYNC_FRAMES
         windows = painted[:inside].unflatten(0, (frames.windows, SYNC_FRAMES)).transpose(1, 2)
-        return sync_loss(*self.expert(frames.mels[:inside:SYNC_FRAMES], mouth_window(windows)), in_sync=1)
+        audio, face = self.expert(frames.mels[:inside:SYNC_FRAMES], mouth_window(windows))
+        return self.expert.loss((audio * face).sum(1), in_sync=1)
 
     def _discriminator_step(self, real: Tensor, painted: Tensor, step: int) -> float:
         assert self.discriminator is not None
@@ -200,14 +269,37 @@ class GeneratorTrainee:
         if sync:
             metrics["validation_sync_loss"] = float(np.mean(sync))
             self.gate.observe(self.steps_done, metrics["validation_sync_loss"])
+        if (follows := self._opening_r()) is not None:
+            metrics["validation_opening_r"] = follows
         rows = {"reference": self.fixed.references, "target": target, "output": output}
         each = MOMENTS_PER_CLIP * (SYNC_FRAMES if self.fixed.windows else 1)
         sheet = [(name, list(to_uint8(images[::each])[..., ::-1])) for name, images in rows.items()]
         return metrics, contact_sheet(sheet)
 
+    def _opening_r(self) -> float | None:
+        """Mean over held-out clips of how the mouth follows when the clip's middle frame speaks its sound (`OpeningJudge.follows`)."""
+        if self.judge is None:
+            return None
+        found = []
+        for clip in self.validation:
+            true = _rgb(clip.faces.float() / 255)
+            still = clip.faces[len(clip.faces) // 2].float().div(255)[None].to(self.fabric.device)
+            mels = clip.sounds(range(len(clip.faces))).to(self.fabric.device)
+            with self.fabric.autocast():
+                features = self.generator.encode_face(generator_input(still, still))
+                painted = _rgb(self.generator.decode(self.generator.encode_audio(mels), features).float())
+            found.append(self.judge.follows(clip.name, len(true), true.__getitem__, painted.__getitem__))
+        moving = [r for r in found if r is not None]
+        return float(np.mean(moving)) if moving else None
+
     def export(self, folder: Path) -> None:
         """See `Trainee`."""
         save_generator(folder / GENERATOR_FILE, self.generator.eval(), self.facts)
+
+
+def _rgb(faces: Tensor) -> np.ndarray:
+    """Faces (N, 3, 96, 96), BGR in [0, 1] -> uint8 RGB (N, 96, 96, 3)."""
+    return to_uint8(faces)[..., ::-1]
 
 
 def windows_of(batch_size: int) -> int:
@@ -220,6 +312,10 @@ def windows_of(batch_size: int) -> int:
 
 def _cross_entropy(probability: Tensor, real: float) -> Tensor:
     return F.binary_cross_entropy(probability, torch.full_like(probability, real))
+
+
+def _new_generator(settings: Wav2LipSettings) -> Wav2LipGenerator:
+    return Wav2LipGenerator(settings.width_multiplier, settings.residual)
 
 
 def train_generator(job: TrainingJob) -> None:
@@ -241,7 +337,7 @@ def train_generator(job: TrainingJob) -> None:
     fabric = launch(job.params.compute, seed)
     clips, faces, validation = load_face_clips(job, training.schedule.validation_pairs)
     start = settings.checkpoint
-    generator = load_generator(start) if start else Wav2LipGenerator(settings.width_multiplier)
+    generator = load_generator(start) if start else _new_generator(settings)
     expert = load_sync_expert(expert_file) if expert_file else None
     digests = [file_sha256(path) if path else None for path in (start, expert_file)]
     facts = {
@@ -251,10 +347,19 @@ def train_generator(job: TrainingJob) -> None:
         "started_from_sha256": digests[0],
         "sync_expert_sha256": digests[1],
     }
-    trainee = GeneratorTrainee(generator, expert, faces, validation, training, seed, fabric, facts)
+    trainee = GeneratorTrainee(
+        generator, expert, faces, validation, training, seed, fabric, facts, OpeningJudge.load()
+    )
     # Only with an expert do validations change the training: they open the gate.
     validations = [training.schedule.sheet_every, training.schedule.validation_pairs] if expert else None
     identity = training_identity(
-        seed, training, clips, crop_settings(settings), settings.width_multiplier, digests, validations
+        seed,
+        training,
+        clips,
+        crop_settings(settings),
+        settings.width_multiplier,
+        digests,
+        validations,
+        PROCEDURE,
     )
     train(job.name, trainee, training.schedule, job.out, identity, facts)

@@ -42,6 +42,11 @@ def test_networks_come_back_as_they_were_with_their_sizes(narrow, tmp_path):
     assert torch.equal(*pictures)
 
 
+def test_networks_that_hide_the_mouth_still_do_after_loading(tmp_path):
+    save_networks(tmp_path / "pcavs.safetensors", PCAVSNetworks(0.0625, 64, hidden_mouth=True))
+    assert load_networks(tmp_path / "pcavs.safetensors").hidden_mouth
+
+
 def test_one_metadata_key_makes_equal_networks_equal_bytes(narrow, tmp_path):
     for name in ("a", "b"):
         save_networks(tmp_path / f"{name}.safetensors", narrow, {"steps": 12, "fingerprint": "f"})

@@ -205,6 +205,24 @@ def test_narrow_networks_learn_to_draw_a_face_from_its_parts():
     assert not unmoved
 
 
+def test_a_hidden_mouth_cannot_come_from_the_pose_frame():
+    """The pose code is blind to the mouth and sees the rest; the official model sees both."""
+    torch.manual_seed(0)
+    hiding, official = PCAVSNetworks(0.125, 64, hidden_mouth=True).eval(), PCAVSNetworks(0.125, 64).eval()
+    frames = torch.rand(1, 3, 64, 64) * 2 - 1
+    other_mouth, other_eyes = frames.clone(), frames.clone()
+    other_mouth[:, :, 34:48, 20:44] = 1
+    other_eyes[:, :, 14:22, 16:48] = 1
+    with torch.inference_mode():
+        for networks, blind in ((hiding, True), (official, False)):
+            pose = networks.encode_pose(frames)
+            assert torch.equal(networks.encode_pose(other_mouth), pose) is blind
+            assert not torch.equal(networks.encode_pose(other_eyes), pose)
+            both, seen = networks.encode_pose_and_mouth(other_mouth)
+            assert torch.equal(both, networks.encode_pose(other_mouth))
+            assert torch.equal(seen, networks.encode_mouth_from_frames(other_mouth)), "the mouth is seen"
+
+
 # -- pictures --
 
 

@@ -21,7 +21,7 @@ from kpbe.backends.pcavs.pose_leak import mouth_from_pose
 from kpbe.backends.pcavs.settings import PCAVSSettings
 from kpbe.backends.pcavs.sync_training import SYNC_FILE, train_sync
 from kpbe.backends.pcavs.training import NETWORKS_FILE, train_networks
-from kpbe.data.clips import Clip, make_clip_id, write_manifest
+from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
 from kpbe.errors import KPBEError
 from kpbe.media.audio import write_wav
 from kpbe.media.video import write_video
@@ -200,6 +200,22 @@ def test_published_networks_are_taken_as_they_are_with_no_steps(clips, tmp_path)
     for name, tensor in given.state_dict().items():
         assert torch.equal(tensor, taken.state_dict()[name]), name
     assert summary(job.out)["started_from"] == "given.safetensors"
+
+
+def test_known_lip_openings_teach_the_sound_and_the_mouth_weighs_more(clips, tmp_path):
+    losses = {"opening": 0.5, "mouth": 8.0, "contrastive": 0.0, "cross_modal": 0.0}
+    labelled = [clip for clip in read_manifest(clips, "train") if clip.identity == "anna"]
+    sync_first(job := new_job(clips, tmp_path, sync_steps=0, steps=3, losses=losses))
+    try:
+        for number, clip in enumerate(labelled):
+            np.save(clip.opening, np.random.default_rng(number).uniform(0, 1, clip.frames).astype(np.float32))
+        train_networks(job)
+    finally:
+        for clip in labelled:
+            clip.opening.unlink(missing_ok=True)
+    rows = read_csv(job.out / "curves.csv")
+    assert any(row["opening"] for row in rows)
+    assert not {"contrastive", "cross_modal"} & rows[0].keys()
 
 
 def test_batches_depend_on_seed_and_step_only(clips):

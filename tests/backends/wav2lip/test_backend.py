@@ -70,6 +70,25 @@ def test_output_is_as_long_as_the_audio(generator, frames, seconds):
     assert len(made) == round(25 * seconds)
 
 
+def test_a_feathered_paste_is_asked_for_and_leaves_the_mouth(generator):
+    (frame,) = noise_frames(1)
+    plain, feathered = (
+        synthesise(wav2lip(generator, pads=(0, 0, 0, 0), paste=paste), request([frame], 0.2))
+        for paste in ("plain", "feathered")
+    )
+    inside = (slice(None), slice(60, 90), slice(45, 85))
+    assert np.array_equal(plain[inside], feathered[inside])
+    edge = (slice(None), 20, slice(30, 100))
+    assert (
+        np.abs(feathered[edge] - frame[20, 30:100]).mean()
+        < 0.1 * np.abs(plain[edge] - frame[20, 30:100]).mean()
+    )
+    settings = wav2lip(generator).settings
+    assert Wav2Lip.made_from(settings, "") != Wav2Lip.made_from(
+        settings.model_copy(update={"paste": "feathered"}), ""
+    )
+
+
 def test_only_the_padded_face_box_changes_and_the_mouth_moves(generator):
     (frame,) = noise_frames(1)
     made = np.stack(list(speak(wav2lip(generator, pads=(0, 10, 0, 0)), request([frame], 1.0))))

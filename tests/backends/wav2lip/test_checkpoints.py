@@ -132,3 +132,13 @@ def test_other_files_are_refused_in_one_line_that_names_them(tmp_path, write, sa
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(MissingWeights, match=r"nowhere\.pth"):
         load_generator(tmp_path / "nowhere.pth")
+
+
+def test_a_residual_generator_comes_back_as_one(tmp_path):
+    torch.manual_seed(2)
+    generator = Wav2LipGenerator(0.125, residual=True).eval()
+    save_generator(tmp_path / "generator.safetensors", generator)
+    loaded = load_generator(tmp_path / "generator.safetensors")
+    mel, faces = torch.randn(2, 1, 80, 16), torch.rand(2, 6, 96, 96)
+    with torch.inference_mode():
+        assert loaded.residual and torch.equal(loaded(mel, faces), generator(mel, faces))

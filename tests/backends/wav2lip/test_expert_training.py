@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import signal
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -18,10 +19,13 @@ from kpbe.backends.wav2lip.expert_training import (
     EXPERT_FILE,
     ExpertTrainee,
     contrast,
+    infonce,
+    negatives,
     sync_batch,
     train_sync_expert,
 )
 from kpbe.backends.wav2lip.face_clips import load_face_clips
+from kpbe.data.clips import read_manifest
 from kpbe.errors import BadCheckpoint, KPBEError
 from kpbe.training.synchrony import offset_accuracy, similarity_by_offset
 from kpbe.work import read_csv
@@ -154,14 +158,89 @@ def test_embeddings_that_cannot_tell_are_right_by_chance_or_never():
     assert offset_accuracy(by_offset, within=1) == pytest.approx(3 / 11, abs=0.03)
 
 
-def test_contrast_is_half_in_sync_and_half_shifted_within_the_group():
-    audio, face = F.normalize(torch.rand(2, 4, 8, generator=torch.Generator().manual_seed(1)), dim=2)
+def embeddings(count: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    audio, face = F.normalize(torch.rand(2, count, 8, generator=torch.Generator().manual_seed(seed)), dim=2)
+    return audio, face
+
+
+def test_contrast_is_half_in_sync_and_half_shifted_within_the_clip():
+    audio, face = embeddings(4)
     similarity = (face @ audio.T).double()
     shifted = torch.stack([similarity[0, 1], similarity[1, 0], similarity[2, 3], similarity[3, 2]])
     expected = (-similarity.diagonal().log().mean() - (1 - shifted).log().mean()) / 2
-    got = contrast(audio, face, torch.tensor([0, 0, 1, 1]))
+    groups, moments = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 9, 0, 9])
+    got = contrast(SyncNet(0.125), audio, face, groups, moments)
     assert got.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert contrast(torch.eye(4), torch.eye(4), torch.zeros(4)).item() < 1e-6
+    everywhere = torch.arange(0, 40, 10)
+    assert contrast(SyncNet(0.125), torch.eye(4), torch.eye(4), torch.zeros(4), everywhere).item() < 1e-6
+
+
+def test_windows_that_share_frames_are_no_negatives():
+    """Windows 0 and 4 share a frame, 0 and 5 none; a window without any in its clip meets those of all others."""
+    found = negatives(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 4, 5, 0]))
+    assert found.int().tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [1, 1, 1, 0]]
+
+    audio, face = embeddings(2)
+    near, far = (torch.tensor([0, moment]) for moment in (4, 5))
+    expert, one_clip = SyncNet(0.125, calibrated=True), torch.zeros(2)
+    assert infonce(expert, audio, face, one_clip, near).item() == 0, "there is nothing to tell a window from"
+    assert infonce(expert, audio, face, one_clip, far).item() > 0
+
+
+def test_other_clips_tell_nothing_where_the_clip_has_sounds_of_its_own():
+    """Embeddings that know whose clip it is but not when are at chance."""
+    groups, moments = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 6, 12, 0, 6, 12])
+    who = F.one_hot(groups, 4).float()
+    expert = SyncNet(0.125, calibrated=True)
+    assert infonce(expert, who, who, groups, moments).item() == pytest.approx(np.log(3), rel=1e-5)
+    assert infonce(expert, torch.eye(6), torch.eye(6), groups, moments).item() < 0.01
+
+
+def test_a_window_without_negatives_in_its_clip_is_told_from_other_clips():
+    audio, face = embeddings(2)
+    similarity = face @ audio.T
+    expected = (-similarity.diagonal().log().mean() - (1 - similarity[[0, 1], [1, 0]]).log().mean()) / 2
+    got = contrast(SyncNet(0.125), audio, face, torch.tensor([0, 1]), torch.tensor([0, 0]))
+    assert got.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_calibrated_expert_learns_its_temperature_and_comes_back_from_its_file(new_job):
+    job = new_job("out", {"calibrated": True, "warm_up_steps": 3, "augment": True}, losses=SYNC)
+    train_sync_expert(job)
+    rows = read_csv(job.out / "curves.csv")
+    assert all(row["infonce"] and not row["contrast"] for row in rows[:3])
+    assert all(row["contrast"] and not row["infonce"] for row in rows[3:])
+    assert rows[-1]["temperature"] != rows[0]["temperature"]
+    expert = load_sync_expert(job.out / EXPERT_FILE)
+    assert expert.calibrated and expert.temperature.item() == pytest.approx(
+        float(rows[-1]["temperature"]), rel=1e-4
+    )
+    likely, unlikely = (expert.loss(torch.tensor(value), in_sync=1) for value in (0.9, -0.9))
+    assert likely < unlikely
+
+
+def test_known_lip_openings_teach_the_expert(new_job, talking_clips):
+    labelled = [clip for clip in read_manifest(talking_clips, "train") if clip.identity == "a"]
+    try:
+        for number, clip in enumerate(labelled):
+            np.save(clip.opening, np.random.default_rng(number).uniform(0, 1, clip.frames).astype(np.float32))
+        job = new_job("out", {"opening": 0.3, "batch_size": 8, "windows_per_clip": 4}, losses=SYNC)
+        train_sync_expert(job)
+    finally:
+        for clip in labelled:
+            clip.opening.unlink(missing_ok=True)
+    told = [row for row in read_csv(job.out / "curves.csv") if row["opening"]]
+    assert told
+    for row in told:
+        expected = float(row["contrast"]) + 0.3 * float(row["opening"])
+        assert float(row["loss"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_chance_is_said_beside_the_accuracy(new_job):
+    job = new_job("out", {"steps": 1}, losses=SYNC)
+    train_sync_expert(job)
+    assert 0.09 < summary(job)["offset_chance"] < 0.13, "1/11, more at the ends of a clip"
+    assert summary(job)["offset_chance_1"] == pytest.approx(3 / 11, abs=0.05)
 
 
 def test_a_batch_holds_different_windows_of_each_of_its_clips_and_depends_on_the_step_only(new_job):
@@ -169,6 +248,8 @@ def test_a_batch_holds_different_windows_of_each_of_its_clips_and_depends_on_the
     batch = sync_batch(clips, 8, 4, seed=0, step=5)
     assert batch.mouths.shape == (8, 15, 48, 96) and batch.sounds.shape == (8, 1, 80, 16)
     assert batch.groups.tolist() == [0] * 4 + [1] * 4
+    for moments in (batch.moments[:4], batch.moments[4:]):
+        assert all(abs(a - b) >= 5 for a, b in combinations(moments.tolist(), 2)), "they share no frame"
     for group in (batch.mouths[:4], batch.mouths[4:]):
         assert len(torch.unique(group, dim=0)) == 4
         own = [

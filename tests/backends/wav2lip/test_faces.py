@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpbe.backends.wav2lip.faces import (
+    SEAM,
     crop_boxes,
     crop_face,
     pad_boxes,
@@ -72,3 +73,27 @@ def test_pasting_changes_only_the_box():
     assert (pasted[20:60, 10:40] == 90).all()
     assert (pasted == 90).sum() == 30 * 40 * 3
     assert (frame == 7).all()
+
+
+def pasted_grey(box: tuple[int, int, int, int], seam: float) -> np.ndarray:
+    """A black frame with a white face, one channel as integers."""
+    frame, face = np.zeros((120, 100, 3), np.uint8), np.full((96, 96, 3), 255, np.uint8)
+    return paste_face(frame, face, np.array(box), seam)[..., 0].astype(int)
+
+
+def test_a_feathered_face_has_no_edge_and_is_itself_where_the_mouth_is():
+    box = (20, 30, 80, 100)
+    plain, feathered = (pasted_grey(box, seam) for seam in (0.0, SEAM))
+    assert np.abs(np.diff(plain, axis=0)).max() == 255
+    for axis in (0, 1):
+        assert np.abs(np.diff(feathered, axis=axis)).max() < 80, "nowhere a jump"
+    assert (feathered[30 + 40 : 30 + 61, 20 + 12 : 20 + 48] == 255).all()
+    outside = np.ones(plain.shape, bool)
+    outside[30:100, 20:80] = False
+    assert (feathered[outside] == 0).all()
+
+
+def test_a_feathered_face_does_not_fade_at_the_frames_own_edge():
+    touching = pasted_grey((0, 50, 60, 120), SEAM)
+    assert (touching[-1, :40] == 255).all() and (touching[80:, 0] == 255).all()
+    assert touching[50, 30] < 30 and touching[90, 59] < 30

@@ -6,11 +6,15 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
+from kpbe.backends.lip_opening import OpeningJudge
+from kpbe.backends.mouth_weights import mouth_weights
 from kpbe.backends.wav2lip import training
 from kpbe.backends.wav2lip.checkpoints import (
     load_generator,
@@ -29,8 +33,19 @@ from kpbe.backends.wav2lip.face_clips import (
 )
 from kpbe.backends.wav2lip.networks import QualityDiscriminator, SyncNet, Wav2LipGenerator
 from kpbe.backends.wav2lip.settings import Wav2LipLossWeights
-from kpbe.backends.wav2lip.training import GENERATOR_FILE, GeneratorTrainee, SyncGate, train_generator
-from kpbe.errors import MissingWeights, ParamsError
+from kpbe.backends.wav2lip.training import (
+    GENERATOR_FILE,
+    MOUTH_PLACE,
+    MOUTH_SPREAD,
+    GeneratorTrainee,
+    Speaker,
+    SyncGate,
+    train_generator,
+)
+from kpbe.data.clips import read_manifest
+from kpbe.errors import KPBEError, MissingWeights, ParamsError
+from kpbe.frontend.images import to_uint8
+from kpbe.metrics.face_landmarks import FaceLandmarker
 from kpbe.params import parse_section
 from kpbe.training.files import STATE_FILE
 from kpbe.work import read_csv
@@ -240,6 +255,80 @@ def test_a_public_generator_is_taken_as_it_is_with_0_steps_and_asks_no_expert(ne
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
+def test_an_error_at_the_mouth_costs_more_than_one_on_the_forehead():
+    weights = mouth_weights(96, 10.0, MOUTH_PLACE, MOUTH_SPREAD)
+    assert weights.mean().item() == pytest.approx(1), "the term keeps its size"
+    assert weights[70:76, 44:52].min() > 5 * weights[:20].max()
+    even = mouth_weights(96, 0.0, MOUTH_PLACE, MOUTH_SPREAD)
+    assert torch.equal(even, torch.ones(96, 96)), "the reference's L1"
+
+
+def test_known_lip_openings_teach_the_sound_and_unknown_ones_are_left_out(new_job, talking_clips):
+    weights = {"opening": 0.5}
+    train_generator(new_job("unknown", losses=weights))
+    assert "opening" not in curves(new_job("unknown"))[0]
+    labelled = [clip for clip in read_manifest(talking_clips, "train") if clip.identity == "a"]
+    try:
+        for number, clip in enumerate(labelled):
+            np.save(clip.opening, np.random.default_rng(number).uniform(3, 4, clip.frames).astype(np.float32))
+        job = new_job("known", train={"batch_size": 16}, losses=weights)
+        train_generator(job)
+        for row in curves(job):
+            expected = float(row["reconstruction"]) + 0.5 * float(row["opening"])
+            assert float(row["loss"]) == pytest.approx(expected, rel=1e-4)
+        _, faces, _ = load_face_clips(job, 2)
+        for face in faces:
+            known = face.opening[face.opening.isfinite()]
+            assert len(known) == (30 if face.name.startswith("a#") else 0)
+            if len(known):
+                assert known.mean().abs() < 1e-5 and known.std(correction=0).item() == pytest.approx(
+                    1, rel=1e-4
+                )
+        np.save(labelled[0].opening, np.zeros(7, np.float32))
+        with pytest.raises(KPBEError, match=r"opening\.npy has the shape \(7,\), the clip has 30 frames"):
+            load_face_clips(job, 2)
+    finally:
+        for clip in labelled:
+            clip.opening.unlink(missing_ok=True)
+
+
+def test_the_decoder_is_told_the_true_opening_where_it_is_known():
+    torch.manual_seed(0)
+    speaker = Speaker(Wav2LipGenerator(0.125, residual=True)).eval()
+    mels, faces = torch.randn(3, 1, 80, 16), torch.rand(3, 6, 96, 96)
+    with torch.inference_mode():
+        alone, heard = speaker(mels, faces)
+        unknown = speaker(mels, faces, torch.full((3,), torch.nan))[0]
+        assert torch.equal(unknown, alone)
+        sound = speaker.generator.encode_audio(mels)
+        told = speaker.told(sound, heard, torch.tensor([2.0, -1.0, torch.nan]))
+        says = speaker.opening(told.flatten(1))[:, 0]
+        torch.testing.assert_close(says, torch.stack([torch.tensor(2.0), torch.tensor(-1.0), heard[2]]))
+        painted = speaker(mels, faces, torch.tensor([2.0, -1.0, torch.nan]))[0]
+    changed = (painted != alone).flatten(1).any(1)
+    assert changed.tolist() == [True, True, False]
+
+
+def test_validation_says_how_the_mouths_follow_where_faces_can_be_read(new_job):
+    class BrightMouths:
+        """Reads brightness as opening: the talking clips' mouths are as bright as their sound is loud."""
+
+        def read(self, frame):
+            return SimpleNamespace(opening=float(frame.mean()) / 100)
+
+    job = new_job("out")
+    trainee, faces = new_trainee(job)
+    assert "validation_opening_r" not in trainee.validate()[0]
+    trainee.judge = OpeningJudge(cast(FaceLandmarker, BrightMouths()))
+    followed = trainee.validate()[0]["validation_opening_r"]
+    assert -1 <= followed <= 1
+    perfect = [to_uint8(faces[0].faces.float() / 255)[i] for i in range(30)]
+    assert trainee.judge.follows("perfect", 30, perfect.__getitem__, perfect.__getitem__) == pytest.approx(1)
+    still = [perfect[0]] * 30
+    assert trainee.judge.follows("still", 30, perfect.__getitem__, still.__getitem__) == 0
+    assert trainee.judge.follows("silent", 30, still.__getitem__, perfect.__getitem__) is None
+
+
 def test_a_missing_expert_is_said_in_one_sentence(new_job):
     with pytest.raises(MissingWeights, match=r"train_sync@wav2lip, or set the weight to 0\.$") as refused:
         train_generator(new_job("out", losses={"sync": 0.03}))
@@ -317,7 +406,7 @@ def test_random_frames_never_have_themselves_as_reference(new_job):
 
 
 def test_batches_are_split_between_windows():
-    batch = FrameBatch(torch.arange(27.0), torch.arange(27.0), torch.arange(27.0), windows=3)
+    batch = FrameBatch(*torch.arange(27.0).repeat(4, 1), windows=3)
     parts = list(batch.split(10))
     assert [len(part.faces) for part in parts] == [10, 10, 7]
     assert [part.windows for part in parts] == [2, 1, 0]
