@@ -121,7 +121,7 @@ def _refuse_other_model(start: Path, own: ModelParams, asked: ModelParams) -> No
     if own.model_copy(update={"conventions": asked.conventions}) != asked:
         raise ParamsError(
             f"{start} is a frontend of other sizes ({own.name}) than params.yaml asks for ({asked.name}): choose the "
-            "model group that it was trained with."
+            "model group that it was trained with, or train=from_scratch."
         )
     trained_with, wanted = own.conventions.model_dump(), asked.conventions.model_dump()
     other = [name for name in wanted if trained_with[name] != wanted[name]]

@@ -141,10 +141,11 @@ def spoken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, np.ndarray]]:
     pairs_so_far: list[tuple[Any, np.ndarray]] = []
     render = novel_view.talking_view
 
-    def watched(frontend, source, seen_from, frames, batch_size=16):
+    def watched(frontend, source, seen_from, frames, batch_size=16, same_person=True):
         pairs = list(zip(seen_from, frames, strict=False))
         pairs_so_far.extend(pairs)
-        yield from render(frontend, source, [point for point, _ in pairs], [frame for _, frame in pairs])
+        viewpoints, shown = zip(*pairs, strict=True)
+        yield from render(frontend, source, viewpoints, shown, batch_size, same_person)
 
     monkeypatch.setattr(novel_view, "talking_view", watched)
     return pairs_so_far
@@ -213,7 +214,12 @@ def test_talking_video_keeps_the_sound(weights: bytes, tmp_path: Path) -> None:
     source = decompose_image(frontend, frames[0])
     given = talking.Talking("a.mkv", tmp_path / "a.mkv")
     made = talking.talking_video(
-        frontend, source, viewpoints(View(yaw=20.0)), given, lambda frame: frame.repeat(2, 0).repeat(2, 1)
+        frontend,
+        source,
+        viewpoints(View(yaw=20.0)),
+        given,
+        "a",
+        lambda frame: frame.repeat(2, 0).repeat(2, 1),
     )
     (tmp_path / "made.mp4").write_bytes(made)
     info = probe(tmp_path / "made.mp4")

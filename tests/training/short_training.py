@@ -15,6 +15,7 @@ def params(changes: dict | None = None, **schedule) -> Params:
     """The default params with few steps, the discriminator on; the paper's generator, and no drawn people."""
     values = load_params(REPOSITORY / "params.yaml").model_dump(mode="json")
     for stage in ("stage1", "stage2"):
+        values["train"][stage]["start"] = None
         values["train"][stage]["schedule"] |= {
             "steps": 4,
             "batch_size": 2,

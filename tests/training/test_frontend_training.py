@@ -404,7 +404,7 @@ def test_stage_2_refuses_a_start_of_other_conventions_and_names_them(disc_clips,
 def test_the_released_frontend_is_refused_with_other_conventions(disc_clips, tmp_path):
     start = REPOSITORY / "weights/released/frontend.safetensors"
     released = parse_params(
-        params({"start": str(start)}, steps=0).model_dump(mode="json")
+        with_detail(params({"start": str(start)}, steps=0), simulate_backends=True).model_dump(mode="json")
         | {"model": load_frontend(start).params.model_dump(mode="json")}
     )
     train_stage1(released, unlabelled(disc_clips), tmp_path / "same")
