@@ -16,6 +16,7 @@ def params(changes: dict | None = None, **schedule) -> Params:
     values = load_params(REPOSITORY / "params.yaml").model_dump(mode="json")
     for stage in ("stage1", "stage2"):
         values["train"][stage]["start"] = None
+        values["train"][stage]["perceptual"]["missing"] = "refuse"
         values["train"][stage]["schedule"] |= {
             "steps": 4,
             "batch_size": 2,
@@ -28,6 +29,8 @@ def params(changes: dict | None = None, **schedule) -> Params:
         values["train"][stage] |= known
         values["train"][stage]["losses"] |= {"gan": 1.0, "feature_matching": 10.0}
         values["train"][stage]["sampling"] |= {"drawn_share": 0.0, "simulate_backends": False}
+    values["train"]["stage2"]["videos"] = "own"
+    values["model"]["image_size"] = 64
     values["model"]["generator"]["detail"] = "none"
     values["model"]["conventions"]["first_order"] = "translation"
     values["label_pose"]["teacher"] = "off"

@@ -325,7 +325,7 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole_but_for_batch_norm(di
         # rounding decides the sign of an absolute difference next to 0
         assert (got - expected).norm() < 0.03 * expected.norm(), network
     for name, value in whole["losses"].items():
-        tolerance = 0.05 if name == "gradient_norm" or name.startswith("share_") else 1e-4
+        tolerance = 0.05 if name == "gradient_norm" or name.startswith("share_") else 1e-3
         assert in_parts["losses"][name] == pytest.approx(value, rel=tolerance), name
 
 
