@@ -142,6 +142,13 @@ def test_the_backends_frame_is_moved_from_its_own_pose_and_not_at_all_where_it_h
     torch.testing.assert_close(same.moved_backend, resized(backend, (96, 96)), atol=1e-3, rtol=0)
     assert same.backend_motion.displacement is not None
     assert same.backend_motion.displacement.abs().max() < 1e-5
+    shift = HeadPose(second.pose.rotation, second.pose.translation + 0.2, second.pose.degrees)
+    shifted = frontend.reenact(source, shift, backend)
+    assert shifted.backend_motion is not None and shifted.backend_motion.displacement is not None
+    assert shifted.backend_motion.displacement.mean() < -0.05, (
+        "content that moves right and down comes from there"
+    )
+
     away = frontend.reenact(source, turned(frontend, second.pose, 25.0), backend)
     assert away.moved_backend is not None and away.backend_motion is not None
     assert (away.moved_backend - same.moved_backend).abs().mean() > 0.01
