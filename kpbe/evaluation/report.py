@@ -16,6 +16,7 @@ from kpbe.evaluation.table_text import render_table1
 from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
 from kpbe.training.files import CURVES_FILE, SHEETS_FOLDER, SUMMARY_FILE
+from kpbe.training.still_mouth import still_mouth
 from kpbe.weights import trained_weights
 from kpbe.work import read_csv, whole, write_csv, write_json
 
@@ -104,6 +105,8 @@ def training_note(name: str, folder: Path) -> str | None:
     line += f", seed {summary['seed']}"
     if "perceptual" in summary:
         line += f"; perceptual term: {summary['perceptual']}"
+    if said := still_mouth(summary):
+        line += f"; **{said}**"
     return f"{line}."
 
 

@@ -31,7 +31,11 @@ from kpbe.training.files import (
     SUMMARY_FILE,
 )
 from kpbe.training.state import Stateful, load_state, save_state
+from kpbe.training.still_mouth import still_mouth
 from kpbe.work import whole, write_csv, write_json
+
+RED, PLAIN = "\033[31m", "\033[0m"
+"""Of a terminal's letters."""
 
 
 class Trainee(Protocol):
@@ -204,6 +208,8 @@ def train(
         folder / SUMMARY_FILE,
         {**facts, **done, "stopped_by_time_budget": stopped_by_budget, **progress["metrics"]},
     )
+    if said := still_mouth(progress["metrics"]):
+        print(f"{RED}{name}: {said}{PLAIN}", flush=True)
 
 
 def _told(samples_per_second: float, seconds_left: float, numbers: dict[str, float]) -> str:

@@ -14,11 +14,10 @@ from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 from kpbe.metrics.mouth import opening_correlation
 from kpbe.params import Detail, ScheduleParams
 from kpbe.training.frames import ClipFrames
+from kpbe.training.still_mouth import OPENING_R
 
-EXPRESSION_ALONE = "validation_opening_r"
-WITH_BACKEND = "validation_opening_r_both"
-NOTHING = 0.2
-"""A training whose expression alone ends below it opens no mouth: chance is 0, and 12 frames of 8 clips vary by 0.1."""
+EXPRESSION_ALONE = OPENING_R
+WITH_BACKEND = f"{OPENING_R}_both"
 
 CLIPS = 8
 

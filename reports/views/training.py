@@ -9,6 +9,7 @@ import streamlit as st
 from kpbe.evaluation.results import LOWER_IS_BETTER
 from kpbe.evaluation.tables import HEADINGS
 from kpbe.methods import display_name
+from kpbe.training.still_mouth import still_mouth
 from reports import charts, project
 from reports.ablation import Variant, ablation
 from reports.layout import (
@@ -28,6 +29,7 @@ from reports.project import Training
 
 COLUMNS = 3
 FIRST = "Stage 1"
+SHARE = "share_"
 ABLATED = ("ssim", "psnr", "lpips")
 
 
@@ -44,11 +46,18 @@ def page() -> None:
     summary(training)
     sheets(training)
     validation = [name for name in training.curves.columns if is_validation(name)]
-    terms = [name for name in training.curves.columns if name not in (*validation, "step")]
+    shares = [name for name in training.curves.columns if name.startswith(SHARE)]
+    terms = [name for name in training.curves.columns if name not in (*validation, *shares, "step")]
     if any(map(training.is_curve, validation)):
         section("Validation", "On clips that are held out of the training set.")
         curves(training, validation)
     losses(training, terms)
+    if shares:
+        section(
+            "Shares of the loss",
+            "What each term makes up of the weighted loss; those that compare pictures are to make up half.",
+        )
+        curves(training, shares)
     ablation_section()
 
 
@@ -138,6 +147,8 @@ def summary(training: Training) -> None:
             icon=":material/hourglass_top:",
         )
         return
+    if said := still_mouth(facts):
+        st.error(f"{said[0].upper()}{said[1:]}.", icon=":material/error:")
     budget = ("ended by its time budget",) if facts.get("stopped_by_time_budget") else ()
     shown = [Card("Steps", f"{facts['steps']:,}", budget)] if "steps" in facts else []
     if "seconds" in facts:
