@@ -317,6 +317,16 @@ def test_every_training_that_exists_can_be_looked_at(project: Path, open_page: O
         assert len(site.get("image")) == 1
 
 
+def test_a_training_whose_mouth_does_not_follow_says_so_in_red(project: Path, open_page: Open) -> None:
+    path = project / "checkpoints/stage1/summary.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps(facts | {"validation_opening_r": 0.04}))
+    site = open_page("training")
+    assert ["does not follow" in error.value and "0.04" in error.value for error in site.error] == [True]
+    path.write_text(json.dumps(facts | {"validation_opening_r": 0.6}))
+    assert not open_page("training").error
+
+
 def test_slider_goes_through_the_validation_sheets(project: Path, open_page: Open) -> None:
     site = open_page("training")
     assert site.select_slider[0].options == ["200", "400"]
