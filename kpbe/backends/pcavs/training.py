@@ -80,7 +80,8 @@ class PCAVSTrainee:
         fabric: Fabric,
         facts: dict[str, Any],
     ):
-        self.networks, self.training, self.settings = networks, training, settings
+        self.networks = networks.prepare_for(fabric.device, training=True)
+        self.training, self.settings = training, settings
         self.seed, self.fabric = seed, fabric
         self.model, self.optimiser = fabric.setup(
             SpeechReconstruction(networks), self._adam(networks, settings)
