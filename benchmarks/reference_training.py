@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from kpbe.data.pose_teachers.hopenet import Hopenet
 from kpbe.frontend.convolution3d import SameConv3d
-from kpbe.frontend.layers import default_layout
 from kpbe.frontend.model import Frontend
+from kpbe.frontend.preparation import default_layout
 from kpbe.params import FrontendLossParams, OptimiserParams
 from kpbe.training.discriminators import PatchDiscriminator
 from kpbe.training.losses import (

@@ -83,7 +83,7 @@ def machine() -> str:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     facts = {
-        "processor": f"{_processor()}, {free} cores",
+        "processor": f"{processor()}, {free} cores",
         "load at the start": f"{load} running processes",
         "GPU": gpu,
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads",
@@ -92,7 +92,8 @@ def machine() -> str:
     return "\n".join(f"- {name}: {value}" for name, value in facts.items())
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, as the system tells it."""
     listed = Path("/proc/cpuinfo")
     if listed.exists():
         for line in listed.read_text().splitlines():

@@ -14,19 +14,17 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from kpbe.errors import BadClip, KPBEError
+from kpbe.worker_pool import result_of, worker_pool
 
 UNFINISHED = ".unfinished-"
 RECORD_SUFFIX = ".json"
@@ -166,7 +164,7 @@ def serial_map(work: Callable[[Any], Any], shards: Sequence[Any], describe: str)
 
 
 def process_map(workers: int) -> ShardMap:
-    """Shards over `workers` spawned processes, with a progress bar."""
+    """Shards over `workers` processes, with a progress bar."""
 
     def run(work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterator[Any]:
         if workers == 1 or len(shards) < 2:
@@ -175,7 +173,7 @@ def process_map(workers: int) -> ShardMap:
         with worker_pool(min(workers, len(shards))) as pool:
             futures = [pool.submit(work, shard) for shard in shards]
             bar = tqdm(futures, desc=describe, unit="shard", dynamic_ncols=True)
-            yield from (_result_of(future) for future in bar)
+            yield from (result_of(future) for future in bar)
 
     return run
 
@@ -191,37 +189,6 @@ def thread_map(workers: int) -> ShardMap:
     return run
 
 
-@contextmanager
-def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Spawned processes that share the cores evenly; shards not begun are dropped when the block is left by an error."""
-    pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(workers,)
-    )
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def run_in_pool(pool: ProcessPoolExecutor, work: Callable[[Any], Any], shard: Any) -> Any:
-    """Run one shard in a pool and wait for it.
-
-    Raises:
-        KPBEError: the process died; whatever `work` raises.
-    """
-    return _result_of(pool.submit(work, shard))
-
-
-def _result_of(future: Future[Any]) -> Any:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        raise KPBEError(
-            "a worker process died (killed, or out of memory?): lower compute.workers and run again; "
-            "the clips that are done are kept."
-        ) from None
-
-
 def let_idle_threads_sleep() -> None:
     """Keep the threads of numeric libraries from spinning while they wait for each other.
 
@@ -234,24 +201,6 @@ def let_idle_threads_sleep() -> None:
 def is_follower() -> bool:
     """Whether this is not the first process of a training over several (their numbers are torchrun's and Lightning's)."""
     return any(os.environ.get(rank, "0") != "0" for rank in ("RANK", "LOCAL_RANK", "NODE_RANK"))
-
-
-def _begin_worker(workers: int) -> None:
-    """Share the cores, and do not outlive a parent that was killed.
-
-    Numeric libraries start one thread per core in every process unless told otherwise before their import.
-    """
-    threads = str(max(1, (os.cpu_count() or 1) // workers))
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(variable, threads)
-    Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def run_clip_tasks(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kpbe.errors import ParamsError
-from kpbe.frontend.layers import ConvBlock, DownBlock, ResidualBlock, channels_last, widths
+from kpbe.frontend.layers import ConvBlock, DownBlock, ResidualBlock, widths
 from kpbe.params import ModelParams
 
 
@@ -46,7 +46,6 @@ class Appearance(nn.Module):
         self.volume = nn.Sequential(
             *(ResidualBlock(3, params.volume_channels) for _ in range(params.volume_blocks))
         )
-        channels_last(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """Feature volumes (B, C, D, h, w) of images (B, 3, H, W) in [0, 1]."""

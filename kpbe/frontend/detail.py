@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from kpbe.frontend.geometry import coordinate_grid_2d, full_precision
 from kpbe.frontend.images import resized
-from kpbe.frontend.layers import ConvBlock, DownBlock, UpBlock, channels_last, same_convolution
+from kpbe.frontend.layers import ConvBlock, DownBlock, UpBlock, same_convolution
 from kpbe.params import ModelParams
 
 DECODER, SOURCE, BACKEND = range(3)
@@ -60,7 +60,7 @@ def warp_image(image: Tensor, displacement: Tensor, size: tuple[int, int]) -> Te
     Displacements are interpolated bilinearly; what lies outside the picture repeats its border.
     """
     height, width = size
-    fine = F.interpolate(displacement, size, mode="bilinear", align_corners=False)
+    fine = F.interpolate(displacement.contiguous(), size, mode="bilinear", align_corners=False)
     y = (torch.arange(height, device=fine.device, dtype=fine.dtype) * 2 + 1) / height - 1
     x = (torch.arange(width, device=fine.device, dtype=fine.dtype) * 2 + 1) / width - 1
     grid = torch.stack([x + fine[:, 0], y[:, None] + fine[:, 1]], dim=-1)
@@ -113,7 +113,6 @@ class Compositor(nn.Module):
             nn.init.zeros_(self.colours.weight)
             assert self.colours.bias is not None
             nn.init.zeros_(self.colours.bias)
-        channels_last(self)
 
     def forward(
         self,
@@ -148,13 +147,13 @@ class Compositor(nn.Module):
         x = coarse = skips.pop()
         for up in self.up:
             x = torch.cat([up(x), skips.pop()], dim=1)
-        logits = self.choice(x)
-        matched = None
+        # planar: torch enlarges and adds up such pictures several times as fast as those that are channels last
+        logits, decoded, matched = self.choice(x).contiguous(), decoded.contiguous(), None
         if backend is None:
             logits = logits[:, :BACKEND]
         else:
             gain, offset = F.interpolate(
-                self.colours(coarse).float(), size, mode="bilinear", align_corners=False
+                self.colours(coarse).float().contiguous(), size, mode="bilinear", align_corners=False
             ).chunk(2, 1)
             matched = (backend * (MOST_GAIN * gain.tanh()).exp() + MOST_OFFSET * offset.tanh()).clamp(0, 1)
             if backend_seen is not None:

@@ -8,7 +8,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from kpbe.errors import ParamsError
 from kpbe.frontend.geometry import warp_volume
-from kpbe.frontend.layers import ConvBlock, ResidualBlock, UpBlock, channels_last, double, same_convolution
+from kpbe.frontend.layers import ConvBlock, ResidualBlock, UpBlock, double, same_convolution
 from kpbe.frontend.motion_field import Motion
 from kpbe.params import ModelParams
 
@@ -112,7 +112,6 @@ class Generator(nn.Module):
         self.flatten = ConvBlock(2, model.appearance.volume_channels * model.depth, params.width, slope=0.01)
         self.mix = nn.Conv2d(params.width, params.width, 1)
         self.decoder = decoder(params.width, params.blocks, doublings)
-        channels_last(self)
 
     def forward(self, appearance: Tensor, motion: Motion) -> Tensor:
         """Frames (B, 3, H, W) in [0, 1] from a volume (1 or B, C, D, h, w) and its motion."""

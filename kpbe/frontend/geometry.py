@@ -184,7 +184,8 @@ def keypoint_heatmaps(keypoints: Tensor, size: tuple[int, int, int]) -> Tensor:
 
     def along(axis: int, length: int) -> Tensor:
         distance = coordinate_axis(length, keypoints) - keypoints[..., axis, None]
-        return F.threshold(torch.exp(distance.square() * (-0.5 / HEATMAP_VARIANCE)), LEAST_HEAT, 0.0)
+        exponent = distance.square() * (-0.5 / HEATMAP_VARIANCE)
+        return torch.exp(F.threshold(exponent, math.log(LEAST_HEAT), -math.inf))
 
     depth, height, width = size
     plane = along(1, height)[..., :, None] * along(0, width)[..., None, :]

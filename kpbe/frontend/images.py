@@ -26,6 +26,8 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = images.shape[-2:]
     if (height, width) == size:
         return images
+    if height % size[0] == 0 and width % size[1] == 0:  # the same means, sooner
+        return F.avg_pool2d(images, (height // size[0], width // size[1]))
     if size[0] <= height and size[1] <= width:
         return F.interpolate(images, size, mode="area")
     return F.interpolate(images, size, mode="bilinear", align_corners=False)

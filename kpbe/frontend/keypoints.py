@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from kpbe.errors import ParamsError
@@ -10,11 +11,13 @@ from kpbe.frontend.layers import (
     AntiAliasDownscale,
     DownBlock,
     UpBlock,
-    channels_last,
     same_convolution,
     widths,
 )
 from kpbe.params import ModelParams
+
+LARGEST_DIFFERENCE = 50.0
+"""Of logits that softmax sees: probabilities of e^-50 move no keypoint; smaller ones and their gradients would be denormal numbers."""
 
 
 class CanonicalKeypoints(nn.Module):
@@ -44,7 +47,6 @@ class CanonicalKeypoints(nn.Module):
             *(UpBlock(3, channels[i + 1], channels[i]) for i in reversed(range(params.blocks)))
         )
         self.heatmaps = same_convolution(3, channels[0], model.num_keypoints, 3)
-        channels_last(self)
 
     def heatmap_logits(self, image: Tensor) -> Tensor:
         """Logits (B, K, D, h, w) of where each keypoint lies, from images (B, 3, H, W) in [0, 1]."""
@@ -54,5 +56,6 @@ class CanonicalKeypoints(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Canonical keypoints (B, K, 3) of images (B, 3, H, W) in [0, 1]."""
         logits = self.heatmap_logits(image)
-        probabilities = (logits / self.temperature).flatten(2).softmax(-1).view_as(logits)
-        return expected_coordinates(probabilities)
+        scaled = (logits / self.temperature).flatten(2)
+        scaled = torch.maximum(scaled, scaled.detach().amax(-1, keepdim=True) - LARGEST_DIFFERENCE)
+        return expected_coordinates(scaled.softmax(-1).view_as(logits))

@@ -5,13 +5,12 @@ Blocks are two- or three-dimensional (`dims`); three-dimensional ones change hei
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpbe.frontend.convolution3d import SameConv3d
+from kpbe.frontend.preparation import Foldable
 
 BATCH_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
@@ -34,39 +33,45 @@ def double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=scale, mode="nearest")
 
 
-def channels_last(network: nn.Module) -> None:
-    """Lay out all convolution weights channels last, which their outputs then follow: faster on CPUs and tensor cores."""
-    for parameter in network.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        elif parameter.dim() == 5:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+def doubling_convolution(conv: nn.Conv2d | nn.Conv3d) -> nn.ConvTranspose2d | nn.ConvTranspose3d:
+    """What a convolution of 3 taps a side makes of doubled pictures, as one convolution of the pictures themselves.
 
+    Taps that meet copies of the same pixel are added up: four ninths of the products are left.
 
-def default_layout(network: nn.Module, dims: Collection[int] = (2, 3)) -> None:
-    """Lay out the weights of 2D or 3D convolutions as torch does by default, which their outputs then follow.
-
-    For training: the gradients of 2D weights take CPUs up to three times as long channels last, those of 3D weights do not.
+    Args:
+        conv: keeps the size.
     """
-    for parameter in network.parameters():
-        if parameter.dim() - 2 in dims:
-            parameter.data = parameter.data.contiguous()
+    dims = conv.weight.dim() - 2
+    wide = F.pad(conv.weight, (1, 1, 1, 1))
+    summed = wide[..., :-1, :] + wide[..., 1:, :]
+    summed = summed[..., :-1] + summed[..., 1:]
+    channels = (conv.in_channels, conv.out_channels)
+    if dims == 3:
+        result = nn.ConvTranspose3d(*channels, (3, 4, 4), (1, 2, 2), 1, device="meta")
+    else:
+        result = nn.ConvTranspose2d(*channels, 4, 2, 1, device="meta")
+    result.weight = nn.Parameter(summed.transpose(0, 1).flip(list(range(2, 2 + dims))), False)
+    result.bias = conv.bias
+    return result
 
 
-class ConvBlock(nn.Module):
+class ConvBlock(Foldable):
     """Convolution, batch norm, rectifier; `slope` 0 is ReLU."""
+
+    NORMS = (("conv", "norm"),)
 
     def __init__(
         self, dims: int, channels_in: int, channels_out: int, kernel: int = 3, slope: float = 0.0
     ) -> None:
         super().__init__()
-        self.conv = same_convolution(dims, channels_in, channels_out, kernel)
+        self.conv: nn.Module = same_convolution(dims, channels_in, channels_out, kernel)
         self.norm = BATCH_NORM[dims](channels_out)
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.conv(x))
-        return F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
+        # what a convolution or a norm gives is nobody else's
+        return F.leaky_relu(x, self.slope, inplace=True) if self.slope else F.relu(x, inplace=True)
 
 
 class DownBlock(ConvBlock):
@@ -79,12 +84,22 @@ class DownBlock(ConvBlock):
 class UpBlock(ConvBlock):
     """Height and width doubled, then `ConvBlock`."""
 
+    doubles = True
+
+    def fold(self, device: torch.device) -> None:
+        super().fold(device)
+        if device.type == "cpu":
+            assert isinstance(self.conv, nn.Conv2d | nn.Conv3d)
+            self.conv, self.doubles = doubling_convolution(self.conv), False
+
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(double(x))
+        return super().forward(double(x) if self.doubles else x)
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Foldable):
     """Pre-activation residual block: twice (batch norm, ReLU, convolution), plus the input."""
+
+    NORMS = (("conv1", "norm2"),)
 
     def __init__(self, dims: int, channels: int) -> None:
         super().__init__()

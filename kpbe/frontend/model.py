@@ -15,7 +15,6 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from kpbe.errors import ParamsError
 from kpbe.frontend.appearance import Appearance
@@ -26,6 +25,7 @@ from kpbe.frontend.images import resized
 from kpbe.frontend.keypoints import CanonicalKeypoints
 from kpbe.frontend.motion_field import Motion, MotionField
 from kpbe.frontend.pose_expression import PoseExpression
+from kpbe.frontend.preparation import prepare_for
 from kpbe.params import Detail, ModelParams
 
 DETAILS: tuple[Detail, ...] = ("none", "warp", "warp_both")
@@ -119,14 +119,8 @@ class Frontend(nn.Module):
         return self
 
     def for_rendering(self) -> Self:
-        """This frontend, frozen: spectral norms are divided into their weights once, not for every batch of frames.
-
-        It can be neither trained nor saved afterwards.
-        """
-        for module in self.eval().requires_grad_(False).modules():
-            if is_parametrized(module, "weight"):
-                remove_parametrizations(module, "weight")
-        return self
+        """This frontend, frozen (`prepare_for`): it can be neither trained nor saved afterwards."""
+        return prepare_for(self, next(self.parameters()).device, training=False)
 
     def inner(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) at the size (B, 3, S, S) that the five modules take."""

@@ -22,7 +22,6 @@ from kpbe.frontend.layers import (
     ConvBlock,
     DownBlock,
     UpBlock,
-    channels_last,
     same_convolution,
     widths,
 )
@@ -49,6 +48,32 @@ class Motion:
         """The motion of some samples, without copying."""
         displacement = None if self.displacement is None else self.displacement[rows]
         return Motion(self.mask[rows], self.deformation[rows], self.occlusion[rows], displacement)
+
+
+class FewMaps(nn.Conv2d):
+    """A convolution of a volume's channels and depth together, (B, C, D, h, w), to few maps (B, C', h, w); keeps the size.
+
+    On a CPU, where a convolution with so few results leaves most of the processor idle: one matrix product for all taps, whose results
+    are then shifted and added up.
+    """
+
+    bias: Tensor
+
+    def __init__(self, channels_in: int, depth: int, channels_out: int, kernel: int) -> None:
+        super().__init__(channels_in * depth, channels_out, kernel, padding=kernel // 2)
+        self.depth = depth
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.device.type != "cpu":
+            return super().forward(input.flatten(1, 2))
+        size = (input.shape[3], input.shape[4])
+        # (B, D, h w, C) by (D, C, C' taps); `fold` counts taps the other way round
+        weight = (
+            self.weight.flip(2, 3).flatten(2).unflatten(1, (-1, self.depth)).permute(2, 1, 0, 3).flatten(2)
+        )
+        by_tap = (input.movedim(1, -1).flatten(2, 3) @ weight).sum(1)
+        maps = F.fold(by_tap.mT, size, self.kernel_size, padding=self.kernel_size[0] // 2)
+        return maps + self.bias.view(-1, 1, 1)
 
 
 class Hourglass(nn.Module):
@@ -102,13 +127,10 @@ class MotionField(nn.Module):
             motions * (params.compressed_channels + 1), params.width, params.blocks, params.max_width
         )
         self.mask = same_convolution(3, self.hourglass.channels_out, motions, params.mask_kernel)
-        self.occlusion = same_convolution(2, self.hourglass.channels_out * model.depth, 1, 7)
+        self.occlusion = FewMaps(self.hourglass.channels_out, model.depth, 1, 7)
         self.depth_weights = None
         if model.generator.detail != "none":
-            self.depth_weights = same_convolution(
-                2, self.hourglass.channels_out * model.depth, model.depth, 3
-            )
-        channels_last(self)
+            self.depth_weights = FewMaps(self.hourglass.channels_out, model.depth, model.depth, 3)
 
     def forward(
         self,
@@ -128,12 +150,11 @@ class MotionField(nn.Module):
         shifts = motion_shifts(source_keypoints, driving_keypoints, rotation)
         features = self.hourglass(self.hypotheses(appearance, source_keypoints, driving_keypoints, rotation))
         mask = self.mask(features).softmax(1)
-        flat = features.flatten(1, 2)
-        occlusion = self.occlusion(flat).sigmoid()
+        occlusion = self.occlusion(features).sigmoid()
         deformation = combine_motions(mask, shifts, rotation)
         displacement = None
         if self.depth_weights is not None:
-            weights = self.depth_weights(flat).softmax(1)
+            weights = self.depth_weights(features).softmax(1)
             displacement = image_displacement(deformation, weights, self.align_corners)
         return Motion(mask, deformation, occlusion, displacement)
 

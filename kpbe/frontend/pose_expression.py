@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpbe.frontend.geometry import HeadPose, expected_degrees
-from kpbe.frontend.layers import channels_last
+from kpbe.frontend.preparation import Foldable
 from kpbe.params import ConventionParams, ModelParams
 
 REDUCTION = 32
@@ -41,8 +41,10 @@ class PoseExpressionHeads:
         return HeadPose.from_degrees(torch.stack(angles, dim=-1), self.translation.float(), conventions)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Foldable):
     """ResNet bottleneck that keeps its channels; a stride-2 one has a convolution with batch norm on its skip path."""
+
+    NORMS = (("conv1", "norm1"), ("conv2", "norm2"), ("conv3", "norm3"), ("skip", "norm4"))
 
     def __init__(self, channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -65,8 +67,10 @@ class Bottleneck(nn.Module):
         return F.relu(x + y)
 
 
-class Stage(nn.Module):
+class Stage(Foldable):
     """1x1 convolution that widens, batch norm, ReLU; a stride-2 bottleneck unless it is the first stage; bottlenecks."""
+
+    NORMS = (("conv", "norm"),)
 
     def __init__(self, channels_in: int, channels_out: int, blocks: int, reduce: bool) -> None:
         super().__init__()
@@ -79,9 +83,10 @@ class Stage(nn.Module):
         return self.blocks(self.reduce(F.relu(self.norm(self.conv(x)))))
 
 
-class GridPooling(nn.Module):
+class GridPooling(Foldable):
     """Features (B, C, h, w) to (B, C) that know where in the picture they are: few channels of every cell, a linear layer."""
 
+    NORMS = (("conv", "norm"),)
     CHANNELS = 32
 
     def __init__(self, channels: int, cells: int) -> None:
@@ -94,8 +99,10 @@ class GridPooling(nn.Module):
         return F.relu(self.linear(F.relu(self.norm(self.conv(x))).flatten(1)))
 
 
-class PoseExpression(nn.Module):
+class PoseExpression(Foldable):
     """Stem, four stages of 4, 8, 16 and 32 times `width` channels, global average or `GridPooling`, five linear heads."""
+
+    NORMS = (("conv", "norm"),)
 
     def __init__(self, model: ModelParams) -> None:
         super().__init__()
@@ -115,7 +122,6 @@ class PoseExpression(nn.Module):
         self.roll = nn.Linear(channels[-1], params.bins)
         self.translation = nn.Linear(channels[-1], 3)
         self.expression = nn.Linear(channels[-1], 3 * model.num_keypoints)
-        channels_last(self)
 
     def forward(self, image: Tensor) -> PoseExpressionHeads:
         """Heads for images (B, 3, H, W) in [0, 1]."""

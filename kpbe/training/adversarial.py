@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from kpbe.frontend.layers import channels_last
+from kpbe.frontend.preparation import prepare_for
 from kpbe.params import OptimiserParams
 from kpbe.training.discriminators import PatchDiscriminator
 from kpbe.training.losses import feature_matching, hinge_discriminator, hinge_generator
@@ -26,9 +26,7 @@ class Adversary:
 
     def __init__(self, fabric: Fabric, params: OptimiserParams):
         self.fabric, self.params = fabric, params
-        self.network = PatchDiscriminator()
-        if fabric.device.type == "cuda":
-            channels_last(self.network)
+        self.network = prepare_for(PatchDiscriminator(), fabric.device, training=True)
         self._wrapped, self.optimiser = fabric.setup(self.network, adam(self.network.parameters(), params))
 
     def parts(self) -> dict[str, Stateful]:

@@ -18,8 +18,8 @@ from torch import Tensor
 from kpbe.errors import ParamsError
 from kpbe.frontend.checkpoints import save_frontend
 from kpbe.frontend.images import to_uint8
-from kpbe.frontend.layers import channels_last, default_layout
 from kpbe.frontend.model import Frontend
+from kpbe.frontend.preparation import prepare_for
 from kpbe.media.sheets import contact_sheet
 from kpbe.metrics.image import psnr, ssim
 from kpbe.params import ComputeParams, FrontendTrainParams
@@ -83,9 +83,7 @@ class FrontendTrainee:
             )
         reconstruction = Reconstruction(frontend)
         synchronise_batch_norm(reconstruction, fabric)
-        self.frontend = frontend
-        if fabric.device.type == "cpu":
-            default_layout(frontend, dims=(2,))
+        self.frontend = prepare_for(frontend, fabric.device, training=True)
         if compute.compile:
             reconstruction.compile()
         self.reconstruction, self.optimiser = fabric.setup(
@@ -100,12 +98,11 @@ class FrontendTrainee:
                 f"{frontend.params.image_size}: set both to 0 or enlarge the images."
             )
         self.adversary = Adversary(fabric, params.optimiser) if wanted else None
-        self.perceptual = PerceptualTerms(params.perceptual, params.losses)
+        perceptual = PerceptualTerms(params.perceptual, params.losses)
+        self.perceptual = prepare_for(perceptual, fabric.device, training=True)
         self.terms = FrontendTerms(
             params.losses, frontend.params, self.perceptual, self.adversary, bool(training.labelled)
         ).to(fabric.device)
-        if fabric.device.type == "cuda":
-            channels_last(self.perceptual)
         if compute.compile:
             self.perceptual.compile()
         self.facts = {

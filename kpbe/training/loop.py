@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from kpbe.errors import KPBEError
+from kpbe.frontend.preparation import denormals_as_zero
 from kpbe.params import ScheduleParams
 from kpbe.training.files import (
     CULPRIT_FILE,
@@ -165,7 +166,7 @@ def train(
     )
     metrics: dict[str, float] = progress.get("metrics", {})
     first, started = progress["step"], progress["seconds"]
-    with bar, _sigterm() as asked_to_stop:
+    with bar, _sigterm() as asked_to_stop, denormals_as_zero():
         while progress["step"] < schedule.steps and (now := verdict(asked_to_stop())) != "enough":
             if now == "stop":
                 save()

@@ -7,6 +7,7 @@ import torch
 
 from benchmarks import training
 from benchmarks.reference_training import PlainStep
+from benchmarks.report import processor
 from benchmarks.training import Case, Memory, Rates
 from kpbe.frontend.model import Frontend
 from kpbe.params import FrontendTrainParams, ScheduleParams
@@ -18,7 +19,7 @@ def test_both_sides_make_the_same_steps_and_the_page_shows_their_ratio():
     rates = training.race(Case(64, 2), rounds=1, steps=1, warm_up=1, narrow=True)
     assert len(rates.ours) == len(rates.reference) == 1 and rates.ratio > 0 and rates.memory_gb > 0.1
     page = training.report([rates], Memory(1.0, 0.5), "- a machine", rounds=1, steps=1)
-    assert f"| 64x64 | cpu | 2 | fp32 | {rates.reference[0]:.3g} " in page
+    assert f"| 64x64 | {processor()} | 2 | fp32 | {rates.reference[0]:.3g} " in page
     assert f"**{rates.ours[0] / rates.reference[0]:.2f}**" in page
     assert "| 8 | 5.0 |" in page
     assert "No GPU was at hand" in page
@@ -38,17 +39,18 @@ def test_both_sides_have_the_same_loss(tmp_path, monkeypatch):
     assert trainee.adversary is not None
     plain.discriminator.load_state_dict(trainee.adversary.network.state_dict())
     with trainee.loader:
-        ((pair, warp),) = trainee._parts_of(0)
+        ((pair, warp, _),) = trainee._parts_of(0)
         assert warp is not None
         theirs = plain(pair.source, pair.pose, warp)
         ours = trainee.step(0)["loss"]
     assert ours == pytest.approx(theirs, rel=1e-3)
 
 
-def test_a_gpu_row_takes_the_sentence_away():
+def test_a_gpu_row_takes_the_sentence_away(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     rates = Rates(Case(256, 8, "cuda", "bf16-mixed", compile=True), [1.0], [4.0], 20.0)
     page = training.report([rates], Memory(1.0, 0.5), "- a machine", rounds=1, steps=1)
-    assert "bf16 + compile" in page and "**4.00**" in page and "No GPU" not in page
+    assert "| 256x256 | a GPU | 8 | bf16 + compile" in page and "**4.00**" in page and "No GPU" not in page
 
 
 @pytest.mark.slow

@@ -11,7 +11,10 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 STAGES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 # What every stage uses; a change of it does not change what a stage makes.
-EVERYWHERE = {f"kpbe/{name}.py" for name in ("__init__", "compute", "errors", "params", "weights", "work")}
+EVERYWHERE = {
+    f"kpbe/{name}.py"
+    for name in ("__init__", "compute", "errors", "params", "weights", "work", "worker_pool")
+}
 
 
 def imported_files(module: Path) -> set[str]:

@@ -37,6 +37,18 @@ def test_convolution_is_torchs_own_where_nothing_is_learnt():
 
 
 @pytest.mark.parametrize("kernel", [3, 7])
+@torch.no_grad()
+def test_a_folded_convolution_gives_the_same_for_images_of_any_size(kernel):
+    torch.manual_seed(0)
+    convolution = SameConv3d(5, 3, kernel).double()
+    convolution.fold(torch.device("cpu"))
+    for size in ((9, 8), (4, 3), (9, 8)):
+        volume = torch.randn(2, 5, 4, *size, dtype=torch.double)
+        expected = nn.Conv3d.forward(convolution, volume)
+        torch.testing.assert_close(convolution(volume), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", [3, 7])
 @pytest.mark.parametrize("size", [4, 6])
 def test_training_convolves_in_half_precision_where_torch_does(kernel, size):
     convolution, volume = SameConv3d(5, 3, kernel), torch.randn(1, 5, 4, size, size)

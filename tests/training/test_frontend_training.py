@@ -462,13 +462,14 @@ def test_heads_labelled_as_looking_down_become_heads_that_free_view_calls_so(
     assert own.pitch is not None and own.pitch > 5
 
 
-def test_on_a_cpu_2d_weights_are_trained_in_torchs_layout_and_handed_on_channels_last(disc_clips, stage1):
+def test_on_a_cpu_2d_weights_are_trained_in_torchs_layout_and_rendered_with_channels_last(disc_clips, stage1):
     values = params()
     stage, clips = values.train.stage1, read_manifest(disc_clips, "train")
     fabric = launch(values.compute, seed=0)
     trainee, _ = prepare(values, stage, fabric, clips, unlabelled(disc_clips), None, {})
     assert layouts_of(trainee.frontend) == {2: "default", 3: "channels last"}
-    assert layouts_of(load_frontend(stage1 / FRONTEND_FILE)) == {2: "channels last", 3: "channels last"}
+    rendering = load_frontend(stage1 / FRONTEND_FILE).for_rendering()
+    assert layouts_of(rendering) == {2: "channels last", 3: "channels last"}
 
 
 def layouts_of(network: torch.nn.Module) -> dict[int, str]:

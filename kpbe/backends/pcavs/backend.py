@@ -48,7 +48,7 @@ class PCAVS:
     """PC-AVS (Zhou et al. 2021): the inference of the reference, with the identity encoded once and the pose-driven video alone rendered.
 
     Args:
-        networks: in eval mode, on `device`.
+        networks: are frozen.
         settings: alignment, gain and batch settings.
         device: where the networks are.
     """
@@ -58,7 +58,7 @@ class PCAVS:
     trainable: ClassVar[bool] = True
 
     def __init__(self, networks: PCAVSNetworks, settings: PCAVSSettings, device: str = "cpu"):
-        self.networks = networks
+        self.networks = networks.prepare_for(device, training=False)
         self.settings = settings
         self.device = torch.device(device)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from kpbe.backends.pcavs.audio_encoder import AudioEncoder
 from kpbe.backends.pcavs.generator import Noise, StyleGenerator
 from kpbe.backends.pcavs.identity import Identity, IdentityEncoder
 from kpbe.backends.pcavs.non_identity import NonIdentityEncoder
+from kpbe.frontend.preparation import prepare_for
 
 OFFICIAL_IMAGE_SIZE = 224
 COVERED_ROWS, COVERED_COLUMNS = (0.5, 0.9), (0.22, 0.78)
@@ -55,6 +57,12 @@ class PCAVSNetworks(nn.Module):
         self.non_identity = NonIdentityEncoder(width_multiplier, image_size)
         self.audio = AudioEncoder(width_multiplier)
         self.generator = StyleGenerator(width_multiplier, image_size)
+
+    def prepare_for(self, device: torch.device | str, training: bool) -> Self:
+        """Move the networks, and let the two encoders that run for every frame be prepared (`kpbe.frontend.preparation`)."""
+        for encoder in (self.non_identity, self.audio):
+            prepare_for(encoder, device, training)
+        return self.to(device)
 
     def encode_identity(self, images: Tensor) -> Identity:
         """(B, 3, S, S), or (B, K, 3, S, S) with K pictures of each person -> `Identity` (vector, map) of B people."""

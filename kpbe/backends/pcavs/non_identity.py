@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpbe.backends.layers import scaled_channels
-from kpbe.frontend.layers import channels_last
 
 FEATURE_DIM = 512
 MOUTH_DIM = 500
@@ -86,7 +85,6 @@ class _FaceAlignmentTrunk(nn.Module):
         self.bn5 = nn.BatchNorm2d(points)
         self.conv6 = nn.Conv2d(points, 1, 3, 2, 1)
         self.fc = nn.Linear((image_size // 8) ** 2, scaled_channels(FEATURE_DIM, width_multiplier))
-        channels_last(self)  # a fifth faster on a CPU
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))

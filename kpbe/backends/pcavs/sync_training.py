@@ -58,7 +58,8 @@ class SyncTrainee:
         fabric: Fabric,
         facts: dict[str, Any],
     ):
-        self.networks, self.training, self.validation = networks, training, validation
+        self.networks = networks.prepare_for(fabric.device, training=True)
+        self.training, self.validation = training, validation
         self.settings, self.seed, self.fabric, self.facts = settings, seed, fabric, facts
         encoders = SyncEncoders(networks)
         self.encoders, self.optimiser = fabric.setup(

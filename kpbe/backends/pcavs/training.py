@@ -102,7 +102,8 @@ class PCAVSTrainee:
         facts: dict[str, Any],
         judge: OpeningJudge | None = None,
     ):
-        self.networks, self.training, self.settings = networks, training, settings
+        self.networks = networks.prepare_for(fabric.device, training=True)
+        self.training, self.settings = training, settings
         self.seed, self.fabric = seed, fabric
         wanted = settings.losses.gan or settings.losses.feature_matching
         self.adversary = Adversary(fabric, settings.optimiser) if wanted else None
