@@ -521,7 +521,7 @@ def with_detail(values: Params, **sampling) -> Params:
 def test_a_training_with_two_sources_learns_from_simulated_backends_and_drawn_people(disc_clips, tmp_path):
     grids = tmp_path / "grids"
     draw_grids(GridParams(identities=1, poses=2, mouths=2, frame_size=64), 64, grids)
-    folders = TrainingFolders(disc_clips, *[disc_clips / "none"] * 2, grids)
+    folders = TrainingFolders(disc_clips, disc_clips / "none", disc_clips / "none", grids)
     values = with_detail(params({"warm_up": {"labels_until": 2}}), simulate_backends=True, drawn_share=0.5)
     train_stage1(values, folders, tmp_path / "out")
     facts = json.loads((tmp_path / "out" / "summary.json").read_text())

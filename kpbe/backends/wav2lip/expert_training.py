@@ -27,7 +27,7 @@ from kpbe.backends.wav2lip.face_clips import FaceClip, crop_settings, load_face_
 from kpbe.backends.wav2lip.networks import FACE_SIZE, SYNC_FRAMES, SyncNet
 from kpbe.backends.wav2lip.settings import SyncExpertSettings, Wav2LipSettings
 from kpbe.frontend.images import to_uint8
-from kpbe.frontend.layers import channels_last
+from kpbe.frontend.preparation import prepare_for
 from kpbe.media.sheets import INK, PAPER, contact_sheet
 from kpbe.training.files import SUMMARY_FILE
 from kpbe.training.launch import launch, training_identity
@@ -196,7 +196,7 @@ class ExpertTrainee:
     ):
         self.settings, self.seed, self.fabric, self.facts = settings, seed, fabric, facts
         self.training, self.validation, self.expert = training, validation, expert
-        channels_last(expert)
+        prepare_for(expert, fabric.device, training=True)
         listener = Listener(expert)
         self.model, self.optimiser = fabric.setup(listener, adam(listener.parameters(), settings.optimiser))
 

@@ -37,7 +37,7 @@ from kpbe.backends.wav2lip.networks import (
 from kpbe.backends.wav2lip.settings import GeneratorTrainingSettings, Wav2LipSettings
 from kpbe.errors import MissingWeights
 from kpbe.frontend.images import to_uint8
-from kpbe.frontend.layers import channels_last
+from kpbe.frontend.preparation import prepare_for
 from kpbe.media.sheets import contact_sheet
 from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import train
@@ -155,7 +155,7 @@ class GeneratorTrainee:
     ):
         self.settings, self.seed, self.fabric, self.facts = settings, seed, fabric, facts
         self.training, self.generator = training, generator
-        channels_last(generator)
+        prepare_for(generator, fabric.device, training=True)
         self.discriminator = None
         if settings.losses.gan:
             discriminator = QualityDiscriminator(generator.width_multiplier)
