@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 
 from kpbe.compute import torch_device
 from kpbe.data.clips import Clip
@@ -39,7 +40,8 @@ def launch(compute: ComputeParams, seed: int, data_parallel: bool = False) -> Fa
         )
         raise ParamsError(f"torchrun started {started} processes, but {wanted}: start that many.")
     devices, nodes = (compute.devices, compute.nodes) if data_parallel else (1, 1)
-    strategy = "ddp" if processes > 1 else "auto"
+    # not every step uses all weights: labels come first, and a term of weight 0 leaves its layer alone
+    strategy = DDPStrategy(find_unused_parameters=True) if processes > 1 else "auto"
     fabric = Fabric(
         accelerator=torch_device(compute).type,
         devices=devices,
