@@ -60,7 +60,7 @@ def test_a_face_speaks_with_no_file_fetched(clone: Path, portrait: np.ndarray) -
     assert (info.frames, info.width, info.height) == (10, portrait.shape[1], portrait.shape[0])
     changed = (np.abs(read_frames(clone / "talking.mkv")[5].astype(int) - portrait) > 8).any(-1)
     mouth, wall = changed[215:245, 170:205], changed[:, :60]
-    assert mouth.mean() > 0.5 and not wall.any(), "the face is painted, and nothing beside it"
+    assert mouth.mean() > 0.1 and not wall.any(), "the face is painted, and nothing beside it"
 
 
 def test_a_picture_without_a_face_is_refused(clone: Path) -> None:
