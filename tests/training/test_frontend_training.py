@@ -171,7 +171,7 @@ def test_two_processes_train_as_one_with_the_same_batch(disc_clips, tmp_path):
     } <= set(one)
     for name in one:
         # batch norm over nearly flat pictures amplifies rounding, gradients most
-        tolerance = 5e-2 if name == "gradient_norm" else 2e-2
+        tolerance = 5e-2 if name == "gradient_norm" or name.startswith("share_") else 2e-2
         assert two[name] == pytest.approx(one[name], rel=tolerance, abs=1e-4), name
     for optimiser in ("optimiser", "discriminator_optimiser"):
         # the mean gradients of all processes, not those of the first one's share
@@ -323,7 +323,7 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole_but_for_batch_norm(di
         expected, got = whole[network], in_parts[network]
         assert expected.abs().max() > 0
         # rounding decides the sign of an absolute difference next to 0
-        assert (got - expected).norm() < 0.03 * expected.norm(), network
+        assert (got - expected).norm() < 0.08 * expected.norm(), network
     for name, value in whole["losses"].items():
         tolerance = 0.05 if name == "gradient_norm" or name.startswith("share_") else 1e-3
         assert in_parts["losses"][name] == pytest.approx(value, rel=tolerance), name
