@@ -153,7 +153,7 @@ def test_two_processes_train_as_one_with_the_same_batch(disc_clips, tmp_path):
     for devices in (1, 2):
         # Adam's first steps are the gradients' signs, and rounding decides those of weights that have next to no gradient (biases before
         # batch norm): at the usual learning rate that alone moves the losses by some percent
-        values = params({"optimiser": {"lr": 1e-5}}, steps=3, batch_size=4, sheet_every=1)
+        values = params({"optimiser": {"lr": 1e-6}}, steps=2, batch_size=4, sheet_every=1)
         values = values.model_copy(update={"compute": values.compute.model_copy(update={"devices": devices})})
         process = start_stage_1(tmp_path / str(devices), disc_clips, values)
         output, _ = process.communicate(timeout=600)
