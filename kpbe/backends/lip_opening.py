@@ -15,7 +15,7 @@ from torch import Tensor
 from kpbe.data.clips import Clip
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.media.video import read_frames
-from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
+from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker, openings_of
 from kpbe.metrics.mouth import opening_correlation
 from kpbe.work import whole
 
@@ -66,8 +66,7 @@ class OpeningJudge:
         return opening_correlation(self._true[name], self._openings([painted(i) for i in shown]))
 
     def _openings(self, crops: Sequence[np.ndarray]) -> np.ndarray:
-        faces = (self._landmarker.read(_with_border(crop)) for crop in crops)
-        return np.array([np.nan if face is None else face.opening for face in faces])
+        return openings_of(self._landmarker.read(_with_border(crop)) for crop in crops)
 
 
 def _with_border(crop: np.ndarray) -> np.ndarray:

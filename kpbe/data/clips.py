@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from kpbe.errors import KPBEError
 from kpbe.work import read_csv, write_csv
@@ -45,6 +46,11 @@ class Clip:
     bbox: str
     sha256: str
     folder: Path = field(default=Path(), compare=False)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All but the folder, for a record; `Clip(**facts, folder=...)` is the clip again."""
+        return {name: getattr(self, name) for name in COLUMNS}
 
     @property
     def video(self) -> Path:
@@ -102,7 +108,7 @@ def write_manifest(folder: Path | str, clips: Iterable[Clip]) -> None:
     refuse_shared_identities(((clip.identity, clip.split) for clip in clips), str(path))
     if len({clip.clip_id for clip in clips}) < len(clips):
         raise KPBEError(f"{path}: two clips have the same clip_id.")
-    rows = [{name: getattr(clip, name) for name in COLUMNS} for clip in clips]
+    rows = [clip.facts for clip in clips]
     for row in rows:
         row["has_audio"] = int(row["has_audio"])
         row["fps"], row["seconds"] = f"{row['fps']:g}", f"{row['seconds']:.3f}"

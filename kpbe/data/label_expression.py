@@ -19,7 +19,7 @@ from kpbe import weights
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.crops import points_in_crop
 from kpbe.data.expression_labels import SHAPES, ExpressionLabels, in_picture, label_path
-from kpbe.data.labels import remove_others, truth_files
+from kpbe.data.labels import label_clips, truth_files
 from kpbe.data.raw import parse_bbox
 from kpbe.data.voxceleb import reference_frames
 from kpbe.errors import BadClip
@@ -33,14 +33,11 @@ from kpbe.metrics.face_landmarks import (
 from kpbe.params import ComputeParams, LabelExpressionParams
 from kpbe.work import (
     RECORD_SUFFIX,
-    REJECTED_COLUMNS,
     ClipTask,
     ShardMap,
     file_sha256,
     fingerprint,
-    run_clip_tasks,
     serial_map,
-    write_csv,
     write_json,
 )
 
@@ -115,20 +112,15 @@ def label_expressions(
         for clip in manifest
         if looks or clip.clip_id in truths
     ]
-    remove_others(out, tasks)
-    labelled: list[tuple[ClipTask, dict[str, Any]]] = []
-    if tasks:
-        labelled, _ = run_clip_tasks(
-            STAGE,
-            tasks,
-            make_labels,
-            out,
-            map=map if len(tasks) > len(truths) else serial_map,
-            shard_size=compute.shard_size,
-            max_rejected_fraction=max_rejected_fraction,
-        )
-    else:
-        write_csv(out / "rejected.csv", REJECTED_COLUMNS, [])
+    labelled, _ = label_clips(
+        STAGE,
+        tasks,
+        make_labels,
+        out,
+        map if len(tasks) > len(truths) else serial_map,
+        compute.shard_size,
+        max_rejected_fraction,
+    )
     known = sum(task.payload.truth is not None for task, _ in labelled)
     found = {
         "about": _about(params, known, len(labelled) - known, len(manifest)),

@@ -16,7 +16,7 @@ import numpy as np
 
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.head_pose import euler_degrees, label_path
-from kpbe.data.labels import remove_others, truth_files
+from kpbe.data.labels import label_clips, truth_files
 from kpbe.data.pose_teachers.base import (
     NAMES,
     PoseTeacher,
@@ -32,15 +32,12 @@ from kpbe.media.video import read_frames
 from kpbe.params import ComputeParams, LabelPoseParams
 from kpbe.work import (
     RECORD_SUFFIX,
-    REJECTED_COLUMNS,
     ClipTask,
     ShardMap,
     file_sha256,
     fingerprint,
-    run_clip_tasks,
     serial_map,
     whole,
-    write_csv,
     write_json,
 )
 
@@ -106,20 +103,15 @@ def label_head_pose(
         if truth is not None or kind is not None:
             job = Job(clip, truth, None if truth else kind, compute, params.batch)
             tasks.append(_task(job, [] if truth else digests, out))
-    remove_others(out, tasks)
-    finished, rejected = [], []
-    if tasks:
-        finished, rejected = run_clip_tasks(
-            STAGE,
-            tasks,
-            make_labels,
-            out,
-            map=map if len(tasks) > len(truths) else serial_map,
-            shard_size=compute.shard_size,
-            max_rejected_fraction=max_rejected_fraction,
-        )
-    else:
-        write_csv(out / "rejected.csv", REJECTED_COLUMNS, [])
+    finished, rejected = label_clips(
+        STAGE,
+        tasks,
+        make_labels,
+        out,
+        map if len(tasks) > len(truths) else serial_map,
+        compute.shard_size,
+        max_rejected_fraction,
+    )
     labelled = [task.payload for task, _ in finished]
     known = sum(job.truth is not None for job in labelled)
     found = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from kpbe.data.clips import Clip
 from kpbe.data.raw import read_raw_videos
-from kpbe.work import ClipTask
+from kpbe.work import REJECTED_COLUMNS, ClipTask, Rejection, ShardMap, run_clip_tasks, write_csv
 
 
 def truth_files(raw: Path, manifest: Iterable[Clip]) -> dict[str, Path]:
@@ -20,7 +21,32 @@ def truth_files(raw: Path, manifest: Iterable[Clip]) -> dict[str, Path]:
     return {clip_id: path for clip_id, path in found.items() if path is not None and path.exists()}
 
 
-def remove_others(out: Path, tasks: Iterable[ClipTask]) -> None:
+def label_clips(
+    stage: str,
+    tasks: Sequence[ClipTask],
+    make: Callable[[ClipTask], dict[str, Any]],
+    out: Path,
+    map: ShardMap,
+    shard_size: int,
+    max_rejected_fraction: float,
+) -> tuple[list[tuple[ClipTask, dict[str, Any]]], list[Rejection]]:
+    """`run_clip_tasks` for a stage that may have nothing to label; labels of clips that no task is for are removed."""
+    _remove_others(out, tasks)
+    if not tasks:
+        write_csv(out / "rejected.csv", REJECTED_COLUMNS, [])
+        return [], []
+    return run_clip_tasks(
+        stage,
+        tasks,
+        make,
+        out,
+        map=map,
+        shard_size=shard_size,
+        max_rejected_fraction=max_rejected_fraction,
+    )
+
+
+def _remove_others(out: Path, tasks: Iterable[ClipTask]) -> None:
     """Remove labels and records of clips that no task is for; every clip_id has a `#`, other files have none."""
     out.mkdir(parents=True, exist_ok=True)
     wanted = {path for task in tasks for path in (task.record, *task.outputs)}

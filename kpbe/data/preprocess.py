@@ -211,7 +211,7 @@ def make_clips(task: ClipTask) -> dict[str, Any]:
             _remove(clip)
         raise
     return {
-        "clips": [{k: v for k, v in asdict(clip).items() if k != "folder"} for clip in clips],
+        "clips": [clip.facts for clip in clips],
         "rejected": [(_clip_id(job, refusal.start, refusal.end), refusal.reason) for refusal in refusals],
         "outputs": [path.name for clip in clips for path in _files(clip) if path.exists()],
     }

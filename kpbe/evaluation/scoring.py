@@ -20,7 +20,7 @@ from kpbe.evaluation.mouth_boxes import MouthBoxes, boxes_from_faces
 from kpbe.evaluation.networks import Networks
 from kpbe.media.video import VideoReader
 from kpbe.metrics import image
-from kpbe.metrics.face_landmarks import POINTS, FaceLandmarks
+from kpbe.metrics.face_landmarks import POINTS, FaceLandmarks, openings_of
 from kpbe.metrics.head_pose import mean_angle_error, share_of_the_way
 from kpbe.metrics.identity import cosine
 from kpbe.metrics.lip_sync import SMALLEST_TRACK, crop_face_track, lip_sync_error
@@ -230,7 +230,7 @@ class _Run:
     @property
     def openings(self) -> np.ndarray:
         """Lip opening of each frame that was looked at; NaN without a face."""
-        return np.array([np.nan if face is None else face.opening for face in self.faces])
+        return openings_of(self.faces)
 
     def read(self, indices: Sequence[int], looked_at: set[int]) -> np.ndarray:
         """The frames at `indices`; notes what a video has by itself."""

@@ -10,7 +10,7 @@ Example:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -129,8 +129,7 @@ class Frontend(nn.Module):
     def decompose(self, image: Tensor) -> Decomposition:
         """Appearance, canonical keypoints, pose and expression of images (B, 3, H, W) in [0, 1]."""
         inner = self.inner(image)
-        pose, expression = self._pose_expression(inner)
-        return Decomposition(self.appearance(inner), self.canonical_keypoints(inner), pose, expression, image)
+        return replace(self.keypoints_of(inner), appearance=self.appearance(inner), image=image)
 
     def keypoints_of(self, image: Tensor) -> Decomposition:
         """As `decompose`, without the appearance: nothing is rendered from it."""
@@ -174,9 +173,10 @@ class Frontend(nn.Module):
         """
         inner = self.inner(images)
         pose, expression = self._pose_expression(inner)
+        second = Decomposition(None, source.canonical_keypoints, pose, expression)
         if self.detail != "warp_both" or not same_person:
-            return Decomposition(None, source.canonical_keypoints, pose, expression)
-        return Decomposition(self.appearance(inner), source.canonical_keypoints, pose, expression, images)
+            return second
+        return replace(second, appearance=self.appearance(inner), image=images)
 
     def render(
         self,

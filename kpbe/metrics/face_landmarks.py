@@ -10,7 +10,7 @@ import importlib.util
 import os
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +177,11 @@ class FaceLandmarker:
             )
         ]
         return sorted(faces, key=lambda face: -face.size)
+
+
+def openings_of(faces: Iterable[FaceLandmarks | None]) -> np.ndarray:
+    """Lip openings (N,) of faces read in N frames; NaN without a face."""
+    return np.array([np.nan if face is None else face.opening for face in faces])
 
 
 def load_face_landmarker() -> FaceLandmarker:

@@ -10,7 +10,7 @@ from kpbe.errors import MissingWeights
 from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import Frontend
 from kpbe.media.video import FrameAccess
-from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
+from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker, openings_of
 from kpbe.metrics.mouth import opening_correlation
 from kpbe.params import Detail, ScheduleParams
 from kpbe.training.frames import ClipFrames
@@ -87,5 +87,4 @@ class OpeningJudge:
 
     def _openings(self, frames: np.ndarray) -> np.ndarray:
         assert self._landmarker is not None
-        faces = [self._landmarker.read(np.ascontiguousarray(frame)) for frame in frames]
-        return np.array([np.nan if face is None else face.opening for face in faces])
+        return openings_of(self._landmarker.read(np.ascontiguousarray(frame)) for frame in frames)

@@ -22,7 +22,7 @@ from kpbe.data.head_pose import euler_degrees
 from kpbe.data.head_pose import label_path as head_pose_path
 from kpbe.data.sample.clip import poses_of
 from kpbe.data.sample.identity import generator, identity_name
-from kpbe.data.sample.motion import Motion, move
+from kpbe.data.sample.motion import FPS, Motion, move
 from kpbe.data.sample.person import person
 from kpbe.data.sample.phonemes import babble
 from kpbe.media.video import VideoWriter
@@ -92,10 +92,10 @@ def _task(params: GridParams, image_size: int, index: int, out: Path) -> ClipTas
         name,
         f"train/{clip_id}.mp4",
         frames,
-        25.0,
+        FPS,
         image_size,
         image_size,
-        frames / 25,
+        frames / FPS,
         False,
         "",
         0,
@@ -126,14 +126,13 @@ def _make(task: ClipTask, image_size: int) -> dict[str, Any]:
     labels = ExpressionLabels.unknown(len(poses))
     labels.points[:] = in_picture(points, (image_size, image_size))
     video, expression, head_pose = task.outputs
-    with VideoWriter(video, 25.0, codec="h264", gop=GOP, crf=CRF) as writer:
+    with VideoWriter(video, FPS, codec="h264", gop=GOP, crf=CRF) as writer:
         for pose in poses:
             writer.write(cropped(actor.draw(pose), crop, image_size))
     labels.save(expression)
     with whole(head_pose) as temporary:
         np.save(temporary, euler_degrees(np.stack([pose.rotation for pose in poses])))
-    row = {k: v for k, v in vars(replace(clip, sha256=file_sha256(video))).items() if k != "folder"}
-    return {"clip": row}
+    return {"clip": replace(clip, sha256=file_sha256(video)).facts}
 
 
 def grid_motion(index: int, params: GridParams) -> Motion:
@@ -141,7 +140,7 @@ def grid_motion(index: int, params: GridParams) -> Motion:
     name, poses, mouths = identity_name(index), params.poses, params.mouths
     rng = generator(params.seed, name, "grid")
     segments = babble(generator(params.seed, name, "grid", "phonemes"), SPEECH_SECONDS)
-    speech = move(generator(params.seed, name, "grid", "motion"), segments, round(SPEECH_SECONDS * 25))
+    speech = move(generator(params.seed, name, "grid", "motion"), segments, round(SPEECH_SECONDS * FPS))
     moments = _spread_openings(rng, speech.controls["jaw"] - speech.controls["lower_up"], mouths)
     angles = rng.uniform(-1, 1, (poses, 3)) * POSE_LIMITS
     shift = rng.uniform(-1, 1, (poses, 3)) * SHIFT_LIMITS
