@@ -1,4 +1,4 @@
-"""Stage `train_backend@<backend>`: data/clips, checkpoints/sync/<backend> -> checkpoints/backends/<backend>."""
+"""Stage `train_backend@<backend>`: data/clips, data/expression, checkpoints/sync/<backend> -> checkpoints/backends/<backend>."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def train_backend(context: StageContext) -> Path:
 
     out = folders.BACKEND_CHECKPOINTS / context.backend
     sync = folders.SYNC_CHECKPOINTS / context.backend
-    work.train_backend(context.backend, context.params, folders.CLIPS, sync, out)
+    work.train_backend(context.backend, context.params, folders.CLIPS, folders.EXPRESSION, sync, out)
     return out
 
 

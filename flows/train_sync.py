@@ -1,4 +1,4 @@
-"""Stage `train_sync@<backend>`: data/clips -> checkpoints/sync/<backend>."""
+"""Stage `train_sync@<backend>`: data/clips, data/expression -> checkpoints/sync/<backend>."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def train_sync(context: StageContext) -> Path:
     from kpbe.backends import training as work
 
     out = folders.SYNC_CHECKPOINTS / context.backend
-    work.train_sync(context.backend, context.params, folders.CLIPS, out)
+    work.train_sync(context.backend, context.params, folders.CLIPS, folders.EXPRESSION, out)
     return out
 
 

@@ -285,7 +285,8 @@ class FrontendLossParams(PerceptualWeights):
     `mouth` is how many times as much the mouth counts in the pixel terms as the rest of the picture, where the points of the face are
     known. `parts` judges what frames are put together from: the decoder's picture, the moved source, the moved backend. The next three
     need expression labels: `guides` draws six keypoints to lips and eyes, `motion` asks the motion field to carry the points of the face to
-    their places, `shapes` reads blendshapes from the expression.
+    their places, `shapes` reads blendshapes from the expression. `mouth_share` asks that the pixels of the mouth are the backend's where
+    its frame is a second source.
     """
 
     mouth: float = Field(default=1.0, ge=1)
@@ -293,6 +294,7 @@ class FrontendLossParams(PerceptualWeights):
     guides: float = Field(default=0.0, ge=0)
     motion: float = Field(default=0.0, ge=0)
     shapes: float = Field(default=0.0, ge=0)
+    mouth_share: float = Field(default=0.0, ge=0)
     gan: float = Field(default=1.0, ge=0)
     feature_matching: float = Field(default=10.0, ge=0)
     equivariance: float = Field(default=10.0, ge=0)
@@ -345,7 +347,8 @@ class AugmentParams(Section):
 
     With `time_flip`, every second pair is played backwards; of the others (of all without `time_flip`), `mirror` turns every second one
     left to right. Brightness, contrast and saturation are scaled by up to 1 +- their value, the hue is turned by up to +- its share of a
-    full turn, in random order; 0 leaves it alone.
+    full turn, in random order; 0 leaves it alone. Not FOMM's: pictures are rolled by up to +- `roll` degrees, scaled by up to 1 + `scale`
+    or its inverse, and shifted by up to +- `shift` of half their side, their labels with them.
     """
 
     time_flip: bool = True
@@ -354,6 +357,9 @@ class AugmentParams(Section):
     contrast: float = Field(default=0.1, ge=0, lt=1)
     saturation: float = Field(default=0.1, ge=0, lt=1)
     hue: float = Field(default=0.1, ge=0, le=0.5)
+    roll: float = Field(default=0.0, ge=0, le=45)
+    scale: float = Field(default=0.0, ge=0, lt=1)
+    shift: float = Field(default=0.0, ge=0, lt=1)
 
 
 class FrontendTrainParams(Section):

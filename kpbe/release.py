@@ -1,7 +1,8 @@
 """Small copies of trained weights for git, with everything that tells what they are: digests, params, trainings, metrics.
 
-`weights/released/` then holds frontend.safetensors, <backend>.safetensors, params.yaml and release.json; `reports/released/` the Table I
-of the same run. The copies load like the originals: matrices and kernels are in half precision, biases and statistics stay as they are.
+`weights/released/` then holds frontend.safetensors, <backend>.safetensors of each backend that the run trained, <backend>.sync.safetensors
+where it has an expert, params.yaml and release.json; `reports/released/` the Table I of the same run. The copies load like the originals:
+matrices and kernels are in half precision, biases and statistics stay as they are.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from kpbe.errors import KPBEError, MissingWeights
-from kpbe.trained_frontends import RELEASED, RELEASED_TABLE, STAGE1, STAGE2, WEIGHTS
+from kpbe.trained_frontends import RELEASED, RELEASED_TABLE, STAGE2, WEIGHTS
 from kpbe.training.files import SUMMARY_FILE
 from kpbe.weights import trained_weights
 from kpbe.work import file_sha256, whole, write_json, write_text
 
-LARGEST_MB = 40
+LARGEST_MB = 60
 """All files of a release together; larger weights belong to DVC."""
+
+SYNC_EXPERT = "sync_expert.safetensors"
+"""What a backend's sync stage leaves beside what its generator's training begins with."""
 
 
 def halve_precision(source: Path, target: Path) -> None:
@@ -46,11 +50,22 @@ def halve_precision(source: Path, target: Path) -> None:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
 
 
+def _backends(checkpoints: Path) -> dict[str, Path]:
+    """The trained weights of all backends, and their sync experts, by their names in a release."""
+    found = {}
+    for folder in sorted((checkpoints / "backends").glob("*/")):
+        if any(folder.glob("*.safetensors")):
+            found[f"{folder.name}.safetensors"] = trained_weights(folder)
+            if (expert := checkpoints / "sync" / folder.name / SYNC_EXPERT).is_file():
+                found[f"{folder.name}.sync.safetensors"] = expert
+    return found
+
+
 def release(backend: str, root: Path = Path(), to: Path = Path()) -> dict[str, Any]:
-    """Write a release of what the DAG trained for a backend.
+    """Write a release of what the DAG trained: the frontend of one backend, and the weights of all.
 
     Args:
-        backend: its name in params.yaml.
+        backend: the name in params.yaml of the one whose frontend it is.
         root: the repository root, with checkpoints/ and reports/results/ of a finished run.
         to: the repository that gets the release; an earlier one in it is replaced.
 
@@ -67,10 +82,11 @@ def release(backend: str, root: Path = Path(), to: Path = Path()) -> dict[str, A
     for made in (metrics, *tables):
         if not made.is_file():
             raise KPBEError(f"{made} does not exist: run `dvc repro` first, a release says how good it is.")
-    sources = {
-        WEIGHTS: root / STAGE2 / backend / WEIGHTS,
-        f"{backend}.safetensors": trained_weights(checkpoints / "backends" / backend),
-    }
+    sources = {WEIGHTS: root / STAGE2 / backend / WEIGHTS} | _backends(checkpoints)
+    if f"{backend}.safetensors" not in sources:
+        raise MissingWeights(
+            f"{checkpoints / 'backends' / backend} holds no weights: run its training stage first."
+        )
     for name, source in sources.items():
         halve_precision(source, out / name)
     files = {
@@ -89,7 +105,7 @@ def release(backend: str, root: Path = Path(), to: Path = Path()) -> dict[str, A
     trainings = {
         path.parent.relative_to(checkpoints).as_posix(): json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(checkpoints.rglob(SUMMARY_FILE))
-        if path.parent == root / STAGE1 or path.parent.name == backend
+        if path.parent.parent != root / STAGE2 or path.parent.name == backend
     }
     about = {
         "files": files,

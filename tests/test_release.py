@@ -11,8 +11,11 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
+from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.wav2lip import Wav2LipGenerator, load_generator
-from kpbe.backends.wav2lip.checkpoints import save_generator
+from kpbe.backends.wav2lip.checkpoints import load_sync_expert, save_generator, save_sync_expert
+from kpbe.backends.wav2lip.networks import SyncNet
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.frontend.checkpoints import load_frontend, read_facts, save_frontend
 from kpbe.frontend.model import Frontend
@@ -33,6 +36,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = REPOSITORY / "params.yaml"
     save_frontend(root / FRONTEND, Frontend(load_params(params).model), {"stage": "stage2"})
     save_generator(root / GENERATOR, Wav2LipGenerator(0.125), {"clips": 3})
+    save_sync_expert(root / "checkpoints/sync/wav2lip/sync_expert.safetensors", SyncNet(0.125), {})
+    save_networks(root / "checkpoints/backends/pcavs/networks.safetensors", PCAVSNetworks(0.0625, 64))
     for training, steps in {"stage1": 9, "stage2/wav2lip": 7, "stage2/pcavs": 5}.items():
         write_json(root / "checkpoints" / training / "summary.json", {"steps": steps})
     results = root / "reports/results"
@@ -55,7 +60,10 @@ def test_the_copies_load_and_give_nearly_the_same(trained, tmp_path):
     assert read_facts(out / "frontend.safetensors") == {"stage": "stage2"}
     assert load_generator(out / "wav2lip.safetensors").width_multiplier == 0.125
 
-    for name in ("frontend.safetensors", "wav2lip.safetensors"):
+    assert load_sync_expert(out / "wav2lip.sync.safetensors").width_multiplier == 0.125
+    assert isinstance(load_networks(out / "pcavs.safetensors"), PCAVSNetworks)
+    assert len(about["files"]) == 4
+    for name in about["files"]:
         assert about["files"][name]["sha256"] == file_sha256(out / name)
     assert (out / "frontend.safetensors").stat().st_size < 0.6 * (trained / FRONTEND).stat().st_size
     written = json.loads((out / "release.json").read_text())

@@ -151,6 +151,7 @@ class TrainingJob:
         settings: its section, an instance of the class's `Settings`.
         params: the whole params.
         clips: data/clips.
+        expression: data/expression; a clip may have no labels there.
         sync: what `train_sync` left (checkpoints/sync/<name>).
         out: folder for the result.
     """
@@ -159,6 +160,7 @@ class TrainingJob:
     settings: Any
     params: Params
     clips: Path
+    expression: Path
     sync: Path
     out: Path
 

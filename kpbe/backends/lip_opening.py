@@ -5,7 +5,9 @@ L1 and PSNR cannot tell: a mouth that is half open in every frame has the best o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,11 +15,10 @@ import torch
 from torch import Tensor
 
 from kpbe.data.clips import Clip
-from kpbe.errors import KPBEError, MissingWeights
-from kpbe.media.video import read_frames
+from kpbe.data.expression_labels import labels_of
+from kpbe.errors import MissingWeights
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker, openings_of
 from kpbe.metrics.mouth import opening_correlation
-from kpbe.work import whole
 
 FRAMES_PER_CLIP = 24
 """So many frames of a clip are read, evenly spaced: FaceLandmarker takes about 20 ms for each."""
@@ -76,42 +77,30 @@ def _with_border(crop: np.ndarray) -> np.ndarray:
     return cv2.copyMakeBorder(crop, border, border, border, border, cv2.BORDER_CONSTANT, value=grey)
 
 
-def known_openings(clip: Clip, frames: int) -> Tensor:
-    """Lip openings that lie beside a clip as labels, (N,) with mean 0 and standard deviation 1 over the clip; NaN where unknown.
-
-    Raises:
-        KPBEError: there are as many as another clip has frames.
-    """
-    if not clip.opening.exists():
-        return torch.full((frames,), torch.nan)
-    opening = np.load(clip.opening).astype(np.float32)
-    if opening.shape != (frames,):
-        raise KPBEError(
-            f"{clip.opening} has the shape {opening.shape}, the clip has {frames} frames: remove or remake it."
-        )
-    known = opening[np.isfinite(opening)]
-    spread = float(known.std()) if len(known) > 1 else 0.0
-    return torch.from_numpy((opening - known.mean()) / spread if spread else np.full_like(opening, np.nan))
-
-
-def label_openings(clips: Sequence[Clip], landmarker: FaceLandmarker, every: int = 3) -> None:
-    """Read lip openings of clips and leave them beside the videos as labels (`Clip.opening`); clips that have some are kept.
+def known_openings(clip: Clip, folder: Path, frames: int) -> Tensor:
+    """Lip openings of a clip by its expression labels, (N,) with mean 0 and standard deviation 1 over the clip; NaN where unknown.
 
     Args:
-        clips: of the manifest, in a folder that can be written.
-        landmarker: reads the faces.
-        every: so many frames are one step; those between are interpolated, those before the first and after the last are unknown.
+        clip: of the manifest; it may have no labels.
+        folder: data/expression.
+        frames: of the clip's video; as many as the manifest says, or the last ones are unknown.
+
+    Raises:
+        KPBEError: there are labels of as many frames as another clip has.
     """
-    for clip in clips:
-        if clip.opening.exists():
-            continue
-        frames = read_frames(clip.video)
-        faces = {index: landmarker.read(frames[index]) for index in range(every // 2, len(frames), every)}
-        found = {index: face.opening for index, face in faces.items() if face is not None}
-        opening = np.full(len(frames), np.nan)
-        if found:
-            opening = np.interp(
-                np.arange(len(frames)), list(found), list(found.values()), left=np.nan, right=np.nan
-            )
-        with whole(clip.opening) as temporary, temporary.open("wb") as file:
-            np.save(file, opening.astype(np.float32))
+    openings = np.full(frames, np.nan, np.float32)
+    found = labels_of(clip, folder).openings[:frames]
+    openings[: len(found)] = found
+    known = openings[np.isfinite(openings)]
+    spread = float(known.std()) if len(known) > 1 else 0.0
+    return torch.from_numpy(
+        (openings - known.mean()) / spread if spread else np.full(frames, np.nan, np.float32)
+    )
+
+
+def openings_digest(openings: Iterable[Tensor]) -> str:
+    """Digest of the openings that a training learns from, a part of its identity."""
+    digest = hashlib.sha256()
+    for opening in openings:
+        digest.update(opening.numpy().tobytes())
+    return digest.hexdigest()

@@ -10,7 +10,7 @@ from kpbe.training.files import SUMMARY_FILE
 from kpbe.work import write_json
 
 
-def train_sync(name: str, params: Params, clips: Path, out: Path) -> None:
+def train_sync(name: str, params: Params, clips: Path, expression: Path, out: Path) -> None:
     """Train the synchrony networks that the backend's generator learns from; a backend without any, or with another's weights,
     leaves a note in `out`.
 
@@ -21,10 +21,10 @@ def train_sync(name: str, params: Params, clips: Path, out: Path) -> None:
     if reason := _not_trained(backend, settings):
         write_json(out / SUMMARY_FILE, {"trained": False, "reason": reason})
     else:
-        backend.train_sync(TrainingJob(name, settings, params, clips, out, out))
+        backend.train_sync(TrainingJob(name, settings, params, clips, expression, out, out))
 
 
-def train_backend(name: str, params: Params, clips: Path, sync: Path, out: Path) -> None:
+def train_backend(name: str, params: Params, clips: Path, expression: Path, sync: Path, out: Path) -> None:
     """Train or fine-tune a backend's generator on the training clips, or take its public checkpoint, and leave it in `out`;
     a backend that is not trained, or uses another's weights, leaves a note.
 
@@ -35,7 +35,7 @@ def train_backend(name: str, params: Params, clips: Path, sync: Path, out: Path)
     if reason := _not_trained(backend, settings):
         write_json(out / SUMMARY_FILE, {"trained": False, "reason": reason})
     else:
-        backend.train(TrainingJob(name, settings, params, clips, sync, out))
+        backend.train(TrainingJob(name, settings, params, clips, expression, sync, out))
 
 
 def _not_trained(backend: type[Backend], settings: BackendSettings) -> str:

@@ -73,11 +73,6 @@ class Clip:
         not known."""
         return self.video.with_suffix(".landmarks.npy")
 
-    @property
-    def opening(self) -> Path:
-        """Lip openings as labels, float32 (frames,) in any unit, NaN where unknown; absent when they are not known."""
-        return self.video.with_suffix(".opening.npy")
-
 
 COLUMNS = tuple(f.name for f in fields(Clip) if f.name != "folder")
 

@@ -78,6 +78,12 @@ class ExpressionLabels:
             np.full((frames, len(SHAPES)), np.nan, np.float32),
         )
 
+    @property
+    def openings(self) -> np.ndarray:
+        """(N,) height between the inner lips over the distance of the eyes, both in a square picture; NaN where they are not known."""
+        upper, lower, left, right = (self.points[:, i] for i in (1, 3, 4, 5))
+        return np.linalg.norm(lower - upper, axis=1) / np.linalg.norm(right - left, axis=1).clip(1e-6)
+
     def save(self, path: Path) -> None:
         """Write the labels into an .npz file."""
         with whole(path) as temporary:
@@ -105,6 +111,18 @@ class ExpressionLabels:
 def label_path(folder: Path, clip: Clip) -> Path:
     """Where the expression labels of a clip lie; the file may not exist."""
     return folder / f"{clip.clip_id}.npz"
+
+
+def labels_of(clip: Clip, folder: Path) -> ExpressionLabels:
+    """The labels of a clip, all unknown where it has none.
+
+    Raises:
+        KPBEError: as `ExpressionLabels.load`.
+    """
+    path = label_path(folder, clip)
+    return (
+        ExpressionLabels.load(path, clip.frames) if path.exists() else ExpressionLabels.unknown(clip.frames)
+    )
 
 
 def mirrored_points(points: np.ndarray) -> np.ndarray:

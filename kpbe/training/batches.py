@@ -22,7 +22,8 @@ from kpbe.media.video import FrameAccess
 from kpbe.params import AugmentParams, SamplingParams, WarmUpParams
 from kpbe.training.augment import as_images, augmented
 from kpbe.training.frames import ClipFrames, FrameSource
-from kpbe.training.sampling import UNCHANGED, Sampler, Samples
+from kpbe.training.placement import placed_picture, placed_points, placing, rolled_degrees
+from kpbe.training.sampling import UNCHANGED, UNMOVED, Sampler, Samples
 
 MIRRORED_ANGLES = np.array([-1, 1, -1], np.float32)
 """A mirrored face has the opposite yaw and roll."""
@@ -42,7 +43,7 @@ class TrainingBatch:
             driving frame gives both.
         target: what the output is compared with; the same tensor as `pose` where no grids are drawn from.
         degrees: (B, 3) yaw, pitch and roll of the pose frame.
-        source_points, expression_points, target_points: (B, POINTS, 2), see `ExpressionLabels`.
+        source_points, pose_points, expression_points, target_points: (B, POINTS, 2), see `ExpressionLabels`.
         shapes: (B, len(SHAPES)) of the target, whose mouth is the expression frame's.
     """
 
@@ -52,6 +53,7 @@ class TrainingBatch:
     target: Tensor
     degrees: Tensor
     source_points: Tensor
+    pose_points: Tensor
     expression_points: Tensor
     target_points: Tensor
     shapes: Tensor
@@ -74,10 +76,10 @@ class RawBatch:
     """A batch as it is decoded.
 
     Attributes:
-        frames: uint8 (n, b, H, W, 3), not mirrored: the images of `names`.
+        frames: uint8 (n, b, H, W, 3), placed but not mirrored: the images of `names`.
         names: of `TrainingBatch`'s images that are not another one's.
-        degrees: float32 (b, 3) labels, already mirrored.
-        points: float32 (3, b, POINTS, 2) of source, expression and target, already mirrored.
+        degrees: float32 (b, 3) labels, already placed and mirrored.
+        points: float32 (4, b, POINTS, 2) of source, pose, expression and target, already placed and mirrored.
         shapes: float32 (b, len(SHAPES)), already mirrored.
         samples: what is in it, and what is done to it on the device.
     """
@@ -100,8 +102,9 @@ class RawBatch:
             **by_name,
             degrees=self.degrees.to(device, non_blocking=True),
             source_points=points[0],
-            expression_points=points[1],
-            target_points=points[2],
+            pose_points=points[1],
+            expression_points=points[2],
+            target_points=points[3],
             shapes=self.shapes.to(device, non_blocking=True),
         )
 
@@ -190,8 +193,8 @@ class BatchLoader:
         return raw
 
     def record_of(self, step: int) -> dict[str, np.ndarray]:
-        """All about a batch of all processes, for a file: its images (uint8, before augmentation), labels and samples; decoded by the
-        calling thread.
+        """All about a batch of all processes, for a file: its images (uint8, before mirroring and colours), labels and samples; decoded
+        by the calling thread.
         """
         raw = self._empty(step, range(self._batch_size))
         for row in range(len(raw.samples)):
@@ -211,6 +214,7 @@ class BatchLoader:
             "mirrored": samples.mirrored,
             "colours": samples.colours,
             "colour_order": samples.order,
+            "placements": samples.placements,
         }
 
     def close(self) -> None:
@@ -243,7 +247,7 @@ def _room(frames: ClipFrames, samples: Samples, pinned: bool = False) -> RawBatc
         torch.empty((len(names), count, *frames.size, 3), dtype=torch.uint8, pin_memory=pinned),
         tuple(names),
         torch.empty((count, 3), pin_memory=pinned),
-        torch.empty((3, count, POINTS, 2), pin_memory=pinned),
+        torch.empty((4, count, POINTS, 2), pin_memory=pinned),
         torch.empty((count, len(SHAPES)), pin_memory=pinned),
         samples,
     )
@@ -257,10 +261,22 @@ def _fill(frames: ClipFrames, raw: RawBatch, row: int, source: FrameSource) -> N
     pictures = frames.pictures(
         clip, samples.frames[row].tolist(), int(samples.videos[row]), int(samples.spoiling[row]), source
     )
+    placement = samples.placements[row]
+    moves, matrix = bool((placement != UNMOVED).any()), placing(placement)
     for name, images in zip(raw.names, raw.frames.numpy(), strict=True):
-        images[row] = getattr(pictures, name)
-    angles, shapes = frames.degrees[clip][pose], frames.expressions[clip].shapes[target]
-    points = (pictures.source_points, pictures.expression_points, pictures.target_points)
+        picture = getattr(pictures, name)
+        images[row] = placed_picture(picture, matrix) if moves else picture
+    angles = rolled_degrees(frames.degrees[clip][pose], placement)
+    shapes = frames.expressions[clip].shapes[target]
+    points = [
+        placed_points(known, matrix) if moves else known
+        for known in (
+            pictures.source_points,
+            pictures.pose_points,
+            pictures.expression_points,
+            pictures.target_points,
+        )
+    ]
     raw.degrees.numpy()[row] = angles * MIRRORED_ANGLES if mirrored else angles
     raw.shapes.numpy()[row] = shapes[list(MIRRORED_SHAPES)] if mirrored else shapes
     for of_image, known in zip(raw.points.numpy(), points, strict=True):
@@ -280,7 +296,7 @@ def fixed_batch(frames: ClipFrames, pairs: int, seed: int) -> TrainingBatch:
         first, second = rng.permutation(count)[:2].tolist() if count > 1 else (0, 0)
         rows.append((clip, (first, second, first, second), index % max(1, frames.videos_per_clip[clip])))
     clips, moments, videos = (np.array(column) for column in zip(*rows, strict=True))
-    untouched = np.tile(UNCHANGED, (pairs, 1)), np.tile(np.arange(4), (pairs, 1))
+    untouched = (np.tile(row, (pairs, 1)) for row in (UNCHANGED, np.arange(4), UNMOVED))
     samples = Samples(clips, moments, videos, np.arange(pairs), np.zeros(pairs, bool), *untouched)
     raw = _room(frames, samples)
     for row in range(pairs):

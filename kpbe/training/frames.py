@@ -12,8 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from kpbe.data.clips import Clip, backend_video
-from kpbe.data.expression_labels import ExpressionLabels
-from kpbe.data.expression_labels import label_path as expression_path
+from kpbe.data.expression_labels import labels_of
 from kpbe.data.grids import DrawnGrid
 from kpbe.data.head_pose import label_path
 from kpbe.errors import KPBEError
@@ -92,7 +91,7 @@ class MemoryFrames:
 
 
 class Pictures(NamedTuple):
-    """uint8 (H, W, 3) images of one sample, and the points (POINTS, 2) of three of them (see `ExpressionLabels`), NaN where unknown.
+    """uint8 (H, W, 3) images of one sample, and the points (POINTS, 2) of each (see `ExpressionLabels`), NaN where unknown.
 
     `expression` is None where the pose frame gives it, too.
     """
@@ -102,6 +101,7 @@ class Pictures(NamedTuple):
     expression: np.ndarray | None
     target: np.ndarray
     source_points: np.ndarray
+    pose_points: np.ndarray
     expression_points: np.ndarray
     target_points: np.ndarray
 
@@ -152,7 +152,7 @@ class ClipFrames:
         ]
         self.degrees = [_degrees(clip, at.head_pose) for clip, at in zip(self._all, folders, strict=True)]
         self.expressions = [
-            _expressions(clip, at.expression) for clip, at in zip(self._all, folders, strict=True)
+            labels_of(clip, at.expression) for clip, at in zip(self._all, folders, strict=True)
         ]
         self._where = ComputeParams() if where is None else where
         self._source: FrameSource | None = None
@@ -249,6 +249,7 @@ class ClipFrames:
             expression,
             found[target],
             points[first],
+            points[pose],
             expression_points,
             points[target],
         )
@@ -275,13 +276,6 @@ def _videos_of(clip: Clip, folders: Sequence[Path]) -> list[Path]:
     if videos and not there:
         raise KPBEError(f"{videos[0]} does not exist: run the stage synthesize first.")
     return there
-
-
-def _expressions(clip: Clip, folder: Path) -> ExpressionLabels:
-    path = expression_path(folder, clip)
-    return (
-        ExpressionLabels.load(path, clip.frames) if path.exists() else ExpressionLabels.unknown(clip.frames)
-    )
 
 
 def _degrees(clip: Clip, head_poses: Path) -> np.ndarray:

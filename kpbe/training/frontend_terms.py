@@ -21,6 +21,7 @@ from kpbe.training.losses import (
     guide_difference,
     head_pose,
     keypoint_prior,
+    missing_share,
     motion_error,
     shape_difference,
 )
@@ -83,17 +84,18 @@ class FrontendTerms(nn.Module):
         if weights.expression:
             terms["expression"] = expression_magnitude(result["expression"])
         if weights.guides:
-            terms["guides"] = self._guides(batch, result)
+            terms["guides"] = self._guides(batch, result, warp)
         if weights.motion and "generated" in result:
             terms["motion"] = self._motion(batch, result)
         if weights.shapes:
             terms["shapes"] = shape_difference(result["shapes"].float(), batch.shapes)
+        if weights.mouth_share and "backend_share" in result:
+            share = result["backend_share"]
+            terms["mouth_share"] = missing_share(share, self.attention(batch.target_points).nearness(share))
         return terms
 
-    def attention(self, points: Tensor) -> Attention | None:
-        """What counts more: the mouths of faces with these points (B, POINTS, 2); None where all counts alike."""
-        if self.params.mouth == 1:
-            return None
+    def attention(self, points: Tensor) -> Attention:
+        """What counts more: the mouths of faces with these points (B, POINTS, 2)."""
         lips = points[:, LIPS]
         width = (lips[:, 2] - lips[:, 0]).norm(dim=-1)
         return Attention(lips.mean(1), (MOUTH_SPREAD * width).clamp(min=LEAST_SPREAD), self.params.mouth)
@@ -101,7 +103,7 @@ class FrontendTerms(nn.Module):
     def _pictures(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Terms that compare pictures."""
         generated = result["generated"].float()
-        attention = self.attention(batch.target_points)
+        attention = None if self.params.mouth == 1 else self.attention(batch.target_points)
         terms: dict[str, Tensor] = dict(self.perceptual(generated, batch.target, attention))
         if self.params.parts:
             terms["parts"] = self._parts(batch, result, attention)
@@ -125,11 +127,16 @@ class FrontendTerms(nn.Module):
                 parts.append(self.pixel(self.pyramid(result[name].float()), real, attention))
         return torch.stack(parts).mean()
 
-    def _guides(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> Tensor:
-        pairs = [("source_keypoints", batch.source_points), ("driving_keypoints", batch.target_points)]
+    def _guides(self, batch: TrainingBatch, result: Mapping[str, Tensor], warp: RandomWarp | None) -> Tensor:
+        pairs = [
+            (result["source_keypoints"], batch.source_points),
+            (result["driving_keypoints"], batch.target_points),
+        ]
         if "expression_keypoints" in result:
-            pairs.append(("expression_keypoints", batch.expression_points))
-        found = [guide_difference(result[name], points[:, :GUIDES] * self.unit) for name, points in pairs]
+            pairs.append((result["expression_keypoints"], batch.expression_points))
+        if warp is not None:
+            pairs.append((warp.warp_coordinates(result["warped_keypoints"][..., :2]), batch.pose_points))
+        found = [guide_difference(keypoints, points[:, :GUIDES] * self.unit) for keypoints, points in pairs]
         return torch.stack(found).mean()
 
     def _motion(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> Tensor:

@@ -80,6 +80,17 @@ def shape_difference(read: Tensor, labels: Tensor) -> Tensor:
     return _known_mean((read - labels).abs(), labels.isfinite())
 
 
+def missing_share(share: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean of what is missing from a share of 1.
+
+    Args:
+        share: (B, 1, H, W) in [0, 1]; samples of NaN are left out.
+        weights: (B, 1, H, W) >= 0.
+    """
+    weights = weights * share.isfinite()
+    return ((1 - share.nan_to_num()) * weights).sum() / weights.sum().clamp(min=1e-6)
+
+
 def _known_points(points: Tensor) -> Tensor:
     """Of points (B, P, 2), both of whose coordinates are known."""
     return points.isfinite().all(-1, keepdim=True).expand_as(points)

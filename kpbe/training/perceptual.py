@@ -132,6 +132,11 @@ class Attention:
 
     def weights(self, images: Tensor) -> Tensor:
         """(B, 1, H, W) for images (B, C, H, W); their mean over each image is one."""
+        weights = 1 + (self.most - 1) * self.nearness(images)
+        return weights / weights.mean((2, 3), keepdim=True)
+
+    def nearness(self, images: Tensor) -> Tensor:
+        """(B, 1, H, W) for images (B, C, H, W): one at the mouth's centre, falling to zero; zero where the mouth is not known."""
         height, width = images.shape[-2:]
         y, x = (
             (torch.arange(n, device=images.device, dtype=torch.float32) * 2 + 1) / n - 1
@@ -141,8 +146,7 @@ class Attention:
             torch.exp(-0.5 * ((axis - self.centres[:, i, None]) / self.spread[:, None]) ** 2)
             for i, axis in enumerate((x, y))
         ]
-        weights = 1 + (self.most - 1) * (away[1][:, :, None] * away[0][:, None]).nan_to_num()
-        return (weights / weights.mean((1, 2), keepdim=True)).unsqueeze(1)
+        return (away[1][:, :, None] * away[0][:, None]).nan_to_num().unsqueeze(1)
 
 
 def _weighted_difference(got: Tensor, want: Tensor, weights: Tensor | None) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kpbe.data.expression_labels import SHAPES
+from kpbe.frontend.detail import BACKEND
 from kpbe.frontend.model import Frontend
 
 
@@ -42,7 +43,8 @@ class Reconstruction(nn.Module):
             generated (B, 3, H, W), driving_keypoints, source_keypoints (B, K, 3), expression (B, K, 3), degrees (B, 3), shapes (B, S);
             with `expression`: expression_keypoints (B, K, 3); with `warped`: unwarped_keypoints and warped_keypoints (B, K, 3), of the pose
             frame itself and of the warped one; with detail: decoded (B, 3, S, S), moved_source (B, 3, H, W), source_displacement
-            (B, 2, h, w), and the same of the backend's frame where it is a second source.
+            (B, 2, h, w), and the same of the backend's frame where it is a second source, with backend_share (B, 1, H, W), its share of
+            each pixel, NaN in samples in which it does not count.
         """
         network = self.frontend
         decomposed = network.decompose(source) if renders else network.keypoints_of(source)
@@ -73,6 +75,11 @@ class Reconstruction(nn.Module):
             assert rendering.backend_motion is not None and rendering.backend_motion.displacement is not None
             result["moved_backend"] = rendering.moved_backend
             result["backend_displacement"] = rendering.backend_motion.displacement
+            assert rendering.shares is not None
+            share = rendering.shares[:, BACKEND, None]
+            if second_counts is not None:
+                share = share.masked_fill(~second_counts.view(-1, 1, 1, 1), torch.nan)
+            result["backend_share"] = share
         return result
 
 

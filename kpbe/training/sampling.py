@@ -23,6 +23,12 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 UNCHANGED = np.array([1, 1, 1, 0], np.float32)
 """The row of `Samples.colours` that leaves an image as it is."""
 
+ROLL, SCALE, RIGHT, DOWN = range(4)
+"""Columns of `Samples.placements`."""
+
+UNMOVED = np.array([0, 1, 0, 0], np.float32)
+"""The row of `Samples.placements` that leaves a picture as it is."""
+
 EPOCH, SAMPLE = 0xE9, 0x5A
 """Streams of random numbers: one for the order of an epoch, one for each sample."""
 
@@ -40,6 +46,8 @@ class Samples:
         mirrored: (b,) whether left and right are exchanged.
         colours: float32 (b, 4) factors of brightness, contrast and saturation, and turn of the hue (share of a full turn).
         order: (b, 4) these four in the order in which they are applied.
+        placements: float32 (b, 4) roll in degrees, clockwise; scale; shift to the right and down, the picture being from -1 to 1. They come
+            before mirroring.
     """
 
     clips: np.ndarray
@@ -49,6 +57,7 @@ class Samples:
     mirrored: np.ndarray
     colours: np.ndarray
     order: np.ndarray
+    placements: np.ndarray
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -106,7 +115,7 @@ class Sampler:
 
     def _sample(
         self, index: int, reach: float
-    ) -> tuple[int, tuple[int, int, int, int], int, int, bool, np.ndarray, np.ndarray]:
+    ) -> tuple[int, tuple[int, int, int, int], int, int, bool, np.ndarray, np.ndarray, np.ndarray]:
         own = self._groups[self._order_of(index // self.samples_per_epoch)[index % self.samples_per_epoch]]
         rng = np.random.default_rng((self._seed, SAMPLE, index))
         augment = self._augment
@@ -126,7 +135,19 @@ class Sampler:
         most = (augment.brightness, augment.contrast, augment.saturation, augment.hue)
         colours = UNCHANGED + (rng.uniform(-1, 1, 4) * most).astype(np.float32)
         spoiling = int(rng.integers(2**31))
-        return clip, frames, video, spoiling, augment.mirror and mirrored, colours, rng.permutation(4)
+        order = rng.permutation(4)
+        away = rng.uniform(-1, 1, 4) * (augment.roll, np.log1p(augment.scale), augment.shift, augment.shift)
+        away[SCALE] = np.exp(away[SCALE])
+        return (
+            clip,
+            frames,
+            video,
+            spoiling,
+            augment.mirror and mirrored,
+            colours,
+            order,
+            away.astype(np.float32),
+        )
 
 
 def _head_of_backend(rng: np.random.Generator, source: int, driving: int, frames: int) -> int:

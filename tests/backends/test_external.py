@@ -490,8 +490,8 @@ def test_the_training_stages_leave_a_note_that_there_is_nothing_to_train(
     section: dict[str, Any], tmp_path: Path
 ) -> None:
     values = params(**section)
-    training.train_sync("other", values, tmp_path, tmp_path / "sync")
-    training.train_backend("other", values, tmp_path, tmp_path / "sync", tmp_path / "backend")
+    training.train_sync("other", values, tmp_path, tmp_path, tmp_path / "sync")
+    training.train_backend("other", values, tmp_path, tmp_path, tmp_path / "sync", tmp_path / "backend")
     for folder in ("sync", "backend"):
         note = yaml.safe_load((tmp_path / folder / "summary.json").read_text())
         assert note["trained"] is False

@@ -157,8 +157,8 @@ def test_a_slower_clip_takes_the_mouth_of_its_own_moments(tmp_path: Path) -> Non
 
 
 def test_its_trainings_leave_a_note_and_nothing_else(root: Path, tmp_path: Path) -> None:
-    train_sync("perfect", params(), root / "clips", tmp_path / "sync")
-    train_backend("perfect", params(), root / "clips", tmp_path / "sync", tmp_path / "backend")
+    train_sync("perfect", params(), root / "clips", tmp_path, tmp_path / "sync")
+    train_backend("perfect", params(), root / "clips", tmp_path, tmp_path / "sync", tmp_path / "backend")
     assert [path.name for path in sorted(tmp_path.rglob("*.*"))] == ["summary.json", "summary.json"]
 
 

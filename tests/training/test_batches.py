@@ -22,6 +22,7 @@ from kpbe.params import AugmentParams, ComputeParams, GridParams, SamplingParams
 from kpbe.training.batches import AHEAD, BatchLoader, TrainingBatch, fixed_batch, hold_out_validation
 from kpbe.training.frames import ClipFrames, LabelFolders
 from kpbe.training.losses import head_pose
+from kpbe.training.placement import placed_points, placing
 
 PLAIN = AugmentParams(time_flip=False, mirror=False, brightness=0, contrast=0, saturation=0, hue=0)
 FLIPS = PLAIN.model_copy(update={"time_flip": True, "mirror": True})
@@ -162,6 +163,26 @@ def test_points_and_blendshapes_of_mirrored_samples_are_mirrored(coloured, tmp_p
     assert (batch.shapes[:, smiles[1]] == mirrored.float()).all()
     left_is_brighter = batch.pose[:, 2, :, :16].mean((1, 2)) > batch.pose[:, 2, :, 16:].mean((1, 2))
     assert torch.equal(left_is_brighter, ~mirrored)
+
+
+def test_a_placed_sample_moves_pictures_points_and_poses_together(coloured, tmp_path):
+    labels = ExpressionLabels.unknown(30)
+    labels.points[:] = 0.25
+    for clip in coloured.clips:
+        labels.save(expression_path(tmp_path, clip))
+        np.save(label_path(tmp_path, clip), np.zeros((30, 3), np.float32))
+    frames = ClipFrames(coloured.clips, LabelFolders(tmp_path, tmp_path), simulate=True)
+    moved = PLAIN.model_copy(update={"roll": 20, "scale": 0.3, "shift": 0.2})
+    with loader(frames, 8, augment=moved) as batches, loader(frames, 8, augment=PLAIN) as still:
+        batch, raw, plain = batches.batch(0), batches.raw_batch(0), still.batch(0)
+    placements = raw.samples.placements
+    assert (np.abs(placements[:, 0]) <= 20).all() and np.ptp(placements[:, 1]) > 0.05
+    for row, placement in enumerate(placements):
+        at = placed_points(np.full(2, 0.25, np.float32), placing(placement))
+        for points in (batch.source_points, batch.pose_points, batch.target_points):
+            assert points[row].numpy() == pytest.approx(np.tile(at, (len(points[row]), 1)), abs=1e-5)
+    assert batch.degrees[:, 2].numpy() == pytest.approx(placements[:, 0], abs=1e-3)
+    assert not torch.equal(batch.pose, plain.pose) and batch.pose.shape == plain.pose.shape
 
 
 def test_with_drawn_people_the_target_is_a_picture_of_its_own(coloured, tmp_path):

@@ -22,6 +22,7 @@ from kpbe.training.losses import (
     hinge_discriminator,
     hinge_generator,
     keypoint_prior,
+    missing_share,
     motion_error,
     shape_difference,
 )
@@ -185,6 +186,21 @@ def test_guides_ask_for_the_height_and_width_of_the_lips_besides_their_place():
     shifted = guide_difference(keypoints, torch.zeros(1, 6, 2) + torch.tensor([0.0, 0.02])).item()
     assert shifted == pytest.approx(0.01), "the same mean distance of the points"
     assert opened == pytest.approx(0.01 + 0.12 / 4)
+
+
+def test_what_is_missing_from_a_share_counts_near_the_mouth_and_only_where_the_backend_is_seen():
+    share = torch.full((2, 1, 4, 4), 0.25)
+    share[0, 0, 1, 1] = 0.75
+    near = torch.zeros(2, 1, 4, 4)
+    near[:, :, 1, 1] = 1
+    assert missing_share(share, near).item() == pytest.approx((0.25 + 0.75) / 2)
+    share[1] = NAN
+    share.requires_grad_()
+    missing = missing_share(share, near)
+    assert missing.item() == pytest.approx(0.25)
+    missing.backward()
+    assert share.grad is not None and share.grad.isfinite().all()
+    assert missing_share(torch.full((1, 1, 4, 4), NAN), near[:1]).item() == 0
 
 
 def test_motion_is_right_where_each_point_of_the_face_comes_from_its_place_in_the_source():

@@ -36,7 +36,7 @@ class SpeakingClip:
         KPBEError: the clip has no landmarks and none are found.
     """
 
-    def __init__(self, clip: Clip, settings: PCAVSSettings):
+    def __init__(self, clip: Clip, expression: Path, settings: PCAVSSettings):
         frames = read_frames(clip.video)
         if clip.landmarks.exists():
             landmarks = np.load(clip.landmarks)
@@ -55,7 +55,7 @@ class SpeakingClip:
         self.frames = torch.from_numpy(aligned).permute(0, 3, 1, 2).contiguous()
         self.mel = pcavs_mel(read_audio(clip.wav))
         self.starts = window_starts(len(frames), clip.fps)
-        self.name, self.opening = clip.clip_id, known_openings(clip, len(frames))
+        self.name, self.opening = clip.clip_id, known_openings(clip, expression, len(frames))
 
     def windows(self, indices: Sequence[int]) -> Tensor:
         """Mel windows (N, 1, 80, 20) of some frames."""
@@ -71,8 +71,10 @@ class TrainingClips:
     validation: list[SpeakingClip]
 
     @classmethod
-    def load(cls, folder: Path, settings: PCAVSSettings, validation_clips: int) -> TrainingClips:
-        """Read the training clips of data/clips.
+    def load(
+        cls, folder: Path, expression: Path, settings: PCAVSSettings, validation_clips: int
+    ) -> TrainingClips:
+        """Read the training clips of data/clips and their openings of data/expression.
 
         Raises:
             KPBEError: there is none, or one shows no face.
@@ -83,8 +85,8 @@ class TrainingClips:
         training, validation = hold_out_people(manifest, validation_clips)
         return cls(
             training,
-            [SpeakingClip(clip, settings) for clip in training],
-            [SpeakingClip(clip, settings) for clip in validation],
+            [SpeakingClip(clip, expression, settings) for clip in training],
+            [SpeakingClip(clip, expression, settings) for clip in validation],
         )
 
 

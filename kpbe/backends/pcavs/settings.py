@@ -30,7 +30,7 @@ class PCAVSLossWeights(PerceptualWeights):
         contrastive: audio against mouth features, both directions.
         cross_modal: mean absolute difference of audio's and picture's mouth features.
         mouth: how much more than the rest of the picture the middle of the mouth counts in `reconstruction`; ours.
-        opening: of a linear head that reads the lip opening from the sound's mouth features, where it is known (`Clip.opening`); ours.
+        opening: of a linear head that reads the lip opening from the sound's mouth features, where it is known (data/expression); ours.
     """
 
     reconstruction: float = Field(default=10.0, ge=0)

@@ -129,7 +129,7 @@ def train_sync(job: TrainingJob) -> None:
     settings: PCAVSSettings = job.settings
     seed = job.params.train.seed
     fabric = launch(job.params.compute, seed)
-    clips = TrainingClips.load(job.clips, settings, settings.sync.schedule.validation_pairs)
+    clips = TrainingClips.load(job.clips, job.expression, settings, settings.sync.schedule.validation_pairs)
     networks, started_from = starting_networks(settings)
     facts = {"clips": len(clips.training), "seed": seed, "started_from": started_from}
     trainee = SyncTrainee(networks, clips.training, clips.validation, settings.sync, seed, fabric, facts)

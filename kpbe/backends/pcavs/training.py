@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpbe.backends.base import TrainingJob
-from kpbe.backends.lip_opening import OpeningJudge
+from kpbe.backends.lip_opening import OpeningJudge, openings_digest
 from kpbe.backends.mouth_weights import mouth_weights
 from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
 from kpbe.backends.pcavs.disguise import disguised
@@ -234,7 +234,7 @@ def train_networks(job: TrainingJob) -> None:
     settings: PCAVSSettings = job.settings
     seed = job.params.train.seed
     fabric = launch(job.params.compute, seed)
-    clips = TrainingClips.load(job.clips, settings, settings.train.schedule.validation_pairs)
+    clips = TrainingClips.load(job.clips, job.expression, settings, settings.train.schedule.validation_pairs)
     sync = job.sync / SYNC_FILE
     networks = load_networks(sync)
     facts = {
@@ -253,6 +253,7 @@ def train_networks(job: TrainingJob) -> None:
         trainee.facts["perceptual"],
         facts["sync_sha256"],
         *determining(settings),
+        openings_digest(clip.opening for clip in clips.training) if settings.train.losses.opening else None,
         PROCEDURE,
     )
     train(job.name, trainee, settings.train.schedule, job.out, identity, trainee.facts)

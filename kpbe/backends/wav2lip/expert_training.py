@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpbe.backends.base import TrainingJob
+from kpbe.backends.lip_opening import openings_digest
 from kpbe.backends.wav2lip.augment import augmented_mouths, augmented_sounds
 from kpbe.backends.wav2lip.checkpoints import load_sync_expert, save_sync_expert
 from kpbe.backends.wav2lip.face_clips import FaceClip, crop_settings, load_face_clips
@@ -333,5 +334,8 @@ def train_sync_expert(job: TrainingJob) -> None:
     }
     trainee = ExpertTrainee(expert, faces, validation, section, seed, fabric, facts)
     where_from = section.model_copy(update={"checkpoint": None})
-    identity = training_identity(seed, where_from, clips, crop_settings(settings), digest, PROCEDURE)
+    openings = openings_digest(face.opening for face in faces) if section.opening else None
+    identity = training_identity(
+        seed, where_from, clips, crop_settings(settings), digest, openings, PROCEDURE
+    )
     train(f"{job.name} sync expert", trainee, section.schedule, job.out, identity, facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class FaceClip:
         KPBEError: the clip has no face boxes beside it, or as many lip openings as another clip has frames.
     """
 
-    def __init__(self, clip: Clip, settings: Wav2LipSettings):
+    def __init__(self, clip: Clip, expression: Path, settings: Wav2LipSettings):
         if not clip.boxes.exists():
             raise KPBEError(
                 f"{clip.video} has no face boxes beside it: set data.detector to yunet, blazeface or sfd and run preprocess again."
@@ -50,7 +51,7 @@ class FaceClip:
         self.faces = prepare_face_window(frames, rectangles).mul(255).round().byte()
         self.mel = speech_mel(read_audio(clip.wav), settings.mel_padding)
         self.starts = window_starts(self.mel.shape[1], clip.fps, len(frames))
-        self.opening = known_openings(clip, len(frames))
+        self.opening = known_openings(clip, expression, len(frames))
 
     @property
     def sync_windows(self) -> int:
@@ -88,7 +89,8 @@ def load_face_clips(job: TrainingJob, pairs: int) -> tuple[list[Clip], list[Face
     training, validation = hold_out_people(manifest, pairs)
     loaded = []
     for clips in (training, validation):
-        loaded.append([face for clip in clips if (face := FaceClip(clip, job.settings)).sync_windows > 1])
+        faces = [FaceClip(clip, job.expression, job.settings) for clip in clips]
+        loaded.append([face for face in faces if face.sync_windows > 1])
         if not loaded[-1]:
             raise KPBEError(f"{job.clips} has no clip of more than {SYNC_FRAMES} frames to train Wav2Lip on.")
     return training, loaded[0], loaded[1]

@@ -51,7 +51,7 @@ class SyncExpertSettings(TrainingSettings):
             reference's way.
         augment: whether training windows are moved, scaled, relit and mirrored.
         opening: weight of heads that read the window's lip openings from its sound and from its mouths, where they are known
-            (`Clip.opening`); 0 is the reference's way.
+            (data/expression); 0 is the reference's way.
     """
 
     checkpoint: Path | None = None

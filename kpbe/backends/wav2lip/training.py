@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpbe.backends.base import TrainingJob
-from kpbe.backends.lip_opening import OpeningJudge
+from kpbe.backends.lip_opening import OpeningJudge, openings_digest
 from kpbe.backends.mouth_weights import mouth_weights
 from kpbe.backends.wav2lip.checkpoints import load_generator, load_sync_expert, save_generator
 from kpbe.backends.wav2lip.expert_training import EXPERT_FILE
@@ -360,6 +360,7 @@ def train_generator(job: TrainingJob) -> None:
         settings.width_multiplier,
         digests,
         validations,
+        openings_digest(face.opening for face in faces) if training.losses.opening else None,
         PROCEDURE,
     )
     train(job.name, trainee, training.schedule, job.out, identity, facts)

@@ -28,6 +28,7 @@ from kpbe.media.video import write_video
 from kpbe.params import parse_params, parse_section
 from kpbe.training.files import STATE_FILE
 from kpbe.work import file_sha256, read_csv
+from tests.backends.openings import save_openings
 
 FRAMES, SIDE = 12, 64
 POINTS = np.array([[24, 26], [40, 26], [32, 44]], np.float32)
@@ -90,11 +91,11 @@ def new_job(clips: Path, root: Path, out: str = "out", **train: Any) -> Training
         }
     )
     settings = parse_section(PCAVSSettings, section, "test")
-    return TrainingJob("p", settings, params, clips, root / "sync", root / out)
+    return TrainingJob("p", settings, params, clips, root / "expression", root / "sync", root / out)
 
 
 def sync_first(job: TrainingJob) -> None:
-    train_sync(TrainingJob(job.name, job.settings, job.params, job.clips, job.sync, job.sync))
+    train_sync(TrainingJob(job.name, job.settings, job.params, job.clips, job.expression, job.sync, job.sync))
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -193,7 +194,7 @@ def test_published_networks_are_taken_as_they_are_with_no_steps(clips, tmp_path)
     save_networks(tmp_path / "given.safetensors", given)
     job = new_job(clips, tmp_path, sync_steps=0, steps=0)
     settings = job.settings.model_copy(update={"checkpoint": tmp_path / "given.safetensors"})
-    job = TrainingJob(job.name, settings, job.params, clips, job.sync, job.out)
+    job = TrainingJob(job.name, settings, job.params, clips, job.expression, job.sync, job.out)
     sync_first(job)
     train_networks(job)
     taken = load_networks(job.out / NETWORKS_FILE)
@@ -204,15 +205,11 @@ def test_published_networks_are_taken_as_they_are_with_no_steps(clips, tmp_path)
 
 def test_known_lip_openings_teach_the_sound_and_the_mouth_weighs_more(clips, tmp_path):
     losses = {"opening": 0.5, "mouth": 8.0, "contrastive": 0.0, "cross_modal": 0.0}
-    labelled = [clip for clip in read_manifest(clips, "train") if clip.identity == "anna"]
     sync_first(job := new_job(clips, tmp_path, sync_steps=0, steps=3, losses=losses))
-    try:
-        for number, clip in enumerate(labelled):
-            np.save(clip.opening, np.random.default_rng(number).uniform(0, 1, clip.frames).astype(np.float32))
-        train_networks(job)
-    finally:
-        for clip in labelled:
-            clip.opening.unlink(missing_ok=True)
+    for number, clip in enumerate(read_manifest(clips, "train")):
+        if clip.identity == "anna":
+            save_openings(clip, job.expression, np.random.default_rng(number).uniform(0, 1, clip.frames))
+    train_networks(job)
     rows = read_csv(job.out / "curves.csv")
     assert any(row["opening"] for row in rows)
     assert not {"contrastive", "cross_modal"} & rows[0].keys()
@@ -220,14 +217,14 @@ def test_known_lip_openings_teach_the_sound_and_the_mouth_weighs_more(clips, tmp
 
 def test_batches_depend_on_seed_and_step_only(clips):
     settings = new_job(clips, clips).settings
-    loaded = TrainingClips.load(clips, settings, 2)
+    loaded = TrainingClips.load(clips, clips, settings, 2)
     one, same, other = (random_moments(loaded.training, 6, 2, 0, step) for step in (5, 5, 6))
     assert torch.equal(one.target, same.target) and torch.equal(one.windows, same.windows)
     assert not torch.equal(one.target, other.target)
 
 
 def test_the_identity_is_never_the_target_s_own_frame(clips):
-    loaded = TrainingClips.load(clips, new_job(clips, clips).settings, 2)
+    loaded = TrainingClips.load(clips, clips, new_job(clips, clips).settings, 2)
     seen = set()
     for step in range(12):
         moments = random_moments(loaded.training, 16, 2, 0, step)

@@ -102,6 +102,14 @@ def new_job(talking_clips: Path, tmp_path: Path) -> Callable[..., TrainingJob]:
                 "backend": {"wav2lip": {}},
             }
         )
-        return TrainingJob("wav2lip", settings, params, talking_clips, tmp_path / "sync", tmp_path / out)
+        return TrainingJob(
+            "wav2lip",
+            settings,
+            params,
+            talking_clips,
+            tmp_path / "expression",
+            tmp_path / "sync",
+            tmp_path / out,
+        )
 
     return make
