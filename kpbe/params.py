@@ -303,19 +303,27 @@ class FrontendLossParams(PerceptualWeights):
     expression: float = Field(default=5.0, ge=0)
 
 
+Goal = Literal["labels", "motion", "frames"]
+"""What a training step of the frontend learns; each needs all that those before it need."""
+
+
 class WarmUpParams(Section):
-    """What comes first. Until step `labels_until` only the labels are learned (pose, guides, shapes); nothing is rendered, and a step is
-    several times as fast. Pairs grow apart: the same frame until step `same_frame_until`, any two frames of a clip from step
-    `any_frame_from`.
+    """What comes first. Until step `labels_until` only the labels are learned (pose, guides, shapes), until step `motion_until` those and
+    the motion of the face's points; nothing is rendered, and a step is several times as fast. Pairs grow apart: the same frame until step
+    `same_frame_until`, any two frames of a clip from step `any_frame_from`.
 
     Self-reconstruction teaches appearance and decoder first; motion is then learned from sharp, slightly displaced features. Zeros
     turn it off (FOMM's sampling from the first step).
     """
 
     labels_until: int = Field(default=0, ge=0)
-
+    motion_until: int = Field(default=0, ge=0)
     same_frame_until: int = Field(default=0, ge=0)
     any_frame_from: int = Field(default=0, ge=0)
+
+    def goal(self, step: int) -> Goal:
+        """What is learned at a step."""
+        return "labels" if step < self.labels_until else "motion" if step < self.motion_until else "frames"
 
     def reach(self, step: int) -> float:
         """How far apart two frames may be at a step, as a share of the clip, 0 to 1."""

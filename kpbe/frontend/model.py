@@ -200,11 +200,8 @@ class Frontend(nn.Module):
         Raises:
             ValueError: the source was decomposed without its appearance, or the driving pose is needed and missing.
         """
-        if source.appearance is None:
-            raise ValueError("the source has no appearance to render from")
-        if self.detail != "warp_both" or (second is not None and second.appearance is None):
-            second = None
-        motion, second_motion = self._motions(source, second, driving_keypoints, driving_pose)
+        motion, second_motion = self.motions(source, driving_keypoints, driving_pose, second)
+        assert source.appearance is not None
         decoded = self.generator(source.appearance, motion)
         if source.image is None or self.compositor is None or self.detail == "none":
             size = decoded.shape[-2:] if source.image is None else source.image.shape[-2:]
@@ -227,14 +224,21 @@ class Frontend(nn.Module):
             composite.shares,
         )
 
-    def _motions(
+    def motions(
         self,
         source: Decomposition,
-        second: Decomposition | None,
         driving_keypoints: Tensor,
-        driving_pose: HeadPose | None,
+        driving_pose: HeadPose | None = None,
+        second: Decomposition | None = None,
     ) -> tuple[Motion, Motion | None]:
-        """Motions from one source or both to the driving keypoints; both in one pass, so that batch norms see them together."""
+        """The motion of the source, and that of the backend's frame where it is a second source, to the driving keypoints; see `render`.
+
+        Both come from one pass, so that batch norms see them together.
+        """
+        if source.appearance is None:
+            raise ValueError("the source has no appearance to render from")
+        if self.detail != "warp_both" or (second is not None and second.appearance is None):
+            second = None
         turns = self.params.conventions.first_order == "rotation"
         if turns and driving_pose is None:
             raise ValueError("first-order motion by rotation needs the driving pose")
@@ -244,7 +248,6 @@ class Frontend(nn.Module):
                 relative_rotation(of.pose.rotation, driving_pose.rotation) if turns and driving_pose else None
             )
 
-        assert source.appearance is not None
         if second is None:
             motion = self.motion_field(
                 source.appearance, source.keypoints, driving_keypoints, rotation(source)

@@ -152,13 +152,13 @@ class FrontendTrainee:
         told: list[Tensor] = []
         seen: list[tuple[Tensor, Tensor]] = []
         names: list[str] = []
-        renders = step >= self.params.warm_up.labels_until
+        goal = self.params.warm_up.goal(step)
         for number, (part, warp, counts) in enumerate(self._parts_of(step), start=1):
             last = number == self.params.accumulate
             with self.fabric.no_backward_sync(self.reconstruction, enabled=not last):
                 warped = None if warp is None else warp.warp_image(self.frontend.inner(part.pose))
                 expression = None if part.expression is part.pose else part.expression
-                result = self.reconstruction(part.source, part.pose, expression, warped, counts, renders)
+                result = self.reconstruction(part.source, part.pose, expression, warped, counts, goal)
                 with self.fabric.autocast():
                     terms = self.terms(part, result, warp)
                 loss = torch.stack([getattr(self.params.losses, k) * v for k, v in terms.items()]).sum()
@@ -166,7 +166,7 @@ class FrontendTrainee:
             of_terms = shares(terms, self.params.losses)
             names = ["loss", *terms, *of_terms]
             told.append(torch.stack([loss, *terms.values(), *of_terms.values()]).detach().float())
-            if renders:
+            if goal == "frames":
                 seen.append((part.target, result["generated"].detach()))
         norm = clip_gradients(self.reconstruction.parameters(), self.params.optimiser.clip_norm)
         numbers = torch.cat([self._mean_over_processes(torch.stack(told).mean(0)), norm.view(1)])

@@ -85,7 +85,7 @@ class FrontendTerms(nn.Module):
             terms["expression"] = expression_magnitude(result["expression"])
         if weights.guides:
             terms["guides"] = self._guides(batch, result, warp)
-        if weights.motion and "generated" in result:
+        if weights.motion and "source_displacement" in result:
             terms["motion"] = self._motion(batch, result)
         if weights.shapes:
             terms["shapes"] = shape_difference(result["shapes"].float(), batch.shapes)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from kpbe.data.expression_labels import SHAPES
 from kpbe.frontend.detail import BACKEND
 from kpbe.frontend.model import Frontend
+from kpbe.frontend.motion_field import Motion
+from kpbe.params import Goal
 
 
 class Reconstruction(nn.Module):
@@ -27,7 +29,7 @@ class Reconstruction(nn.Module):
         expression: Tensor | None,
         warped: Tensor | None,
         second_counts: Tensor | None = None,
-        renders: bool = True,
+        goal: Goal = "frames",
     ) -> dict[str, Tensor]:
         """Render source images with the head pose of one image and the expression of another, all (B, 3, H, W) in [0, 1].
 
@@ -37,7 +39,7 @@ class Reconstruction(nn.Module):
             expression: the backend's frames; None takes the expression from `pose`, and they are no second source.
             warped: `pose` after a `RandomWarp`, for the equivariance term.
             second_counts: (B,) bool, in which samples the backend's frame is a second source; None counts all.
-            renders: without it nothing is rendered, and there are neither pictures nor displacements.
+            goal: for `labels` there are neither pictures nor displacements, for `motion` no pictures.
 
         Returns:
             generated (B, 3, H, W), driving_keypoints, source_keypoints (B, K, 3), expression (B, K, 3), degrees (B, 3), shapes (B, S);
@@ -47,9 +49,10 @@ class Reconstruction(nn.Module):
             each pixel, NaN in samples in which it does not count.
         """
         network = self.frontend
-        decomposed = network.decompose(source) if renders else network.keypoints_of(source)
+        moves = goal != "labels"
+        decomposed = network.decompose(source) if moves else network.keypoints_of(source)
         head_pose, own_expression = network.estimate_pose_expression(pose)
-        second = None if expression is None else network.second_source(decomposed, expression, renders)
+        second = None if expression is None else network.second_source(decomposed, expression, moves)
         driving_expression = own_expression if second is None else second.expression
         driving_keypoints = decomposed.driven_by(head_pose, driving_expression)
         result = {
@@ -64,23 +67,33 @@ class Reconstruction(nn.Module):
         if warped is not None:
             result["unwarped_keypoints"] = decomposed.driven_by(head_pose, own_expression)
             result["warped_keypoints"] = decomposed.driven_by(*network.estimate_pose_expression(warped))
-        if not renders:
+        if not moves:
             return result
+        if goal == "motion":
+            motions = network.motions(decomposed, driving_keypoints, head_pose, second)
+            return result | _displacements(*motions)
         rendering = network.render(decomposed, driving_keypoints, head_pose, second, second_counts)
         result |= {"generated": rendering.frame, "decoded": rendering.decoded}
-        if rendering.moved_source is not None and rendering.motion.displacement is not None:
+        result |= _displacements(rendering.motion, rendering.backend_motion)
+        if rendering.moved_source is not None:
             result["moved_source"] = rendering.moved_source
-            result["source_displacement"] = rendering.motion.displacement
         if rendering.moved_backend is not None:
-            assert rendering.backend_motion is not None and rendering.backend_motion.displacement is not None
-            result["moved_backend"] = rendering.moved_backend
-            result["backend_displacement"] = rendering.backend_motion.displacement
             assert rendering.shares is not None
+            result["moved_backend"] = rendering.moved_backend
             share = rendering.shares[:, BACKEND, None]
             if second_counts is not None:
                 share = share.masked_fill(~second_counts.view(-1, 1, 1, 1), torch.nan)
             result["backend_share"] = share
         return result
+
+
+def _displacements(of_source: Motion, of_backend: Motion | None) -> dict[str, Tensor]:
+    motions = {"source_displacement": of_source, "backend_displacement": of_backend}
+    return {
+        name: motion.displacement
+        for name, motion in motions.items()
+        if motion is not None and motion.displacement is not None
+    }
 
 
 def second_source_counts(samples: int, share: float, generator: torch.Generator) -> Tensor:

@@ -513,6 +513,7 @@ def with_detail(values: Params, **sampling) -> Params:
             "guides": 1.0,
             "motion": 1.0,
             "shapes": 1.0,
+            "mouth_share": 1.0,
         }
     return parse_params(changed)
 
@@ -522,13 +523,17 @@ def test_a_training_with_two_sources_learns_from_simulated_backends_and_drawn_pe
     grids = tmp_path / "grids"
     draw_grids(GridParams(identities=1, poses=2, mouths=2, frame_size=64), 64, grids)
     folders = TrainingFolders(disc_clips, disc_clips / "none", disc_clips / "none", grids)
-    values = with_detail(params({"warm_up": {"labels_until": 2}}), simulate_backends=True, drawn_share=0.5)
+    values = with_detail(
+        params({"warm_up": {"labels_until": 1, "motion_until": 2}}), simulate_backends=True, drawn_share=0.5
+    )
     train_stage1(values, folders, tmp_path / "out")
     facts = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert facts["drawn_people"] == 1 and facts["simulated_backends"] and facts["expression_labels"] == 1
     rows = read_csv(tmp_path / "out" / "curves.csv")
-    assert not rows[0]["pixel"] and float(rows[3]["pixel"]) > 0, "labels come first, then pictures"
+    assert not rows[0]["motion"] and float(rows[1]["motion"]) > 0, "labels come first, then motion"
+    assert not rows[1]["pixel"] and float(rows[3]["pixel"]) > 0, "and then pictures"
     assert float(rows[0]["guides"]) > 0 and float(rows[3]["motion"]) > 0 and float(rows[3]["parts"]) > 0
+    assert any(float(row["mouth_share"] or 0) > 0 for row in rows[2:])
     of_terms = [
         float(v) for k, v in rows[3].items() if k.startswith("share_") and k != "share_pictures" and v
     ]
