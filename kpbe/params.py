@@ -283,15 +283,16 @@ class FrontendLossParams(PerceptualWeights):
     """Weights of the frontend's loss terms (reference/02 2.3 for stage 1; paper eq. 3 and 4 for stage 2).
 
     `mouth` is how many times as much the mouth counts in the pixel terms as the rest of the picture, where the points of the face are
-    known. `parts` judges what frames are put together from: the decoder's picture, the moved source, the moved backend. The next three
-    need expression labels: `guides` draws six keypoints to lips and eyes, `motion` asks the motion field to carry the points of the face to
-    their places, `shapes` reads blendshapes from the expression. `mouth_share` asks that the pixels of the mouth are the backend's where
-    its frame is a second source.
+    known. `parts` judges what frames are put together from: the decoder's picture, the moved source, the moved backend. The next four
+    need expression labels: `guides` draws six keypoints to lips and eyes, `lips` asks for the lips' height and width between their
+    keypoints, `motion` asks the motion field to carry the points of the face to their places, `shapes` reads blendshapes from the
+    expression. `mouth_share` asks that the pixels of the mouth are the backend's where its frame is a second source.
     """
 
     mouth: float = Field(default=1.0, ge=1)
     parts: float = Field(default=0.0, ge=0)
     guides: float = Field(default=0.0, ge=0)
+    lips: float = Field(default=0.0, ge=0)
     motion: float = Field(default=0.0, ge=0)
     shapes: float = Field(default=0.0, ge=0)
     mouth_share: float = Field(default=0.0, ge=0)

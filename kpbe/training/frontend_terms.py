@@ -21,6 +21,7 @@ from kpbe.training.losses import (
     guide_difference,
     head_pose,
     keypoint_prior,
+    lip_difference,
     missing_share,
     motion_error,
     shape_difference,
@@ -83,8 +84,10 @@ class FrontendTerms(nn.Module):
             terms["head_pose"] = head_pose(result["degrees"], labels)
         if weights.expression:
             terms["expression"] = expression_magnitude(result["expression"])
-        if weights.guides:
-            terms["guides"] = self._guides(batch, result, warp)
+        guided = self._guided(batch, result, warp) if weights.guides or weights.lips else []
+        for name, difference in (("guides", guide_difference), ("lips", lip_difference)):
+            if getattr(weights, name):
+                terms[name] = torch.stack([difference(*pair) for pair in guided]).mean()
         if weights.motion and "source_displacement" in result:
             terms["motion"] = self._motion(batch, result)
         if weights.shapes:
@@ -127,7 +130,10 @@ class FrontendTerms(nn.Module):
                 parts.append(self.pixel(self.pyramid(result[name].float()), real, attention))
         return torch.stack(parts).mean()
 
-    def _guides(self, batch: TrainingBatch, result: Mapping[str, Tensor], warp: RandomWarp | None) -> Tensor:
+    def _guided(
+        self, batch: TrainingBatch, result: Mapping[str, Tensor], warp: RandomWarp | None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Keypoints, and the points that the first ones are guided to."""
         pairs = [
             (result["source_keypoints"], batch.source_points),
             (result["driving_keypoints"], batch.target_points),
@@ -136,8 +142,7 @@ class FrontendTerms(nn.Module):
             pairs.append((result["expression_keypoints"], batch.expression_points))
         if warp is not None:
             pairs.append((warp.warp_coordinates(result["warped_keypoints"][..., :2]), batch.pose_points))
-        found = [guide_difference(keypoints, points[:, :GUIDES] * self.unit) for keypoints, points in pairs]
-        return torch.stack(found).mean()
+        return [(keypoints, points[:, :GUIDES] * self.unit) for keypoints, points in pairs]
 
     def _motion(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> Tensor:
         pairs = [

@@ -46,20 +46,27 @@ def head_pose(degrees: Tensor, labels: Tensor) -> Tensor:
 
 
 def guide_difference(keypoints: Tensor, points: Tensor) -> Tensor:
-    """Mean distance in x and y of the first keypoints from the places that they are guided to, and of the lips' height and width from
-    the true ones, which are small against where a head is; points with a NaN are left out.
+    """Mean distance in x and y of the first keypoints from the places that they are guided to; points with a NaN are left out.
 
     After LivePortrait's landmark-guided keypoints (arXiv 2407.03168).
 
     Args:
         keypoints: (B, K, 3).
+        points: (B, G, 2), in the keypoints' unit.
+    """
+    return _known_mean((keypoints[:, : points.shape[1], :2] - points).abs(), _known_points(points))
+
+
+def lip_difference(keypoints: Tensor, points: Tensor) -> Tensor:
+    """Mean error in x and y of the lips' width and height: of what lies between the lips' keypoints, which is small against where a head
+    is. Points with a NaN are left out.
+
+    Args:
+        keypoints: (B, K, 3); the first four are guided to the lips.
         points: (B, G, 2), in the keypoints' unit; the first four are the lips', see `ExpressionLabels`.
     """
-    places = keypoints[:, : points.shape[1], :2]
-    extent, true_extent = (of[:, 2:4] - of[:, 0:2] for of in (places, points))
-    return _known_mean((places - points).abs(), _known_points(points)) + _known_mean(
-        (extent - true_extent).abs(), _known_points(true_extent)
-    )
+    extent, true_extent = (of[:, 2:4, :2] - of[:, 0:2, :2] for of in (keypoints, points))
+    return _known_mean((extent - true_extent).abs(), _known_points(true_extent))
 
 
 def motion_error(displacement: Tensor, at: Tensor, wanted: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from kpbe.training.losses import (
     hinge_discriminator,
     hinge_generator,
     keypoint_prior,
+    lip_difference,
     missing_share,
     motion_error,
     shape_difference,
@@ -179,13 +180,16 @@ def test_guides_draw_the_first_keypoints_in_the_picture_and_leave_the_rest_and_u
     assert (keypoints.grad[0, 1] == 0).all() and keypoints.grad[0, 4, 0] < 0
 
 
-def test_guides_ask_for_the_height_and_width_of_the_lips_besides_their_place():
+def test_height_and_width_of_the_lips_are_asked_for_besides_their_place():
     keypoints, points = torch.zeros(1, 6, 3), torch.zeros(1, 6, 2)
     points[:, 3, 1] = 0.12  # the lower lip: an open mouth
-    opened = guide_difference(keypoints, points).item()
-    shifted = guide_difference(keypoints, torch.zeros(1, 6, 2) + torch.tensor([0.0, 0.02])).item()
-    assert shifted == pytest.approx(0.01), "the same mean distance of the points"
-    assert opened == pytest.approx(0.01 + 0.12 / 4)
+    shifted = torch.zeros(1, 6, 2) + torch.tensor([0.0, 0.02])
+    assert guide_difference(keypoints, points).item() == pytest.approx(0.01)
+    assert guide_difference(keypoints, shifted).item() == pytest.approx(0.01), "the same mean distance"
+    assert lip_difference(keypoints, points).item() == pytest.approx(0.12 / 4)
+    assert lip_difference(keypoints, shifted).item() == pytest.approx(0)
+    points[:, 0, 0] = NAN  # a corner of the mouth
+    assert lip_difference(keypoints, points).item() == pytest.approx(0.12 / 2), "the height alone is known"
 
 
 def test_what_is_missing_from_a_share_counts_near_the_mouth_and_only_where_the_backend_is_seen():
