@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 from kpbe.frontend.geometry import coordinate_grid_2d
 
+LIP_HEIGHT = 0.05
+"""Of a mouth that speaks, the picture being from -1 to 1: mean and standard deviation over real frames."""
+
 
 def hinge_generator(fake_score: Tensor) -> Tensor:
     """Generator's hinge loss: minus the mean score of generated images."""
@@ -58,15 +61,17 @@ def guide_difference(keypoints: Tensor, points: Tensor) -> Tensor:
 
 
 def lip_difference(keypoints: Tensor, points: Tensor) -> Tensor:
-    """Mean error in x and y of the lips' width and height: of what lies between the lips' keypoints, which is small against where a head
-    is. Points with a NaN are left out.
+    """Mean squared error in x and y, in units of `LIP_HEIGHT`, of the lips' width and height: of what lies between the lips' keypoints,
+    which is small against where a head is. Points with a NaN are left out.
+
+    Squared, since most mouths are nearly closed: the absolute error is least where all are, as long as little is known of an opening.
 
     Args:
         keypoints: (B, K, 3); the first four are guided to the lips.
         points: (B, G, 2), in the keypoints' unit; the first four are the lips', see `ExpressionLabels`.
     """
     extent, true_extent = (of[:, 2:4, :2] - of[:, 0:2, :2] for of in (keypoints, points))
-    return _known_mean((extent - true_extent).abs(), _known_points(true_extent))
+    return _known_mean(((extent - true_extent) / LIP_HEIGHT).square(), _known_points(true_extent))
 
 
 def motion_error(displacement: Tensor, at: Tensor, wanted: Tensor) -> Tensor:

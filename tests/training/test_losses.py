@@ -13,6 +13,7 @@ from kpbe.frontend.public_keys import discriminator_table, public_keys
 from kpbe.params import ConventionParams
 from kpbe.training.discriminators import PatchDiscriminator
 from kpbe.training.losses import (
+    LIP_HEIGHT,
     RandomWarp,
     equivariance,
     expression_magnitude,
@@ -186,10 +187,12 @@ def test_height_and_width_of_the_lips_are_asked_for_besides_their_place():
     shifted = torch.zeros(1, 6, 2) + torch.tensor([0.0, 0.02])
     assert guide_difference(keypoints, points).item() == pytest.approx(0.01)
     assert guide_difference(keypoints, shifted).item() == pytest.approx(0.01), "the same mean distance"
-    assert lip_difference(keypoints, points).item() == pytest.approx(0.12 / 4)
+    assert lip_difference(keypoints, points).item() == pytest.approx((0.12 / LIP_HEIGHT) ** 2 / 4)
     assert lip_difference(keypoints, shifted).item() == pytest.approx(0)
     points[:, 0, 0] = NAN  # a corner of the mouth
-    assert lip_difference(keypoints, points).item() == pytest.approx(0.12 / 2), "the height alone is known"
+    assert lip_difference(keypoints, points).item() == pytest.approx((0.12 / LIP_HEIGHT) ** 2 / 2), (
+        "the height alone"
+    )
 
 
 def test_what_is_missing_from_a_share_counts_near_the_mouth_and_only_where_the_backend_is_seen():
