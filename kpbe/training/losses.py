@@ -71,7 +71,8 @@ def lip_difference(keypoints: Tensor, points: Tensor) -> Tensor:
         points: (B, G, 2), in the keypoints' unit; the first four are the lips', see `ExpressionLabels`.
     """
     extent, true_extent = (of[:, 2:4, :2] - of[:, 0:2, :2] for of in (keypoints, points))
-    return _known_mean(((extent - true_extent) / LIP_HEIGHT).square(), _known_points(true_extent))
+    error = (extent - true_extent.nan_to_num()) / LIP_HEIGHT
+    return _known_mean(error.square(), _known_points(true_extent))
 
 
 def motion_error(displacement: Tensor, at: Tensor, wanted: Tensor) -> Tensor:
