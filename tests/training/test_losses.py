@@ -190,9 +190,11 @@ def test_height_and_width_of_the_lips_are_asked_for_besides_their_place():
     assert lip_difference(keypoints, points).item() == pytest.approx((0.12 / LIP_HEIGHT) ** 2 / 4)
     assert lip_difference(keypoints, shifted).item() == pytest.approx(0)
     points[:, 0, 0] = NAN  # a corner of the mouth
-    assert lip_difference(keypoints, points).item() == pytest.approx((0.12 / LIP_HEIGHT) ** 2 / 2), (
-        "the height alone"
-    )
+    keypoints.requires_grad_()
+    of_height = lip_difference(keypoints, points)
+    assert of_height.item() == pytest.approx((0.12 / LIP_HEIGHT) ** 2 / 2)
+    of_height.backward()
+    assert keypoints.grad is not None and keypoints.grad.isfinite().all()
 
 
 def test_what_is_missing_from_a_share_counts_near_the_mouth_and_only_where_the_backend_is_seen():
