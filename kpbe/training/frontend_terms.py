@@ -84,10 +84,10 @@ class FrontendTerms(nn.Module):
             terms["head_pose"] = head_pose(result["degrees"], labels)
         if weights.expression:
             terms["expression"] = expression_magnitude(result["expression"])
-        guided = self._guided(batch, result, warp) if weights.guides or weights.lips else []
-        for name, difference in (("guides", guide_difference), ("lips", lip_difference)):
-            if getattr(weights, name):
-                terms[name] = torch.stack([difference(*pair) for pair in guided]).mean()
+        if weights.guides:
+            terms["guides"] = self._guides(batch, result, warp)
+        if weights.lips:
+            terms["lips"] = self._lips(batch, result)
         if weights.motion and "source_displacement" in result:
             terms["motion"] = self._motion(batch, result)
         if weights.shapes:
@@ -130,10 +130,7 @@ class FrontendTerms(nn.Module):
                 parts.append(self.pixel(self.pyramid(result[name].float()), real, attention))
         return torch.stack(parts).mean()
 
-    def _guided(
-        self, batch: TrainingBatch, result: Mapping[str, Tensor], warp: RandomWarp | None
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Keypoints, and the points that the first ones are guided to."""
+    def _guides(self, batch: TrainingBatch, result: Mapping[str, Tensor], warp: RandomWarp | None) -> Tensor:
         pairs = [
             (result["source_keypoints"], batch.source_points),
             (result["driving_keypoints"], batch.target_points),
@@ -142,7 +139,22 @@ class FrontendTerms(nn.Module):
             pairs.append((result["expression_keypoints"], batch.expression_points))
         if warp is not None:
             pairs.append((warp.warp_coordinates(result["warped_keypoints"][..., :2]), batch.pose_points))
-        return [(keypoints, points[:, :GUIDES] * self.unit) for keypoints, points in pairs]
+        found = [guide_difference(keypoints, points[:, :GUIDES] * self.unit) for keypoints, points in pairs]
+        return torch.stack(found).mean()
+
+    def _lips(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> Tensor:
+        """Only the expression learns from it: a head that turns is an easier answer than a mouth that opens."""
+        pairs = [
+            ("source_keypoints", "source_expression", batch.source_points),
+            ("driving_keypoints", "expression", batch.target_points),
+        ]
+        if "expression_keypoints" in result:
+            pairs.append(("expression_keypoints", "expression", batch.expression_points))
+        found = []
+        for keypoints, expression, points in pairs:
+            rigid = (result[keypoints] - result[expression]).detach()
+            found.append(lip_difference(rigid + result[expression], points[:, :GUIDES] * self.unit))
+        return torch.stack(found).mean()
 
     def _motion(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> Tensor:
         pairs = [

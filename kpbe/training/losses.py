@@ -61,18 +61,19 @@ def guide_difference(keypoints: Tensor, points: Tensor) -> Tensor:
 
 
 def lip_difference(keypoints: Tensor, points: Tensor) -> Tensor:
-    """Mean squared error in x and y, in units of `LIP_HEIGHT`, of the lips' width and height: of what lies between the lips' keypoints,
-    which is small against where a head is. Points with a NaN are left out.
+    """Error in x and y of the lips' width and height: of what lies between the lips' keypoints, which is small against where a head is.
+    Points with a NaN are left out.
 
-    Squared, since most mouths are nearly closed: the absolute error is least where all are, as long as little is known of an opening.
+    Half the squared error in units of `LIP_HEIGHT` below one unit, linear above (`smooth_l1_loss`). Squared, since most mouths are nearly
+    closed: the absolute error is least where all are, as long as little is known of an opening.
 
     Args:
         keypoints: (B, K, 3); the first four are guided to the lips.
         points: (B, G, 2), in the keypoints' unit; the first four are the lips', see `ExpressionLabels`.
     """
     extent, true_extent = (of[:, 2:4, :2] - of[:, 0:2, :2] for of in (keypoints, points))
-    error = (extent - true_extent.nan_to_num()) / LIP_HEIGHT
-    return _known_mean(error.square(), _known_points(true_extent))
+    error = F.smooth_l1_loss(extent, true_extent.nan_to_num(), reduction="none", beta=LIP_HEIGHT) / LIP_HEIGHT
+    return _known_mean(error, _known_points(true_extent))
 
 
 def motion_error(displacement: Tensor, at: Tensor, wanted: Tensor) -> Tensor:
