@@ -28,7 +28,7 @@ from kpbe.backends.wav2lip.settings import Wav2LipSettings
 from kpbe.backends.wav2lip.windows import mel_batch, speech_mel, window_starts
 from kpbe.data.faces import FaceDetector, get_detector
 from kpbe.data.tracking import fill_missing
-from kpbe.errors import BadClip, MissingWeights
+from kpbe.errors import BadClip, MissingWeights, ParamsError
 from kpbe.media.background import prefetched
 
 
@@ -72,13 +72,18 @@ class Wav2Lip:
             raise MissingWeights(
                 "Wav2Lip needs a checkpoint: name one, or train it (dvc repro train_backend)."
             )
-        return cls(load_generator(path, device), settings, device)
+        generator = load_generator(path, device)
+        if settings.mouth_gain != 1 and generator.opening is None:
+            raise ParamsError(
+                f"{path} is the published network, which reads no lip openings: set mouth_gain to 1."
+            )
+        return cls(generator, settings, device)
 
     @classmethod
     def made_from(cls, settings: Wav2LipSettings, clip_id: str) -> dict[str, Any]:
-        """Crop, detector, mel and paste settings."""
+        """Crop, detector, mel, mouth and paste settings."""
         return settings.model_dump(
-            mode="json", include={"pads", "smooth_boxes", "detector", "mel_padding", "paste"}
+            mode="json", include={"pads", "smooth_boxes", "detector", "mel_padding", "paste", "mouth_gain"}
         )
 
     @classmethod
@@ -119,6 +124,9 @@ class Wav2Lip:
     @torch.inference_mode()
     def _paint(self, mel: Tensor, face_features: Sequence[Tensor]) -> np.ndarray:
         embedding = self.generator.encode_audio(mel.to(self.device))
+        if self.settings.mouth_gain != 1:
+            heard = self.generator.heard_openings(embedding)
+            embedding = self.generator.told(embedding, self.settings.mouth_gain * heard)
         return painted_faces(self.generator.decode(embedding, face_features))
 
     @torch.inference_mode()

@@ -110,7 +110,7 @@ class Wav2LipGenerator(nn.Module):
 
     A residual one paints what is to change of the face that it is shown: the upper half of the face to paint on, above the lower half of
     the reference. At synthesis both are one picture, so all but the mouth is right before anything is learned, and stays sharp; the mouth
-    is then what is left to learn from.
+    is then what is left to learn from. Besides, a linear layer reads from the sound how far the mouth opens (`heard_openings`).
 
     Args:
         width_multiplier: scales every hidden channel count; 1.0 is the official network (36.3 M parameters).
@@ -154,6 +154,7 @@ class Wav2LipGenerator(nn.Module):
         self.modulations = nn.ModuleList(
             nn.Linear(audio[-1], 2 * channels) for channels in (decoder[1:] if residual else ())
         )
+        self.opening = nn.Linear(audio[-1], 1) if residual else None
         widest, last = ConvBlock(decoder[6] + encoder[0], hidden), nn.Conv2d(hidden, 3, 1)
         self.output_block = nn.Sequential(widest, last, nn.Identity() if residual else nn.Sigmoid())
         if residual:
@@ -164,6 +165,19 @@ class Wav2LipGenerator(nn.Module):
     def encode_audio(self, mel: Tensor) -> Tensor:
         """(B, 1, 80, 16) mel windows -> (B, C, 1, 1), C = 512 at full width."""
         return self.audio_encoder(mel)
+
+    def heard_openings(self, audio_embedding: Tensor) -> Tensor:
+        """Lip openings (B,) that are heard in audio embeddings (B, C, 1, 1), in standard deviations of a clip; residual networks only."""
+        assert self.opening is not None, "the official network does not read openings"
+        return self.opening(audio_embedding.flatten(1))[:, 0].float()
+
+    def told(self, audio_embedding: Tensor, openings: Tensor) -> Tensor:
+        """Audio embeddings (B, C, 1, 1), moved as little as possible for these lip openings (B,) to be heard in them; NaN leaves them."""
+        assert self.opening is not None, "the official network does not read openings"
+        weights = self.opening.weight[0].detach()
+        missing = openings - self.heard_openings(audio_embedding).detach()
+        step = torch.where(openings.isfinite(), missing, 0)[:, None] * (weights / weights.square().sum())
+        return audio_embedding + step.to(audio_embedding.dtype)[..., None, None]
 
     def encode_face(self, faces: Tensor) -> list[Tensor]:
         """(B, 6, 96, 96) of `generator_input` -> seven features, 96 to 1 pixels wide.

@@ -75,6 +75,7 @@ class Wav2LipSettings(BackendSettings):
     Attributes:
         residual: of a generator trained from scratch: it paints what is to change of the face that it is shown (`Wav2LipGenerator`).
             False is the published network.
+        mouth_gain: factor of the lip opening that a residual generator hears; of real speech it hears a third.
         paste: how painted faces are put into their frames: `plain`, with the hard edges of the reference, or `feathered`.
     """
 
@@ -86,6 +87,7 @@ class Wav2LipSettings(BackendSettings):
     detector: DetectorKind = "known"
     batch_size: int = Field(default=8, ge=1)
     mel_padding: Literal["zeros", "reflect"] = "zeros"
+    mouth_gain: float = Field(default=1.0, gt=0)
     paste: Literal["plain", "feathered"] = "plain"
     sync_expert: SyncExpertSettings
     train: GeneratorTrainingSettings

@@ -35,7 +35,7 @@ from kpbe.backends.wav2lip.networks import (
     mouth_window,
 )
 from kpbe.backends.wav2lip.settings import GeneratorTrainingSettings, Wav2LipSettings
-from kpbe.errors import MissingWeights
+from kpbe.errors import MissingWeights, ParamsError
 from kpbe.frontend.images import to_uint8
 from kpbe.frontend.preparation import prepare_for
 from kpbe.media.sheets import contact_sheet
@@ -89,41 +89,34 @@ class SyncGate:
 
 
 class Speaker(nn.Module):
-    """The generator and the head that reads the lip opening from the sound, as one module with one forward."""
+    """The generator as a training sees it: with what is heard, and told."""
 
     def __init__(self, generator: Wav2LipGenerator):
         super().__init__()
         self.generator = generator
-        self.opening = nn.Linear(generator.audio_channels, 1)
 
-    def forward(self, mels: Tensor, faces: Tensor, openings: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, mels: Tensor, faces: Tensor, openings: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Paint faces and say which lip openings are heard.
+
+        What is heard is uncertain, above all in real speech, and L1 then asks for a mouth that hardly moves. From embeddings that say the
+        truth the decoder learns how far a mouth opens for what they say.
 
         Args:
             mels: (B, 1, 80, 16) sounds.
             faces: (B, 6, 96, 96) of `generator_input`.
-            openings: (B,) true lip openings, NaN where unknown: the face is painted from an embedding that says them (`told`).
+            openings: (B,) true lip openings, NaN where unknown: the face is painted from an embedding that says them; None: as heard.
 
         Returns:
-            Painted (B, 3, 96, 96) in [0, 1], and heard lip openings (B,).
+            Painted (B, 3, 96, 96) in [0, 1]; heard lip openings (B,), None without true ones.
         """
-        sound = self.generator.encode_audio(mels)
-        heard = self.opening(sound.flatten(1))[:, 0].float()
+        sound, heard = self.generator.encode_audio(mels), None
         if openings is not None:
-            sound = self.told(sound, heard, openings)
+            heard = self.generator.heard_openings(sound)
+            sound = self.generator.told(sound, openings)
         painted = self.generator.decode(sound, self.generator.encode_face(faces))
         return painted.float(), heard
-
-    def told(self, sound: Tensor, heard: Tensor, openings: Tensor) -> Tensor:
-        """The sound's embeddings (B, C, 1, 1), moved as little as possible for `self.opening` to read the true openings from them.
-
-        What is heard is uncertain, above all in real speech, and L1 then asks for a mouth that hardly moves. From embeddings that
-        say the truth the decoder learns how far a mouth opens for what they say.
-        """
-        weights = self.opening.weight[0].detach()
-        missing = torch.where(openings.isfinite(), openings - heard.detach(), 0)
-        step = missing[:, None] * (weights / weights.square().sum())
-        return sound + step.to(sound.dtype)[..., None, None]
 
 
 class GeneratorTrainee:
@@ -201,7 +194,7 @@ class GeneratorTrainee:
             terms["sync"] = self._sync_loss(frames, painted)
             share |= {"sync": weights.sync, "reconstruction": 1 - weights.gan - weights.sync}
         known = frames.openings.isfinite()
-        if weights.opening and known.any():
+        if heard is not None and known.any():
             terms["opening"] = F.mse_loss(heard[known], frames.openings[known])
             share["opening"] = weights.opening
         if self.discriminator is not None:
@@ -324,7 +317,8 @@ def train_generator(job: TrainingJob) -> None:
     Zero steps leave the checkpoint as it is.
 
     Raises:
-        KPBEError: no training clip, clips without face boxes, or a sync weight without an expert in `job.sync`.
+        KPBEError: no training clip, clips without face boxes, a sync weight without an expert in `job.sync`, or an opening weight for the
+            published network.
     """
     settings: Wav2LipSettings = job.settings
     training, seed = settings.train, job.params.train.seed
@@ -338,6 +332,11 @@ def train_generator(job: TrainingJob) -> None:
     clips, faces, validation = load_face_clips(job, training.schedule.validation_pairs)
     start = settings.checkpoint
     generator = load_generator(start) if start else _new_generator(settings)
+    if training.losses.opening and generator.opening is None:
+        raise ParamsError(
+            f"backend.{job.name}.train.losses.opening is {training.losses.opening:g}, but the published network reads no lip openings: "
+            "set it to 0, or residual to true without a checkpoint."
+        )
     expert = load_sync_expert(expert_file) if expert_file else None
     digests = [file_sha256(path) if path else None for path in (start, expert_file)]
     facts = {

@@ -11,8 +11,9 @@ import torch
 from kpbe.backends.base import SynthesisRequest, speak
 from kpbe.backends.wav2lip import Wav2Lip, Wav2LipGenerator
 from kpbe.backends.wav2lip import backend as backend_module
+from kpbe.backends.wav2lip.checkpoints import save_generator
 from kpbe.backends.wav2lip.settings import Wav2LipSettings
-from kpbe.errors import BadClip
+from kpbe.errors import BadClip, ParamsError
 
 BOX = np.array([[30, 20, 100, 104]], np.float32)
 
@@ -87,6 +88,23 @@ def test_a_feathered_paste_is_asked_for_and_leaves_the_mouth(generator):
     assert Wav2Lip.made_from(settings, "") != Wav2Lip.made_from(
         settings.model_copy(update={"paste": "feathered"}), ""
     )
+
+
+def test_a_mouth_gain_moves_the_mouth_further_from_where_it_rests(tmp_path):
+    torch.manual_seed(5)
+    residual = Wav2LipGenerator(0.125, residual=True).eval()
+    (frame,) = noise_frames(1)
+    asked = request([frame], 1.0)
+    quiet, plain, loud = (synthesise(wav2lip(residual, mouth_gain=gain), asked) for gain in (0.01, 1, 8))
+    moved = [np.abs(made - quiet).mean() for made in (plain, loud)]
+    assert 0 < moved[0] < moved[1]
+    settings = wav2lip(residual, mouth_gain=2).settings
+    assert Wav2Lip.made_from(settings, "") != Wav2Lip.made_from(wav2lip(residual).settings, "")
+    save_generator(tmp_path / "published.safetensors", Wav2LipGenerator(0.125))
+    with pytest.raises(
+        ParamsError, match=r"published\.safetensors is the published network.*mouth_gain to 1"
+    ):
+        Wav2Lip.from_checkpoint(tmp_path / "published.safetensors", settings)
 
 
 def test_only_the_padded_face_box_changes_and_the_mouth_moves(generator):
