@@ -123,11 +123,10 @@ class BatchLoader:
         world_size: number of processes.
         threads: that decode.
         device: where batches go.
-        source: where frames come from; None is `frames.source`.
+        source: where frames come from; None is `frames.source`, from the first batch on.
 
     Raises:
         ParamsError: the batch cannot be shared evenly among the processes.
-        KPBEError: frames are held in memory and a video cannot be read.
     """
 
     def __init__(
@@ -152,7 +151,7 @@ class BatchLoader:
         share = batch_size // world_size
         self._batch_size, self._rows = batch_size, range(rank * share, (rank + 1) * share)
         self._frames, self._device = frames, torch.device(device)
-        self._source = frames.source if source is None else source
+        self._source = source
         self._sampler = Sampler(
             frames.clips, frames.videos_per_clip, sampling, augment, warm_up, batch_size, seed, frames.grids
         )
@@ -178,6 +177,7 @@ class BatchLoader:
         Raises:
             KPBEError: a video cannot be read; the message names it.
         """
+        self._source = self._source or self._frames.source
         wanted = range(step, step + 1 + AHEAD)
         for other in [known for known in self._coming if known not in wanted]:
             for future in self._coming.pop(other)[1]:
@@ -233,7 +233,7 @@ class BatchLoader:
         return _room(self._frames, self._sampler.draw(step, rows), self._device.type == "cuda")
 
     def _fill(self, raw: RawBatch, row: int) -> None:
-        _fill(self._frames, raw, row, self._source)
+        _fill(self._frames, raw, row, self._source or self._frames.source)
 
 
 def _room(frames: ClipFrames, samples: Samples, pinned: bool = False) -> RawBatch:
