@@ -1,8 +1,8 @@
 """Frames as a backend would have made them, from frames that are clean: what the frontend learns to undo.
 
 A simulated backend has the mouth of one frame on the head of another, as Wav2Lip fed with a still picture gives it, and it is spoiled as
-the backends spoil theirs: the lower face blurred, recoloured, shifted, pasted as a box with edges or without (Wav2Lip); the whole picture
-soft and recoloured (PC-AVS); compressed.
+the backends spoil theirs: the lower face blurred, recoloured, shifted, pasted as a box with edges or without (Wav2Lip); the whole picture,
+or a square around the head, soft to very soft and recoloured (PC-AVS); compressed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from kpbe.data.expression_labels import GUIDES, LIPS, in_picture, in_pixels
 
 CLEAN, SOFT = 0.12, 0.25
 """Shares of frames that are left clean, and of those whose whole picture is soft; in the others the lower face is."""
+
+SOFTEST = 0.12
+"""Least share of its size to which a whole picture is reduced, and enlarged again: a small PC-AVS gives no more than that."""
 
 UNKNOWN_LOWER_FACE = (0.22, 0.52, 0.78, 0.95)
 """Left, top, right, bottom as shares of a tight crop, where no points are known."""
@@ -58,8 +61,11 @@ def simulate(head: Head, speaker: Head, rng: np.random.Generator) -> Head:
     if kind < CLEAN:
         return head
     if kind < CLEAN + SOFT:
-        picture = _soft(head.picture, rng.uniform(0.35, 0.9), rng)
+        picture = _soft(head.picture, float(np.exp(rng.uniform(np.log(SOFTEST), np.log(0.9)))), rng)
         picture = _recoloured(picture, rng, 0.7)
+        if rng.random() < 0.5:
+            box = head_square(head.points, head.size)
+            picture = _pasted(head.picture, picture, box, _feather(rng, box))
     else:
         picture = _with_spoiled_box(head, rng)
     if rng.random() < 0.4:
@@ -85,6 +91,22 @@ def lower_face(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int
         top, bottom = eyes[1] + 0.35 * (mouth[1] - eyes[1]), pixels[:, 1].max() + 0.05 * (mouth[1] - eyes[1])
     left, right = np.clip((left, right), 0, width).round().astype(int).tolist()
     top, bottom = np.clip((top, bottom), 0, height).round().astype(int).tolist()
+    return left, top, max(right, left + 8), max(bottom, top + 8)
+
+
+def head_square(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom (exclusive) in pixels of a square around the head, as PC-AVS crops it; all of the picture where no points
+    are known.
+    """
+    height, width = size
+    known = points[np.isfinite(points).all(1)]
+    if len(known) < GUIDES:
+        return 0, 0, width, height
+    pixels = in_pixels(known, size)
+    low, high = pixels.min(0), pixels.max(0)
+    middle, half = (low + high) / 2, 0.75 * (high - low).max()
+    left, top = np.clip(middle - half, 0, None).round().astype(int).tolist()
+    right, bottom = np.minimum(middle + half, (width, height)).round().astype(int).tolist()
     return left, top, max(right, left + 8), max(bottom, top + 8)
 
 

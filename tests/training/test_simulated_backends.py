@@ -10,7 +10,7 @@ from kpbe.data.sample.grids import draw_grids
 from kpbe.media.video import read_frames
 from kpbe.params import GridParams
 from kpbe.training import simulated_backends
-from kpbe.training.simulated_backends import Head, lower_face, simulate
+from kpbe.training.simulated_backends import Head, head_square, lower_face, simulate
 
 SIZE, POSES, MOUTHS = 128, 3, 3
 
@@ -78,6 +78,25 @@ def test_a_soft_backend_is_soft_everywhere(heads, monkeypatch):
 
     made = [simulate(head, head, np.random.default_rng(seed)).picture for seed in range(8)]
     assert np.mean([detail(picture) for picture in made]) < 0.85 * detail(head.picture)
+
+
+def test_a_soft_head_is_pasted_as_a_square_that_holds_the_face_in_about_half_of_the_frames(
+    heads, monkeypatch
+):
+    with_kind(monkeypatch, 0.0, 1.0)
+    monkeypatch.setattr(simulated_backends, "_compressed", lambda picture, quality: picture)
+    head = heads[0][1]
+    left, top, right, bottom = head_square(head.points, head.size)
+    points = in_pixels(head.points[np.isfinite(head.points).all(1)], head.size)
+    assert left <= points[:, 0].min() and points[:, 0].max() <= right
+    assert top <= points[:, 1].min() and points[:, 1].max() <= bottom
+    outside = np.ones(head.size, bool)
+    outside[top:bottom, left:right] = False
+    assert outside.any()
+    made = [simulate(head, head, np.random.default_rng(seed)).picture for seed in range(24)]
+    pasted = sum(np.array_equal(picture[outside], head.picture[outside]) for picture in made)
+    assert 6 <= pasted <= 18
+    assert head_square(np.full_like(head.points, np.nan), (SIZE, SIZE)) == (0, 0, SIZE, SIZE)
 
 
 def test_where_points_are_not_known_the_speaker_itself_is_spoiled(heads, monkeypatch):
