@@ -131,6 +131,11 @@ class MotionField(nn.Module):
         self.depth_weights = None
         if model.generator.detail != "none":
             self.depth_weights = FewMaps(self.hourglass.channels_out, model.depth, model.depth, 3)
+            with (
+                torch.no_grad()
+            ):  # all planes count alike at first: a plane that is never seen learns nothing
+                self.depth_weights.weight.zero_()
+                self.depth_weights.bias.zero_()
 
     def forward(
         self,

@@ -78,7 +78,8 @@ class FrontendTerms(nn.Module):
                 result["unwarped_keypoints"], result["warped_keypoints"], warp
             )
         if weights.keypoint_prior:
-            terms["keypoint_prior"] = keypoint_prior(result["driving_keypoints"])
+            guided = GUIDES if weights.guides else 0
+            terms["keypoint_prior"] = keypoint_prior(result["driving_keypoints"], guided=guided)
         if weights.head_pose and self.labelled:
             labels = with_own_pitch_sign(batch.degrees, self.model.conventions)
             terms["head_pose"] = head_pose(result["degrees"], labels)

@@ -115,15 +115,21 @@ def _known_mean(errors: Tensor, known: Tensor) -> Tensor:
     return errors.where(known, 0.0).sum() / known.sum().clamp(min=1)
 
 
-def keypoint_prior(keypoints: Tensor, min_squared_distance: float = 0.1, mean_depth: float = 0.33) -> Tensor:
+def keypoint_prior(
+    keypoints: Tensor, min_squared_distance: float = 0.1, mean_depth: float = 0.33, guided: int = 0
+) -> Tensor:
     """Keeps keypoints apart and their mean depth at `mean_depth`.
+
+    The first `guided` ones are not kept apart from each other: lips that may not be near would move apart in depth, and then no head turns
+    as it should.
 
     Sum over all ordered pairs, i = j included as in the reference, of max(0, 0.1 - |k_i - k_j|^2), plus |mean z - 0.33|;
     mean over the batch. Keypoints (B, K, 3) in [-1, 1].
     """
     # pairwise_distance adds 1e-6 to every difference; the golden fixtures notice
     difference = keypoints[:, :, None] - keypoints[:, None] + 1e-6
-    too_close = F.relu(min_squared_distance - difference.square().sum(-1)).sum((1, 2))
+    too_close = F.relu(min_squared_distance - difference.square().sum(-1))
+    too_close = too_close.sum((1, 2)) - too_close[:, :guided, :guided].sum((1, 2))
     depth = (keypoints[..., 2].mean(1) - mean_depth).abs()
     return (too_close + depth).mean()
 

@@ -156,6 +156,11 @@ def test_keypoints_on_one_spot_cost_more_than_spread_ones():
     spread = torch.rand(1, 15, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
     together = torch.full((1, 15, 3), 0.33)
     assert keypoint_prior(together) > keypoint_prior(spread) + 1
+    lips = spread.clone()
+    lips[:, :4] = lips[:, :1] + 0.01  # near each other, as lips are
+    assert keypoint_prior(lips) > keypoint_prior(spread) + 1
+    assert keypoint_prior(lips, guided=4) < keypoint_prior(lips) - 1
+    assert keypoint_prior(together, guided=4) > keypoint_prior(spread) + 1, "the others stay apart"
 
 
 def test_warp_with_no_noise_is_the_identity():
