@@ -19,6 +19,9 @@ SCALE = 0.12
 LIGHT = 0.25
 """Brightness and contrast are scaled by up to 1 +- this, and each colour by a third of it."""
 
+TRACT = 0.12
+"""The mel axis is stretched by up to 1 +- this."""
+
 LOUDNESS = 0.6
 """Mel values, which lie in [-4, 4] and step 0.08 with a decibel, rise or fall by up to this."""
 
@@ -43,7 +46,16 @@ def augmented_mouths(mouths: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def augmented_sounds(sounds: Tensor, rng: np.random.Generator) -> Tensor:
-    """Mel windows (B, 1, 80, 16) in [-4, 4], each louder or softer; silence stays silence."""
+    """Mel windows (B, 1, 80, 16) in [-4, 4], each louder or softer, and of a shorter or longer vocal tract; silence stays silence.
+
+    The latter stretches the mel axis from its low end (after vocal tract length perturbation, Jaitly and Hinton 2013): another voice that
+    says the same.
+    """
     change = rng.uniform(-LOUDNESS, LOUDNESS, (len(sounds), 1, 1, 1)).astype(np.float32)
     louder = (sounds + torch.from_numpy(change).to(sounds.device)).clamp(-4, 4)
-    return torch.where(sounds > -4, louder, sounds)
+    louder = torch.where(sounds > -4, louder, sounds)
+    stretch = rng.uniform(1 - TRACT, 1 + TRACT, len(sounds))
+    theta = np.zeros((len(sounds), 2, 3), np.float32)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, 1, 2] = 1, stretch, stretch - 1
+    grid = F.affine_grid(torch.from_numpy(theta).to(sounds.device), list(sounds.shape), align_corners=True)
+    return F.grid_sample(louder, grid, padding_mode="border", align_corners=True)

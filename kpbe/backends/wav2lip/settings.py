@@ -64,8 +64,13 @@ class SyncExpertSettings(TrainingSettings):
 
 
 class GeneratorTrainingSettings(TrainingSettings):
-    """Training or fine-tuning of the generator; `schedule.batch_size` counts frames (the reference's windows have five)."""
+    """Training or fine-tuning of the generator; `schedule.batch_size` counts frames (the reference's windows have five).
 
+    Attributes:
+        augment: whether sounds are varied (`augmented_sounds`), so that few voices teach more; the reference does not.
+    """
+
+    augment: bool = False
     losses: Wav2LipLossWeights = Wav2LipLossWeights()
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from kpbe.backends.base import TrainingJob
 from kpbe.backends.lip_opening import OpeningJudge, openings_digest
 from kpbe.backends.mouth_weights import mouth_weights
+from kpbe.backends.wav2lip.augment import augmented_sounds
 from kpbe.backends.wav2lip.checkpoints import load_generator, load_sync_expert, save_generator
 from kpbe.backends.wav2lip.expert_training import EXPERT_FILE
 from kpbe.backends.wav2lip.face_clips import (
@@ -183,8 +184,11 @@ class GeneratorTrainee:
         batch_size = self.settings.schedule.batch_size
         windows = windows_of(batch_size) if self.gate.open else 0
         frames = random_frames(self.training, batch_size, windows, self.seed, step).to(self.fabric.device)
+        mels = frames.mels
+        if self.settings.augment:
+            mels = augmented_sounds(mels, np.random.default_rng((self.seed, step, 0xA6)))
         painted, heard = self.model(
-            frames.mels,
+            mels,
             generator_input(frames.faces, frames.references),
             frames.openings if weights.opening else None,
         )

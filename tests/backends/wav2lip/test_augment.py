@@ -39,7 +39,16 @@ def test_voices_get_louder_or_softer_as_a_whole_and_silence_stays():
     sounds = torch.full((8, 1, 80, 16), 1.0)
     sounds[..., :4] = -4
     changed = augmented_sounds(sounds, np.random.default_rng(0))
-    assert torch.equal(changed[..., :4], sounds[..., :4])
+    torch.testing.assert_close(changed[..., :4], sounds[..., :4])
     loudness = changed[:, 0, 0, 10]
     assert len(loudness.unique()) == 8 and (loudness - 1).abs().max() <= 0.6
-    assert torch.equal(changed[..., 4:], loudness.view(-1, 1, 1, 1).expand(8, 1, 80, 12))
+    torch.testing.assert_close(changed[..., 4:], loudness.view(-1, 1, 1, 1).expand(8, 1, 80, 12))
+
+
+def test_voices_rise_and_fall_and_keep_their_time():
+    sounds = torch.full((32, 1, 80, 16), -3.0)
+    sounds[:, :, 40, 8:] = 3  # a tone that begins in the middle
+    changed = augmented_sounds(sounds, np.random.default_rng(0))
+    bands = changed[:, 0, :, 12].argmax(1)
+    assert bands.min() < 38 and bands.max() > 42 and ((bands >= 35) & (bands <= 46)).all()
+    assert (changed[:, 0, :, :8].amax((1, 2)) < -2).all()
