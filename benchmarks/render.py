@@ -43,7 +43,7 @@ PARTS = {
     "motion field: hourglass": "motion_field.hourglass",
     "motion field: mask": "motion_field.mask",
     "motion field: occlusion": "motion_field.occlusion",
-    "motion field: depth weights": "motion_field.depth_weights",
+    "motion field: relief": "motion_field.relief",
     "motion field": "motion_field",
     "generator": "generator",
     "compositor": "compositor",

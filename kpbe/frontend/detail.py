@@ -54,6 +54,23 @@ def image_displacement(deformation: Tensor, depth_weights: Tensor, align_corners
 
 
 @full_precision
+def plane_weights(depth: Tensor, planes: int) -> Tensor:
+    """How much each depth plane counts for a picture whose surface has these depths: linear interpolation between two planes.
+
+    Free weights would all go to one plane, where nothing shows how a head that turns is shaped.
+
+    Args:
+        depth: (B, 1, h, w) in [-1, 1], from the first plane to the last.
+        planes: D.
+
+    Returns:
+        (B, D, h, w) that sum to one over depth.
+    """
+    places = torch.linspace(-1, 1, planes, device=depth.device, dtype=depth.dtype).view(1, -1, 1, 1)
+    return F.relu(1 - (depth - places).abs() * ((planes - 1) / 2))
+
+
+@full_precision
 def warp_image(image: Tensor, displacement: Tensor, size: tuple[int, int]) -> Tensor:
     """Sample pictures (1 or B, 3, H, W) at their own resolution by (B, 2, h, w) displacements: (B, 3, *size).
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from kpbe.errors import ParamsError
 from kpbe.frontend.appearance import feature_size
-from kpbe.frontend.detail import image_displacement
+from kpbe.frontend.detail import image_displacement, plane_weights
 from kpbe.frontend.geometry import (
     combine_motions,
     keypoint_heatmaps,
@@ -128,14 +128,12 @@ class MotionField(nn.Module):
         )
         self.mask = same_convolution(3, self.hourglass.channels_out, motions, params.mask_kernel)
         self.occlusion = FewMaps(self.hourglass.channels_out, model.depth, 1, 7)
-        self.depth_weights = None
+        self.relief = None
         if model.generator.detail != "none":
-            self.depth_weights = FewMaps(self.hourglass.channels_out, model.depth, model.depth, 3)
-            with (
-                torch.no_grad()
-            ):  # all planes count alike at first: a plane that is never seen learns nothing
-                self.depth_weights.weight.zero_()
-                self.depth_weights.bias.zero_()
+            self.relief = FewMaps(self.hourglass.channels_out, model.depth, 1, 3)
+            with torch.no_grad():  # flat at first
+                self.relief.weight.zero_()
+                self.relief.bias.zero_()
 
     def forward(
         self,
@@ -158,8 +156,8 @@ class MotionField(nn.Module):
         occlusion = self.occlusion(features).sigmoid()
         deformation = combine_motions(mask, shifts, rotation)
         displacement = None
-        if self.depth_weights is not None:
-            weights = self.depth_weights(features).softmax(1)
+        if self.relief is not None:
+            weights = plane_weights(self.relief(features).tanh(), appearance.shape[2])
             displacement = image_displacement(deformation, weights, self.align_corners)
         return Motion(mask, deformation, occlusion, displacement)
 

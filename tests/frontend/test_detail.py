@@ -9,11 +9,19 @@ import torch
 from torch import Tensor
 
 from kpbe.errors import ParamsError
-from kpbe.frontend.detail import BACKEND, DECODER, SOURCE, Compositor, image_displacement, warp_image
-from kpbe.frontend.geometry import HeadPose, coordinate_grid
+from kpbe.frontend.detail import (
+    BACKEND,
+    DECODER,
+    SOURCE,
+    Compositor,
+    image_displacement,
+    plane_weights,
+    warp_image,
+)
+from kpbe.frontend.geometry import HeadPose, coordinate_grid, rotated_grid
 from kpbe.frontend.images import resized
 from kpbe.frontend.model import Frontend
-from kpbe.params import ModelParams
+from kpbe.params import ConventionParams, ModelParams
 from tests.frontend.tiny import tiny_model
 
 DEPTH, CELLS = 3, 8
@@ -198,3 +206,21 @@ def test_sizes_between_which_pictures_are_changed():
     assert resized(picture, (64, 64)) is picture
     torch.testing.assert_close(resized(picture, (32, 32)), smooth_picture(32), atol=0.01, rtol=0)
     torch.testing.assert_close(resized(picture, (96, 96)), smooth_picture(96), atol=0.02, rtol=0)
+
+
+def test_a_surface_is_seen_between_the_planes_next_to_it():
+    depth = torch.tensor([-1.0, -2 / 3, 0.0, 1.0]).view(1, 1, 1, 4)
+    weights = plane_weights(depth, 4)[0, :, 0].T
+    expected = [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1]]
+    torch.testing.assert_close(weights, torch.tensor(expected))
+
+
+def test_a_near_point_of_a_turning_head_moves_further_than_a_far_one_the_other_way():
+    """The displacement of a turn is that of the surface's depth, between planes too."""
+    turn = HeadPose.from_degrees(torch.tensor([[20.0, 0, 0]]), torch.zeros(1, 3), ConventionParams()).rotation
+    deformation = rotated_grid((4, 5, 5), turn)
+    depth = torch.linspace(-0.8, 0.8, 5).view(1, 1, 1, 5).expand(1, 1, 5, 5)
+    moved = image_displacement(deformation, plane_weights(depth, 4), align_corners=False)
+    x = torch.linspace(-1, 1, 5)
+    wanted = (turn[0, 0, 0] - 1) * x + turn[0, 0, 2] * torch.linspace(-0.8, 0.8, 5)
+    torch.testing.assert_close(moved[0, 0, 2], wanted, atol=1e-5, rtol=0)
