@@ -71,6 +71,7 @@ def test_a_picture_without_a_face_is_refused(clone: Path) -> None:
 
 
 def test_a_backend_without_weights_says_what_to_do(clone: Path) -> None:
+    (clone / "weights/released/pcavs.safetensors").unlink()
     result = run("pcavs", "--source", "face.png")
     assert isinstance(result.exception, MissingWeights)
     assert "dvc repro train_backend@pcavs" in str(result.exception) and "--checkpoint" in str(

@@ -220,7 +220,7 @@ def test_a_backend_with_anothers_weights_speaks_with_them_and_again_when_they_ch
     shutil.copy(checkpoint, checkpoints / "wav2lip")
     for name in ("sync", "backend"):
         train = {"sync": train_sync, "backend": partial(train_backend, sync=tmp_path / "sync")}[name]
-        train("on_video", both, clips[0].folder, out=checkpoints / "on_video")
+        train("on_video", both, clips[0].folder, clips[0].folder, out=checkpoints / "on_video")
         summary = json.loads((checkpoints / "on_video/summary.json").read_text())
         assert summary == {"trained": False, "reason": "the weights of wav2lip are used"}
     with pytest.raises(MissingWeights, match="on_video holds no weights: the weights of wav2lip are used"):
