@@ -247,7 +247,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_and_shows_the_batch(disc_c
 
     calls = 0
 
-    def breaks_later(keypoints):
+    def breaks_later(keypoints, guided):
         nonlocal calls
         calls += 1
         return keypoints.sum() * (float("nan") if calls == 3 else 0.0)
