@@ -22,7 +22,7 @@ from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.label_expression import labels_of_faces
 from kpbe.data.source_frame import random_seed, source_frame_index
 from kpbe.evaluation.networks import Networks, choose_networks, face_landmarker
-from kpbe.evaluation.scoring import StillFrames, score_videos
+from kpbe.evaluation.scoring import score_videos
 from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import DETAILS, Frontend
 from kpbe.media.video import read_frames
@@ -113,7 +113,7 @@ def measure(
         methods[f"{detail}, shuffled backend"] = enhanced(frontend, detail, frames, source, shuffled)
     scores = score_videos(
         Pictures(frames),
-        {name: StillFrames(made[0]) if name == STATIC else Pictures(made) for name, made in methods.items()},
+        {name: Pictures(made) for name, made in methods.items()},
         [index for index in range(len(frames)) if index != source],
         networks,
         source=frames[source],

@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from kpbe.backends.wav2lip.expert_training import EXPERT_FILE
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.trained_frontends import RELEASED, RELEASED_TABLE, STAGE2, WEIGHTS
 from kpbe.training.files import SUMMARY_FILE
@@ -23,9 +24,6 @@ from kpbe.work import file_sha256, whole, write_json, write_text
 
 LARGEST_MB = 60
 """All files of a release together; larger weights belong to DVC."""
-
-SYNC_EXPERT = "sync_expert.safetensors"
-"""What a backend's sync stage leaves beside what its generator's training begins with."""
 
 
 def halve_precision(source: Path, target: Path) -> None:
@@ -56,7 +54,7 @@ def _backends(checkpoints: Path) -> dict[str, Path]:
     for folder in sorted((checkpoints / "backends").glob("*/")):
         if any(folder.glob("*.safetensors")):
             found[f"{folder.name}.safetensors"] = trained_weights(folder)
-            if (expert := checkpoints / "sync" / folder.name / SYNC_EXPERT).is_file():
+            if (expert := checkpoints / "sync" / folder.name / EXPERT_FILE).is_file():
                 found[f"{folder.name}.sync.safetensors"] = expert
     return found
 
@@ -82,11 +80,11 @@ def release(backend: str, root: Path = Path(), to: Path = Path()) -> dict[str, A
     for made in (metrics, *tables):
         if not made.is_file():
             raise KPBEError(f"{made} does not exist: run `dvc repro` first, a release says how good it is.")
-    sources = {WEIGHTS: root / STAGE2 / backend / WEIGHTS} | _backends(checkpoints)
-    if f"{backend}.safetensors" not in sources:
-        raise MissingWeights(
-            f"{checkpoints / 'backends' / backend} holds no weights: run its training stage first."
-        )
+    sources = {
+        WEIGHTS: root / STAGE2 / backend / WEIGHTS,
+        f"{backend}.safetensors": trained_weights(checkpoints / "backends" / backend),
+        **_backends(checkpoints),
+    }
     for name, source in sources.items():
         halve_precision(source, out / name)
     files = {

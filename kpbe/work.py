@@ -19,12 +19,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
 from kpbe.errors import BadClip, KPBEError
 from kpbe.worker_pool import result_of, worker_pool
+
+if TYPE_CHECKING:
+    import numpy as np
 
 UNFINISHED = ".unfinished-"
 RECORD_SUFFIX = ".json"
@@ -85,6 +88,14 @@ def file_sha256(path: Path | str) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def arrays_sha256(arrays: Iterable[np.ndarray]) -> str:
+    """SHA-256 of the values of arrays, one after the other."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def fingerprint(*parts: Any) -> str:

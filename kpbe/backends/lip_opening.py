@@ -5,7 +5,6 @@ L1 and PSNR cannot tell: a mouth that is half open in every frame has the best o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from kpbe.data.expression_labels import labels_of
 from kpbe.errors import MissingWeights
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker, openings_of
 from kpbe.metrics.mouth import opening_correlation
+from kpbe.work import arrays_sha256
 
 FRAMES_PER_CLIP = 24
 """So many frames of a clip are read, evenly spaced: FaceLandmarker takes about 20 ms for each."""
@@ -100,7 +100,4 @@ def known_openings(clip: Clip, folder: Path, frames: int) -> Tensor:
 
 def openings_digest(openings: Iterable[Tensor]) -> str:
     """Digest of the openings that a training learns from, a part of its identity."""
-    digest = hashlib.sha256()
-    for opening in openings:
-        digest.update(opening.numpy().tobytes())
-    return digest.hexdigest()
+    return arrays_sha256(opening.numpy() for opening in openings)

@@ -112,15 +112,7 @@ def label_expressions(
         for clip in manifest
         if looks or clip.clip_id in truths
     ]
-    labelled, _ = label_clips(
-        STAGE,
-        tasks,
-        make_labels,
-        out,
-        map if len(tasks) > len(truths) else serial_map,
-        compute.shard_size,
-        max_rejected_fraction,
-    )
+    labelled, _ = label_clips(STAGE, tasks, make_labels, out, map, compute.shard_size, max_rejected_fraction)
     known = sum(task.payload.truth is not None for task, _ in labelled)
     found = {
         "about": _about(params, known, len(labelled) - known, len(manifest)),

@@ -104,13 +104,7 @@ def label_head_pose(
             job = Job(clip, truth, None if truth else kind, compute, params.batch)
             tasks.append(_task(job, [] if truth else digests, out))
     finished, rejected = label_clips(
-        STAGE,
-        tasks,
-        make_labels,
-        out,
-        map if len(tasks) > len(truths) else serial_map,
-        compute.shard_size,
-        max_rejected_fraction,
+        STAGE, tasks, make_labels, out, map, compute.shard_size, max_rejected_fraction
     )
     labelled = [task.payload for task, _ in finished]
     known = sum(job.truth is not None for job in labelled)

@@ -8,7 +8,15 @@ from typing import Any
 
 from kpbe.data.clips import Clip
 from kpbe.data.raw import read_raw_videos
-from kpbe.work import REJECTED_COLUMNS, ClipTask, Rejection, ShardMap, run_clip_tasks, write_csv
+from kpbe.work import (
+    REJECTED_COLUMNS,
+    ClipTask,
+    Rejection,
+    ShardMap,
+    run_clip_tasks,
+    serial_map,
+    write_csv,
+)
 
 
 def truth_files(raw: Path, manifest: Iterable[Clip]) -> dict[str, Path]:
@@ -30,7 +38,10 @@ def label_clips(
     shard_size: int,
     max_rejected_fraction: float,
 ) -> tuple[list[tuple[ClipTask, dict[str, Any]]], list[Rejection]]:
-    """`run_clip_tasks` for a stage that may have nothing to label; labels of clips that no task is for are removed."""
+    """`run_clip_tasks` for a stage that may have nothing to label; labels of clips that no task is for are removed.
+
+    Where all that is labelled is known (`truth` of the tasks' payloads), no worker is started for it.
+    """
     _remove_others(out, tasks)
     if not tasks:
         write_csv(out / "rejected.csv", REJECTED_COLUMNS, [])
@@ -40,7 +51,7 @@ def label_clips(
         tasks,
         make,
         out,
-        map=map,
+        map=map if any(task.payload.truth is None for task in tasks) else serial_map,
         shard_size=shard_size,
         max_rejected_fraction=max_rejected_fraction,
     )

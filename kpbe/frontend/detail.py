@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kpbe.frontend.geometry import coordinate_grid_2d, full_precision
+from kpbe.frontend.geometry import coordinate_axis, coordinate_grid_2d, full_precision
 from kpbe.frontend.images import resized
 from kpbe.frontend.layers import ConvBlock, DownBlock, UpBlock, same_convolution
 from kpbe.params import ModelParams
@@ -66,7 +66,7 @@ def plane_weights(depth: Tensor, planes: int) -> Tensor:
     Returns:
         (B, D, h, w) that sum to one over depth.
     """
-    places = torch.linspace(-1, 1, planes, device=depth.device, dtype=depth.dtype).view(1, -1, 1, 1)
+    places = coordinate_axis(planes, depth).view(1, -1, 1, 1)
     return F.relu(1 - (depth - places).abs() * ((planes - 1) / 2))
 
 

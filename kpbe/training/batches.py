@@ -177,7 +177,7 @@ class BatchLoader:
         Raises:
             KPBEError: a video cannot be read; the message names it.
         """
-        self._source = self._source or self._frames.source
+        source = self._frame_source
         wanted = range(step, step + 1 + AHEAD)
         for other in [known for known in self._coming if known not in wanted]:
             for future in self._coming.pop(other)[1]:
@@ -185,7 +185,8 @@ class BatchLoader:
         for coming in wanted:
             if coming not in self._coming:
                 raw = self._empty(coming, self._rows)
-                futures = [self._pool.submit(self._fill, raw, row) for row in range(len(raw.samples))]
+                rows = range(len(raw.samples))
+                futures = [self._pool.submit(_fill, self._frames, raw, row, source) for row in rows]
                 self._coming[coming] = raw, futures
         raw, futures = self._coming.pop(step)
         for future in futures:
@@ -198,7 +199,7 @@ class BatchLoader:
         """
         raw = self._empty(step, range(self._batch_size))
         for row in range(len(raw.samples)):
-            self._fill(raw, row)
+            _fill(self._frames, raw, row, self._frame_source)
         samples = raw.samples
         clips = [*self._frames.clips, *(grid.clip for grid in self._frames.grids)]
         videos = [self._frames.video(*which) for which in zip(samples.clips, samples.videos, strict=True)]
@@ -232,8 +233,9 @@ class BatchLoader:
         """Room for these rows of a batch, with their numbers; page-locked for a GPU, so that copying need not wait."""
         return _room(self._frames, self._sampler.draw(step, rows), self._device.type == "cuda")
 
-    def _fill(self, raw: RawBatch, row: int) -> None:
-        _fill(self._frames, raw, row, self._source or self._frames.source)
+    @property
+    def _frame_source(self) -> FrameSource:
+        return self._source or self._frames.source
 
 
 def _room(frames: ClipFrames, samples: Samples, pinned: bool = False) -> RawBatch:

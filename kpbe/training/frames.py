@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,7 @@ from kpbe.errors import KPBEError
 from kpbe.media.video import FrameAccess, read_frames
 from kpbe.params import ComputeParams
 from kpbe.training.simulated_backends import Head, simulate
-from kpbe.work import is_follower
+from kpbe.work import arrays_sha256, is_follower
 
 SPOILING = 0x5B
 """Stream of random numbers of simulated backends."""
@@ -170,11 +169,10 @@ class ClipFrames:
     @property
     def labels_digest(self) -> str:
         """Digest of all labels."""
-        digest = hashlib.sha256()
-        for degrees, labels in zip(self.degrees, self.expressions, strict=True):
-            for array in (degrees, labels.points, labels.shapes):
-                digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        of_clips = zip(self.degrees, self.expressions, strict=True)
+        return arrays_sha256(
+            array for degrees, labels in of_clips for array in (degrees, labels.points, labels.shapes)
+        )
 
     @property
     def videos_per_clip(self) -> list[int]:

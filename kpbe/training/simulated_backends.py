@@ -7,6 +7,7 @@ or a square around the head, soft to very soft and recoloured (PC-AVS); compress
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -89,9 +90,7 @@ def lower_face(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int
         eyes, mouth = (in_pixels(points[part], size).mean(0) for part in (slice(4, 6), LIPS))
         left, right = pixels[:, 0].min(), pixels[:, 0].max()
         top, bottom = eyes[1] + 0.35 * (mouth[1] - eyes[1]), pixels[:, 1].max() + 0.05 * (mouth[1] - eyes[1])
-    left, right = np.clip((left, right), 0, width).round().astype(int).tolist()
-    top, bottom = np.clip((top, bottom), 0, height).round().astype(int).tolist()
-    return left, top, max(right, left + 8), max(bottom, top + 8)
+    return _box_within((left, top, right, bottom), size)
 
 
 def head_square(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -105,8 +104,14 @@ def head_square(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, in
     pixels = in_pixels(known, size)
     low, high = pixels.min(0), pixels.max(0)
     middle, half = (low + high) / 2, 0.75 * (high - low).max()
-    left, top = np.clip(middle - half, 0, None).round().astype(int).tolist()
-    right, bottom = np.minimum(middle + half, (width, height)).round().astype(int).tolist()
+    return _box_within((*(middle - half), *(middle + half)), size)
+
+
+def _box_within(corners: Sequence[float] | np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom (exclusive) in whole pixels of a picture of `size` (height, width), at least eight apart."""
+    height, width = size
+    inside = np.clip(corners, 0, (width, height, width, height))
+    left, top, right, bottom = inside.round().astype(int).tolist()
     return left, top, max(right, left + 8), max(bottom, top + 8)
 
 
@@ -144,16 +149,13 @@ def _affine(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
 
 
 def _with_spoiled_box(head: Head, rng: np.random.Generator) -> np.ndarray:
-    box = lower_face(head.points, head.size)
     jitter = rng.integers(-6, 7, 4)
-    left, top, right, bottom = (int(v) for v in np.clip(np.array(box) + jitter, 0, head.size[1]))
-    right, bottom = max(right, left + 8), max(bottom, top + 8)
+    box = _box_within(np.array(lower_face(head.points, head.size)) + jitter, head.size)
     made = head.picture
     if rng.random() < 0.4:
         made = _shifted(made, rng)
     made = _soft(made, rng.uniform(0.3, 0.9), rng) if rng.random() < 0.85 else made
     made = _recoloured(made, rng, 0.85)
-    box = (left, top, right, bottom)
     return _pasted(head.picture, made, box, _feather(rng, box))
 
 
