@@ -165,7 +165,8 @@ class GeneratorParams(Section):
 
     `detail` says what a frame is made of: of the decoder's picture alone (`none`, the paper's way), also of the source image, moved at its
     own resolution (`warp`), or of these and the backend's frame, moved likewise (`warp_both`). `detail_width` is the width of the network
-    that chooses among them.
+    that chooses among them. `backend_reach` is how far around the driving lips the backend's frame counts, in widths of the mouth; it needs
+    a training that guides keypoints to the lips (`losses.guides`). Null: everywhere.
     """
 
     decoder: Literal["original", "spade"] = "original"
@@ -173,6 +174,7 @@ class GeneratorParams(Section):
     blocks: int = Field(default=6, ge=0)
     detail: Detail = "none"
     detail_width: int = Field(default=16, ge=1)
+    backend_reach: float | None = Field(default=None, gt=0)
 
 
 class ConventionParams(Section):
@@ -286,7 +288,9 @@ class FrontendLossParams(PerceptualWeights):
     known. `parts` judges what frames are put together from: the decoder's picture, the moved source, the moved backend. The next four
     need expression labels: `guides` draws six keypoints to lips and eyes, `lips` asks for the lips' height and width between their
     keypoints, `motion` asks the motion field to carry the points of the face to their places, `shapes` reads blendshapes from the
-    expression. `mouth_share` asks that the pixels of the mouth are the backend's where its frame is a second source.
+    expression. `mouth_share` asks that the pixels of the mouth are the backend's where its frame is a second source. `head_pose` asks for
+    the pose of the head, `turn` for its turn between source and pose frame. `expression_depth` is a penalty on the depth in the expression,
+    beside `expression` on all of it: what stands there does not turn with the head.
     """
 
     mouth: float = Field(default=1.0, ge=1)
@@ -301,6 +305,8 @@ class FrontendLossParams(PerceptualWeights):
     equivariance: float = Field(default=10.0, ge=0)
     keypoint_prior: float = Field(default=10.0, ge=0)
     head_pose: float = Field(default=20.0, ge=0)
+    turn: float = Field(default=0.0, ge=0)
+    expression_depth: float = Field(default=0.0, ge=0)
     expression: float = Field(default=5.0, ge=0)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from kpbe.compute import torch_device
+from kpbe.data.pose_teachers.mediapipe import degrees_of
 from kpbe.errors import BadClip, KPBEError
 from kpbe.evaluation import networks
 from kpbe.evaluation.mouth_boxes import MouthBoxes, boxes_from_faces
@@ -204,7 +205,9 @@ class _Seen:
 def _see(frame: np.ndarray, measured: Networks) -> _Seen:
     face = networks.face_landmarker().read(frame) if measured.measures("faces") else None
     degrees = identity = None
-    if measured.teacher:
+    if measured.teacher == "mediapipe" and measured.measures("faces"):
+        degrees = np.full(3, np.nan) if face is None else degrees_of(face)
+    elif measured.teacher:
         degrees = networks.pose_teacher(measured.teacher, measured.compute).estimate(frame[None])[0]
     if face is not None and measured.measures("identity"):
         identity = networks.arcface().embed(frame, face.five_points)

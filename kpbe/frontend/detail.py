@@ -28,6 +28,15 @@ MOST_GAIN = 0.7
 
 MOST_OFFSET = 0.3
 
+LIP_KEYPOINTS = slice(0, 4)
+"""The keypoints that `losses.guides` draws to the mouth's corners (0 and 2) and to its lips (1 and 3)."""
+
+SEAM = 0.15
+"""Share of the reach of the backend's frame over which it fades."""
+
+LEAST_MOUTH = 0.1
+"""Least width of a mouth in the picture's coordinates: a face that was not found still has one."""
+
 HALVINGS = 4
 """Of the chooser's input; colours are matched on a grid of image_size / 2^4 cells, which holds low frequencies only."""
 
@@ -85,6 +94,31 @@ def warp_image(image: Tensor, displacement: Tensor, size: tuple[int, int]) -> Te
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+@full_precision
+def around_mouth(lips: Tensor, reach: float, size: int) -> Tensor:
+    """How much the backend's frame may count: around the mouth only.
+
+    The width of the mouth is that in the picture, and no gradient goes through it. With the width in three dimensions and a gradient, a
+    training moved the corners apart in depth until the reach was the whole face.
+
+    Args:
+        lips: (B, 4, 3) keypoints in the picture's coordinates (-1 and 1 are its edges): left corner, upper lip, right corner, lower lip.
+        reach: in widths of the mouth.
+        size: S.
+
+    Returns:
+        (B, 1, S, S): 1 around the mouth, a half at the reach, 0 beyond.
+    """
+    lips = lips[..., :2].detach()
+    width = (lips[:, 0] - lips[:, 2]).norm(dim=-1).clamp(min=LEAST_MOUTH)
+    radius = (reach * width).view(-1, 1, 1)
+    places = (torch.arange(size, device=lips.device, dtype=lips.dtype) * 2 + 1) / size - 1
+    centre = lips.mean(1)
+    across, down = places - centre[:, :1], places - centre[:, 1:]
+    distance = (across[:, None, :] ** 2 + down[:, :, None] ** 2).sqrt()
+    return ((radius - distance) / (SEAM * radius)).sigmoid()[:, None]
+
+
 @dataclass(frozen=True)
 class Composite:
     """A frame and what it was put together from.
@@ -110,7 +144,7 @@ class Compositor(nn.Module):
     def __init__(self, model: ModelParams) -> None:
         super().__init__()
         self.image_size, self.takes_backend = model.image_size, model.generator.detail == "warp_both"
-        width = model.generator.detail_width
+        self.backend_reach, width = model.generator.backend_reach, model.generator.detail_width
         seen = 3 + 3 + 1 + (3 + 1 if self.takes_backend else 0)
         channels = [width] + [2 * width] * HALVINGS
         self.first = ConvBlock(2, seen, width)
@@ -138,6 +172,7 @@ class Compositor(nn.Module):
         source: Tensor,
         backend: Tensor | None = None,
         backend_seen: Tensor | None = None,
+        lips: Tensor | None = None,
     ) -> Composite:
         """Put frames together.
 
@@ -147,6 +182,7 @@ class Compositor(nn.Module):
             source: (B, 3, H, W) the moved source.
             backend: (B, 3, H, W) the moved backend's frame; None where there is none.
             backend_seen: (B,) bool, in which samples it counts; None counts all.
+            lips: (B, 4, 3) of the frames that are put together, see `around_mouth`; where there is a backend whose reach is bounded.
         """
         size = (source.shape[-2], source.shape[-1])
         inner = (self.image_size, self.image_size)
@@ -177,7 +213,13 @@ class Compositor(nn.Module):
                 absent = torch.zeros_like(logits)
                 absent[~backend_seen, BACKEND] = -1e4
                 logits = logits + absent
-        shares = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False).softmax(1)
+        fine = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
+        shares = fine.softmax(1)
+        if backend is not None and self.backend_reach is not None:
+            assert lips is not None
+            allowed = resized(around_mouth(lips, self.backend_reach, self.image_size), size)
+            taken = shares[:, BACKEND, None] * allowed
+            shares = torch.cat([fine[:, :BACKEND].softmax(1) * (1 - taken), taken], 1)
         frame = shares[:, DECODER, None] * resized(decoded, size).float() + shares[:, SOURCE, None] * source
         if matched is not None:
             frame = frame + shares[:, BACKEND, None] * matched

@@ -42,7 +42,7 @@ class TrainingBatch:
         expression: the frame that the expression is taken from, a backend's or a simulated one's; the same tensor as `pose` where the
             driving frame gives both.
         target: what the output is compared with; the same tensor as `pose` where no grids are drawn from.
-        degrees: (B, 3) yaw, pitch and roll of the pose frame.
+        degrees, source_degrees: (B, 3) yaw, pitch and roll of the pose frame and of the source.
         source_points, pose_points, expression_points, target_points: (B, POINTS, 2), see `ExpressionLabels`.
         shapes: (B, len(SHAPES)) of the target, whose mouth is the expression frame's.
     """
@@ -52,6 +52,7 @@ class TrainingBatch:
     expression: Tensor
     target: Tensor
     degrees: Tensor
+    source_degrees: Tensor
     source_points: Tensor
     pose_points: Tensor
     expression_points: Tensor
@@ -78,7 +79,7 @@ class RawBatch:
     Attributes:
         frames: uint8 (n, b, H, W, 3), placed but not mirrored: the images of `names`.
         names: of `TrainingBatch`'s images that are not another one's.
-        degrees: float32 (b, 3) labels, already placed and mirrored.
+        degrees: float32 (2, b, 3) labels of source and pose, already placed and mirrored.
         points: float32 (4, b, POINTS, 2) of source, pose, expression and target, already placed and mirrored.
         shapes: float32 (b, len(SHAPES)), already mirrored.
         samples: what is in it, and what is done to it on the device.
@@ -98,9 +99,11 @@ class RawBatch:
         by_name.setdefault("expression", by_name["pose"])
         by_name.setdefault("target", by_name["pose"])
         points = self.points.to(device, non_blocking=True)
+        degrees = self.degrees.to(device, non_blocking=True)
         return TrainingBatch(
             **by_name,
-            degrees=self.degrees.to(device, non_blocking=True),
+            source_degrees=degrees[0],
+            degrees=degrees[1],
             source_points=points[0],
             pose_points=points[1],
             expression_points=points[2],
@@ -205,7 +208,8 @@ class BatchLoader:
         videos = [self._frames.video(*which) for which in zip(samples.clips, samples.videos, strict=True)]
         return {
             **{name: images.numpy() for name, images in zip(raw.names, raw.frames, strict=True)},
-            "degrees": raw.degrees.numpy(),
+            "source_degrees": raw.degrees[0].numpy(),
+            "degrees": raw.degrees[1].numpy(),
             "points": raw.points.numpy(),
             "shapes": raw.shapes.numpy(),
             "clip_ids": np.array([clips[clip].clip_id for clip in samples.clips]),
@@ -248,7 +252,7 @@ def _room(frames: ClipFrames, samples: Samples, pinned: bool = False) -> RawBatc
     return RawBatch(
         torch.empty((len(names), count, *frames.size, 3), dtype=torch.uint8, pin_memory=pinned),
         tuple(names),
-        torch.empty((count, 3), pin_memory=pinned),
+        torch.empty((2, count, 3), pin_memory=pinned),
         torch.empty((4, count, POINTS, 2), pin_memory=pinned),
         torch.empty((count, len(SHAPES)), pin_memory=pinned),
         samples,
@@ -258,7 +262,7 @@ def _room(frames: ClipFrames, samples: Samples, pinned: bool = False) -> RawBatc
 def _fill(frames: ClipFrames, raw: RawBatch, row: int, source: FrameSource) -> None:
     """Decode one sample into its row."""
     samples = raw.samples
-    clip, (_, pose, _, target) = int(samples.clips[row]), samples.frames[row].tolist()
+    clip, (source_frame, pose, _, target) = int(samples.clips[row]), samples.frames[row].tolist()
     mirrored = bool(samples.mirrored[row])
     pictures = frames.pictures(
         clip, samples.frames[row].tolist(), int(samples.videos[row]), int(samples.spoiling[row]), source
@@ -268,7 +272,6 @@ def _fill(frames: ClipFrames, raw: RawBatch, row: int, source: FrameSource) -> N
     for name, images in zip(raw.names, raw.frames.numpy(), strict=True):
         picture = getattr(pictures, name)
         images[row] = placed_picture(picture, matrix) if moves else picture
-    angles = rolled_degrees(frames.degrees[clip][pose], placement)
     shapes = frames.expressions[clip].shapes[target]
     points = [
         placed_points(known, matrix) if moves else known
@@ -279,7 +282,9 @@ def _fill(frames: ClipFrames, raw: RawBatch, row: int, source: FrameSource) -> N
             pictures.target_points,
         )
     ]
-    raw.degrees.numpy()[row] = angles * MIRRORED_ANGLES if mirrored else angles
+    for of_image, frame in zip(raw.degrees.numpy(), (source_frame, pose), strict=True):
+        angles = rolled_degrees(frames.degrees[clip][frame], placement)
+        of_image[row] = angles * MIRRORED_ANGLES if mirrored else angles
     raw.shapes.numpy()[row] = shapes[list(MIRRORED_SHAPES)] if mirrored else shapes
     for of_image, known in zip(raw.points.numpy(), points, strict=True):
         of_image[row] = mirrored_points(known) if mirrored else known

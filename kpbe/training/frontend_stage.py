@@ -44,8 +44,10 @@ def prepare(
         backend_videos: folders of the videos that the expression is taken from; none in stage 1.
 
     Raises:
-        KPBEError: no training clip, no label where one is asked for, or a start of other sizes or conventions.
+        KPBEError: no training clip, no label where one is asked for, a backend's reach around keypoints that are not guided, or a start of
+            other sizes or conventions.
     """
+    _refuse_unguided(params, stage)
     train_clips, validation_clips = hold_out_validation(clips, stage.schedule.validation_pairs)
     frontend, started_from = _starting_frontend(start, params.model)
     drawn = read_grids(folders.grids) if stage.sampling.drawn_share else []
@@ -76,15 +78,30 @@ def prepare(
     return trainee, identity
 
 
-def _refuse_unlabelled(params: Params, stage: FrontendTrainParams, trainee: FrontendTrainee) -> None:
-    """Stop where the head pose term would silently be nothing, unless the params say that this is meant.
+def _refuse_unguided(params: Params, stage: FrontendTrainParams) -> None:
+    """Stop where the backend's frame would count around keypoints that nothing draws to the lips.
 
     Raises:
-        ParamsError: the term has a weight, no training clip has a label, and neither `perceptual.missing` nor `label_pose.teacher`
+        ParamsError: its reach is bounded and the lips' keypoints are not guided.
+    """
+    generator = params.model.generator
+    if generator.detail == "warp_both" and generator.backend_reach is not None and not stage.losses.guides:
+        raise ParamsError(
+            f"model.generator.backend_reach = {generator.backend_reach:g} needs keypoints at the lips, but the training's losses.guides is "
+            "0: give it a weight, or set model.generator.backend_reach=null."
+        )
+
+
+def _refuse_unlabelled(params: Params, stage: FrontendTrainParams, trainee: FrontendTrainee) -> None:
+    """Stop where the head pose terms would silently be nothing, unless the params say that this is meant.
+
+    Raises:
+        ParamsError: one has a weight, no training clip has a label, and neither `perceptual.missing` nor `label_pose.teacher`
             allows it.
     """
     meant = params.label_pose.teacher == "off" or stage.perceptual.missing != "refuse"
-    if stage.losses.head_pose and not trainee.training.labelled and not meant:
+    asked = stage.losses.head_pose or stage.losses.turn
+    if asked and not trainee.training.labelled and not meant:
         raise ParamsError(
             "no training clip has a head pose label (data/head_pose): put a teacher's file into weights/ (`kpbe doctor` says which) and "
             "run label_pose again, or train without labels with label_pose.teacher=off."

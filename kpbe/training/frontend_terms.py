@@ -18,10 +18,11 @@ from kpbe.training.losses import (
     RandomWarp,
     equivariance,
     expression_magnitude,
+    extent_difference,
     guide_difference,
     head_pose,
     keypoint_prior,
-    lip_difference,
+    lip_extent,
     missing_share,
     motion_error,
     shape_difference,
@@ -80,11 +81,12 @@ class FrontendTerms(nn.Module):
         if weights.keypoint_prior:
             guided = GUIDES if weights.guides else 0
             terms["keypoint_prior"] = keypoint_prior(result["driving_keypoints"], guided=guided)
-        if weights.head_pose and self.labelled:
-            labels = with_own_pitch_sign(batch.degrees, self.model.conventions)
-            terms["head_pose"] = head_pose(result["degrees"], labels)
+        if self.labelled and (weights.head_pose or weights.turn):
+            terms |= self._poses(batch, result)
         if weights.expression:
             terms["expression"] = expression_magnitude(result["expression"])
+        if weights.expression_depth:
+            terms["expression_depth"] = expression_magnitude(result["expression"][..., 2:])
         if weights.guides:
             terms["guides"] = self._guides(batch, result, warp)
         if weights.lips:
@@ -131,6 +133,20 @@ class FrontendTerms(nn.Module):
                 parts.append(self.pixel(self.pyramid(result[name].float()), real, attention))
         return torch.stack(parts).mean()
 
+    def _poses(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The head's pose, and how it turned from the source's: a few degrees, beside which people differ by more."""
+        labels, source_labels = (
+            with_own_pitch_sign(degrees, self.model.conventions)
+            for degrees in (batch.degrees, batch.source_degrees)
+        )
+        terms = {}
+        if self.params.head_pose:
+            terms["head_pose"] = head_pose(result["degrees"], labels)
+        if self.params.turn:
+            turned = result["degrees"] - result["source_degrees"]
+            terms["turn"] = head_pose(turned, labels - source_labels)
+        return terms
+
     def _guides(self, batch: TrainingBatch, result: Mapping[str, Tensor], warp: RandomWarp | None) -> Tensor:
         pairs = [
             (result["source_keypoints"], batch.source_points),
@@ -144,18 +160,21 @@ class FrontendTerms(nn.Module):
         return torch.stack(found).mean()
 
     def _lips(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> Tensor:
-        """Only the expression learns from it: a head that turns is an easier answer than a mouth that opens."""
-        pairs = [
-            ("source_keypoints", "source_expression", batch.source_points),
-            ("driving_keypoints", "expression", batch.target_points),
-        ]
-        if "expression_keypoints" in result:
-            pairs.append(("expression_keypoints", "expression", batch.expression_points))
-        found = []
-        for keypoints, expression, points in pairs:
+        """Width and height of the mouths, and how they changed from the source's, beside which people differ by more.
+
+        Only the expression learns from it: a head that turns is an easier answer than a mouth that opens.
+        """
+
+        def extents(keypoints: str, expression: str, points: Tensor) -> tuple[Tensor, Tensor]:
             rigid = (result[keypoints] - result[expression]).detach()
-            found.append(lip_difference(rigid + result[expression], points[:, :GUIDES] * self.unit))
-        return torch.stack(found).mean()
+            return lip_extent(rigid + result[expression]), lip_extent(points[:, LIPS] * self.unit)
+
+        source = extents("source_keypoints", "source_expression", batch.source_points)
+        driving = extents("driving_keypoints", "expression", batch.target_points)
+        pairs = [source, driving, (driving[0] - source[0], driving[1] - source[1])]
+        if "expression_keypoints" in result:
+            pairs.append(extents("expression_keypoints", "expression", batch.expression_points))
+        return torch.stack([extent_difference(*pair) for pair in pairs]).mean()
 
     def _motion(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> Tensor:
         pairs = [

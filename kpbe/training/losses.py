@@ -32,7 +32,7 @@ def feature_matching(real_features: Sequence[Tensor], fake_features: Sequence[Te
 
 
 def expression_magnitude(expression: Tensor) -> Tensor:
-    """Eq. (4): L1 norm of the expression (B, K, 3), mean over the batch."""
+    """Eq. (4): L1 norm of the expression (B, K, 3), or of some of its coordinates, mean over the batch."""
     return expression.abs().flatten(1).sum(1).mean()
 
 
@@ -60,18 +60,22 @@ def guide_difference(keypoints: Tensor, points: Tensor) -> Tensor:
     return _known_mean((keypoints[:, : points.shape[1], :2] - points).abs(), _known_points(points))
 
 
-def lip_difference(keypoints: Tensor, points: Tensor) -> Tensor:
-    """Error in x and y of the lips' width and height: of what lies between the lips' keypoints, which is small against where a head is.
-    Points with a NaN are left out.
+def lip_extent(lips: Tensor) -> Tensor:
+    """Width and height of mouths as vectors (B, 2, 2), from corner to corner and from the upper lip to the lower.
+
+    Args:
+        lips: (B, P, 2 or 3) keypoints or points, of which the first four are the lips', see `ExpressionLabels`.
+    """
+    return lips[:, 2:4, :2] - lips[:, 0:2, :2]
+
+
+def extent_difference(extent: Tensor, true_extent: Tensor) -> Tensor:
+    """Error of the lips' width and height (B, 2, 2), or of how they change: small against where a head is. True ones that are NaN are
+    left out.
 
     Half the squared error in units of `LIP_HEIGHT` below one unit, linear above (`smooth_l1_loss`). Squared, since most mouths are nearly
     closed: the absolute error is least where all are, as long as little is known of an opening.
-
-    Args:
-        keypoints: (B, K, 3); the first four are guided to the lips.
-        points: (B, G, 2), in the keypoints' unit; the first four are the lips', see `ExpressionLabels`.
     """
-    extent, true_extent = (of[:, 2:4, :2] - of[:, 0:2, :2] for of in (keypoints, points))
     error = F.smooth_l1_loss(extent, true_extent.nan_to_num(), reduction="none", beta=LIP_HEIGHT) / LIP_HEIGHT
     return _known_mean(error, _known_points(true_extent))
 

@@ -42,11 +42,11 @@ class Reconstruction(nn.Module):
             goal: for `labels` there are neither pictures nor displacements, for `motion` no pictures.
 
         Returns:
-            generated (B, 3, H, W), driving_keypoints, source_keypoints, source_expression, expression (B, K, 3), degrees (B, 3), shapes
-            (B, S); with `expression`: expression_keypoints (B, K, 3); with `warped`: unwarped_keypoints and warped_keypoints (B, K, 3), of
-            the pose frame itself and of the warped one; with detail: decoded (B, 3, S, S), moved_source (B, 3, H, W), source_displacement
-            (B, 2, h, w), and the same of the backend's frame where it is a second source, with backend_share (B, 1, H, W), its share of
-            each pixel, NaN in samples in which it does not count.
+            generated (B, 3, H, W), driving_keypoints, source_keypoints, source_expression, expression (B, K, 3), degrees and source_degrees
+            (B, 3), shapes (B, S); with `expression`: expression_keypoints (B, K, 3); with `warped`: unwarped_keypoints and
+            warped_keypoints (B, K, 3), of the pose frame itself and of the warped one; with detail: decoded (B, 3, S, S), moved_source
+            (B, 3, H, W), source_displacement (B, 2, h, w), and the same of the backend's frame where it is a second source, with
+            backend_share (B, 1, H, W), its share of each pixel, NaN in samples in which it does not count.
         """
         network = self.frontend
         moves = goal != "labels"
@@ -61,6 +61,7 @@ class Reconstruction(nn.Module):
             "source_expression": decomposed.expression,
             "expression": driving_expression,
             "degrees": head_pose.degrees,
+            "source_degrees": decomposed.pose.degrees,
             "shapes": self.shapes(driving_expression.flatten(1)),
         }
         if second is not None:

@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from kpbe.data.expression_labels import LIPS
 from kpbe.errors import ParamsError
 from kpbe.frontend.detail import (
     BACKEND,
     DECODER,
+    LIP_KEYPOINTS,
     SOURCE,
     Compositor,
+    around_mouth,
     image_displacement,
     plane_weights,
     warp_image,
@@ -27,8 +30,14 @@ from tests.frontend.tiny import tiny_model
 DEPTH, CELLS = 3, 8
 
 
-def model(detail: str = "warp_both", **changes: Any) -> ModelParams:
-    generator = {"width": 16, "blocks": 1, "detail": detail, "detail_width": 4}
+def model(detail: str = "warp_both", backend_reach: float | None = None, **changes: Any) -> ModelParams:
+    generator = {
+        "width": 16,
+        "blocks": 1,
+        "detail": detail,
+        "detail_width": 4,
+        "backend_reach": backend_reach,
+    }
     conventions = {"align_corners": True, "first_order": "rotation"}
     return ModelParams.model_validate(tiny_model(generator=generator, conventions=conventions, **changes))
 
@@ -105,6 +114,60 @@ def test_shares_sum_to_one_and_an_absent_backend_has_none(frontend):
     alone = compositor(decoded, occlusion, source)
     torch.testing.assert_close(alone.frame[1], both.frame[1], atol=1e-5, rtol=0)
     assert alone.shares.shape[1] == 2 and alone.matched_backend is None
+
+
+def lips_at(x: float, y: float, width: float, depth: float = 0.0) -> Tensor:
+    """(1, 4, 3): left corner, upper lip, right corner, lower lip of a closed mouth whose corners differ by `depth`."""
+    half = width / 2
+    return torch.tensor([[[x - half, y, -depth / 2], [x, y, 0], [x + half, y, depth / 2], [x, y, 0]]])
+
+
+def test_the_backends_frame_counts_around_the_mouth_only():
+    allowed = around_mouth(lips_at(0.2, 0.4, 0.3), 1.0, 100)[0, 0]
+    across = (torch.arange(100) * 2 + 1) / 100 - 1
+    row = allowed[70]  # y = 0.41
+    assert row[(across - 0.2).abs() < 0.15].min() > 0.95, "the lips themselves"
+    assert row[(across - 0.2).abs() > 0.5].max() < 0.02
+    assert abs(row[across > 0.2].sub(0.5).abs().argmin() / 50 - 0.3) < 0.03, "a half at one mouth's width"
+    assert allowed[:40].max() < 0.02, "no eyes"
+
+
+def test_a_training_cannot_widen_the_backends_reach():
+    lips = lips_at(0, 0, 0.4)
+    apart_in_depth = lips_at(0, 0, 0.4, depth=2.0)
+    assert torch.equal(around_mouth(apart_in_depth, 1.0, 64), around_mouth(lips, 1.0, 64))
+    assert not around_mouth(lips.requires_grad_(), 1.0, 64).requires_grad
+
+
+def test_however_sure_the_choice_the_backends_reach_is_kept(frontend):
+    assert LIP_KEYPOINTS == LIPS, "the keypoints are guided to these points"
+    compositor = frontend.compositor
+    assert isinstance(compositor, Compositor) and compositor.choice.bias is not None
+    with torch.no_grad():
+        compositor.choice.bias[BACKEND] = 40
+    pictures = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 16, 16), *torch.rand(2, 1, 3, 96, 96)
+    assert compositor(*pictures).shares[:, BACKEND].min() > 0.99, "everywhere without a bound"
+    compositor.backend_reach = 1.0
+    shares = compositor(*pictures, None, lips_at(0, 0.3, 0.3)).shares
+    torch.testing.assert_close(shares.sum(1), torch.ones(1, 96, 96))
+    assert shares[0, BACKEND, 62, 48] > 0.95
+    assert shares[0, BACKEND, :36].max() < 0.02
+    others = shares[0, :, :36]
+    torch.testing.assert_close(others[SOURCE] / others[DECODER], torch.full((36, 96), torch.e))
+
+
+def test_a_frontend_takes_the_backends_mouth_where_its_own_lips_are():
+    torch.manual_seed(0)
+    frontend = Frontend(model(backend_reach=0.4)).eval()
+    source = frontend.decompose(torch.rand(1, 3, 96, 96))
+    second = frontend.second_source(source, torch.rand(1, 3, 96, 96))
+    driving = source.keypoints.clone()
+    driving[:, LIP_KEYPOINTS] = lips_at(-0.5, 0.5, 0.4)
+    with torch.no_grad():
+        shares = frontend.render(source, driving, source.pose, second).shares
+    assert shares is not None
+    left, right = shares[0, BACKEND, 60:84, 12:36], shares[0, BACKEND, 60:84, 60:84]
+    assert left.mean() > 10 * right.mean()
 
 
 def test_the_untrained_choice_is_mostly_the_moved_source(frontend):

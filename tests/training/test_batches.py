@@ -142,6 +142,18 @@ def test_mirrored_pairs_have_mirrored_labels(coloured, tmp_path):
     assert (pair.degrees[:, 1] == 5).all()
 
 
+def test_the_source_has_its_own_head_pose(coloured, tmp_path):
+    for clip in coloured.clips:
+        frames = np.arange(30, dtype=np.float32)
+        np.save(label_path(tmp_path, clip), np.stack([frames + 1, frames, frames], 1))
+    with loader(frames_of(coloured, labels=LabelFolders(tmp_path, tmp_path)), 16, augment=PLAIN) as batches:
+        pair, mirrored = batches.batch(0), batches.raw_batch(0).samples.mirrored
+    assert not mirrored.any()
+    for degrees, image in ((pair.source_degrees, pair.source), (pair.degrees, pair.pose)):
+        frame = (255 * image[:, 0, 0, 0] / 8).round()
+        assert torch.equal(degrees[:, 1], frame) and torch.equal(degrees[:, 0], frame + 1)
+
+
 def test_points_and_blendshapes_of_mirrored_samples_are_mirrored(coloured, tmp_path):
     labels = ExpressionLabels.unknown(30)
     labels.points[:], labels.shapes[:] = 0.25, 0.0

@@ -18,21 +18,31 @@ ONLY = dict.fromkeys(
 )
 
 
-def terms_of(model: ModelParams, **weights: float) -> FrontendTerms:
+def terms_of(model: ModelParams, labelled: bool = False, **weights: float) -> FrontendTerms:
     losses = FrontendLossParams.model_validate(
         {"vgg19": 0.0, "vgg_face": 0.0, "pixel": 0.0, **ONLY, **weights}
     )
     perceptual = PerceptualTerms(PerceptualParams(scales=(1.0,)), losses)
-    return FrontendTerms(losses, model, perceptual, None, labelled=False)
+    return FrontendTerms(losses, model, perceptual, None, labelled)
 
 
 def batch_of(size: int, samples: int = 2) -> TrainingBatch:
     generator = torch.Generator().manual_seed(0)
     source, pose, expression, target = torch.rand(4, samples, 3, size, size, generator=generator)
     points = [torch.rand(samples, POINTS, 2, generator=generator) - 0.5 for _ in range(4)]
-    degrees, shapes = torch.zeros(samples, 3), torch.zeros(samples, len(SHAPES))
+    degrees, shapes = torch.zeros(2, samples, 3), torch.zeros(samples, len(SHAPES))
     return TrainingBatch(
-        source, pose, expression, target, degrees, points[0], points[1], points[2], points[3], shapes
+        source,
+        pose,
+        expression,
+        target,
+        degrees[0],
+        degrees[1],
+        points[0],
+        points[1],
+        points[2],
+        points[3],
+        shapes,
     )
 
 
@@ -54,6 +64,57 @@ def test_lips_teach_the_expression_alone():
     assert expression.grad is not None and (expression.grad[:, :4] != 0).any()
     assert (expression.grad[:, 4:] == 0).all(), "the lips' keypoints are the first four"
     assert rigid.grad is None or (rigid.grad == 0).all(), "the head does not turn for it"
+
+
+def test_a_turn_is_judged_without_what_is_wrong_with_both_poses():
+    model = ModelParams.model_validate(tiny_model())
+    batch = batch_of(model.image_size)
+    batch.degrees[:] = torch.tensor([[10.0, 2.0, 0.0], [0.0, 0.0, torch.nan]])
+    terms = terms_of(model, labelled=True, turn=1.0)
+    of_everybody = torch.tensor([3.0, -8.0, 1.0])
+    source = batch.source_degrees + of_everybody
+
+    def turn(degrees: torch.Tensor) -> float:
+        return terms(batch, {"degrees": degrees, "source_degrees": source}, None)["turn"].item()
+
+    right = batch.degrees.nan_to_num() + of_everybody
+    assert turn(right) == 0
+    assert turn(source) == (10 + 2) / 2, "a head that does not turn"
+    assert turn(right + torch.tensor([0.0, 0.0, 4.0])) == 4, "of the labels that are known"
+
+
+def test_lips_are_also_asked_how_they_changed():
+    """Two people whose lips are apart by more than one of them opens: the change counts as much as the lips themselves."""
+    model = ModelParams.model_validate(tiny_model())
+    batch = batch_of(model.image_size)
+    for points in (batch.source_points, batch.target_points):
+        points[:] = 0
+    terms = terms_of(model, lips=1.0)
+
+    def lips(of_source: float, of_driving: float) -> float:
+        nothing = torch.zeros(2, 5, 3)
+        source, driving = nothing.clone(), nothing.clone()
+        source[:, 3, 1], driving[:, 3, 1] = of_source, of_driving
+        result = {"source_keypoints": nothing, "driving_keypoints": nothing}
+        result |= {"source_expression": source, "expression": driving}
+        moved = {
+            name: nothing + value
+            for name, value in (("source_keypoints", source), ("driving_keypoints", driving))
+        }
+        return terms(batch, result | moved, None)["lips"].item()
+
+    assert lips(0.1, 0.1) > 0 and lips(0.1, 0.0) > 0
+    assert lips(0.1, -0.1) > 1.4 * lips(0.1, 0.1), "the second changes nothing"
+
+
+def test_depth_in_the_expression_has_its_own_penalty():
+    model = ModelParams.model_validate(tiny_model())
+    expression = torch.zeros(2, 5, 3)
+    expression[0, 1, 2], expression[:, 3, :2] = -0.5, 0.4
+    found = terms_of(model, expression_depth=1.0)(
+        batch_of(model.image_size), {"expression": expression}, None
+    )
+    assert found["expression_depth"].item() == 0.25, "mean over the batch"
 
 
 def test_the_mouth_is_the_backends_only_where_it_is_a_second_source():

@@ -361,6 +361,17 @@ def test_motion_by_rotation_is_trained_and_its_frontend_enhances(disc_clips, tmp
     assert len(list(enhance(frontend, frames[0], frames, frames, batch_size=2))) == len(frames)
 
 
+def test_a_bounded_reach_around_lips_that_nothing_guides_is_refused(disc_clips, tmp_path):
+    values = with_detail(params({"losses": {"guides": 0.0}}), simulate_backends=True).model_dump(mode="json")
+    values["model"]["generator"]["backend_reach"] = 1.0
+    for stage in ("stage1", "stage2"):
+        values["train"][stage]["losses"]["guides"] = 0.0
+    with pytest.raises(
+        ParamsError, match=r"backend_reach = 1 needs .* losses\.guides is 0: give it a weight"
+    ):
+        train_stage1(parse_params(values), unlabelled(disc_clips), tmp_path)
+
+
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(disc_clips, tmp_path):
     with pytest.raises(ParamsError, match=r"a batch of 2 cannot be shared evenly .* that 3 divides"):
         train_stage1(params({"accumulate": 3}), unlabelled(disc_clips), tmp_path)

@@ -17,13 +17,14 @@ from kpbe.training.losses import (
     RandomWarp,
     equivariance,
     expression_magnitude,
+    extent_difference,
     feature_matching,
     guide_difference,
     head_pose,
     hinge_discriminator,
     hinge_generator,
     keypoint_prior,
-    lip_difference,
+    lip_extent,
     missing_share,
     motion_error,
     shape_difference,
@@ -192,11 +193,15 @@ def test_height_and_width_of_the_lips_are_asked_for_besides_their_place():
     shifted = torch.zeros(1, 6, 2) + torch.tensor([0.0, 0.02])
     assert guide_difference(keypoints, points).item() == pytest.approx(0.01)
     assert guide_difference(keypoints, shifted).item() == pytest.approx(0.01), "the same mean distance"
-    assert lip_difference(keypoints, points).item() == pytest.approx((0.12 / LIP_HEIGHT - 0.5) / 4)
-    assert lip_difference(keypoints, shifted).item() == pytest.approx(0)
+
+    def of_extent(lips: torch.Tensor) -> torch.Tensor:
+        return extent_difference(lip_extent(keypoints), lip_extent(lips))
+
+    assert of_extent(points).item() == pytest.approx((0.12 / LIP_HEIGHT - 0.5) / 4)
+    assert of_extent(shifted).item() == pytest.approx(0)
     points[:, 0, 0] = NAN  # a corner of the mouth
     keypoints.requires_grad_()
-    of_height = lip_difference(keypoints, points)
+    of_height = of_extent(points)
     assert of_height.item() == pytest.approx((0.12 / LIP_HEIGHT - 0.5) / 2)
     of_height.backward()
     assert keypoints.grad is not None and keypoints.grad.isfinite().all()
