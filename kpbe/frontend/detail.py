@@ -12,7 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kpbe.frontend.geometry import coordinate_axis, coordinate_grid_2d, full_precision
+from kpbe.frontend.geometry import (
+    coordinate_axis,
+    coordinate_grid_2d,
+    full_precision,
+    picture_scale,
+    pixel_centres,
+)
 from kpbe.frontend.images import resized
 from kpbe.frontend.layers import ConvBlock, DownBlock, UpBlock, same_convolution
 from kpbe.params import ModelParams
@@ -57,8 +63,7 @@ def image_displacement(deformation: Tensor, depth_weights: Tensor, align_corners
     _, _, height, width, _ = deformation.shape
     moved = deformation[..., :2] - coordinate_grid_2d(height, width, deformation)
     moved = (moved * depth_weights[..., None]).sum(1)
-    if align_corners:  # the outer samples lie half a cell inside the edges
-        moved = moved * moved.new_tensor([(width - 1) / width, (height - 1) / height])
+    moved = moved * moved.new_tensor([picture_scale(cells, align_corners) for cells in (width, height)])
     return moved.permute(0, 3, 1, 2)
 
 
@@ -87,8 +92,7 @@ def warp_image(image: Tensor, displacement: Tensor, size: tuple[int, int]) -> Te
     """
     height, width = size
     fine = F.interpolate(displacement.contiguous(), size, mode="bilinear", align_corners=False)
-    y = (torch.arange(height, device=fine.device, dtype=fine.dtype) * 2 + 1) / height - 1
-    x = (torch.arange(width, device=fine.device, dtype=fine.dtype) * 2 + 1) / width - 1
+    y, x = pixel_centres(height, fine), pixel_centres(width, fine)
     grid = torch.stack([x + fine[:, 0], y[:, None] + fine[:, 1]], dim=-1)
     image = image.expand(len(grid), -1, -1, -1)
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
@@ -112,7 +116,7 @@ def around_mouth(lips: Tensor, reach: float, size: int) -> Tensor:
     lips = lips[..., :2].detach()
     width = (lips[:, 0] - lips[:, 2]).norm(dim=-1).clamp(min=LEAST_MOUTH)
     radius = (reach * width).view(-1, 1, 1)
-    places = (torch.arange(size, device=lips.device, dtype=lips.dtype) * 2 + 1) / size - 1
+    places = pixel_centres(size, lips)
     centre = lips.mean(1)
     across, down = places - centre[:, :1], places - centre[:, 1:]
     distance = (across[:, None, :] ** 2 + down[:, :, None] ** 2).sqrt()

@@ -202,6 +202,19 @@ def coordinate_axis(length: int, like: Tensor | None = None) -> Tensor:
     return torch.linspace(-1.0, 1.0, length, dtype=like.dtype, device=like.device)
 
 
+def pixel_centres(length: int, like: Tensor) -> Tensor:
+    """Where the centres of `length` pixels lie, (length,), -1 and 1 being the picture's edges; on the device and of the type of `like`."""
+    return (torch.arange(length, device=like.device, dtype=like.dtype) * 2 + 1) / length - 1
+
+
+def picture_scale(cells: int, align_corners: bool) -> float:
+    """What coordinates of a volume of so many cells are multiplied by, so that -1 and 1 are the picture's edges.
+
+    Where corners are aligned, -1 and 1 are the centres of the volume's outer cells, half a cell inside.
+    """
+    return (cells - 1) / cells if align_corners else 1.0
+
+
 def coordinate_grid_2d(height: int, width: int, like: Tensor | None = None) -> Tensor:
     """Image coordinates (H, W, 2) of x, y."""
     y, x = torch.meshgrid(coordinate_axis(height, like), coordinate_axis(width, like), indexing="ij")

@@ -20,7 +20,7 @@ from kpbe.errors import ParamsError
 from kpbe.frontend.appearance import Appearance, feature_size
 from kpbe.frontend.detail import LIP_KEYPOINTS, Compositor, warp_image
 from kpbe.frontend.generator import Generator
-from kpbe.frontend.geometry import HeadPose, relative_rotation, transform_keypoints
+from kpbe.frontend.geometry import HeadPose, picture_scale, relative_rotation, transform_keypoints
 from kpbe.frontend.images import resized
 from kpbe.frontend.keypoints import CanonicalKeypoints
 from kpbe.frontend.motion_field import Motion, MotionField
@@ -213,7 +213,8 @@ class Frontend(nn.Module):
         if second is not None and second_motion is not None:
             assert second.image is not None and second_motion.displacement is not None
             moved_second = warp_image(second.image, second_motion.displacement, size)
-        lips = self.in_picture(driving_keypoints[:, LIP_KEYPOINTS])
+        scale = picture_scale(feature_size(self.params), self.params.conventions.align_corners)
+        lips = driving_keypoints[:, LIP_KEYPOINTS] * scale
         composite = self.compositor(decoded, motion.occlusion, moved, moved_second, second_counts, lips)
         return Rendering(
             composite.frame,
@@ -224,11 +225,6 @@ class Frontend(nn.Module):
             composite.matched_backend,
             composite.shares,
         )
-
-    def in_picture(self, keypoints: Tensor) -> Tensor:
-        """Keypoints (B, N, 3) in coordinates whose -1 and 1 are the picture's edges, not the centres of a volume's outer cells."""
-        cells = feature_size(self.params)
-        return keypoints * ((cells - 1) / cells) if self.params.conventions.align_corners else keypoints
 
     def motions(
         self,

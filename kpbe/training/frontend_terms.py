@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kpbe.data.expression_labels import GUIDES, LIPS
 from kpbe.frontend.appearance import feature_size
-from kpbe.frontend.geometry import with_own_pitch_sign
+from kpbe.frontend.geometry import picture_scale, with_own_pitch_sign
 from kpbe.frontend.images import resized
 from kpbe.params import FrontendLossParams, ModelParams
 from kpbe.training.adversarial import Adversary
@@ -64,9 +64,8 @@ class FrontendTerms(nn.Module):
         self.perceptual = perceptual
         self.pixel, self.pyramid = PixelDifference(), ImagePyramid(PART_SCALES)
         self._adversary = (adversary,)  # not a part of this module: it is trained by itself
-        # keypoints count from the centres of a volume's outer cells, points from the picture's edges
-        cells = feature_size(model)
-        self.unit = cells / (cells - 1) if model.conventions.align_corners else 1.0
+        # from a picture's coordinates to the keypoints'
+        self.unit = 1 / picture_scale(feature_size(model), model.conventions.align_corners)
 
     def forward(
         self, batch: TrainingBatch, result: Mapping[str, Tensor], warp: RandomWarp | None

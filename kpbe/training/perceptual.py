@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kpbe import weights
 from kpbe.errors import MissingWeights
-from kpbe.frontend.geometry import full_precision
+from kpbe.frontend.geometry import full_precision, pixel_centres
 from kpbe.frontend.layers import AntiAliasDownscale
 from kpbe.params import PerceptualParams, PerceptualWeights
 from kpbe.training.vgg import LEVELS, SMALLEST_INPUT, VGG19Features, VGGFaceFeatures, VGGFeatures
@@ -138,10 +138,7 @@ class Attention:
     def nearness(self, images: Tensor) -> Tensor:
         """(B, 1, H, W) for images (B, C, H, W): one at the mouth's centre, falling to zero; zero where the mouth is not known."""
         height, width = images.shape[-2:]
-        y, x = (
-            (torch.arange(n, device=images.device, dtype=torch.float32) * 2 + 1) / n - 1
-            for n in (height, width)
-        )
+        y, x = pixel_centres(height, self.centres), pixel_centres(width, self.centres)
         away = [
             torch.exp(-0.5 * ((axis - self.centres[:, i, None]) / self.spread[:, None]) ** 2)
             for i, axis in enumerate((x, y))
