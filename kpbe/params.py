@@ -288,7 +288,8 @@ class FrontendLossParams(PerceptualWeights):
     known. `parts` judges what frames are put together from: the decoder's picture, the moved source, the moved backend. The next four
     need expression labels: `guides` draws six keypoints to lips and eyes, `lips` asks for the lips' height and width between their
     keypoints, `motion` asks the motion field to carry the points of the face to their places, `shapes` reads blendshapes from the
-    expression. `mouth_share` asks that the pixels of the mouth are the backend's where its frame is a second source. `head_pose` asks for
+    expression. `mouth_share` asks that the pixels of the mouth are the backend's where its frame is a second source. `decoder_share` is a
+    price on what the decoder, which is soft, has of the picture. `head_pose` asks for
     the pose of the head, `turn` for its turn between source and pose frame. `expression_depth` is a penalty on the depth in the expression,
     beside `expression` on all of it: what stands there does not turn with the head.
     """
@@ -300,6 +301,7 @@ class FrontendLossParams(PerceptualWeights):
     motion: float = Field(default=0.0, ge=0)
     shapes: float = Field(default=0.0, ge=0)
     mouth_share: float = Field(default=0.0, ge=0)
+    decoder_share: float = Field(default=0.0, ge=0)
     gan: float = Field(default=1.0, ge=0)
     feature_matching: float = Field(default=10.0, ge=0)
     equivariance: float = Field(default=10.0, ge=0)

@@ -28,7 +28,11 @@ LIPS = slice(0, 4)
 SURFACE = 96
 """Further points, spread over the face; which ones they are differs between who labels them, but not within a person's pictures."""
 
-POINTS = GUIDES + SURFACE
+SCENE = 96
+"""Points of hair, ears, neck, clothes and background, known of drawn people only: what a motion field has to move beside the face."""
+
+FACE = slice(0, GUIDES + SURFACE)
+POINTS = GUIDES + SURFACE + SCENE
 
 SHAPES = (
     "jawOpen",
@@ -60,7 +64,8 @@ class ExpressionLabels:
     """Labels of N frames; a frame without a face has NaN.
 
     Attributes:
-        points: (N, POINTS, 2) float32 guides and surface, in the picture's coordinates. Points that are not known are NaN.
+        points: (N, POINTS, 2) float32 guides, surface and scene, in the picture's coordinates. Points that are not known or not seen
+            are NaN.
         shapes: (N, len(SHAPES)) float32 blendshapes in [0, 1]; NaN where they are not known.
     """
 
@@ -126,7 +131,7 @@ def labels_of(clip: Clip, folder: Path) -> ExpressionLabels:
 
 
 def mirrored_points(points: np.ndarray) -> np.ndarray:
-    """Points (POINTS, 2) of the mirrored picture; the guides change places, the surface keeps its order."""
+    """Points (POINTS, 2) of the mirrored picture; the guides change places, the others keep their order."""
     mirrored = points * np.array([-1, 1], np.float32)
     mirrored[:GUIDES] = mirrored[list(MIRRORED_GUIDES)]
     return mirrored

@@ -18,7 +18,7 @@ import numpy as np
 from kpbe import weights
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.crops import points_in_crop
-from kpbe.data.expression_labels import SHAPES, ExpressionLabels, in_picture, label_path
+from kpbe.data.expression_labels import FACE, SHAPES, ExpressionLabels, in_picture, label_path
 from kpbe.data.labels import label_clips, truth_files
 from kpbe.data.raw import parse_bbox
 from kpbe.data.voxceleb import reference_frames
@@ -43,7 +43,7 @@ from kpbe.work import (
 
 STAGE = "label_expression"
 SUMMARY_FILE = "summary.json"
-RECIPE = 1
+RECIPE = 2
 """Part of every fingerprint: raised whenever the same clip and weights would give other labels."""
 
 LEAST_SEEN = 0.5
@@ -174,13 +174,13 @@ def labels_of_faces(faces: Sequence[FaceLandmarks | None], size: tuple[int, int]
     labels = ExpressionLabels.unknown(len(faces))
     for row, face in enumerate(faces):
         if face is not None:
-            labels.points[row] = in_picture(face_points(face), size)
+            labels.points[row, FACE] = in_picture(face_points(face), size)
             labels.shapes[row] = [face.blendshapes[name] for name in SHAPES]
     return labels
 
 
 def face_points(face: FaceLandmarks) -> np.ndarray:
-    """Guides and surface of a face, (POINTS, 2) float32 pixels."""
+    """Guides and surface of a face, (GUIDES + SURFACE, 2) float32 pixels."""
     flat = face.points[:, :2]
     return np.concatenate([flat[list(_MOUTH_GUIDES)], face.five_points[:2], flat[list(_SURFACE)]]).astype(
         np.float32
@@ -191,7 +191,7 @@ def _known(clip: Clip, truth: Path) -> ExpressionLabels:
     """Labels of a drawn clip: its points, moved into the clip's crop; its blendshapes are not known."""
     rows = reference_frames(clip.start, clip.frames, clip.fps)
     with np.load(truth) as arrays:
-        points = np.concatenate([arrays["lips"], arrays["eyes"], arrays["surface"]], axis=1)
+        points = np.concatenate([arrays[name] for name in ("lips", "eyes", "surface", "scene")], axis=1)
     points = points[np.minimum(rows, len(points) - 1)]
     labels = ExpressionLabels.unknown(clip.frames)
     in_clip = points_in_crop(points, parse_bbox(clip.bbox), clip.width)

@@ -32,8 +32,6 @@ FIRST_CHOICE = (0.0, 1.0, 0.0)
 MOST_GAIN = 0.7
 """Largest logarithm of the factor by which a colour of the backend's picture is scaled."""
 
-MOST_OFFSET = 0.3
-
 LIP_KEYPOINTS = slice(0, 4)
 """The keypoints that `losses.guides` draws to the mouth's corners (0 and 2) and to its lips (1 and 3)."""
 
@@ -138,11 +136,18 @@ class Composite:
     matched_backend: Tensor | None
 
 
+def put_together(shares: Tensor, decoded: Tensor, source: Tensor, matched_backend: Tensor | None) -> Tensor:
+    """Frames (B, 3, H, W) of pictures and their shares, see `Composite`; the decoder's picture (B, 3, S, S) is enlarged."""
+    decoded = resized(decoded.contiguous(), (source.shape[-2], source.shape[-1])).float()
+    frame = shares[:, DECODER, None] * decoded + shares[:, SOURCE, None] * source
+    return frame if matched_backend is None else frame + shares[:, BACKEND, None] * matched_backend
+
+
 class Compositor(nn.Module):
     """A U-Net at the frontend's inner size that looks at the candidate pictures and gives each a share of every pixel.
 
-    Before that the backend's picture gets the source's skin: a gain and an offset per colour on a coarse grid, so that its low frequencies
-    change and its lips do not.
+    Before that the backend's picture gets the source's skin: a gain per colour on a coarse grid, so that its low frequencies change and
+    its lips do not. There is no offset: with one, a training took contrast away wherever the motion was uncertain, and faces were veiled.
     """
 
     def __init__(self, model: ModelParams) -> None:
@@ -164,7 +169,7 @@ class Compositor(nn.Module):
             assert self.choice.bias is not None
             self.choice.bias.copy_(torch.tensor(FIRST_CHOICE[:pictures]))
         if self.takes_backend:
-            self.colours = nn.Conv2d(channels[-1], 6, 1)
+            self.colours = nn.Conv2d(channels[-1], 3, 1)
             nn.init.zeros_(self.colours.weight)
             assert self.colours.bias is not None
             nn.init.zeros_(self.colours.bias)
@@ -205,14 +210,14 @@ class Compositor(nn.Module):
         for up in self.up:
             x = torch.cat([up(x), skips.pop()], dim=1)
         # planar: torch enlarges and adds up such pictures several times as fast as those that are channels last
-        logits, decoded, matched = self.choice(x).contiguous(), decoded.contiguous(), None
+        logits, matched = self.choice(x).contiguous(), None
         if backend is None:
             logits = logits[:, :BACKEND]
         else:
-            gain, offset = F.interpolate(
+            gain = F.interpolate(
                 self.colours(coarse).float().contiguous(), size, mode="bilinear", align_corners=False
-            ).chunk(2, 1)
-            matched = (backend * (MOST_GAIN * gain.tanh()).exp() + MOST_OFFSET * offset.tanh()).clamp(0, 1)
+            )
+            matched = (backend * (MOST_GAIN * gain.tanh()).exp()).clamp(0, 1)
             if backend_seen is not None:
                 absent = torch.zeros_like(logits)
                 absent[~backend_seen, BACKEND] = -1e4
@@ -224,7 +229,4 @@ class Compositor(nn.Module):
             allowed = resized(around_mouth(lips, self.backend_reach, self.image_size), size)
             taken = shares[:, BACKEND, None] * allowed
             shares = torch.cat([fine[:, :BACKEND].softmax(1) * (1 - taken), taken], 1)
-        frame = shares[:, DECODER, None] * resized(decoded, size).float() + shares[:, SOURCE, None] * source
-        if matched is not None:
-            frame = frame + shares[:, BACKEND, None] * matched
-        return Composite(frame, shares, matched)
+        return Composite(put_together(shares, decoded, source, matched), shares, matched)

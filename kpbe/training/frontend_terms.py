@@ -97,6 +97,8 @@ class FrontendTerms(nn.Module):
         if weights.mouth_share and "backend_share" in result:
             share = result["backend_share"]
             terms["mouth_share"] = missing_share(share, self.attention(batch.target_points).nearness(share))
+        if weights.decoder_share and "decoder_share" in result:
+            terms["decoder_share"] = result["decoder_share"].float().mean()
         return terms
 
     def attention(self, points: Tensor) -> Attention:
@@ -109,7 +111,9 @@ class FrontendTerms(nn.Module):
         """Terms that compare pictures."""
         generated = result["generated"].float()
         attention = None if self.params.mouth == 1 else self.attention(batch.target_points)
-        terms: dict[str, Tensor] = dict(self.perceptual(generated, batch.target, attention))
+        # pixels would have the shares take the blurred decoder wherever the motion is uncertain
+        fixed = result.get("generated_by_fixed_shares")
+        terms: dict[str, Tensor] = dict(self.perceptual(generated, batch.target, attention, fixed))
         if self.params.parts:
             terms["parts"] = self._parts(batch, result, attention)
         if (adversary := self._adversary[0]) is not None:

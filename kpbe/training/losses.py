@@ -85,12 +85,14 @@ def motion_error(displacement: Tensor, at: Tensor, wanted: Tensor) -> Tensor:
 
     Args:
         displacement: (B, 2, h, w), see `kpbe.frontend.detail.image_displacement`.
-        at: (B, P, 2) points of the face in the target; NaN where unknown.
+        at: (B, P, 2) points in the target; those that are NaN or outside the picture are left out.
         wanted: (B, P, 2) the same points in the source.
     """
     places = at.nan_to_num()
     sampled = F.grid_sample(displacement, places[:, :, None], align_corners=False, padding_mode="border")
-    return _known_mean((places + sampled.squeeze(-1).mT - wanted).abs(), _known_points(at + wanted))
+    inside = (places.abs() <= 1).all(-1, keepdim=True)
+    known = _known_points(at + wanted) & inside
+    return _known_mean((places + sampled.squeeze(-1).mT - wanted).abs(), known)
 
 
 def shape_difference(read: Tensor, labels: Tensor) -> Tensor:

@@ -203,20 +203,38 @@ class PerceptualTerms(nn.Module):
         self.levels_of = {name: [all_scales.index(s) for s in of_term] for name, of_term in scales.items()}
 
     def forward(
-        self, generated: Tensor, real: Tensor, attention: Attention | None = None
+        self,
+        generated: Tensor,
+        real: Tensor,
+        attention: Attention | None = None,
+        for_pixels: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The unweighted terms, by name, of images (B, 3, H, W) in [0, 1]; the pixel terms count some places more."""
+        """The unweighted terms, by name.
+
+        Args:
+            generated: (B, 3, H, W) in [0, 1].
+            real: the same.
+            attention: places that the pixel terms count more.
+            for_pixels: the images of `generated` with other gradients, for the pixel terms; not used where there is no VGG, since pixels
+                have to teach everything then.
+        """
         if not self.terms:
             return {}
         levels, real_levels = self.pyramid(generated), self.pyramid(real.detach())
+        has_vgg = any(isinstance(term, VGGDifference) for term in self.terms.values())
+        pixel_levels = self.pyramid(for_pixels) if has_vgg and for_pixels is not None else levels
         terms: dict[str, Tensor] = {}
         pixels: list[str] = []
         for name, term in self.terms.items():
             if isinstance(term, PixelDifference) and pixels:
                 terms[name] = terms[pixels[0]]  # computed once, though it may stand in for several
                 continue
-            got, want = ([of_all[i] for i in self.levels_of[name]] for of_all in (levels, real_levels))
-            if isinstance(term, PixelDifference):
+            of_pixels = isinstance(term, PixelDifference)
+            got, want = (
+                [of_all[i] for i in self.levels_of[name]]
+                for of_all in (pixel_levels if of_pixels else levels, real_levels)
+            )
+            if of_pixels:
                 terms[name] = term(got, want, attention)
                 pixels.append(name)
             else:

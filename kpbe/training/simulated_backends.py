@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kpbe.data.expression_labels import GUIDES, LIPS, in_picture, in_pixels
+from kpbe.data.expression_labels import FACE, GUIDES, LIPS, in_picture, in_pixels
 
 CLEAN, SOFT = 0.12, 0.25
 """Shares of frames that are left clean, and of those whose whole picture is soft; in the others the lower face is."""
@@ -82,7 +82,7 @@ def lower_face(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int
         size: height and width of the picture.
     """
     height, width = size
-    known = points[np.isfinite(points).all(1)]
+    known = _known_of_face(points)
     if len(known) < GUIDES or not np.isfinite(points[:GUIDES]).all():
         left, top, right, bottom = np.multiply(UNKNOWN_LOWER_FACE, (width, height, width, height))
     else:
@@ -98,13 +98,18 @@ def head_square(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, in
     are known.
     """
     height, width = size
-    known = points[np.isfinite(points).all(1)]
+    known = _known_of_face(points)
     if len(known) < GUIDES:
         return 0, 0, width, height
     pixels = in_pixels(known, size)
     low, high = pixels.min(0), pixels.max(0)
     middle, half = (low + high) / 2, 0.75 * (high - low).max()
     return _box_within((*(middle - half), *(middle + half)), size)
+
+
+def _known_of_face(points: np.ndarray) -> np.ndarray:
+    face = points[FACE]
+    return face[np.isfinite(face).all(1)]
 
 
 def _box_within(corners: Sequence[float] | np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -121,6 +126,7 @@ def _with_mouth_of(head: Head, speaker: Head, rng: np.random.Generator) -> Head 
     own, other = in_pixels(head.points, size), in_pixels(speaker.points, speaker.size)
     box = lower_face(head.points, size)
     still = np.isfinite(own).all(1) & np.isfinite(other).all(1) & (own[:, 1] < box[1])
+    still[FACE.stop :] = False
     if still.sum() < 8 or not np.isfinite(own[:GUIDES]).all() or not np.isfinite(other[:GUIDES]).all():
         return None
     matrix = _affine(other[still], own[still])

@@ -11,6 +11,7 @@ from kpbe import weights
 from kpbe.data import label_expression
 from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
 from kpbe.data.expression_labels import (
+    FACE,
     GUIDES,
     LIPS,
     MIRRORED_SHAPES,
@@ -131,7 +132,8 @@ def test_the_samples_true_points_label_its_training_clips_in_their_crops(tmp_pat
     points = in_pixels(labels.points, (64, 64))
     assert np.allclose(points[:, LIPS].mean(1), in_clip[:, 2], atol=0.05)
     assert np.allclose(points[:, 4:6], in_clip[:, :2], atol=0.05)
-    assert np.isfinite(labels.points[:, GUIDES:]).mean() > 0.7, "a turned head hides some"
+    assert np.isfinite(labels.points[:, FACE]).mean() > 0.7, "a turned head hides some"
+    assert np.isfinite(labels.points[:, FACE.stop :]).mean() > 0.2, "hair and background"
     assert np.isnan(labels.shapes).all()
     assert label(tmp_path, "off")["labelled_clips"] == 0
     assert not list((tmp_path / "expression").glob("*.npz")), "nobody labels any more"
@@ -145,7 +147,8 @@ def test_face_landmarker_labels_other_clips_and_says_where_it_saw_no_face(projec
     )
     clip = read_manifest(project / "clips", "train")[0]
     labels = ExpressionLabels.load(label_path(project / "expression", clip), FRAMES)
-    assert np.isnan(labels.points[0]).all() and np.allclose(labels.points[1:], 0, atol=1e-6)
+    assert np.isnan(labels.points[0]).all() and np.allclose(labels.points[1:, FACE], 0, atol=1e-6)
+    assert np.isnan(labels.points[:, FACE.stop :]).all(), "of hair and background it knows nothing"
     assert np.allclose(labels.shapes[1:], 0.25)
     (rejected,) = read_csv(project / "expression" / "rejected.csv")
     assert "finds a face in 1 of 4 frames" in rejected["reason"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kpbe.data.expression_labels import GUIDES, LIPS, ExpressionLabels, in_pixels, label_path
+from kpbe.data.expression_labels import FACE, LIPS, ExpressionLabels, in_pixels, label_path
 from kpbe.data.grids import read_grids
 from kpbe.data.head_pose import label_path as head_pose_path
 from kpbe.data.sample.grids import draw_grids
+from kpbe.data.sample.person import BACKGROUND_POINTS
 from kpbe.errors import KPBEError
 from kpbe.media.video import read_frames
 from kpbe.params import GridParams
@@ -38,7 +39,7 @@ def test_a_row_has_one_pose_and_a_column_one_mouth(folder):
         gap = np.linalg.norm(points[:, :, 3] - points[:, :, 1], axis=-1)
         assert (gap[:, -1] > gap[:, 0] + 0.5).all(), "from closed to open in every pose"
         assert np.corrcoef(gap[0], gap[1])[0, 1] > 0.95, "the same mouths in every pose"
-        assert np.isfinite(points[..., GUIDES:, :]).mean() > 0.6
+        assert np.isfinite(points[..., FACE, :]).mean() > 0.6
 
 
 def test_points_lie_where_the_mouth_is_drawn(folder):
@@ -51,6 +52,25 @@ def test_points_lie_where_the_mouth_is_drawn(folder):
     lips = in_pixels(labels.points[3, LIPS], (SIZE, SIZE)).mean(0)
     away = np.hypot(x - lips[0], y - lips[1])
     assert change[away < 5].mean() > 3 * change[away > 20].mean()
+
+
+def test_points_of_hair_and_background_move_as_the_picture_does(folder):
+    """The same places of two poses look alike, unlike places that were exchanged; the background stays where it is."""
+    for grid in read_grids(folder):
+        frames = read_frames(grid.clip.video).astype(float)
+        labels = ExpressionLabels.load(label_path(grid.clip.video.parent, grid.clip), 12)
+        scene = in_pixels(labels.points[:, FACE.stop :], (SIZE, SIZE)).reshape(3, 4, -1, 2)[:, 0]
+        background = scene[:, -BACKGROUND_POINTS:]
+        shown = np.isfinite(background).all((0, 2))
+        assert shown.sum() > 3 and np.ptp(background[:, shown], axis=0).max() < 1e-3
+        seen = np.all(np.isfinite(scene) & (scene >= 0) & (scene <= SIZE - 1), axis=-1)
+        both = seen[0] & seen[1]
+        assert both[:-BACKGROUND_POINTS].sum() >= 5
+        colours = [
+            frames[4 * pose][tuple(scene[pose, both].round().astype(int).T[::-1])] for pose in range(2)
+        ]
+        alike, unlike = (np.abs(colours[0] - other).mean() for other in (colours[1], colours[1][::-1]))
+        assert alike < 0.8 * unlike
 
 
 def test_people_that_are_drawn_are_kept_and_more_are_added(folder, tmp_path):

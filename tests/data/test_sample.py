@@ -100,6 +100,21 @@ def test_every_clip_swings_the_head(plans: list) -> None:
         assert jerk < 6  # degrees per frame squared: no jumps
 
 
+@pytest.mark.parametrize("who", [0, 5])
+def test_what_the_head_hides_of_the_scene_is_not_known(who: int) -> None:
+    actor = person(who, 1, 128)
+    ahead, left, right = (actor.scene(still(yaw=yaw)) for yaw in (0.0, -40.0, 40.0))
+    box, _, _ = actor.landmarks(still())
+    background = actor.background_points
+    middle, half = (box[2:] + box[:2]) / 2, (box[2:] - box[:2]) / 2
+    behind = np.linalg.norm((background - middle) / half, axis=1) < 0.8
+    known = np.all(np.isfinite(ahead[-len(background) :]), axis=1)
+    assert behind.sum() > 1 and not known[behind].any(), "behind the face"
+    assert known[(background < 12).any(1)].all(), "at the left and upper edge"
+    of_left, of_right = (np.isfinite(seen[: -len(background)]).all(1) for seen in (left, right))
+    assert (of_left & ~of_right).sum() > 3 and (of_right & ~of_left).sum() > 3, "hair and ears of one side"
+
+
 def test_a_still_frame_scores_low() -> None:
     clip = render_clip(3, 0, SampleParams.model_validate({"frame_size": 128}))
     (tube,) = box_tubes(clip.truth.boxes, 0.25, 1024)

@@ -182,7 +182,7 @@ def test_colours_are_matched_smoothly_so_that_lips_keep_their_edges(frontend):
     assert isinstance(compositor, Compositor) and compositor.colours.bias is not None
     with torch.no_grad():
         compositor.colours.weight.normal_(0, 0.5)
-        compositor.colours.bias.copy_(torch.tensor([0.5, 0, 0, 0, 0, -0.5]))
+        compositor.colours.bias.copy_(torch.tensor([0.5, 0.0, -0.5]))
     flat = torch.full((1, 3, 128, 128), 0.5)
     flat[..., 60:68, 40:90] = 0.3  # a mouth
     pictures = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 16, 16), torch.rand(1, 3, 128, 128)
@@ -193,6 +193,8 @@ def test_colours_are_matched_smoothly_so_that_lips_keep_their_edges(frontend):
     change = (matched / flat)[0, 0, :60]
     steps = change.diff(dim=-1).abs().max()
     assert steps < 0.25 * (change.max() - change.min()), "no step within a few pixels"
+    contrast = matched[..., 60, 40:90] / matched[..., 59, 40:90]
+    torch.testing.assert_close(contrast, torch.full_like(contrast, 0.6), atol=0.03, rtol=0)
 
 
 # -- the frontend with two sources ----------------------------------------------------------------------------------

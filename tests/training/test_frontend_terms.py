@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from kpbe.data.expression_labels import POINTS, SHAPES
+from kpbe.frontend.detail import DECODER, FIRST_CHOICE
 from kpbe.frontend.model import Frontend
 from kpbe.params import FrontendLossParams, ModelParams, PerceptualParams
 from kpbe.training.batches import TrainingBatch
@@ -117,11 +119,41 @@ def test_depth_in_the_expression_has_its_own_penalty():
     assert found["expression_depth"].item() == 0.25, "mean over the batch"
 
 
-def test_the_mouth_is_the_backends_only_where_it_is_a_second_source():
+def sharp_reconstruction() -> tuple[ModelParams, Reconstruction]:
     generator = {"width": 16, "blocks": 1, "detail": "warp_both", "detail_width": 16}
     model = ModelParams.model_validate(tiny_model(generator=generator))
     torch.manual_seed(0)
-    reconstruction = Reconstruction(Frontend(model)).eval()
+    return model, Reconstruction(Frontend(model)).eval()
+
+
+def test_there_is_a_picture_that_teaches_the_shares_nothing():
+    model, reconstruction = sharp_reconstruction()
+    batch = batch_of(model.image_size)
+    result = reconstruction(batch.source, batch.pose, batch.expression, None)
+    torch.testing.assert_close(result["generated_by_fixed_shares"], result["generated"])
+    compositor = reconstruction.frontend.compositor
+    assert compositor is not None
+    choice, decoder = compositor.choice.weight, next(reconstruction.frontend.generator.parameters())
+    for name, teaches in (("generated_by_fixed_shares", False), ("generated", True)):
+        of_choice, of_decoder = torch.autograd.grad(
+            result[name].square().sum(), (choice, decoder), retain_graph=True, allow_unused=True
+        )
+        assert (of_choice is not None and of_choice.abs().max() > 0) == teaches, name
+        assert of_decoder.abs().max() > 0, name
+
+
+def test_the_decoders_share_has_its_price():
+    model, reconstruction = sharp_reconstruction()
+    batch = batch_of(model.image_size)
+    with torch.no_grad():
+        result = reconstruction(batch.source, batch.pose, batch.expression, None)
+    price = terms_of(model, decoder_share=1.0)(batch, result, None)["decoder_share"].item()
+    logits = torch.tensor(FIRST_CHOICE)
+    assert price == pytest.approx(logits.softmax(0)[DECODER].item(), abs=1e-5)
+
+
+def test_the_mouth_is_the_backends_only_where_it_is_a_second_source():
+    model, reconstruction = sharp_reconstruction()
     batch = batch_of(model.image_size)
     terms = terms_of(model, mouth_share=1.0)
 

@@ -229,6 +229,7 @@ def test_motion_is_right_where_each_point_of_the_face_comes_from_its_place_in_th
     assert motion_error(displacement, at, wanted).item() == pytest.approx(0, abs=1e-6)
     assert motion_error(0 * displacement, at, wanted).item() == pytest.approx((0.25 + 0.1) / 2, abs=1e-6)
     assert motion_error(displacement, at * NAN, wanted).item() == 0, "nothing is known"
+    assert motion_error(0 * displacement, at + 5, wanted + 5).item() == 0, "nothing is in the picture"
 
 
 def test_shapes_that_are_not_known_are_left_out():

@@ -213,6 +213,26 @@ def test_gradients_reach_the_generated_picture_only(random_weights):
     assert real.grad is None
 
 
+def test_where_there_is_a_vgg_pixels_may_teach_less_than_it(random_weights):
+    terms = PerceptualTerms(PerceptualParams(scales=(1.0, 0.5)), losses(vgg19=1.0, pixel=1.0))
+    generated = picture(0).requires_grad_()
+    found = terms(generated, picture(1), for_pixels=generated.detach())
+    assert (
+        found["pixel"]
+        == PerceptualTerms(PerceptualParams(scales=(1.0, 0.5)), losses(pixel=1.0))(generated, picture(1))[
+            "pixel"
+        ]
+    )
+    assert not found["pixel"].requires_grad and found["vgg19"].requires_grad
+
+
+def test_without_a_vgg_pixels_teach_everything(no_weights):
+    params = PerceptualParams(scales=(1.0,), missing="pixels")
+    terms = PerceptualTerms(params, losses(vgg19=1.0, pixel=1.0))
+    generated = picture(0).requires_grad_()
+    assert terms(generated, picture(1), for_pixels=generated.detach())["pixel"].requires_grad
+
+
 def test_half_precision_changes_the_vgg_term_little_and_the_pixel_term_not_at_all(random_weights):
     terms = PerceptualTerms(PerceptualParams(scales=SCALES), PerceptualWeights(vgg19=1.0, pixel=1.0))
     exact = terms(picture(0), picture(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kpbe.data.expression_labels import GUIDES, LIPS, ExpressionLabels, in_pixels, label_path
+from kpbe.data.expression_labels import FACE, GUIDES, LIPS, ExpressionLabels, in_pixels, label_path
 from kpbe.data.sample.grids import draw_grids
 from kpbe.media.video import read_frames
 from kpbe.params import GridParams
@@ -87,7 +87,8 @@ def test_a_soft_head_is_pasted_as_a_square_that_holds_the_face_in_about_half_of_
     monkeypatch.setattr(simulated_backends, "_compressed", lambda picture, quality: picture)
     head = heads[0][1]
     left, top, right, bottom = head_square(head.points, head.size)
-    points = in_pixels(head.points[np.isfinite(head.points).all(1)], head.size)
+    face = head.points[FACE]
+    points = in_pixels(face[np.isfinite(face).all(1)], head.size)
     assert left <= points[:, 0].min() and points[:, 0].max() <= right
     assert top <= points[:, 1].min() and points[:, 1].max() <= bottom
     outside = np.ones(head.size, bool)

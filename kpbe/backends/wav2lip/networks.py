@@ -16,6 +16,9 @@ from kpbe.backends.layers import scaled_channels
 
 FACE_SIZE = 96
 SYNC_FRAMES = 5
+FADE = 8
+"""Rows below the middle of a face over which what a residual generator paints sets in."""
+
 START_OF_RESIDUAL = 0.1
 """By which a residual generator's last weights are scaled at the start."""
 
@@ -108,9 +111,10 @@ def _audio_encoder(widths: Sequence[int], last_residuals: int, activated: bool =
 class Wav2LipGenerator(nn.Module):
     """Paints the lower half of a face to match a mel window; a U-Net whose bottleneck is the audio embedding.
 
-    A residual one paints what is to change of the face that it is shown: the upper half of the face to paint on, above the lower half of
-    the reference. At synthesis both are one picture, so all but the mouth is right before anything is learned, and stays sharp; the mouth
-    is then what is left to learn from. Besides, a linear layer reads from the sound how far the mouth opens (`heard_openings`).
+    A residual one is shown a face, the upper half of the face to paint on above the lower half of the reference, and paints what is to
+    change of its lower half. At synthesis both are one picture, so all but the mouth is right before anything is learned, and stays
+    sharp; the mouth is then what is left to learn from. Besides, a linear layer reads from the sound how far the mouth opens
+    (`heard_openings`).
 
     Args:
         width_multiplier: scales every hidden channel count; 1.0 is the official network (36.3 M parameters).
@@ -204,7 +208,9 @@ class Wav2LipGenerator(nn.Module):
                 x = _modulated(x, self.modulations[level - 1](audio_embedding.flatten(1)))
             x = torch.cat((x, feature.expand(batch, -1, -1, -1)), dim=1)
         painted = self.output_block(x)
-        return painted if shown is None else (shown + painted.float()).clamp(0, 1)
+        return (
+            painted if shown is None else (shown + painted.float() * _below_the_middle(painted)).clamp(0, 1)
+        )
 
     def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
         """Paint faces.
@@ -227,6 +233,12 @@ def _modulated(x: Tensor, scale_and_shift: Tensor) -> Tensor:
     """Channels of (B, C, H, W) scaled by 1 + the first, and shifted by the second half of (B, 2 C)."""
     scale, shift = scale_and_shift[..., None, None].chunk(2, dim=1)
     return x * (1 + scale) + shift
+
+
+def _below_the_middle(painted: Tensor) -> Tensor:
+    """(H, 1) weights of rows: 0 in the upper half, rising to 1 over `FADE` rows."""
+    rows = torch.arange(painted.shape[-2], device=painted.device)
+    return ((rows - len(rows) // 2) / FADE).clamp(0, 1)[:, None]
 
 
 def shown_face(faces: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ class Truth:
         lips: (N, 4, 2) left corner, upper inner lip, right corner, lower inner lip, pixels.
         eyes: (N, 2, 2) centres of the eyes, from left to right in the picture, pixels.
         surface: (N, 96, 2) points spread over the face, pixels; NaN where they are turned away.
+        scene: (N, 96, 2) points of the rest of the picture, see `Person.scene`; NaN where they are hidden.
         phonemes: symbols; starts, ends: their times in seconds.
     """
 
@@ -42,6 +43,7 @@ class Truth:
     lips: np.ndarray
     eyes: np.ndarray
     surface: np.ndarray
+    scene: np.ndarray
     phonemes: tuple[str, ...]
     starts: np.ndarray
     ends: np.ndarray
@@ -140,6 +142,7 @@ def _truth(actor: Person, poses: list[Pose], motion: Motion, segments: list[Segm
         lips=np.stack(lips),
         eyes=np.stack(eyes),
         surface=np.stack([actor.surface(pose) for pose in poses]),
+        scene=np.stack([actor.scene(pose) for pose in poses]),
         phonemes=tuple(segment.phoneme.symbol for segment in segments),
         starts=np.array([segment.start for segment in segments], np.float32),
         ends=np.array([segment.end for segment in segments], np.float32),

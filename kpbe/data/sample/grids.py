@@ -38,7 +38,7 @@ from kpbe.work import (
     write_json,
 )
 
-VERSION = 1  # of the pictures and labels; raise it when they change
+VERSION = 2  # of the pictures and labels; raise it when they change
 POSE_LIMITS = np.array((38.0, 20.0, 16.0))
 """Largest yaw, pitch and roll in degrees; yaws and pitches of talking people in VoxCeleb are within them."""
 
@@ -121,8 +121,9 @@ def _make(task: ClipTask, image_size: int) -> dict[str, Any]:
     boxes, lips, eyes = zip(*(actor.landmarks(pose) for pose in poses), strict=True)
     square = increase_to_square(union(np.stack(boxes)), MARGIN)
     crop = shift_inside(square, params.frame_size, params.frame_size)
-    surface = np.stack([actor.surface(pose) for pose in poses])
-    points = points_in_crop(np.concatenate([np.stack(lips), np.stack(eyes), surface], 1), crop, image_size)
+    surface, scene = (np.stack([of(pose) for pose in poses]) for of in (actor.surface, actor.scene))
+    known = np.concatenate([np.stack(lips), np.stack(eyes), surface, scene], 1)
+    points = points_in_crop(known, crop, image_size)
     labels = ExpressionLabels.unknown(len(poses))
     labels.points[:] = in_picture(points, (image_size, image_size))
     video, expression, head_pose = task.outputs

@@ -7,8 +7,9 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from scipy.stats.qmc import Halton
 
-from kpbe.data.expression_labels import SURFACE
+from kpbe.data.expression_labels import SCENE, SURFACE
 from kpbe.data.sample import raster
 from kpbe.data.sample.hair import build_hair
 from kpbe.data.sample.head import EYE_Y, MOUTH_Y, HeadSurface, build_head
@@ -20,6 +21,13 @@ from kpbe.data.sample.pieces import SKIN, Mesh, assemble, linear, piece, smooth_
 DISTANCE = 9.0  # of the camera from the head, head units
 FOCAL = 2.9  # focal length over frame width
 HEAD_CENTRE_Y = 0.47  # where the head's origin lies in the frame at rest
+BACK_OF_HEAD, BELOW_PICTURE = 0.45, 2.2
+"""Behind the first and below the second, in head units at rest, nothing is seen in a tight crop."""
+
+BACKGROUND_POINTS = 32
+HIDDEN_BEHIND = 0.0008
+"""Difference of nearness (1 / head units) from which a point counts as hidden: it lies some 0.07 head units behind what is seen."""
+
 LEAST_FACING = 0.15
 """Cosine to the viewing direction below which a point of the face is hidden or nearly so."""
 
@@ -138,6 +146,36 @@ class Person:
         points[towards < LEAST_FACING] = np.nan
         return points.astype(np.float32)
 
+    def scene(self, pose: Pose) -> np.ndarray:
+        """Points of hair, ears, neck and clothes, then of the background, (SCENE, 2) float32 pixels; those that are hidden are NaN."""
+        vertices = self.vertices(pose)
+        points = np.column_stack([project(vertices, self.size), 1 / vertices[:, 2]])
+        nearness = np.zeros((self.size, self.size), np.float32)
+        index = np.full((self.size, self.size), -1, np.int32)
+        raster.rasterise(points, self.mesh.triangles, nearness, index)
+        moving = points[self._around_face]
+        found = np.concatenate([moving[:, :2], self.background_points])
+        near = np.concatenate([moving[:, 2], np.zeros(BACKGROUND_POINTS, np.float32)])
+        column, row = np.clip(found.round().astype(int), 0, self.size - 1).T
+        inside = ((found > -0.5) & (found < self.size - 0.5)).all(1)
+        found[~inside | (near < nearness[row, column] - HIDDEN_BEHIND)] = np.nan
+        return found.astype(np.float32)
+
+    @cached_property
+    def _around_face(self) -> np.ndarray:
+        """Indices of vertices that are not the face's and not at the back of the head, far from each other."""
+        rest = self.mesh.rest.astype(np.float64)
+        usable = (rest[:, 2] < BACK_OF_HEAD) & (rest[:, 1] < BELOW_PICTURE)
+        usable[: self._face.size] &= ~self._face.ravel()
+        candidates = np.flatnonzero(usable)
+        return candidates[_spread(rest[candidates], SCENE - BACKGROUND_POINTS)]
+
+    @cached_property
+    def background_points(self) -> np.ndarray:
+        """(BACKGROUND_POINTS, 2) float32 pixels all over the picture."""
+        places = Halton(2, scramble=False).random(1 + BACKGROUND_POINTS)[1:]  # the first is a corner
+        return (places * self.size - 0.5).astype(np.float32)
+
     @cached_property
     def _surface(self) -> np.ndarray:
         """Indices of SURFACE vertices of the face that look at the camera at rest, far from each other; most are near the mouth."""
@@ -148,14 +186,7 @@ class Person:
         bag[self.head.bag[0] : self.head.bag[1]] = True
         usable = np.flatnonzero(self._face.ravel() & facing & ~bag.ravel())
         near_mouth = np.exp(-0.5 * (np.hypot(rest[usable, 0], rest[usable, 1] - MOUTH_Y) / 0.3) ** 2)
-        density = 1 + 2 * near_mouth
-        chosen = [int(usable[near_mouth.argmax()])]
-        distance = np.full(len(usable), np.inf)
-        while len(chosen) < SURFACE:
-            away = np.linalg.norm(rest[usable] - rest[chosen[-1]], axis=1) * density
-            distance = np.minimum(distance, away)
-            chosen.append(int(usable[distance.argmax()]))
-        return np.array(chosen)
+        return usable[_spread(rest[usable], SURFACE, 1 + 2 * near_mouth, int(near_mouth.argmax()))]
 
     def landmarks(self, pose: Pose) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Face box (4,) left, top, right, bottom, lip points (4, 2) and eyes (2, 2), float32 pixels; see `Truth`."""
@@ -218,6 +249,16 @@ class Person:
             "blink": pose.blink,
         }
         return np.array([values[name] for name in raster.EYE_FIELDS])
+
+
+def _spread(points: np.ndarray, count: int, density: np.ndarray | float = 1.0, first: int = 0) -> np.ndarray:
+    """Indices of `count` points (P, 3) far from each other: each is the farthest from those before it; more where the density is high."""
+    chosen = [first]
+    distance = np.full(len(points), np.inf)
+    while len(chosen) < count:
+        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1) * density)
+        chosen.append(int(distance.argmax()))
+    return np.array(chosen)
 
 
 @lru_cache(maxsize=2)

@@ -147,6 +147,7 @@ def test_a_residual_generator_starts_from_the_face_that_it_is_shown():
         painted = generator(mel, generator_input(faces, references))
         other = generator(mel.roll(1, 0), generator_input(faces, references))
     assert (painted - shown).abs().mean() < 0.1
+    assert torch.equal(painted[:, :, :48], shown[:, :, :48]), "nothing above the middle"
     assert painted.min() >= 0 and painted.max() <= 1
     assert not torch.equal(painted, other)
 

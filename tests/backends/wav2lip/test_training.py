@@ -40,6 +40,7 @@ from kpbe.backends.wav2lip.training import (
     GeneratorTrainee,
     Speaker,
     SyncGate,
+    in_true_colours,
     train_generator,
 )
 from kpbe.data.clips import read_manifest
@@ -139,6 +140,13 @@ def test_the_expert_stays_frozen(new_job, expert, monkeypatch):
     before, after = load_sync_expert(expert).state_dict(), used[0].state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before), "running statistics too"
     assert all(parameter.grad is None for parameter in used[0].parameters())
+
+
+def test_a_sync_expert_sees_what_is_painted_in_the_true_colours():
+    true, painted = 0.4 + 0.2 * torch.rand(2, 2, 3, 8, 8)
+    seen = in_true_colours(painted, true)
+    torch.testing.assert_close(seen.mean(1), painted.mean(1))
+    torch.testing.assert_close(seen.diff(dim=1), true.diff(dim=1))
 
 
 def test_the_sync_term_changes_the_generator(new_job, expert):
