@@ -243,8 +243,9 @@ def kill_run(
                 server.kill()
             else:
                 postgres.stop(signal.SIGKILL)
-                postgres.start()
             run.acknowledged.append(len(crowd.acknowledged))
+            if postgres is not None:
+                postgres.start()  # the raters go on at once
             crowd.store.check_schema()
             run.after_kill.append(crowd.count())
             if postgres is None:

@@ -15,8 +15,8 @@ SMALL = Settings(clips=2, kills=1, kill_raters=4, kill_after=12)
 def check(run: KillRun) -> None:
     assert len(run.acknowledged) == SMALL.kills
     total = 3 * SMALL.items * SMALL.kill_raters
-    for at_kill, at_end in zip(run.after_kill, run.at_end, strict=True):
-        assert 0 < at_kill.acknowledged < SMALL.items * SMALL.kill_raters, "killed in the middle"
+    for acknowledged, at_kill, at_end in zip(run.acknowledged, run.after_kill, run.at_end, strict=True):
+        assert 0 < acknowledged < SMALL.items * SMALL.kill_raters, "killed in the middle"
         assert at_kill.found >= at_kill.expected
         assert (at_kill.lost, at_kill.duplicated, at_kill.partial, at_kill.unexplained) == (0, 0, 0, 0)
         assert at_end.found == total
