@@ -287,11 +287,11 @@ class FrontendLossParams(PerceptualWeights):
     `mouth` is how many times as much the mouth counts in the pixel terms as the rest of the picture, where the points of the face are
     known. `parts` judges what frames are put together from: the decoder's picture, the moved source, the moved backend. The next four
     need expression labels: `guides` draws six keypoints to lips and eyes, `lips` asks for the lips' height and width between their
-    keypoints, `motion` asks the motion field to carry the points of the face to their places, `shapes` reads blendshapes from the
+    keypoints, `motion` asks the motion field to carry the points of face and scene to their places, `shapes` reads blendshapes from the
     expression. `mouth_share` asks that the pixels of the mouth are the backend's where its frame is a second source. `decoder_share` is a
-    price on what the decoder, which is soft, has of the picture. `head_pose` asks for
-    the pose of the head, `turn` for its turn between source and pose frame. `expression_depth` is a penalty on the depth in the expression,
-    beside `expression` on all of it: what stands there does not turn with the head.
+    price on what the decoder, which is soft, has of the picture. `head_pose` asks for the pose of the head, `turn` for its turn between
+    source and pose frame. `expression_depth` is a penalty on the depth in the expression, beside `expression` on all of it: what stands
+    there does not turn with the head.
     """
 
     mouth: float = Field(default=1.0, ge=1)

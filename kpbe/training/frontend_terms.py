@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from kpbe.data.expression_labels import GUIDES, LIPS
 from kpbe.frontend.appearance import feature_size
+from kpbe.frontend.detail import DECODER, put_together
 from kpbe.frontend.geometry import picture_scale, with_own_pitch_sign
 from kpbe.frontend.images import resized
 from kpbe.params import FrontendLossParams, ModelParams
@@ -97,8 +98,8 @@ class FrontendTerms(nn.Module):
         if weights.mouth_share and "backend_share" in result:
             share = result["backend_share"]
             terms["mouth_share"] = missing_share(share, self.attention(batch.target_points).nearness(share))
-        if weights.decoder_share and "decoder_share" in result:
-            terms["decoder_share"] = result["decoder_share"].float().mean()
+        if weights.decoder_share and "shares" in result:
+            terms["decoder_share"] = result["shares"][:, DECODER].float().mean()
         return terms
 
     def attention(self, points: Tensor) -> Attention:
@@ -112,7 +113,7 @@ class FrontendTerms(nn.Module):
         generated = result["generated"].float()
         attention = None if self.params.mouth == 1 else self.attention(batch.target_points)
         # pixels would have the shares take the blurred decoder wherever the motion is uncertain
-        fixed = result.get("generated_by_fixed_shares")
+        fixed = by_fixed_shares(result) if "shares" in result else None
         terms: dict[str, Tensor] = dict(self.perceptual(generated, batch.target, attention, fixed))
         if self.params.parts:
             terms["parts"] = self._parts(batch, result, attention)
@@ -190,6 +191,12 @@ class FrontendTerms(nn.Module):
             if name in result
         ]
         return torch.stack(found).mean() if found else batch.degrees.new_zeros(())
+
+
+def by_fixed_shares(result: Mapping[str, Tensor]) -> Tensor:
+    """The generated frames (B, 3, H, W) of `Reconstruction`, put together so that they teach the pictures but not their shares."""
+    moved_backend = result.get("moved_backend")
+    return put_together(result["shares"].detach(), result["decoded"], result["moved_source"], moved_backend)
 
 
 def shares(terms: Mapping[str, Tensor], weights: FrontendLossParams) -> dict[str, Tensor]:

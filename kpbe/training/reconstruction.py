@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kpbe.data.expression_labels import SHAPES
-from kpbe.frontend.detail import BACKEND, DECODER, put_together
+from kpbe.frontend.detail import BACKEND
 from kpbe.frontend.model import Frontend
 from kpbe.frontend.motion_field import Motion
 from kpbe.params import Goal
@@ -45,9 +45,9 @@ class Reconstruction(nn.Module):
             generated (B, 3, H, W), driving_keypoints, source_keypoints, source_expression, expression (B, K, 3), degrees and source_degrees
             (B, 3), shapes (B, S); with `expression`: expression_keypoints (B, K, 3); with `warped`: unwarped_keypoints and
             warped_keypoints (B, K, 3), of the pose frame itself and of the warped one; with detail: decoded (B, 3, S, S), moved_source
-            (B, 3, H, W), generated_by_fixed_shares (B, 3, H, W), which is generated but teaches the shares nothing, decoder_share
-            (B, 1, H, W), source_displacement (B, 2, h, w), and the same of the backend's frame where it is a second source, with
-            backend_share (B, 1, H, W), its share of each pixel, NaN in samples in which it does not count.
+            (B, 3, H, W), shares (B, 2 or 3, H, W) of these pictures and the next, see `Composite`, source_displacement (B, 2, h, w), and
+            the same of the backend's frame where it is a second source, with backend_share (B, 1, H, W), its share of each pixel, NaN in
+            samples in which it does not count.
         """
         network = self.frontend
         moves = goal != "labels"
@@ -80,11 +80,7 @@ class Reconstruction(nn.Module):
         result |= _displacements(rendering.motion, rendering.backend_motion)
         if rendering.moved_source is not None:
             assert rendering.shares is not None
-            result["moved_source"] = rendering.moved_source
-            result["decoder_share"] = rendering.shares[:, DECODER, None]
-            result["generated_by_fixed_shares"] = put_together(
-                rendering.shares.detach(), rendering.decoded, rendering.moved_source, rendering.moved_backend
-            )
+            result |= {"moved_source": rendering.moved_source, "shares": rendering.shares}
         if rendering.moved_backend is not None:
             assert rendering.shares is not None
             result["moved_backend"] = rendering.moved_backend

@@ -10,7 +10,7 @@ from kpbe.frontend.detail import DECODER, FIRST_CHOICE
 from kpbe.frontend.model import Frontend
 from kpbe.params import FrontendLossParams, ModelParams, PerceptualParams
 from kpbe.training.batches import TrainingBatch
-from kpbe.training.frontend_terms import FrontendTerms
+from kpbe.training.frontend_terms import FrontendTerms, by_fixed_shares
 from kpbe.training.perceptual import PerceptualTerms
 from kpbe.training.reconstruction import Reconstruction
 from tests.frontend.tiny import tiny_model
@@ -130,13 +130,17 @@ def test_there_is_a_picture_that_teaches_the_shares_nothing():
     model, reconstruction = sharp_reconstruction()
     batch = batch_of(model.image_size)
     result = reconstruction(batch.source, batch.pose, batch.expression, None)
-    torch.testing.assert_close(result["generated_by_fixed_shares"], result["generated"])
+    fixed = by_fixed_shares(result)
+    torch.testing.assert_close(fixed, result["generated"])
     compositor = reconstruction.frontend.compositor
     assert compositor is not None
     choice, decoder = compositor.choice.weight, next(reconstruction.frontend.generator.parameters())
-    for name, teaches in (("generated_by_fixed_shares", False), ("generated", True)):
+    for name, frames, teaches in (
+        ("by fixed shares", fixed, False),
+        ("generated", result["generated"], True),
+    ):
         of_choice, of_decoder = torch.autograd.grad(
-            result[name].square().sum(), (choice, decoder), retain_graph=True, allow_unused=True
+            frames.square().sum(), (choice, decoder), retain_graph=True, allow_unused=True
         )
         assert (of_choice is not None and of_choice.abs().max() > 0) == teaches, name
         assert of_decoder.abs().max() > 0, name

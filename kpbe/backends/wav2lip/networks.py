@@ -208,9 +208,9 @@ class Wav2LipGenerator(nn.Module):
                 x = _modulated(x, self.modulations[level - 1](audio_embedding.flatten(1)))
             x = torch.cat((x, feature.expand(batch, -1, -1, -1)), dim=1)
         painted = self.output_block(x)
-        return (
-            painted if shown is None else (shown + painted.float() * _below_the_middle(painted)).clamp(0, 1)
-        )
+        if shown is None:
+            return painted
+        return (shown + painted.float() * _below_the_middle(painted)).clamp(0, 1)
 
     def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
         """Paint faces.

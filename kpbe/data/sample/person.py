@@ -78,11 +78,7 @@ class Person:
         mesh, who = self.mesh, self.who
         vertices = self.vertices(pose)
         normals = mesh.normals(vertices).astype(np.float32)
-        samples = raster.SAMPLES * self.size
-        points = np.column_stack([project(vertices, samples), 1 / vertices[:, 2]])
-        nearness = np.zeros((samples, samples), np.float32)
-        index = np.full((samples, samples), -1, np.int32)
-        raster.rasterise(points, mesh.triangles, nearness, index)
+        points, _, index = self._rasterised(vertices, raster.SAMPLES * self.size)
         light = np.array(who.light_direction, np.float32)
         centre = np.array((0.0, 0.35, DISTANCE), np.float32)
         shadow_at = np.empty_like(vertices)
@@ -116,6 +112,14 @@ class Person:
         )
         return picture
 
+    def _rasterised(self, vertices: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Vertices on screen (V, 3) with their nearness, the largest nearness (size, size) and the triangle (size, size) of every pixel."""
+        points = np.column_stack([project(vertices, size), 1 / vertices[:, 2]])
+        nearness = np.zeros((size, size), np.float32)
+        index = np.full((size, size), -1, np.int32)
+        raster.rasterise(points, self.mesh.triangles, nearness, index)
+        return points, nearness, index
+
     def vertices(self, pose: Pose) -> np.ndarray:
         """All vertices (V, 3) in camera space, float32; the neck bends between head and body."""
         mesh = self.mesh
@@ -148,11 +152,7 @@ class Person:
 
     def scene(self, pose: Pose) -> np.ndarray:
         """Points of hair, ears, neck and clothes, then of the background, (SCENE, 2) float32 pixels; those that are hidden are NaN."""
-        vertices = self.vertices(pose)
-        points = np.column_stack([project(vertices, self.size), 1 / vertices[:, 2]])
-        nearness = np.zeros((self.size, self.size), np.float32)
-        index = np.full((self.size, self.size), -1, np.int32)
-        raster.rasterise(points, self.mesh.triangles, nearness, index)
+        points, nearness, _ = self._rasterised(self.vertices(pose), self.size)
         moving = points[self._around_face]
         found = np.concatenate([moving[:, :2], self.background_points])
         near = np.concatenate([moving[:, 2], np.zeros(BACKGROUND_POINTS, np.float32)])
