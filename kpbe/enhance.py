@@ -32,13 +32,11 @@ from kpbe.methods import (
     enhanced_method,
 )
 from kpbe.params import Params
+from kpbe.recipes import recipe
 from kpbe.work import ClipTask, Rejection, ShardMap, fingerprint, run_clip_tasks, serial_map
 
 VIEWING_FOLDER = "viewing"
 VIEWING_SIZE = 256
-
-PROCEDURE = 3
-"""Part of every fingerprint: raise it when the same inputs give other videos than before."""
 
 
 @torch.inference_mode()
@@ -153,7 +151,7 @@ def enhance_clips(
                     *(enhanced_video(out, clip, control) for control in CONTROLS),
                 ),
                 fingerprint=fingerprint(
-                    PROCEDURE,
+                    recipe("enhance"),
                     clip.sha256,
                     clip.wav if clip.wav.exists() else "missing",
                     video if video.exists() else "missing",

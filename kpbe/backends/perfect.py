@@ -17,10 +17,10 @@ from kpbe.data.crops import PixelBox, cropped
 from kpbe.data.sample.clip import ClipPlan, plan_clip
 from kpbe.data.sample.identity import identity_name
 from kpbe.data.sample.person import Person, Pose
-from kpbe.data.sample.write import VERSION
 from kpbe.data.voxceleb import reference_frames
 from kpbe.errors import BadClip, ParamsError
 from kpbe.params import Params, SampleParams
+from kpbe.recipes import recipe
 
 SAMPLE_ONLY = "the perfect backend exists for the built-in sample only"
 
@@ -72,7 +72,7 @@ class PerfectBackend:
     @classmethod
     def made_from(cls, settings: PerfectSettings, clip_id: str) -> dict[str, Any]:
         """The version of the sample's pictures; what they were drawn with is in the clip's own digest."""
-        return {"sample": VERSION}
+        return {"sample": recipe("acquire")}
 
     @classmethod
     def train_sync(cls, job: TrainingJob) -> None:

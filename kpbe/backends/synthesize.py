@@ -28,14 +28,12 @@ from kpbe.errors import BadClip, MissingWeights
 from kpbe.media.audio import AUDIO_RATE, read_audio
 from kpbe.media.video import VideoReader
 from kpbe.params import DataParams, Params
+from kpbe.recipes import recipe
 from kpbe.weights import trained_weights
 from kpbe.work import ClipTask, Rejection, ShardMap, file_sha256, fingerprint, run_clip_tasks, serial_map
 
 LOGS = "logs"
 """Folder beside those of the splits: what the programs of external backends printed, <clip_id>.log."""
-
-PROCEDURE = 2
-"""Part of every fingerprint: raise it when the same inputs give other pixels than before."""
 
 
 def synthesize(
@@ -86,7 +84,7 @@ def synthesize(
         beside = (clip.wav, clip.boxes, clip.landmarks)
         inputs = [clip.sha256, *(file_sha256(p) if p.exists() else None for p in beside)]
         made_from = fingerprint(
-            PROCEDURE,
+            recipe("synthesize"),
             backend.kind,
             backend.made_from(settings, clip.clip_id),
             settings.feed,

@@ -31,6 +31,7 @@ from kpbe.metrics.face_landmarks import (
     require_face_landmarker,
 )
 from kpbe.params import ComputeParams, LabelExpressionParams
+from kpbe.recipes import recipe
 from kpbe.work import (
     RECORD_SUFFIX,
     ClipTask,
@@ -43,8 +44,6 @@ from kpbe.work import (
 
 STAGE = "label_expression"
 SUMMARY_FILE = "summary.json"
-RECIPE = 2
-"""Part of every fingerprint: raised whenever the same clip and weights would give other labels."""
 
 LEAST_SEEN = 0.5
 """A clip in fewer of whose frames a face is found is rejected: its labels would be those of something else."""
@@ -133,7 +132,7 @@ def _there() -> bool:
 def _task(job: Job, digests: list[str], out: Path) -> ClipTask:
     clip = job.clip
     made_from = fingerprint(
-        {"recipe": RECIPE, "weights": [] if job.truth else digests, "clip": clip.sha256},
+        {"recipe": recipe(STAGE), "weights": [] if job.truth else digests, "clip": clip.sha256},
         {"truth": job.truth and file_sha256(job.truth), "start": clip.start, "frames": clip.frames},
         clip.bbox if job.truth else None,
     )

@@ -30,6 +30,7 @@ from kpbe.data.voxceleb import reference_frames
 from kpbe.errors import BadClip
 from kpbe.media.video import read_frames
 from kpbe.params import ComputeParams, LabelPoseParams
+from kpbe.recipes import recipe
 from kpbe.work import (
     RECORD_SUFFIX,
     ClipTask,
@@ -43,8 +44,6 @@ from kpbe.work import (
 
 STAGE = "label_pose"
 SUMMARY_FILE = "summary.json"
-RECIPE = 1
-"""Part of every fingerprint: raised whenever the same clip and weights would give other labels."""
 
 ANGLES = ("yaw", "pitch", "roll")
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -130,7 +129,7 @@ def _teacher_kind(wanted: str) -> TeacherKind | None:
 def _task(job: Job, digests: list[str], out: Path) -> ClipTask:
     clip = job.clip
     made_from = fingerprint(
-        {"recipe": RECIPE, "teacher": job.teacher, "weights": digests, "clip": clip.sha256},
+        {"recipe": recipe(STAGE), "teacher": job.teacher, "weights": digests, "clip": clip.sha256},
         {"truth": job.truth and file_sha256(job.truth), "start": clip.start, "frames": clip.frames},
     )
     record = out / f"{clip.clip_id}{RECORD_SUFFIX}"

@@ -26,6 +26,7 @@ from kpbe.errors import BadClip, ParamsError
 from kpbe.media.audio import AUDIO_RATE, audio_source, is_silent, read_audio, write_wav
 from kpbe.media.video import VideoWriter, probe
 from kpbe.params import DataParams
+from kpbe.recipes import recipe
 from kpbe.work import (
     REJECTED_COLUMNS,
     ClipTask,
@@ -40,8 +41,6 @@ from kpbe.work import (
 )
 
 STAGE = "preprocess"
-RECIPE = 2
-"""Part of every fingerprint: raised whenever the same inputs and params would give other clips."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ def _task(job: Job, out: Path, detector: list[str | None], digest: Callable[[Pat
         name = make_clip_id(video.identity, video.video_id, video.start, video.end)
     inputs = [video.path, video.path.with_suffix(".wav"), *filter(None, (video.boxes, video.landmarks))]
     made_from = fingerprint(
-        {"recipe": RECIPE, "image_size": job.image_size, "detector": [data.detector, *detector]},
+        {"recipe": recipe(STAGE), "image_size": job.image_size, "detector": [data.detector, *detector]},
         data.model_dump(mode="json", include={"fps", "gop", "crf", "crop"}),
         {
             **asdict(video),

@@ -46,6 +46,7 @@ from kpbe.methods import (
 from kpbe.metrics import image
 from kpbe.metrics.lip_sync import FPS as LIP_SYNC_FPS
 from kpbe.params import Params
+from kpbe.recipes import recipe
 from kpbe.work import (
     ClipTask,
     Rejection,
@@ -56,9 +57,6 @@ from kpbe.work import (
     write_csv,
     write_json,
 )
-
-PROCEDURE = 1
-"""Part of every fingerprint: raise it when the same videos give other scores than before."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +164,7 @@ def _task(videos: ClipVideos, out: Path, scoring: Scoring) -> ClipTask:
     contents = [path if path.is_file() else "missing" for path in paths]
     landmarks = videos.clip.landmarks if videos.clip.landmarks.is_file() else None
     made_from = fingerprint(
-        PROCEDURE,
+        recipe("evaluate"),
         contents,
         landmarks,
         videos.clip.wav if videos.clip.has_audio else None,

@@ -18,6 +18,7 @@ from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import VideoInfo, VideoReader, probe, write_video
 from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
+from kpbe.recipes import recipe
 from kpbe.survey.design import (
     GROUND_TRUTH,
     QUESTIONS,
@@ -44,8 +45,6 @@ from kpbe.work import (
 )
 
 STAGE = "mos_stimuli"
-PROCEDURE = 1
-"""Raised when the same inputs give other videos."""
 
 MIN_SECONDS = 1.0
 CRF = 14
@@ -295,7 +294,7 @@ def _form(info: VideoInfo) -> str:
 def _digest(source: Source, method: str, params: Params) -> str:
     """Of everything that a clip's video by a method is made from."""
     return fingerprint(
-        PROCEDURE,
+        recipe(STAGE),
         source.clip.sha256,
         source.clip.wav,
         source.videos[method],

@@ -14,6 +14,7 @@ from kpbe.errors import ParamsError
 from kpbe.frontend.checkpoints import is_frontend_file, load_frontend, load_public_checkpoint
 from kpbe.frontend.model import Frontend
 from kpbe.params import FrontendTrainParams, ModelParams, Params
+from kpbe.recipes import recipe
 from kpbe.training.batches import hold_out_validation
 from kpbe.training.frames import ClipFrames, TrainingFolders
 from kpbe.training.frontend import FrontendTrainee
@@ -22,6 +23,7 @@ from kpbe.work import file_sha256
 
 
 def prepare(
+    stage_name: str,
     params: Params,
     stage: FrontendTrainParams,
     fabric: Fabric,
@@ -34,6 +36,7 @@ def prepare(
     """A frontend ready to be trained, and the identity of that training.
 
     Args:
+        stage_name: in dvc.yaml.
         params: the whole params.
         stage: its section for this stage.
         fabric: launched.
@@ -63,6 +66,7 @@ def prepare(
         {**about, "clips": len(train_clips), "seed": params.train.seed, **started_from},
     )
     identity = training_identity(
+        recipe(stage_name),
         params.train.seed,
         stage.model_copy(update={"start": None}),
         train_clips,

@@ -16,9 +16,6 @@ from kpbe.errors import ParamsError
 from kpbe.params import ComputeParams, ScheduleParams, Section
 from kpbe.work import fingerprint
 
-PROCEDURE = 5
-"""Part of every training's identity: raised when the same data and params would train other weights."""
-
 
 def launch(compute: ComputeParams, seed: int, data_parallel: bool = False) -> Fabric:
     """A launched Lightning Fabric; seeds torch so that fresh networks start from the same weights.
@@ -63,10 +60,13 @@ class ScheduledSection(Protocol):
     def schedule(self) -> ScheduleParams: ...
 
 
-def training_identity(seed: int, section: ScheduledSection, clips: Sequence[Clip], *more: Any) -> str:
+def training_identity(
+    recipe: int, seed: int, section: ScheduledSection, clips: Sequence[Clip], *more: Any
+) -> str:
     """Digest of everything that determines a training's result except how long it runs and how it reports.
 
     Args:
+        recipe: version of the stage (`kpbe.recipes`).
         seed: `train.seed`.
         section: the training's section of params.yaml.
         clips: it trains on.
@@ -75,4 +75,4 @@ def training_identity(seed: int, section: ScheduledSection, clips: Sequence[Clip
     assert isinstance(section, Section)
     settings = section.model_dump(mode="json", exclude={"schedule"})
     contents = [(clip.clip_id, clip.sha256) for clip in clips]
-    return fingerprint(PROCEDURE, seed, settings, section.schedule.batch_size, contents, *more)
+    return fingerprint(recipe, seed, settings, section.schedule.batch_size, contents, *more)

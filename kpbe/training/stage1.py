@@ -23,6 +23,7 @@ def train_stage1(params: Params, folders: TrainingFolders, out: Path) -> None:
     stage = params.train.stage1
     fabric = launch(params.compute, params.train.seed, data_parallel=True)
     trainee, identity = prepare(
+        "train_stage1",
         params,
         stage,
         fabric,

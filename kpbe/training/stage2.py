@@ -46,6 +46,7 @@ def train_stage2(
     videos = [backend_videos / name for name in names]
     clips_with_videos = _clips_with_videos(read_manifest(folders.clips, "train"), videos)
     trainee, identity = prepare(
+        "train_stage2",
         params,
         stage,
         fabric,

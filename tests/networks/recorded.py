@@ -116,7 +116,8 @@ def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 # -- networks -----------------------------------------------------------------------------------------------------
 
 
-def _frontend(decoder: str) -> Frontend:
+def published_frontend(decoder: str) -> Frontend:
+    """The narrow published frontend with weights that follow from their names; `decoder` is original or spade."""
     sizes = {**SMALL, "generator": {**SMALL["generator"], "decoder": decoder}}  # pyright: ignore[reportGeneralTypeIssues]
     model = ModelParams.model_validate(sizes)
     states = public_state_dicts(Frontend(model))
@@ -133,7 +134,7 @@ def _frontend(decoder: str) -> Frontend:
 
 def osfv_motion() -> dict[str, Tensor]:
     """Keypoints, heads and rotation of two pictures."""
-    frontend, images = _frontend("original"), pictures("frontend", 2, 64)
+    frontend, images = published_frontend("original"), pictures("frontend", 2, 64)
     heads = frontend.pose_expression(images)
     pose, expression = frontend.estimate_pose_expression(images)
     return {
@@ -151,7 +152,7 @@ def osfv_motion() -> dict[str, Tensor]:
 
 
 def _rendered(decoder: str) -> dict[str, Tensor]:
-    frontend, images = _frontend(decoder), pictures("frontend", 2, 64)
+    frontend, images = published_frontend(decoder), pictures("frontend", 2, 64)
     source, driving = (numbers(name, 2, 15, 3, scale=0.3).clamp(-1, 1) for name in ("source", "driving"))
     appearance = frontend.appearance(images)
     motion = frontend.motion_field(appearance, source, driving)

@@ -338,7 +338,9 @@ def first_gradients(disc_clips: Path, accumulate: int) -> dict[str, Any]:
     """Losses of the first step of stage 1, and the gradients that it left, one after the other."""
     values = params({"accumulate": accumulate}, batch_size=4)
     clips, fabric = read_manifest(disc_clips, "train"), launch(values.compute, seed=0)
-    trainee, _ = prepare(values, values.train.stage1, fabric, clips, unlabelled(disc_clips), None, {})
+    trainee, _ = prepare(
+        "train_stage1", values, values.train.stage1, fabric, clips, unlabelled(disc_clips), None, {}
+    )
     with trainee.loader:
         losses = trainee.step(0)
     assert trainee.adversary is not None
@@ -456,6 +458,7 @@ def test_heads_labelled_as_looking_down_become_heads_that_free_view_calls_so(
     )
     fabric = launch(values.compute, seed=0)
     trainee, _ = prepare(
+        "train_stage1",
         values,
         stage,
         fabric,
@@ -477,7 +480,7 @@ def test_on_a_cpu_2d_weights_are_trained_in_torchs_layout_and_rendered_with_chan
     values = params()
     stage, clips = values.train.stage1, read_manifest(disc_clips, "train")
     fabric = launch(values.compute, seed=0)
-    trainee, _ = prepare(values, stage, fabric, clips, unlabelled(disc_clips), None, {})
+    trainee, _ = prepare("train_stage1", values, stage, fabric, clips, unlabelled(disc_clips), None, {})
     assert layouts_of(trainee.frontend) == {2: "default", 3: "channels last"}
     rendering = load_frontend(stage1 / FRONTEND_FILE).for_rendering()
     assert layouts_of(rendering) == {2: "channels last", 3: "channels last"}

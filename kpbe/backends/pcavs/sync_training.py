@@ -21,6 +21,7 @@ from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.pcavs.moments import SpeakingClip, TrainingClips, random_moments
 from kpbe.backends.pcavs.settings import PCAVSSettings, SyncTrainingSettings
 from kpbe.media.sheets import contact_sheet
+from kpbe.recipes import recipe
 from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import train
 from kpbe.training.optimisers import adam, set_learning_rate
@@ -133,7 +134,9 @@ def train_sync(job: TrainingJob) -> None:
     networks, started_from = starting_networks(settings)
     facts = {"clips": len(clips.training), "seed": seed, "started_from": started_from}
     trainee = SyncTrainee(networks, clips.training, clips.validation, settings.sync, seed, fabric, facts)
-    identity = training_identity(seed, settings.sync, clips.clips, *determining(settings))
+    identity = training_identity(
+        recipe("train_sync", "pcavs"), seed, settings.sync, clips.clips, *determining(settings)
+    )
     train(f"{job.name} sync", trainee, settings.sync.schedule, job.out, identity, facts)
 
 

@@ -30,6 +30,7 @@ from kpbe.backends.pcavs.sync_training import SYNC_FILE, determining, starting_n
 from kpbe.frontend.images import to_uint8
 from kpbe.media.sheets import contact_sheet
 from kpbe.metrics.image import psnr, ssim
+from kpbe.recipes import recipe
 from kpbe.training.adversarial import Adversary
 from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import train
@@ -40,8 +41,6 @@ from kpbe.training.synchrony import contrastive
 from kpbe.work import file_sha256
 
 NETWORKS_FILE = "networks.safetensors"
-PROCEDURE = 2
-"""Part of this training's identity: raised when the same data and params would train other networks."""
 
 OPENING_CLIPS = 8
 """So many held-out clips, at most, speak in a validation."""
@@ -247,6 +246,7 @@ def train_networks(job: TrainingJob) -> None:
         networks, clips.training, clips.validation, settings.train, seed, fabric, facts, OpeningJudge.load()
     )
     identity = training_identity(
+        recipe("train_backend", "pcavs"),
         seed,
         settings.train,
         clips.clips,
@@ -254,6 +254,5 @@ def train_networks(job: TrainingJob) -> None:
         facts["sync_sha256"],
         *determining(settings),
         openings_digest(clip.opening for clip in clips.training) if settings.train.losses.opening else None,
-        PROCEDURE,
     )
     train(job.name, trainee, settings.train.schedule, job.out, identity, trainee.facts)

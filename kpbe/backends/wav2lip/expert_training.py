@@ -30,6 +30,7 @@ from kpbe.backends.wav2lip.settings import SyncExpertSettings, Wav2LipSettings
 from kpbe.frontend.images import to_uint8
 from kpbe.frontend.preparation import prepare_for
 from kpbe.media.sheets import INK, PAPER, contact_sheet
+from kpbe.recipes import recipe
 from kpbe.training.files import SUMMARY_FILE
 from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import train
@@ -40,8 +41,6 @@ from kpbe.work import file_sha256, write_json
 
 EXPERT_FILE = "sync_expert.safetensors"
 WINDOWS_AT_ONCE = 128
-PROCEDURE = 2
-"""Part of this training's identity: raised when the same data and params would train another expert."""
 
 APART = SYNC_FRAMES
 """Frames between windows that share nothing."""
@@ -336,6 +335,6 @@ def train_sync_expert(job: TrainingJob) -> None:
     where_from = section.model_copy(update={"checkpoint": None})
     openings = openings_digest(face.opening for face in faces) if section.opening else None
     identity = training_identity(
-        seed, where_from, clips, crop_settings(settings), digest, openings, PROCEDURE
+        recipe("train_sync", "wav2lip"), seed, where_from, clips, crop_settings(settings), digest, openings
     )
     train(f"{job.name} sync expert", trainee, section.schedule, job.out, identity, facts)

@@ -40,6 +40,7 @@ from kpbe.errors import MissingWeights, ParamsError
 from kpbe.frontend.images import to_uint8
 from kpbe.frontend.preparation import prepare_for
 from kpbe.media.sheets import contact_sheet
+from kpbe.recipes import recipe
 from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import train
 from kpbe.training.optimisers import adam, set_learning_rate
@@ -50,8 +51,6 @@ GENERATOR_FILE = "generator.safetensors"
 MOMENTS_PER_CLIP = 4
 """Validation windows (or frames, without an expert) of each held-out clip."""
 FRAMES_AT_ONCE = 40
-PROCEDURE = 3
-"""Part of this training's identity: raised when the same data and params would train another generator."""
 
 OPENING_CLIPS = 8
 """So many held-out clips, at most, speak in a validation."""
@@ -365,6 +364,7 @@ def train_generator(job: TrainingJob) -> None:
     # Only with an expert do validations change the training: they open the gate.
     validations = [training.schedule.sheet_every, training.schedule.validation_pairs] if expert else None
     identity = training_identity(
+        recipe("train_backend", "wav2lip"),
         seed,
         training,
         clips,
@@ -373,6 +373,5 @@ def train_generator(job: TrainingJob) -> None:
         digests,
         validations,
         openings_digest(face.opening for face in faces) if training.losses.opening else None,
-        PROCEDURE,
     )
     train(job.name, trainee, training.schedule, job.out, identity, facts)

@@ -27,6 +27,7 @@ from kpbe.data.sample.person import person
 from kpbe.data.sample.phonemes import babble
 from kpbe.media.video import VideoWriter
 from kpbe.params import GridParams
+from kpbe.recipes import recipe
 from kpbe.work import (
     ClipTask,
     ShardMap,
@@ -38,7 +39,6 @@ from kpbe.work import (
     write_json,
 )
 
-VERSION = 2  # of the pictures and labels; raise it when they change
 POSE_LIMITS = np.array((38.0, 20.0, 16.0))
 """Largest yaw, pitch and roll in degrees; yaws and pitches of talking people in VoxCeleb are within them."""
 
@@ -105,7 +105,11 @@ def _task(params: GridParams, image_size: int, index: int, out: Path) -> ClipTas
         out,
     )
     made_from = fingerprint(
-        "grids", VERSION, params.model_dump(mode="json", exclude={"identities"}), image_size, index
+        "grids",
+        recipe("draw_grids"),
+        params.model_dump(mode="json", exclude={"identities"}),
+        image_size,
+        index,
     )
     outputs = (clip.video, label_path(clip.video.parent, clip), head_pose_path(clip.video.parent, clip))
     return ClipTask(

@@ -15,9 +15,9 @@ from kpbe.data.sample.speech import RATE
 from kpbe.media.audio import write_wav
 from kpbe.media.video import VideoWriter
 from kpbe.params import SampleParams
+from kpbe.recipes import recipe
 from kpbe.work import ClipTask, ShardMap, fingerprint, run_clip_tasks, serial_map, whole
 
-VERSION = 5  # of the pictures and sounds; raise it when they change
 CRF = 12
 
 
@@ -58,7 +58,7 @@ def _task(params: SampleParams, out: Path, split: str, index: int, clip: int) ->
             stem.with_suffix(suffix)
             for suffix in (".mp4", ".wav", ".boxes.npy", ".landmarks.npy", ".truth.npz")
         ),
-        fingerprint=fingerprint("sample", VERSION, about, split, index, clip),
+        fingerprint=fingerprint("sample", recipe("acquire"), about, split, index, clip),
         origin=str(stem.with_suffix(".mp4")),
         payload=(params, split, index, clip),
     )
