@@ -24,10 +24,10 @@ from benchmarks.report import Race, machine, parts_table, speed_table, table
 from benchmarks.stopwatch import Stopwatch
 from benchmarks.talk import FPS, Source, Talk, load_source
 from kpbe.backends.base import Feed
+from kpbe.core.files import write_text
 from kpbe.errors import KPBEError
 from kpbe.media.video import probe
 from kpbe.params import SampleParams
-from kpbe.work import write_text
 
 
 @dataclass(frozen=True)

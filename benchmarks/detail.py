@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.report import processor, table
+from kpbe.core.files import file_sha256, write_text
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.label_expression import labels_of_faces
 from kpbe.data.source_frame import random_seed, source_frame_index
@@ -29,7 +30,6 @@ from kpbe.media.video import read_frames
 from kpbe.params import ComputeParams, Detail, EvaluateParams
 from kpbe.trained_frontends import frontend_file, open_frontend
 from kpbe.training.simulated_backends import Head, simulate
-from kpbe.work import file_sha256, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 2210

@@ -21,13 +21,13 @@ from PIL import Image
 from benchmarks.clips import training_clip
 from benchmarks.report import machine, table
 from benchmarks.talk import REAL_CLIPS
+from kpbe.core.files import write_text
 from kpbe.data.clips import Clip
 from kpbe.data.sample.clip import render_clip
 from kpbe.media.video import FrameAccess, VideoReader, read_frames, read_frames_at, write_video
 from kpbe.params import AugmentParams, SampleParams, SamplingParams, WarmUpParams
 from kpbe.training.batches import BatchLoader
 from kpbe.training.frames import ClipFrames, FrameSource, LabelFolders, MemoryFrames
-from kpbe.work import write_text
 
 SHORT_GOP, LONG_GOP = 12, 250
 CRF = 12

@@ -24,9 +24,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.reference_rendering import PlainRenderer
 from benchmarks.report import machine, processor, table
 from benchmarks.training import model_of
+from kpbe.core.files import write_text
 from kpbe.frontend.model import DETAILS, Frontend
 from kpbe.params import Detail, ModelParams, load_params
-from kpbe.work import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0

@@ -23,8 +23,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from benchmarks.report import machine, table
+from kpbe.core.files import write_text
 from kpbe.errors import KPBEError
-from kpbe.work import write_text
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

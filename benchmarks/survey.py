@@ -32,7 +32,7 @@ from benchmarks.survey_runs import (
     kill_run,
     load_run,
 )
-from kpbe.work import UNFINISHED, write_text
+from kpbe.core.files import UNFINISHED, write_text
 
 FAULTS = ("lost", "duplicated", "partial", "unexplained")
 

@@ -22,13 +22,13 @@ from typing import Any
 
 import yaml
 
-from flows import folders
+from kpbe import paths
+from kpbe.core.files import fingerprint, write_json, write_text
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, ClipScore, compare, read_per_clip
 from kpbe.methods import enhanced_method, methods_of
 from kpbe.params import EvaluateParams, load_params
 from kpbe.weights import CATALOGUE, find, serving, weight_folders
-from kpbe.work import fingerprint, write_json, write_text
 
 CONFIG = Path("conf/ablation.yaml")
 METRICS = ("ssim", "psnr", "lpips", "mouth_l1")
@@ -136,7 +136,7 @@ def outcome(variant: Variant, known: set[str], first: str) -> Row:
     differences: dict[str, dict[str, tuple[float, float, float]]] = {}
     params = load_params()
     for backend in params.backends:
-        content = json.loads(_read_of(variant.name, folders.EVALUATION / backend / METRICS_FILE))
+        content = json.loads(_read_of(variant.name, paths.EVALUATION / backend / METRICS_FILE))
         for method in methods_of(backend):
             if method in content:
                 methods[method] = {name: content[method][name] for name in METRICS if name in content[method]}
@@ -167,7 +167,7 @@ def _differences(
 @cache  # the first run's are compared with every other's
 def _clip_scores(experiment: str, backend: str) -> list[ClipScore]:
     with TemporaryDirectory() as folder:
-        content = _read_of(experiment, folders.EVALUATION / backend / PER_CLIP)
+        content = _read_of(experiment, paths.EVALUATION / backend / PER_CLIP)
         (Path(folder) / PER_CLIP).write_text(content, encoding="utf-8")
         return read_per_clip(Path(folder))
 
@@ -199,7 +199,7 @@ def _told(row: Row, method: str, metric: str) -> str:
     return told
 
 
-def write(rows: Sequence[Row], about: Sequence[str], folder: Path = folders.RESULTS) -> None:
+def write(rows: Sequence[Row], about: Sequence[str], folder: Path = paths.RESULTS) -> None:
     """Write ablation.json (for the site) and ablation.md."""
     write_json(folder / "ablation.json", {"about": list(about), "rows": [vars(row) for row in rows]})
     write_text(folder / "ablation.md", "\n\n".join([*about, table(rows)]))

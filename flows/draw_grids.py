@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def draw_grids(context: StageContext) -> Path:
@@ -13,8 +13,8 @@ def draw_grids(context: StageContext) -> Path:
     from kpbe.data.sample import grids
 
     data = context.params.data
-    grids.draw_grids(data.grids, data.image_size, folders.GRIDS, map=context.map)
-    return folders.GRIDS
+    grids.draw_grids(data.grids, data.image_size, paths.GRIDS, map=context.map)
+    return paths.GRIDS
 
 
 if __name__ == "__main__":

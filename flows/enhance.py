@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def enhance(context: StageContext) -> Path:
@@ -14,13 +14,13 @@ def enhance(context: StageContext) -> Path:
     from kpbe.weights import trained_weights
 
     backend = context.backend
-    out = folders.ENHANCED_VIDEOS / backend
+    out = paths.ENHANCED_VIDEOS / backend
     enhance_clips(
         backend,
         context.params,
-        folders.CLIPS,
-        folders.BACKEND_VIDEOS / backend,
-        trained_weights(folders.STAGE2 / backend),
+        paths.CLIPS,
+        paths.BACKEND_VIDEOS / backend,
+        trained_weights(paths.STAGE2 / backend),
         out,
         map=context.map,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def evaluate(context: StageContext) -> Path:
@@ -13,13 +13,13 @@ def evaluate(context: StageContext) -> Path:
     from kpbe.evaluation import evaluate as work
 
     backend = context.backend
-    out = folders.EVALUATION / backend
+    out = paths.EVALUATION / backend
     work.evaluate(
         backend,
         context.params,
-        folders.CLIPS,
-        folders.BACKEND_VIDEOS / backend,
-        folders.ENHANCED_VIDEOS / backend,
+        paths.CLIPS,
+        paths.BACKEND_VIDEOS / backend,
+        paths.ENHANCED_VIDEOS / backend,
         out,
         map=context.map,
     )

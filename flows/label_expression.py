@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def label_expression(context: StageContext) -> Path:
@@ -14,15 +14,15 @@ def label_expression(context: StageContext) -> Path:
 
     found = label_expressions(
         context.params.label_expression,
-        folders.RAW,
-        folders.CLIPS,
-        folders.EXPRESSION,
+        paths.RAW,
+        paths.CLIPS,
+        paths.EXPRESSION,
         compute=context.params.compute,
         map=context.map,
         max_rejected_fraction=context.params.data.max_rejected_fraction,
     )
     print(f"label_expression: {found['about']}")
-    return folders.EXPRESSION
+    return paths.EXPRESSION
 
 
 if __name__ == "__main__":

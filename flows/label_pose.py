@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def label_pose(context: StageContext) -> Path:
@@ -14,15 +14,15 @@ def label_pose(context: StageContext) -> Path:
 
     found = label_head_pose(
         context.params.label_pose,
-        folders.RAW,
-        folders.CLIPS,
-        folders.HEAD_POSE,
+        paths.RAW,
+        paths.CLIPS,
+        paths.HEAD_POSE,
         compute=context.params.compute,
         map=context.map,
         max_rejected_fraction=context.params.data.max_rejected_fraction,
     )
     print(f"label_pose: {found['about']}")
-    return folders.HEAD_POSE
+    return paths.HEAD_POSE
 
 
 if __name__ == "__main__":

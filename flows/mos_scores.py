@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def mos_scores(context: StageContext) -> Path:
     """Score the survey's answers: Table II, opinion scores as metrics, by stimulus and by rater."""
     from kpbe.survey.results import write_survey_results
 
-    table = write_survey_results(
-        context.params, context.params.survey.ratings, folders.STUDY, folders.RESULTS
-    )
-    print(f"{table.title}, {folders.RESULTS / 'table2.md'}: {table.about[0]}")
-    return folders.RESULTS
+    table = write_survey_results(context.params, context.params.survey.ratings, paths.STUDY, paths.RESULTS)
+    print(f"{table.title}, {paths.RESULTS / 'table2.md'}: {table.about[0]}")
+    return paths.RESULTS
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def mos_stimuli(context: StageContext) -> Path:
@@ -16,16 +16,16 @@ def mos_stimuli(context: StageContext) -> Path:
 
     make_stimuli(
         context.params,
-        folders.CLIPS,
-        folders.BACKEND_VIDEOS,
-        folders.ENHANCED_VIDEOS,
-        folders.STIMULI,
-        folders.STIMULI_RECORDS,
-        folders.STUDY,
+        paths.CLIPS,
+        paths.BACKEND_VIDEOS,
+        paths.ENHANCED_VIDEOS,
+        paths.STIMULI,
+        paths.STIMULI_RECORDS,
+        paths.STUDY,
         map=context.map,
         answered=partial(answers_given, Path()),
     )
-    return folders.STIMULI_RECORDS
+    return paths.STIMULI_RECORDS
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def preprocess(context: StageContext) -> Path:
@@ -15,12 +15,12 @@ def preprocess(context: StageContext) -> Path:
     work.preprocess(
         context.params.data,
         context.params.data.image_size,
-        folders.RAW,
-        folders.CLIPS,
+        paths.RAW,
+        paths.CLIPS,
         map=context.map,
         shard_size=context.params.compute.shard_size,
     )
-    return folders.CLIPS
+    return paths.CLIPS
 
 
 if __name__ == "__main__":

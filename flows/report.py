@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def report(context: StageContext) -> Path:
     """Write Table I, Figures 3 and 4, the backends' score plots, and the trainings' curves and last sheets for `dvc plots`."""
+    from kpbe.core.files import write_text
     from kpbe.evaluation.report import write_report
-    from kpbe.work import write_text
 
-    trainings = {"stage 1": folders.STAGE1}
+    trainings = {"stage 1": paths.STAGE1}
     for backend in context.params.backends:
-        trainings[f"{backend} sync"] = folders.SYNC_CHECKPOINTS / backend
-        trainings[f"{backend} generator"] = folders.BACKEND_CHECKPOINTS / backend
-        trainings[f"stage 2 ({backend})"] = folders.STAGE2 / backend
+        trainings[f"{backend} sync"] = paths.SYNC_CHECKPOINTS / backend
+        trainings[f"{backend} generator"] = paths.BACKEND_CHECKPOINTS / backend
+        trainings[f"stage 2 ({backend})"] = paths.STAGE2 / backend
     table = write_report(
         context.params,
-        folders.CLIPS,
-        folders.BACKEND_VIDEOS,
-        folders.ENHANCED_VIDEOS,
+        paths.CLIPS,
+        paths.BACKEND_VIDEOS,
+        paths.ENHANCED_VIDEOS,
         trainings,
-        folders.STAGE2,
-        folders.RESULTS,
+        paths.STAGE2,
+        paths.RESULTS,
     )
-    write_text(folders.RESULTS / "table1.txt", table)
+    write_text(paths.RESULTS / "table1.txt", table)
     print("`kpbe table1` shows Table I, `make report` the videos.")
-    return folders.RESULTS
+    return paths.RESULTS
 
 
 if __name__ == "__main__":

@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.tracking import run_in_prefect, tracked
+from kpbe.core.processes import (
+    ShardMap,
+    is_follower,
+    let_idle_threads_sleep,
+    process_map,
+    serial_map,
+    thread_map,
+)
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.params import ComputeParams, Params, load_params
-from kpbe.work import ShardMap, is_follower, let_idle_threads_sleep, process_map, serial_map, thread_map
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Stage:
 
 
 def _has_processes_with_networks(compute: ComputeParams) -> bool:
-    from kpbe.compute import torch_device
+    from kpbe.core.device import torch_device
 
     return compute.runner == "processes" and torch_device(compute).type == "cpu"
 

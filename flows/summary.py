@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from kpbe.work import read_csv
+from kpbe.core.files import read_csv
 
 SHOWN_REJECTIONS = 50
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def synthesize(context: StageContext) -> Path:
     """Let a backend speak the audio of every clip."""
     from kpbe.backends import synthesize as work
 
-    out = folders.BACKEND_VIDEOS / context.backend
+    out = paths.BACKEND_VIDEOS / context.backend
     work.synthesize(
         context.backend,
         context.params,
-        folders.CLIPS,
-        folders.BACKEND_CHECKPOINTS / context.backend,
+        paths.CLIPS,
+        paths.BACKEND_CHECKPOINTS / context.backend,
         out,
         map=context.map,
     )

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.summary import summarise
+from kpbe.core.processes import ShardMap, run_in_pool, worker_pool
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.params import ComputeParams, Params
-from kpbe.work import ShardMap
-from kpbe.worker_pool import run_in_pool, worker_pool
 
 RETRY_DELAYS_S = [2.0, 15.0]
 PROGRESS_EVERY_S = 2.0

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def train_backend(context: StageContext) -> Path:
     """Train or fine-tune a backend's generator, or take its public checkpoint."""
     from kpbe.backends import training as work
 
-    out = folders.BACKEND_CHECKPOINTS / context.backend
-    sync = folders.SYNC_CHECKPOINTS / context.backend
-    work.train_backend(context.backend, context.params, folders.CLIPS, folders.EXPRESSION, sync, out)
+    out = paths.BACKEND_CHECKPOINTS / context.backend
+    sync = paths.SYNC_CHECKPOINTS / context.backend
+    work.train_backend(context.backend, context.params, paths.CLIPS, paths.EXPRESSION, sync, out)
     return out
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def train_stage1(context: StageContext) -> Path:
@@ -13,8 +13,8 @@ def train_stage1(context: StageContext) -> Path:
     from kpbe.training import stage1
     from kpbe.training.frames import TrainingFolders
 
-    stage1.train_stage1(context.params, TrainingFolders(*folders.TRAINING), folders.STAGE1)
-    return folders.STAGE1
+    stage1.train_stage1(context.params, TrainingFolders(*paths.TRAINING), paths.STAGE1)
+    return paths.STAGE1
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def train_stage2(context: StageContext) -> Path:
@@ -13,13 +13,13 @@ def train_stage2(context: StageContext) -> Path:
     from kpbe.training import stage2
     from kpbe.training.frames import TrainingFolders
 
-    out = folders.STAGE2 / context.backend
+    out = paths.STAGE2 / context.backend
     stage2.train_stage2(
         context.backend,
         context.params,
-        TrainingFolders(*folders.TRAINING),
-        folders.BACKEND_VIDEOS,
-        folders.STAGE1,
+        TrainingFolders(*paths.TRAINING),
+        paths.BACKEND_VIDEOS,
+        paths.STAGE1,
         out,
     )
     return out

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import folders
 from flows.stage import Stage, StageContext, main
+from kpbe import paths
 
 
 def train_sync(context: StageContext) -> Path:
     """Train the audio-visual synchrony networks that a backend's generator learns from (Wav2Lip's sync expert)."""
     from kpbe.backends import training as work
 
-    out = folders.SYNC_CHECKPOINTS / context.backend
-    work.train_sync(context.backend, context.params, folders.CLIPS, folders.EXPRESSION, out)
+    out = paths.SYNC_CHECKPOINTS / context.backend
+    work.train_sync(context.backend, context.params, paths.CLIPS, paths.EXPRESSION, out)
     return out
 
 

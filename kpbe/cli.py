@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kpbe.core.processes import let_idle_threads_sleep
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.survey.cli import app as survey_app
 from kpbe.weights_cli import app as weights_app
-from kpbe.work import let_idle_threads_sleep
 
 if TYPE_CHECKING:
     from kpbe.frontend.model import Frontend
@@ -92,7 +92,7 @@ def speak(
     """Let a backend speak, without enhancement: a picture or a video, and speech, to a talking video."""
     from kpbe.backends.base import backend_of
     from kpbe.backends.speech_video import request_of_files, with_finders, write_speech_video
-    from kpbe.compute import torch_device
+    from kpbe.core.device import torch_device
     from kpbe.params import load_params
 
     params = load_params()
@@ -211,9 +211,9 @@ def score(
     out: Annotated[Path | None, typer.Option(help="also write the numbers to this .json")] = None,
 ) -> None:
     """Score videos against the real one: the numbers of Table I, for any files."""
+    from kpbe.core.files import write_json
     from kpbe.evaluation.score_files import score_files, scores_in_words
     from kpbe.params import ComputeParams
-    from kpbe.work import write_json
 
     found = score_files(truth, tests, ComputeParams(), source_frame)
     typer.echo(scores_in_words(found))
@@ -249,7 +249,7 @@ def _backend_weights(backend: str) -> Path:
 
 def _frontend(checkpoint: Path | None, model: str | None) -> Frontend:
     """The frontend of --checkpoint on the device of params.yaml, or on the CPU where there is none."""
-    from kpbe.compute import torch_device
+    from kpbe.core.device import torch_device
     from kpbe.frontend.public_networks import conventions_of
     from kpbe.params import load_params
     from kpbe.trained_frontends import described, frontend_file, open_frontend

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from kpbe import __version__, weights
+from kpbe.core.files import read_csv
 from kpbe.errors import ParamsError
 from kpbe.params import load_params
 from kpbe.trained_frontends import RELEASED, WEIGHTS
-from kpbe.work import read_csv
 
 PACKAGES = (
     "torch",

@@ -13,7 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kpbe.compute import torch_device
+from kpbe.core.clip_tasks import ClipTask, Rejection, run_clip_tasks
+from kpbe.core.device import torch_device
+from kpbe.core.files import fingerprint
+from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import backend_video, enhanced_video, read_manifest
 from kpbe.data.source_frame import random_seed, source_frame_index
 from kpbe.errors import BadClip
@@ -33,7 +36,6 @@ from kpbe.methods import (
 )
 from kpbe.params import Params
 from kpbe.recipes import recipe
-from kpbe.work import ClipTask, Rejection, ShardMap, fingerprint, run_clip_tasks, serial_map
 
 VIEWING_FOLDER = "viewing"
 VIEWING_SIZE = 256

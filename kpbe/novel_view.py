@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kpbe.core.files import whole
 from kpbe.errors import KPBEError
 from kpbe.free_view import (
     View,
@@ -28,7 +29,6 @@ from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import Decomposition, Frontend
 from kpbe.media.video import write_video
 from kpbe.viewpoints import Viewpoint, Viewpoints
-from kpbe.work import whole
 
 
 @torch.inference_mode()

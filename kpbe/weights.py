@@ -11,8 +11,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from kpbe.core.files import file_sha256
 from kpbe.errors import MissingWeights
-from kpbe.work import file_sha256
 
 FOLDERS = (Path("weights"), Path("../shared/weights"))
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows import folders
+from kpbe import paths
 from kpbe.errors import KPBEError
 from reports.project import place, read_when_changed
 
@@ -43,7 +43,7 @@ def ablation() -> Ablation | None:
     Raises:
         KPBEError: ablation.json is damaged.
     """
-    return _ablation(place(folders.RESULTS) / ABLATION)
+    return _ablation(place(paths.RESULTS) / ABLATION)
 
 
 def _read_ablation(path: Path) -> Ablation:

@@ -10,7 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flows import folders
+from kpbe import paths
+from kpbe.core.files import read_csv
 from kpbe.data.clips import MANIFEST, Clip, backend_video, enhanced_video, read_manifest
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, PER_FRAME, ClipScore, finite_values, read_per_clip
@@ -19,7 +20,6 @@ from kpbe.evaluation.tables import DifferenceRow, MethodRow, Table1
 from kpbe.methods import CONTROLS, control_method, display_name, enhanced_method
 from kpbe.params import Params, load_params
 from kpbe.trained_frontends import RELEASED_TABLE
-from kpbe.work import read_csv
 
 if TYPE_CHECKING:  # pandas costs half a second, which Table I need not wait for
     import pandas as pd
@@ -100,7 +100,7 @@ def table1() -> Table1 | None:
     Raises:
         KPBEError: table1.json is damaged.
     """
-    return _table1(place(folders.RESULTS) / "table1.json")
+    return _table1(place(paths.RESULTS) / "table1.json")
 
 
 def released_table1() -> Table1 | None:
@@ -120,7 +120,7 @@ def backends_of(table: Table1) -> list[str]:
 
 def evaluated_backends() -> list[str]:
     """Backends that have per-clip results, in the order of Table I where it has them."""
-    found = sorted(path.parent.name for path in place(folders.EVALUATION).glob(f"*/{PER_CLIP}"))
+    found = sorted(path.parent.name for path in place(paths.EVALUATION).glob(f"*/{PER_CLIP}"))
     shown = table1()
     order = backends_of(shown) if shown else []
     return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
@@ -132,7 +132,7 @@ def clip_scores(backend: str) -> list[ClipScore]:
     Raises:
         KPBEError: per_clip.csv is damaged.
     """
-    return _clip_scores(place(folders.EVALUATION) / backend / PER_CLIP) or []
+    return _clip_scores(place(paths.EVALUATION) / backend / PER_CLIP) or []
 
 
 def clip_gains(scores: Sequence[ClipScore], backend: str, metric: str) -> dict[str, float]:
@@ -145,13 +145,13 @@ def clip_gains(scores: Sequence[ClipScore], backend: str, metric: str) -> dict[s
 
 def frame_scores(backend: str, clip_id: str) -> pd.DataFrame | None:
     """SSIM and PSNR of each frame of a clip: columns method, frame, ssim, psnr (infinite where identical)."""
-    frames = _frame_scores(place(folders.EVALUATION) / backend / PER_FRAME)
+    frames = _frame_scores(place(paths.EVALUATION) / backend / PER_FRAME)
     return None if frames is None else frames.loc[frames["clip_id"] == clip_id, :].drop(columns="clip_id")
 
 
 def evaluation_settings(backend: str) -> dict[str, Any]:
     """What an evaluation was made with (seed, feed, ...); empty when it is not recorded."""
-    metrics = _json_object(place(folders.EVALUATION) / backend / METRICS_FILE) or {}
+    metrics = _json_object(place(paths.EVALUATION) / backend / METRICS_FILE) or {}
     return metrics.get("settings", {})
 
 
@@ -159,10 +159,10 @@ def method_videos(clip: Clip, controls_for: str | None = None) -> dict[str, Path
     """Every method's video of a test clip that is on this machine, by method: all backends', then the controls of one."""
     videos = {}
     for backend in evaluated_backends():
-        videos[backend] = backend_video(place(folders.BACKEND_VIDEOS) / backend, clip)
-        videos[enhanced_method(backend)] = enhanced_video(place(folders.ENHANCED_VIDEOS) / backend, clip)
+        videos[backend] = backend_video(place(paths.BACKEND_VIDEOS) / backend, clip)
+        videos[enhanced_method(backend)] = enhanced_video(place(paths.ENHANCED_VIDEOS) / backend, clip)
     if controls_for is not None:
-        enhanced = place(folders.ENHANCED_VIDEOS) / controls_for
+        enhanced = place(paths.ENHANCED_VIDEOS) / controls_for
         for control in CONTROLS:
             videos[control_method(controls_for, control)] = enhanced_video(enhanced, clip, control)
     return {method: path for method, path in videos.items() if path.is_file()}
@@ -177,15 +177,15 @@ def clips() -> list[Clip] | None:
     Raises:
         KPBEError: the manifest is damaged.
     """
-    return _clips(place(folders.CLIPS) / MANIFEST)
+    return _clips(place(paths.CLIPS) / MANIFEST)
 
 
 def rejections() -> list[dict[str, str]]:
     """Clips that a stage could not process: clip_id, path, stage, reason, in the order of the stages."""
     stages = (
-        folders.RAW,
-        folders.CLIPS,
-        *(folder / "*" for folder in (folders.BACKEND_VIDEOS, folders.ENHANCED_VIDEOS, folders.EVALUATION)),
+        paths.RAW,
+        paths.CLIPS,
+        *(folder / "*" for folder in (paths.BACKEND_VIDEOS, paths.ENHANCED_VIDEOS, paths.EVALUATION)),
     )
     files = [path for stage in stages for path in sorted(root().glob(f"{stage}/rejected.csv"))]
     return [row for path in files for row in _rejections(path) or []]
@@ -193,12 +193,10 @@ def rejections() -> list[dict[str, str]]:
 
 def trainings() -> list[Training]:
     """Every training that has begun, in the order of the DAG."""
-    named = [(f"Sync, {display_name(path.name)}", path) for path in _folders_in(folders.SYNC_CHECKPOINTS)]
-    named += [
-        (f"Backend {display_name(path.name)}", path) for path in _folders_in(folders.BACKEND_CHECKPOINTS)
-    ]
-    named.append(("Stage 1", place(folders.STAGE1)))
-    named += [(f"Stage 2, {display_name(path.name)}", path) for path in _folders_in(folders.STAGE2)]
+    named = [(f"Sync, {display_name(path.name)}", path) for path in _folders_in(paths.SYNC_CHECKPOINTS)]
+    named += [(f"Backend {display_name(path.name)}", path) for path in _folders_in(paths.BACKEND_CHECKPOINTS)]
+    named.append(("Stage 1", place(paths.STAGE1)))
+    named += [(f"Stage 2, {display_name(path.name)}", path) for path in _folders_in(paths.STAGE2)]
     found = [(name, path, _curves(path / CURVES)) for name, path in named]
     return [Training(name, path, curves) for name, path, curves in found if curves is not None]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kpbe.core.files import read_csv, write_csv
 from kpbe.methods import controls_of
-from kpbe.work import read_csv, write_csv
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -16,12 +16,12 @@ from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.wav2lip import Wav2LipGenerator, load_generator
 from kpbe.backends.wav2lip.checkpoints import load_sync_expert, save_generator, save_sync_expert
 from kpbe.backends.wav2lip.networks import SyncNet
+from kpbe.core.files import file_sha256, write_json
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.frontend.checkpoints import load_frontend, read_facts, save_frontend
 from kpbe.frontend.model import Frontend
 from kpbe.params import load_params
 from kpbe.release import halve_precision, release
-from kpbe.work import file_sha256, write_json
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FRONTEND = "checkpoints/stage2/wav2lip/frontend.safetensors"

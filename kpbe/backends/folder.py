@@ -10,9 +10,9 @@ import numpy as np
 
 from kpbe.backends.base import BackendSettings, SynthesisRequest, TrainingJob, register
 from kpbe.backends.external import ExternalSettings, WrongLength, fitted_frames, refuse_too_short
+from kpbe.core.files import file_sha256
 from kpbe.data.raw import VIDEO_SUFFIXES
 from kpbe.errors import BadClip, KPBEError
-from kpbe.work import file_sha256
 
 SPLITS = ("train", "test")
 

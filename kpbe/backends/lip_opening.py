@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kpbe.core.files import arrays_sha256
 from kpbe.data.clips import Clip
 from kpbe.data.expression_labels import labels_of
 from kpbe.errors import MissingWeights
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker, openings_of
 from kpbe.metrics.mouth import opening_correlation
-from kpbe.work import arrays_sha256
 
 FRAMES_PER_CLIP = 24
 """So many frames of a clip are read, evenly spaced: FaceLandmarker takes about 20 ms for each."""

@@ -20,7 +20,10 @@ from kpbe.backends.base import (
     get_backend,
 )
 from kpbe.backends.speech_video import VideoFrames, write_speech_video
-from kpbe.compute import torch_device
+from kpbe.core.clip_tasks import ClipTask, Rejection, run_clip_tasks
+from kpbe.core.device import torch_device
+from kpbe.core.files import file_sha256, fingerprint
+from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.data.raw import parse_bbox
 from kpbe.data.source_frame import source_frame_index
@@ -30,7 +33,6 @@ from kpbe.media.video import VideoReader
 from kpbe.params import DataParams, Params
 from kpbe.recipes import recipe
 from kpbe.weights import trained_weights
-from kpbe.work import ClipTask, Rejection, ShardMap, file_sha256, fingerprint, run_clip_tasks, serial_map
 
 LOGS = "logs"
 """Folder beside those of the splits: what the programs of external backends printed, <clip_id>.log."""

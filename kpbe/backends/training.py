@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from kpbe.backends.base import Backend, BackendSettings, TrainingJob, backend_of
+from kpbe.core.files import write_json
 from kpbe.params import Params
 from kpbe.training.files import SUMMARY_FILE
-from kpbe.work import write_json
 
 
 def train_sync(name: str, params: Params, clips: Path, expression: Path, out: Path) -> None:

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kpbe.core.files import whole
 from kpbe.errors import BadCheckpoint, MissingWeights
-from kpbe.work import whole
 
 FACTS = "kpbe"
 """The one metadata key of our files. Several would be written in another order by every process, and digests would differ."""

@@ -6,12 +6,14 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from kpbe.core.clip_tasks import REJECTED_COLUMNS, Rejection, refuse_too_many
+from kpbe.core.files import read_csv, write_csv
+from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data import voxceleb
 from kpbe.data.clips import make_clip_id
 from kpbe.data.raw import VIDEO_SUFFIXES, RawVideo, plain_name, write_raw_videos
 from kpbe.errors import KPBEError
 from kpbe.params import DataParams
-from kpbe.work import REJECTED_COLUMNS, Rejection, ShardMap, read_csv, refuse_too_many, serial_map, write_csv
 
 TEST_SHARE = 0.1
 """Share of the identities (at least one) that a folder without a list gives to the test split."""

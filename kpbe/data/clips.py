@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from kpbe.core.files import read_csv, write_csv
 from kpbe.errors import KPBEError
-from kpbe.work import read_csv, write_csv
 
 MANIFEST = "clips.csv"
 

@@ -13,9 +13,9 @@ from typing import Self
 
 import numpy as np
 
+from kpbe.core.files import whole
 from kpbe.data.clips import Clip
 from kpbe.errors import KPBEError
-from kpbe.work import whole
 
 GUIDES = 6
 """The first points: left corner of the mouth, upper inner lip, right corner, lower inner lip, left eye, right eye (left as in the

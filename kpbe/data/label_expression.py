@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 
 from kpbe import weights
+from kpbe.core.clip_tasks import ClipTask
+from kpbe.core.files import RECORD_SUFFIX, file_sha256, fingerprint, write_json
+from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.crops import points_in_crop
 from kpbe.data.expression_labels import FACE, SHAPES, ExpressionLabels, in_picture, label_path
@@ -32,15 +35,6 @@ from kpbe.metrics.face_landmarks import (
 )
 from kpbe.params import ComputeParams, LabelExpressionParams
 from kpbe.recipes import recipe
-from kpbe.work import (
-    RECORD_SUFFIX,
-    ClipTask,
-    ShardMap,
-    file_sha256,
-    fingerprint,
-    serial_map,
-    write_json,
-)
 
 STAGE = "label_expression"
 SUMMARY_FILE = "summary.json"
@@ -91,7 +85,7 @@ def label_expressions(
         clips: data/clips.
         out: data/expression.
         compute: the size of a shard.
-        map, max_rejected_fraction: see `kpbe.work.run_clip_tasks`.
+        map, max_rejected_fraction: see `kpbe.core.clip_tasks.run_clip_tasks`.
 
     Returns:
         What summary.json holds: `about` says in a sentence who labelled what.

@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from kpbe.core.clip_tasks import ClipTask
+from kpbe.core.files import RECORD_SUFFIX, file_sha256, fingerprint, whole, write_json
+from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.head_pose import euler_degrees, label_path
 from kpbe.data.labels import label_clips, truth_files
@@ -31,16 +34,6 @@ from kpbe.errors import BadClip
 from kpbe.media.video import read_frames
 from kpbe.params import ComputeParams, LabelPoseParams
 from kpbe.recipes import recipe
-from kpbe.work import (
-    RECORD_SUFFIX,
-    ClipTask,
-    ShardMap,
-    file_sha256,
-    fingerprint,
-    serial_map,
-    whole,
-    write_json,
-)
 
 STAGE = "label_pose"
 SUMMARY_FILE = "summary.json"
@@ -83,7 +76,7 @@ def label_head_pose(
         clips: data/clips.
         out: data/head_pose.
         compute: Hopenet's device, and the size of a shard.
-        map, max_rejected_fraction: see `kpbe.work.run_clip_tasks`.
+        map, max_rejected_fraction: see `kpbe.core.clip_tasks.run_clip_tasks`.
 
     Returns:
         What summary.json holds: `about` says in a sentence who labelled what.

@@ -6,17 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kpbe.core.clip_tasks import REJECTED_COLUMNS, ClipTask, Rejection, run_clip_tasks
+from kpbe.core.files import write_csv
+from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip
 from kpbe.data.raw import read_raw_videos
-from kpbe.work import (
-    REJECTED_COLUMNS,
-    ClipTask,
-    Rejection,
-    ShardMap,
-    run_clip_tasks,
-    serial_map,
-    write_csv,
-)
 
 
 def truth_files(raw: Path, manifest: Iterable[Clip]) -> dict[str, Path]:

@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from kpbe.core.clip_tasks import REJECTED_COLUMNS, ClipTask, Rejection, run_clip_tasks
+from kpbe.core.files import file_sha256, fingerprint, whole, write_csv
+from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip, make_clip_id, write_manifest
 from kpbe.data.crops import boxes_in_crop, cropped, points_in_crop
 from kpbe.data.cuts import Cut, Refusal, SampledFrames, plan_cuts
@@ -27,18 +30,6 @@ from kpbe.media.audio import AUDIO_RATE, audio_source, is_silent, read_audio, wr
 from kpbe.media.video import VideoWriter, probe
 from kpbe.params import DataParams
 from kpbe.recipes import recipe
-from kpbe.work import (
-    REJECTED_COLUMNS,
-    ClipTask,
-    Rejection,
-    ShardMap,
-    file_sha256,
-    fingerprint,
-    run_clip_tasks,
-    serial_map,
-    whole,
-    write_csv,
-)
 
 STAGE = "preprocess"
 
@@ -72,7 +63,7 @@ def preprocess(
         image_size: side of the clips in pixels.
         raw: folder of videos.csv.
         out: data/clips.
-        map, shard_size: see `kpbe.work.run_clip_tasks`; a shard is a number of raw videos.
+        map, shard_size: see `kpbe.core.clip_tasks.run_clip_tasks`; a shard is a number of raw videos.
 
     Returns:
         The clips of clips.csv.

@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from kpbe.core.files import read_csv, write_csv
 from kpbe.data.clips import refuse_shared_identities
 from kpbe.data.crops import PixelBox
 from kpbe.errors import KPBEError
-from kpbe.work import read_csv, write_csv
 
 VIDEOS = "videos.csv"
 VIDEO_SUFFIXES = frozenset(

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from kpbe.core.clip_tasks import Rejection
+from kpbe.core.files import read_csv
 from kpbe.data.clips import make_clip_id
 from kpbe.data.crops import PixelBox
 from kpbe.data.raw import VIDEO_SUFFIXES, RawVideo, parse_bbox
 from kpbe.errors import KPBEError
-from kpbe.work import Rejection, read_csv
 
 REFERENCE_FPS = 25
 COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "partition", "person_id")

@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 
 from kpbe.backends.base import backend_of
+from kpbe.core.clip_tasks import ClipTask, Rejection, run_clip_tasks
+from kpbe.core.files import fingerprint, write_csv, write_json
+from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip, backend_video, enhanced_video, read_manifest
 from kpbe.data.landmarks import find_landmarks
 from kpbe.data.source_frame import source_frame_index
@@ -47,16 +50,6 @@ from kpbe.metrics import image
 from kpbe.metrics.lip_sync import FPS as LIP_SYNC_FPS
 from kpbe.params import Params
 from kpbe.recipes import recipe
-from kpbe.work import (
-    ClipTask,
-    Rejection,
-    ShardMap,
-    fingerprint,
-    run_clip_tasks,
-    serial_map,
-    write_csv,
-    write_json,
-)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from kpbe.core.files import whole
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import ClipScore, finite_values, mean_of, read_per_clip
@@ -26,7 +27,6 @@ from kpbe.methods import (
     enhanced_method,
     methods_of,
 )
-from kpbe.work import whole
 
 MOMENTS = (0.25, 0.75)
 CELL = 160

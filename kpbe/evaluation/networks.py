@@ -12,7 +12,8 @@ from typing import Any, cast
 import torch
 
 from kpbe import weights
-from kpbe.compute import torch_device
+from kpbe.core.device import torch_device
+from kpbe.core.files import fingerprint
 from kpbe.data.landmarks import LandmarkFinder, LandmarkKind, get_landmark_finder
 from kpbe.data.pose_teachers.base import (
     NAMES,
@@ -30,7 +31,6 @@ from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 from kpbe.metrics.identity import ArcFace, load_arcface
 from kpbe.metrics.syncnet import SyncNet, load_syncnet
 from kpbe.params import ComputeParams, EvaluateParams, Measure
-from kpbe.work import fingerprint
 
 TEACHER_BATCH = 32
 

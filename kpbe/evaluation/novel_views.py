@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from kpbe.core.files import whole
 from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import KPBEError
@@ -16,7 +17,6 @@ from kpbe.media.sheets import contact_sheet
 from kpbe.media.video import VideoReader
 from kpbe.methods import display_name
 from kpbe.params import Params
-from kpbe.work import whole
 
 if TYPE_CHECKING:
     from kpbe.frontend.model import Decomposition, Frontend
@@ -53,7 +53,7 @@ def figure4(
         KPBEError: no test clip has a video of the backend.
         MissingWeights, BadCheckpoint: there is no such checkpoint, or it is something else.
     """
-    from kpbe.compute import torch_device
+    from kpbe.core.device import torch_device
     from kpbe.frontend.checkpoints import load_frontend
 
     spoken_clips = [

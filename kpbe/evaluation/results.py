@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from kpbe.core.files import read_csv, write_csv
 from kpbe.errors import KPBEError
 from kpbe.evaluation.statistics import Mean, PairedDifference, mean_interval, paired_difference
 from kpbe.methods import SOURCE_EXPRESSION, control_method, controls_of, enhanced_method, methods_of
-from kpbe.work import read_csv, write_csv
 
 EVALUATION = "evaluation"
 """Folder of reports/results that holds one folder for each evaluated backend."""

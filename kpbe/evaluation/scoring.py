@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from kpbe.compute import torch_device
+from kpbe.core.device import torch_device
 from kpbe.data.pose_teachers.mediapipe import degrees_of
 from kpbe.errors import BadClip, KPBEError
 from kpbe.evaluation import networks

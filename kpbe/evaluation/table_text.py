@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from kpbe.core.files import write_json, write_text
 from kpbe.evaluation.results import METRIC_GROUPS
 from kpbe.evaluation.statistics import Mean, PairedDifference
 from kpbe.evaluation.tables import (
@@ -23,7 +24,6 @@ from kpbe.evaluation.tables import (
     value_in_words,
 )
 from kpbe.methods import backend_of_method, comparison_name, display_name
-from kpbe.work import write_json, write_text
 
 TERMINAL_METRICS = ("ssim", "psnr", "lpips", "mouth_l1", "opening_r_backend")
 TERMINAL_WIDTH = 100

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kpbe.core.files import whole
 from kpbe.errors import BadCheckpoint, MissingWeights
 from kpbe.frontend.layers import AntiAliasDownscale
 from kpbe.frontend.model import Frontend
@@ -34,7 +35,6 @@ from kpbe.frontend.public_networks import (
     plain_name,
 )
 from kpbe.params import ModelParams
-from kpbe.work import whole
 
 FORMAT = "kpbe-frontend"
 PUBLIC_CONVENTIONS = {"pitch_sign": -1, "first_order": "translation"}

@@ -14,10 +14,10 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+from kpbe.core.files import whole
 from kpbe.errors import BadClip
 from kpbe.media.demuxer import INDEXED_CONTAINERS, video_stream
 from kpbe.media.video import probe
-from kpbe.work import whole
 
 AUDIO_RATE = 16000
 """Samples per second that all models here listen to."""

@@ -14,8 +14,8 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from kpbe.core.files import whole
 from kpbe.errors import BadClip
-from kpbe.work import whole
 
 Codec = Literal["h264", "h264-lossless", "ffv1"]
 

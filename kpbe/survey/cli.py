@@ -26,8 +26,8 @@ def invite(
     out: Annotated[Path | None, typer.Option(help="also write the links into this CSV file")] = None,
 ) -> None:
     """Make personal links for new raters. They are shown this once: the database keeps only their hashes."""
+    from kpbe.core.files import write_csv
     from kpbe.survey.records import rater_name
-    from kpbe.work import write_csv
 
     store, study = _store()
     links = {rater_name(new.rater_number): new.link(base_url) for new in store.invite(study.name, count)}
@@ -144,8 +144,8 @@ def password(
     save: Annotated[bool, typer.Option("--save", help=f"write {SECRETS} where there is none yet")] = False,
 ) -> None:
     """Ask for the administrator's password and show the lines that .streamlit/secrets.toml needs."""
+    from kpbe.core.files import whole
     from kpbe.survey.passwords import password_hash
-    from kpbe.work import whole
 
     if save and SECRETS.exists():
         raise SurveyError(f"{SECRETS} exists: run without --save and put the shown lines into it.")

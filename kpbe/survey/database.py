@@ -18,9 +18,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from kpbe.core.files import whole
 from kpbe.errors import SurveyError
 from kpbe.survey.schema import REAL, VERSION, create_or_upgrade, version_of
-from kpbe.work import whole
 
 URL_VARIABLE = "KPBE_SURVEY_URL"
 BUSY_SECONDS = 30

@@ -17,9 +17,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from kpbe.core.files import write_json
 from kpbe.errors import SurveyError
 from kpbe.params import SurveyParams
-from kpbe.work import write_json
 
 QUESTIONS = ("lip_sync", "head_pose", "realness")
 GROUND_TRUTH = "ground_truth"

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
+from kpbe.core.files import read_csv, write_text
 from kpbe.errors import SurveyError
 from kpbe.survey.demographics import DEMOGRAPHICS
 from kpbe.survey.ratings import COLUMNS
 from kpbe.survey.records import rater_name
 from kpbe.survey.schema import answers, demographics, plays, raters
-from kpbe.work import read_csv, write_text
 
 if TYPE_CHECKING:
     from kpbe.survey.design import Study

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from kpbe.core.files import write_csv, write_json, write_text
 from kpbe.params import Params
 from kpbe.survey.bias_model import BiasModel
 from kpbe.survey.ratings import Panel
 from kpbe.survey.scores import Scores
 from kpbe.survey.table2 import DEMO, NO_RATINGS, PAPER_MOS, Evaluation, Table2, evaluate_survey
 from kpbe.survey.table2_text import latex, markdown, tidy_csv
-from kpbe.work import write_csv, write_json, write_text
 
 STIMULUS_COLUMNS = (
     "study",

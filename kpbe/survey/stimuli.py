@@ -12,6 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from kpbe.core.clip_tasks import REJECTED_COLUMNS, ClipTask, Rejection, run_clip_tasks
+from kpbe.core.files import file_sha256, fingerprint, write_csv
+from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.errors import BadClip, KPBEError, SurveyError
 from kpbe.media.audio import read_audio, write_wav
@@ -32,17 +35,6 @@ from kpbe.survey.design import (
 from kpbe.survey.loudness import RATE, at_loudness
 from kpbe.survey.orders import breaches, session_orders
 from kpbe.survey.planner import LEAST_RATERS, WEB_RATERS
-from kpbe.work import (
-    REJECTED_COLUMNS,
-    ClipTask,
-    Rejection,
-    ShardMap,
-    file_sha256,
-    fingerprint,
-    run_clip_tasks,
-    serial_map,
-    write_csv,
-)
 
 STAGE = "mos_stimuli"
 

@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from tqdm import tqdm
 
+from kpbe.core.files import arrays_sha256
+from kpbe.core.processes import is_follower
 from kpbe.data.clips import Clip, backend_video
 from kpbe.data.expression_labels import labels_of
 from kpbe.data.grids import DrawnGrid
@@ -18,7 +20,6 @@ from kpbe.errors import KPBEError
 from kpbe.media.video import FrameAccess, read_frames
 from kpbe.params import ComputeParams
 from kpbe.training.simulated_backends import Head, simulate
-from kpbe.work import arrays_sha256, is_follower
 
 SPOILING = 0x5B
 """Stream of random numbers of simulated backends."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
+from kpbe.core.files import file_sha256
 from kpbe.data.clips import Clip, backend_video
 from kpbe.data.grids import read_grids
 from kpbe.errors import ParamsError
@@ -19,7 +20,6 @@ from kpbe.training.batches import hold_out_validation
 from kpbe.training.frames import ClipFrames, TrainingFolders
 from kpbe.training.frontend import FrontendTrainee
 from kpbe.training.launch import training_identity
-from kpbe.work import file_sha256
 
 
 def prepare(

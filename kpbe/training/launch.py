@@ -10,11 +10,11 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
-from kpbe.compute import torch_device
+from kpbe.core.device import torch_device
+from kpbe.core.files import fingerprint
 from kpbe.data.clips import Clip
 from kpbe.errors import ParamsError
 from kpbe.params import ComputeParams, ScheduleParams, Section
-from kpbe.work import fingerprint
 
 
 def launch(compute: ComputeParams, seed: int, data_parallel: bool = False) -> Fabric:

@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from PIL import Image
 from tqdm import tqdm
 
+from kpbe.core.files import whole, write_csv, write_json
 from kpbe.errors import KPBEError
 from kpbe.frontend.preparation import denormals_as_zero
 from kpbe.params import ScheduleParams
@@ -33,7 +34,6 @@ from kpbe.training.files import (
 )
 from kpbe.training.state import Stateful, load_state, save_state
 from kpbe.training.still_mouth import still_mouth
-from kpbe.work import whole, write_csv, write_json
 
 RED, PLAIN = "\033[31m", "\033[0m"
 """Of a terminal's letters."""

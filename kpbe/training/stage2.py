@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from kpbe.core.files import whole
 from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.errors import KPBEError
 from kpbe.params import Params
@@ -16,7 +17,6 @@ from kpbe.training.frontend_stage import prepare
 from kpbe.training.launch import launch
 from kpbe.training.loop import train
 from kpbe.training.state import is_state_of
-from kpbe.work import whole
 
 
 def train_stage2(

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import torch
 
+from kpbe.core.files import whole
 from kpbe.errors import BadCheckpoint
-from kpbe.work import whole
 
 
 class Stateful(Protocol):

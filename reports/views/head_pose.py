@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from flows import folders
+from kpbe import paths
 from kpbe.data.label_pose import ANGLES, SUMMARY_FILE
 from kpbe.errors import KPBEError
 from reports import project
@@ -24,7 +24,7 @@ MEANINGS = {
 
 def head_pose_distribution() -> None:
     """Distribution of yaw, pitch and roll over the training frames; nothing before the stage label_pose."""
-    found = _summary(project.place(folders.HEAD_POSE) / SUMMARY_FILE)
+    found = _summary(project.place(paths.HEAD_POSE) / SUMMARY_FILE)
     if found is None:
         return
     about = str(found["about"])

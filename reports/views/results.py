@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from flows import folders
+from kpbe import paths
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import METRIC_GROUPS
 from kpbe.evaluation.tables import HEADINGS, PAPER_MEANS, DifferenceRow, MethodRow, Table1, direction
@@ -69,7 +69,7 @@ def page() -> None:
         "Enhanced minus the other method on the same clips; p-values are Holm's but for the primary one.",
     )
     by_group(shown, differences)
-    downloads(project.place(folders.RESULTS), DOWNLOADS)
+    downloads(project.place(paths.RESULTS), DOWNLOADS)
     table2()
     released()
     section(
@@ -87,7 +87,7 @@ def run_in_short(shown: Table1, run: Revision | None) -> list[tuple[str, str]]:
     found = [("", shown.about[0].partition(";")[0])] if shown.about else []
     if run is not None:
         found.append(("git", f"after {run.commit}" if run.dirty else run.commit))
-    table = str(folders.RESULTS / "table1.json")
+    table = str(paths.RESULTS / "table1.json")
     recorded = [out.digest for out in provenance.outputs() or [] if out.path == table]
     found.append(("dvc.lock", recorded[0] if recorded else "none"))
     return found
@@ -229,7 +229,7 @@ FIGURES = {
 def figures() -> None:
     """Figures 3 and 4."""
     for name, (title, about) in FIGURES.items():
-        path = project.place(folders.RESULTS) / "figures" / f"{name}.png"
+        path = project.place(paths.RESULTS) / "figures" / f"{name}.png"
         if path.is_file():
             section(title, about)
             st.image(path, width="stretch", alt=about)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pandas as pd
 import streamlit as st
 
+from kpbe.core.files import fingerprint
 from kpbe.params import Params
 from kpbe.survey.administration import DEMO_DATABASE
 from kpbe.survey.design import Study
@@ -17,7 +18,6 @@ from kpbe.survey.records import RaterProgress, rater_name
 from kpbe.survey.screening import rules_in_words
 from kpbe.survey.store import STUDY_FILE, SurveyStore, open_store
 from kpbe.survey.table2 import DEMO_NOTICE, Table2, build_table2
-from kpbe.work import fingerprint
 from reports import admin_gate, project
 from reports.layout import Card, Cell, cards, counted, duration, heading, not_yet, section, table
 from reports.views.table2 import opinions

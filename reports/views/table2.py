@@ -6,7 +6,7 @@ from html import escape
 
 import streamlit as st
 
-from flows import folders
+from kpbe import paths
 from kpbe.survey.bootstrap import Estimate
 from kpbe.survey.design import GROUND_TRUTH
 from kpbe.survey.scores import Comparison, Scores
@@ -40,7 +40,7 @@ def survey_table() -> Table2 | None:
     Raises:
         KPBEError: table2.json is damaged.
     """
-    return _read(project.place(folders.RESULTS) / "table2.json")
+    return _read(project.place(paths.RESULTS) / "table2.json")
 
 
 def table2_section() -> None:
@@ -58,7 +58,7 @@ def table2_section() -> None:
     scores = _chosen_scores(shown)
     opinions(shown, scores)
     differences(shown, scores)
-    downloads(project.place(folders.RESULTS), DOWNLOADS)
+    downloads(project.place(paths.RESULTS), DOWNLOADS)
     with st.expander("DMOS, bias-corrected scores, agreement, raters left out", icon=":material/groups:"):
         finer(shown, scores)
 

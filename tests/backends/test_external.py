@@ -23,13 +23,14 @@ from kpbe.backends.base import SynthesisRequest, backend_kinds, backend_of, get_
 from kpbe.backends.command import CommandBackend, CommandSettings
 from kpbe.backends.external import resized
 from kpbe.backends.synthesize import synthesize
+from kpbe.core.files import file_sha256, read_csv
+from kpbe.core.processes import process_map
 from kpbe.data.clips import Clip, write_manifest
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import BadClip, KPBEError, MissingWeights, ParamsError
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import probe, read_frames, write_video
 from kpbe.params import Params, parse_params, parse_section
-from kpbe.work import file_sha256, process_map, read_csv
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = Path(__file__).parent / "programs" / "talk.py"

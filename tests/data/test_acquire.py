@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from kpbe.core.files import read_csv
 from kpbe.data.acquire import acquire
 from kpbe.data.raw import parse_bbox, plain_name, read_raw_videos
 from kpbe.errors import KPBEError
 from kpbe.params import DataParams, SampleParams
-from kpbe.work import read_csv
 
 
 @pytest.fixture

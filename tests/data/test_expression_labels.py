@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kpbe import weights
+from kpbe.core.files import file_sha256, read_csv
 from kpbe.data import label_expression
 from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
 from kpbe.data.expression_labels import (
@@ -31,7 +32,6 @@ from kpbe.errors import KPBEError, MissingWeights
 from kpbe.media.video import write_video
 from kpbe.metrics.face_landmarks import FaceLandmarks
 from kpbe.params import ComputeParams, DataParams, LabelExpressionParams, SampleParams
-from kpbe.work import file_sha256, read_csv
 
 CPU = ComputeParams(device="cpu")
 FRAMES = 4

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kpbe import weights
+from kpbe.core.files import file_sha256, read_csv
 from kpbe.data import label_pose
 from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
 from kpbe.data.head_pose import label_path
@@ -19,7 +20,6 @@ from kpbe.data.sample import write_sample
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.media.video import write_video
 from kpbe.params import ComputeParams, DataParams, LabelPoseParams, SampleParams
-from kpbe.work import file_sha256, read_csv
 
 CPU = ComputeParams(device="cpu")
 FRAMES = 4

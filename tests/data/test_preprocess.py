@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from kpbe.core.files import read_csv
+from kpbe.core.processes import process_map
 from kpbe.data import cuts, preprocess
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.crops import iou
@@ -20,7 +22,6 @@ from kpbe.errors import KPBEError, MissingWeights, ParamsError
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import VideoWriter, probe, read_frames
 from kpbe.params import CropParams, DataParams
-from kpbe.work import process_map, read_csv
 
 WIDTH, HEIGHT = 320, 240
 FACE = (100, 60, 180, 150)

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kpbe.core.processes import process_map
 from kpbe.data.raw import RawVideo
 from kpbe.data.sample import read_truth, render_clip, write_sample
 from kpbe.media.audio import read_audio
 from kpbe.media.video import probe, read_frames
 from kpbe.params import SampleParams
-from kpbe.work import process_map
 
 PARAMS = SampleParams.model_validate(
     {"train_identities": 2, "test_identities": 1, "clips_per_identity": 1, "seconds": 0.6, "frame_size": 96}

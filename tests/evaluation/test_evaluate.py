@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from kpbe import weights
+from kpbe.core.files import file_sha256, read_csv
+from kpbe.core.processes import process_map
 from kpbe.data.clips import Clip, read_manifest, write_manifest
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import KPBEError, MissingWeights, ParamsError
@@ -28,7 +30,6 @@ from kpbe.media.video import read_frames, write_video
 from kpbe.methods import CONTROLS, control_method, controls_of
 from kpbe.metrics import image
 from kpbe.params import Params, load_params, parse_params
-from kpbe.work import file_sha256, process_map, read_csv
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES, SIDE, FPS = 9, 48, 25.0

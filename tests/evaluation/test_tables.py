@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kpbe.core.files import write_json
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import ClipScore, read_per_clip, summary, write_per_clip
 from kpbe.evaluation.statistics import holm
 from kpbe.evaluation.table_text import render_table1
 from kpbe.evaluation.tables import build_table1
 from kpbe.methods import control_method, enhanced_method, methods_of
-from kpbe.work import write_json
 
 SETTINGS = {
     "backend": "wav2lip",

@@ -9,12 +9,11 @@ import pytest
 
 from flows import enhance as enhance_flow
 from flows import evaluate as evaluate_flow
-from flows import folders
 from flows.stage import StageContext
-from kpbe import enhance, weights
+from kpbe import enhance, paths, weights
+from kpbe.core.processes import serial_map
 from kpbe.evaluation import evaluate
 from kpbe.params import load_params
-from kpbe.work import serial_map
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -29,10 +28,10 @@ def test_a_backend_is_enhanced_and_scored_by_its_own_folders(
     monkeypatch.setattr(weights, "trained_weights", lambda folder: folder / "frontend.safetensors")
     params = load_params(REPOSITORY / "params.yaml")
     context = StageContext(params, backend, serial_map)
-    videos, enhanced = folders.BACKEND_VIDEOS / backend, folders.ENHANCED_VIDEOS / backend
+    videos, enhanced = paths.BACKEND_VIDEOS / backend, paths.ENHANCED_VIDEOS / backend
     assert enhance_flow.enhance(context) == enhanced
-    checkpoint = folders.STAGE2 / backend / "frontend.safetensors"
-    assert handed["enhance"] == (backend, params, folders.CLIPS, videos, checkpoint, enhanced)
-    out = folders.EVALUATION / backend
+    checkpoint = paths.STAGE2 / backend / "frontend.safetensors"
+    assert handed["enhance"] == (backend, params, paths.CLIPS, videos, checkpoint, enhanced)
+    out = paths.EVALUATION / backend
     assert evaluate_flow.evaluate(context) == out
-    assert handed["evaluate"] == (backend, params, folders.CLIPS, videos, enhanced, out)
+    assert handed["evaluate"] == (backend, params, paths.CLIPS, videos, enhanced, out)

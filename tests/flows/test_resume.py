@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kpbe.work import UNFINISHED, read_csv
+from kpbe.core.files import UNFINISHED, read_csv
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLIPS = 8

@@ -14,9 +14,10 @@ import pytest
 
 from flows.stage import Stage, StageContext
 from flows.tracking import artifact_key, tracked
+from kpbe.core.clip_tasks import ClipTask, run_clip_tasks
+from kpbe.core.files import fingerprint, write_text
 from kpbe.errors import BadClip, KPBEError, ParamsError
 from kpbe.params import Params, load_params
-from kpbe.work import ClipTask, fingerprint, run_clip_tasks, write_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

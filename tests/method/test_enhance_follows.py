@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kpbe import enhance as enhancement
+from kpbe.core.files import file_sha256
 from kpbe.data.clips import Clip, backend_video, enhanced_video, write_manifest
 from kpbe.data.source_frame import source_frame_index
 from kpbe.enhance import control_inputs, enhance, enhance_clips
@@ -16,7 +17,6 @@ from kpbe.media.audio import write_wav
 from kpbe.media.video import read_frames, write_video
 from kpbe.methods import CONTROLS, REAL_EXPRESSION, SHUFFLED_BACKEND, SOURCE_EXPRESSION, SOURCE_POSE
 from kpbe.params import parse_params
-from kpbe.work import file_sha256
 from tests.method.drawn_world import (
     SIZE,
     SPEAKING,

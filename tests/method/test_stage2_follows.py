@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from kpbe.core.files import file_sha256
 from kpbe.data.clips import Clip, backend_video, write_manifest
 from kpbe.media.audio import write_wav
 from kpbe.media.video import write_video
@@ -17,7 +18,6 @@ from kpbe.training.adversarial import Adversary
 from kpbe.training.perceptual import PerceptualTerms
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2
-from kpbe.work import file_sha256
 from tests.method.drawn_world import MOUTHS, SIZE, PerfectFrontend, drawings
 from tests.training.short_training import params, unlabelled
 

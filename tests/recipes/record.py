@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from kpbe.core.files import write_text
 from kpbe.recipes import recipe
-from kpbe.work import write_text
 from tests.recipes.stages import STAGES, Made
 
 RECORDED = Path(__file__).with_name("recorded.json")

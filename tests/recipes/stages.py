@@ -23,6 +23,7 @@ from kpbe.backends.training import train_backend, train_sync
 from kpbe.backends.wav2lip import Wav2LipGenerator, save_generator
 from kpbe.backends.wav2lip.checkpoints import save_sync_expert
 from kpbe.backends.wav2lip.networks import SyncNet
+from kpbe.core.files import read_csv, write_csv, write_json
 from kpbe.data.acquire import acquire
 from kpbe.data.label_expression import label_expressions
 from kpbe.data.label_pose import label_head_pose
@@ -42,7 +43,6 @@ from kpbe.survey.stimuli import make_stimuli
 from kpbe.training.frames import TrainingFolders
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2
-from kpbe.work import read_csv, write_csv, write_json
 from tests.frontend.tiny import tiny_frontend, tiny_model
 from tests.networks.recorded import published_frontend
 from tests.recipes import world

@@ -12,7 +12,9 @@ import yaml
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from flows import folders
+from kpbe import paths
+from kpbe.core.clip_tasks import REJECTED_COLUMNS
+from kpbe.core.files import write_csv, write_json
 from kpbe.data.clips import Clip, enhanced_video, make_clip_id, write_manifest
 from kpbe.evaluation.results import (
     METRICS_FILE,
@@ -26,7 +28,6 @@ from kpbe.evaluation.table_text import render_table1
 from kpbe.media.video import write_video
 from kpbe.methods import CONTROLS, controls_of, methods_of
 from kpbe.params import load_params
-from kpbe.work import REJECTED_COLUMNS, write_csv, write_json
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BACKEND = "wav2lip"
@@ -124,7 +125,7 @@ def write_training(folder: Path, metrics: tuple[str, ...]) -> None:
 
 def write_project(root: Path) -> None:
     shutil.copy(REPOSITORY / "params.yaml", root / "params.yaml")
-    clips_folder = root / folders.CLIPS
+    clips_folder = root / paths.CLIPS
     training = [
         make_clip(identity, "train", number, clips_folder) for identity in ("ada", "bob") for number in (0, 1)
     ]
@@ -138,24 +139,24 @@ def write_project(root: Path) -> None:
         write_video(clip.video, np.broadcast_to(shades, (FRAMES, SIDE, SIDE, 3)).copy(), FPS)
     for clip in test:
         for folder, tint in (
-            (folders.BACKEND_VIDEOS, (1.0, 0.5, 0.0)),
-            (folders.ENHANCED_VIDEOS, (0.0, 0.5, 1.0)),
+            (paths.BACKEND_VIDEOS, (1.0, 0.5, 0.0)),
+            (paths.ENHANCED_VIDEOS, (0.0, 0.5, 1.0)),
         ):
             frames = np.broadcast_to(shades * tint, (FRAMES, SIDE, SIDE, 3)).astype(np.uint8)
             write_video(root / folder / BACKEND / "test" / f"{clip.clip_id}.mkv", frames, FPS, codec="ffv1")
         for control in CONTROLS:
             frames = np.broadcast_to(shades // 2, (FRAMES, SIDE, SIDE, 3)).astype(np.uint8)
-            path = enhanced_video(root / folders.ENHANCED_VIDEOS / BACKEND, clip, control)
+            path = enhanced_video(root / paths.ENHANCED_VIDEOS / BACKEND, clip, control)
             write_video(path, frames, FPS, codec="ffv1")
         np.save(clip.landmarks, np.tile(np.array(LANDMARKS, np.float32), (FRAMES, 1, 1)))
-    results = root / folders.RESULTS
-    write_scores(root / folders.EVALUATION / BACKEND, test)
+    results = root / paths.RESULTS
+    write_scores(root / paths.EVALUATION / BACKEND, test)
     render_table1(results, [BACKEND], ["stage 1: 6 training clips."])
     (results / "figures").mkdir()
     Image.new("RGB", (60, 40), (200, 190, 180)).save(results / "figures" / "figure3.png")
-    write_training(root / folders.STAGE1, ("validation_ssim", "validation_psnr"))
-    write_training(root / folders.STAGE2 / BACKEND, ("validation_ssim", "validation_psnr"))
-    write_training(root / folders.BACKEND_CHECKPOINTS / BACKEND, ("validation_l1",))
+    write_training(root / paths.STAGE1, ("validation_ssim", "validation_psnr"))
+    write_training(root / paths.STAGE2 / BACKEND, ("validation_ssim", "validation_psnr"))
+    write_training(root / paths.BACKEND_CHECKPOINTS / BACKEND, ("validation_l1",))
     (root / "benchmarks").mkdir()
     (root / "benchmarks" / "speed.md").write_text(BENCHMARK, encoding="utf-8")
     params = load_params(root / "params.yaml").model_dump(mode="json")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
-from flows import folders
+from kpbe import paths
+from kpbe.core.files import write_json
 from kpbe.data.label_pose import SUMMARY_FILE, distribution
-from kpbe.work import write_json
 
 Open = Callable[..., AppTest]
 
@@ -28,7 +28,7 @@ def test_distribution_of_labels_is_shown_with_who_made_them(project: Path, open_
     assert "Head pose of the training frames" not in titles_of(before)
     angles = np.linspace(-1, 1, 4001)[:, None] * [60, 10, 5] + [3, -2, 0]
     about = "head pose labels: WHENet's angles of 4 of 4 training clips"
-    write_json(project / folders.HEAD_POSE / SUMMARY_FILE, {"about": about, **distribution([angles])})
+    write_json(project / paths.HEAD_POSE / SUMMARY_FILE, {"about": about, **distribution([angles])})
     site = open_page("data")
     assert not site.exception and not site.error
     assert "Head pose of the training frames" in titles_of(site)
@@ -42,12 +42,12 @@ def test_distribution_of_labels_is_shown_with_who_made_them(project: Path, open_
 
 def test_without_labels_the_page_says_what_is_missing(project: Path, open_page: Open) -> None:
     about = "no head pose labels: the clips' poses are not known"
-    write_json(project / folders.HEAD_POSE / SUMMARY_FILE, {"about": about, **distribution([])})
+    write_json(project / paths.HEAD_POSE / SUMMARY_FILE, {"about": about, **distribution([])})
     assert "No head pose labels: the clips&#x27; poses are not known." in text_of(open_page("data"))
 
 
 def test_a_damaged_summary_is_said_in_a_sentence(project: Path, open_page: Open) -> None:
-    path = project / folders.HEAD_POSE / SUMMARY_FILE
+    path = project / paths.HEAD_POSE / SUMMARY_FILE
     path.parent.mkdir(parents=True)
     path.write_text("{")
     (error,) = open_page("data").error

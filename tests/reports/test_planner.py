@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from flows import folders
+from kpbe import paths
 from kpbe.survey.planner import ASSUMED, half_width, raters_needed
 from kpbe.survey.results import write_survey_results
 
@@ -40,7 +40,7 @@ def rated(project: Path, opinions: ModuleType, tmp_path: Path) -> Callable[..., 
         opinions.write_ratings(tmp_path / "ratings.csv", answers)
         params = opinions.params_with(accept_demo=demo)
         write_survey_results(
-            params, tmp_path / "ratings.csv", tmp_path / "study.json", project / folders.RESULTS
+            params, tmp_path / "ratings.csv", tmp_path / "study.json", project / paths.RESULTS
         )
 
     return made
@@ -145,7 +145,7 @@ def test_nobody_left_is_said(project: Path, rated: Callable[..., None], open_pag
 
 def test_damaged_table_ii_is_named(project: Path, rated: Callable[..., None], open_page: Open) -> None:
     rated(6)
-    (project / folders.RESULTS / "table2.json").write_text("{")
+    (project / paths.RESULTS / "table2.json").write_text("{")
     for page in ("results", "planner"):
         site = open_page(page)
         assert not site.exception

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from flows import folders
+from kpbe import paths
+from kpbe.core.files import read_csv, write_csv, write_json
 from kpbe.methods import controls_of
 from kpbe.trained_frontends import RELEASED_TABLE
-from kpbe.work import read_csv, write_csv, write_json
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = {
@@ -73,11 +73,11 @@ def test_pages_of_a_finished_project_open_without_complaint(
 @pytest.mark.parametrize(
     ("page", "damaged"),
     [
-        ("results", folders.RESULTS / "table1.json"),
-        ("clips", folders.EVALUATION / "wav2lip" / "per_clip.csv"),
-        ("clips", folders.EVALUATION / "wav2lip" / "per_frame.csv"),
-        ("training", folders.STAGE1 / "curves.csv"),
-        ("data", folders.CLIPS / "clips.csv"),
+        ("results", paths.RESULTS / "table1.json"),
+        ("clips", paths.EVALUATION / "wav2lip" / "per_clip.csv"),
+        ("clips", paths.EVALUATION / "wav2lip" / "per_frame.csv"),
+        ("training", paths.STAGE1 / "curves.csv"),
+        ("data", paths.CLIPS / "clips.csv"),
     ],
 )
 def test_damaged_file_is_named_in_one_sentence(
@@ -113,7 +113,7 @@ def test_no_folder_makes_streamlit_skip_the_navigation() -> None:
 
 
 def test_results_show_table1_with_intervals_and_the_papers_numbers(project: Path, open_page: Open) -> None:
-    table = json.loads((project / folders.RESULTS / "table1.json").read_text())
+    table = json.loads((project / paths.RESULTS / "table1.json").read_text())
     site = open_page("results")
     text = text_of(site)
     for row in table["methods"]:
@@ -131,7 +131,7 @@ def test_results_show_table1_with_intervals_and_the_papers_numbers(project: Path
 
 def test_released_weights_have_their_own_table(project: Path, open_page: Open) -> None:
     assert "Released weights" not in [element.value for element in open_page("results").header]
-    table = json.loads((project / folders.RESULTS / "table1.json").read_text())
+    table = json.loads((project / paths.RESULTS / "table1.json").read_text())
     table["methods"][0]["means"]["ssim"]["mean"] = 0.123
     write_json(project / RELEASED_TABLE / "table1.json", table)
     site = open_page("results")
@@ -151,7 +151,7 @@ def test_the_first_sentence_is_about_the_control_without_a_backend(project: Path
 
 def test_open_page_follows_a_new_run(project: Path, open_page: Open) -> None:
     site = open_page("results")
-    path = project / folders.RESULTS / "table1.json"
+    path = project / paths.RESULTS / "table1.json"
     table = json.loads(path.read_text())
     table["methods"][2]["means"]["ssim"]["mean"] = 0.98765
     write_json(path, table)
@@ -184,7 +184,7 @@ def test_wrong_params_do_not_hide_the_results(project: Path, open_page: Open) ->
 
 
 def gains_of(project: Path) -> dict[str, float]:
-    rows = read_csv(project / folders.EVALUATION / "wav2lip" / "per_clip.csv")
+    rows = read_csv(project / paths.EVALUATION / "wav2lip" / "per_clip.csv")
     ssim = {(row["clip_id"], row["method"]): float(row["ssim"]) for row in rows}
     return {
         clip: ssim[clip, "wav2lip+kpbe"] - ssim[clip, "wav2lip"]
@@ -208,7 +208,7 @@ def test_clips_are_listed_from_best_to_worst_and_back(project: Path, open_page: 
 def test_smallest_distance_counts_as_greatest_gain(project: Path, open_page: Open) -> None:
     site = open_page("clips")
     next(box for box in site.selectbox if box.label == "Gain in").select("l1").run()
-    rows = read_csv(project / folders.EVALUATION / "wav2lip" / "per_clip.csv")
+    rows = read_csv(project / paths.EVALUATION / "wav2lip" / "per_clip.csv")
     l1 = {(row["clip_id"], row["method"]): float(row["l1"]) for row in rows}
     clips = {clip for clip, _ in l1}
     expected = sorted(clips, key=lambda clip: l1[clip, "wav2lip+kpbe"] - l1[clip, "wav2lip"])
@@ -232,7 +232,7 @@ def test_chosen_clip_is_shown_scored_and_kept_in_the_address(project: Path, open
     assert data["shown"] == ["static source", "ground_truth", "wav2lip", "wav2lip+kpbe", "difference"]
     assert (data["frames"], data["fps"]) == (10, 25.0)
     assert site.query_params["clip"] == wanted
-    rows = read_csv(project / folders.EVALUATION / "wav2lip" / "per_clip.csv")
+    rows = read_csv(project / paths.EVALUATION / "wav2lip" / "per_clip.csv")
     row = next(row for row in rows if (row["clip_id"], row["method"]) == (wanted, "wav2lip+kpbe"))
     assert f"<b>{float(row['psnr']):.2f}</b>" in text_of(site)
     assert len(charts_of(site)) == 1
@@ -240,7 +240,7 @@ def test_chosen_clip_is_shown_scored_and_kept_in_the_address(project: Path, open
 
 def test_explorer_gets_the_curves_of_the_chosen_clip(project: Path, open_page: Open) -> None:
     wanted = "cy#v1#000000#000010"
-    rows = read_csv(project / folders.EVALUATION / "wav2lip" / "per_frame.csv")
+    rows = read_csv(project / paths.EVALUATION / "wav2lip" / "per_frame.csv")
     expected = [float(r["psnr"]) for r in rows if (r["clip_id"], r["method"]) == (wanted, "static source")]
     curves = {
         curve["name"]: curve["lines"] for curve in explorer_of(open_page("clips", clip=wanted))["curves"]
@@ -261,7 +261,7 @@ def test_address_opens_a_clip_and_an_unknown_one_the_first(project: Path, open_p
 def test_clip_whose_video_is_missing_says_so_and_shows_the_others(project: Path, open_page: Open) -> None:
     site = open_page("clips")
     clip = site.selectbox(key="clip").value
-    (project / folders.ENHANCED_VIDEOS / "wav2lip" / "test" / f"{clip}.mkv").unlink()
+    (project / paths.ENHANCED_VIDEOS / "wav2lip" / "test" / f"{clip}.mkv").unlink()
     site.run()
     assert not site.exception
     assert [f"no video of {clip} by Wav2Lip+KPBE" in info.value for info in site.info] == [True]
@@ -274,7 +274,7 @@ def test_clip_whose_video_is_missing_says_so_and_shows_the_others(project: Path,
 
 
 def test_clip_that_is_not_on_this_machine_is_still_scored(project: Path, open_page: Open) -> None:
-    for video in (project / folders.CLIPS / "test").glob("*.mp4"):
+    for video in (project / paths.CLIPS / "test").glob("*.mp4"):
         video.unlink()
     site = open_page("clips")
     assert not site.exception and not site.get("bidi_component")
@@ -283,7 +283,7 @@ def test_clip_that_is_not_on_this_machine_is_still_scored(project: Path, open_pa
 
 
 def test_clip_whose_frames_are_all_identical_is_shown_as_identical(project: Path, open_page: Open) -> None:
-    path = project / folders.EVALUATION / "wav2lip" / "per_clip.csv"
+    path = project / paths.EVALUATION / "wav2lip" / "per_clip.csv"
     rows = read_csv(path)
     chosen = rows[0]["clip_id"]
     for row in rows:
@@ -386,7 +386,7 @@ def test_ablation_is_a_table_with_distances_from_its_first_run(project: Path, op
         }
         for name, metrics, away, note in runs
     ]
-    write_json(project / folders.RESULTS / "ablation.json", {"about": ["Same seed."], "rows": rows})
+    write_json(project / paths.RESULTS / "ablation.json", {"about": ["Same seed."], "rows": rows})
     text = text_of(open_page("training"))
     assert "<b>0.720</b>" in text and "+0.020 [+0.010, +0.030]" in text
     assert "+0.010<" in text
@@ -395,7 +395,7 @@ def test_ablation_is_a_table_with_distances_from_its_first_run(project: Path, op
 
 
 def test_damaged_ablation_is_named(project: Path, open_page: Open) -> None:
-    write_json(project / folders.RESULTS / "ablation.json", {"about": [], "rows": [{"metrics": {"a": 1}}]})
+    write_json(project / paths.RESULTS / "ablation.json", {"about": [], "rows": [{"metrics": {"a": 1}}]})
     assert ["ablation.json is damaged" in error.value for error in open_page("training").error] == [True]
 
 
@@ -413,7 +413,7 @@ def test_data_page_counts_clips_identities_and_time(project: Path, open_page: Op
 
 
 def test_clips_that_are_not_on_this_machine_are_said_to_be_missing(project: Path, open_page: Open) -> None:
-    for video in (project / folders.CLIPS).rglob("*.mp4"):
+    for video in (project / paths.CLIPS).rglob("*.mp4"):
         video.unlink()
     site = open_page("data")
     assert not site.exception and not videos_of(site)

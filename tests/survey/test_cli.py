@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 from flows.mos_scores import mos_scores
 from flows.stage import StageContext
 from kpbe.cli import app
+from kpbe.core.files import write_text
+from kpbe.core.processes import serial_map
 from kpbe.errors import KPBEError, SurveyError
 from kpbe.params import load_params
 from kpbe.survey.administration import answers_given
@@ -20,7 +22,6 @@ from kpbe.survey.export import DEMO_RATINGS
 from kpbe.survey.passwords import is_password
 from kpbe.survey.ratings import read_ratings
 from kpbe.survey.store import STUDY_FILE, SurveyStore, open_store
-from kpbe.work import serial_map, write_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RATINGS = Path("survey/ratings.csv")

@@ -10,10 +10,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from kpbe.core.files import read_csv, write_csv
 from kpbe.errors import SurveyError
 from kpbe.survey import export
 from kpbe.survey.ratings import COLUMNS, Rating, check_against, is_demo, panel_of, read_ratings
-from kpbe.work import read_csv, write_csv
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

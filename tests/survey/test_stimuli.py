@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
+from kpbe.core.files import UNFINISHED, file_sha256, read_csv
+from kpbe.core.processes import process_map
 from kpbe.data.clips import Clip, make_clip_id, write_manifest
 from kpbe.errors import KPBEError, SurveyError
 from kpbe.media.audio import read_audio, write_wav
@@ -20,7 +22,6 @@ from kpbe.params import Params, parse_params
 from kpbe.survey.design import Item, Study, read_study
 from kpbe.survey.loudness import RATE, integrated_loudness, true_peak_db
 from kpbe.survey.stimuli import make_stimuli
-from kpbe.work import UNFINISHED, file_sha256, process_map, read_csv
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FPS, FRAMES, SIDE = 25.0, 40, 32

@@ -12,12 +12,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from kpbe.core.files import read_csv
 from kpbe.errors import KPBEError, SurveyError
 from kpbe.survey.planner import Spread
 from kpbe.survey.ratings import Rating, panel_of
 from kpbe.survey.results import write_survey_results
 from kpbe.survey.table2 import Table2, build_table2, paper_difference, read_table2
-from kpbe.work import read_csv
 
 FILES = (
     "table2.json",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kpbe.core.files import read_csv
 from kpbe.params import Params, load_params, parse_params
 from kpbe.training.frames import LabelFolders, TrainingFolders
-from kpbe.work import read_csv
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -17,6 +17,7 @@ import yaml
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
 
+from kpbe.core.files import read_csv
 from kpbe.data.clips import read_manifest
 from kpbe.data.head_pose import label_path
 from kpbe.data.sample.grids import draw_grids
@@ -34,7 +35,6 @@ from kpbe.training.frontend_stage import prepare
 from kpbe.training.launch import launch
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2
-from kpbe.work import read_csv
 from tests.training.short_training import numbers, params, unlabelled
 
 REPOSITORY = Path(__file__).resolve().parents[2]

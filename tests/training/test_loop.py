@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from kpbe.core.files import read_csv
 from kpbe.errors import BadCheckpoint, KPBEError
 from kpbe.params import OptimiserParams, ScheduleParams
 from kpbe.training.files import CURVES_FILE, PREVIOUS_STATE_FILE, STATE_FILE
 from kpbe.training.loop import train
 from kpbe.training.optimisers import adam, scheduled_lr
-from kpbe.work import read_csv
 
 
 class LineFit:

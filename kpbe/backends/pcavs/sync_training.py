@@ -20,6 +20,7 @@ from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
 from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.pcavs.moments import SpeakingClip, TrainingClips, random_moments
 from kpbe.backends.pcavs.settings import PCAVSSettings, SyncTrainingSettings
+from kpbe.core.files import fingerprint
 from kpbe.media.sheets import contact_sheet
 from kpbe.recipes import recipe
 from kpbe.training.launch import launch, training_identity
@@ -27,7 +28,6 @@ from kpbe.training.loop import train
 from kpbe.training.optimisers import adam, set_learning_rate
 from kpbe.training.state import Stateful
 from kpbe.training.synchrony import MAX_OFFSET, contrastive, offset_accuracy, similarity_by_offset
-from kpbe.work import fingerprint
 
 SYNC_FILE = "sync.safetensors"
 CLIPS_PER_BATCH = 2

@@ -27,6 +27,7 @@ from kpbe.backends.pcavs.moments import SpeakingClip, TrainingClips, fixed_momen
 from kpbe.backends.pcavs.pose_leak import mouth_from_pose
 from kpbe.backends.pcavs.settings import GeneratorTrainingSettings, PCAVSSettings
 from kpbe.backends.pcavs.sync_training import SYNC_FILE, determining, starting_networks
+from kpbe.core.files import file_sha256
 from kpbe.frontend.images import to_uint8
 from kpbe.media.sheets import contact_sheet
 from kpbe.metrics.image import psnr, ssim
@@ -38,7 +39,6 @@ from kpbe.training.optimisers import adam, set_learning_rate
 from kpbe.training.perceptual import PerceptualTerms
 from kpbe.training.state import Stateful
 from kpbe.training.synchrony import contrastive
-from kpbe.work import file_sha256
 
 NETWORKS_FILE = "networks.safetensors"
 

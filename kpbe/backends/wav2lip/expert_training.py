@@ -27,6 +27,7 @@ from kpbe.backends.wav2lip.checkpoints import load_sync_expert, save_sync_expert
 from kpbe.backends.wav2lip.face_clips import FaceClip, crop_settings, load_face_clips
 from kpbe.backends.wav2lip.networks import FACE_SIZE, SYNC_FRAMES, SyncNet
 from kpbe.backends.wav2lip.settings import SyncExpertSettings, Wav2LipSettings
+from kpbe.core.files import file_sha256, write_json
 from kpbe.frontend.images import to_uint8
 from kpbe.frontend.preparation import prepare_for
 from kpbe.media.sheets import INK, PAPER, contact_sheet
@@ -37,7 +38,6 @@ from kpbe.training.loop import train
 from kpbe.training.optimisers import adam, set_learning_rate
 from kpbe.training.state import Stateful
 from kpbe.training.synchrony import MAX_OFFSET, offset_accuracy, offset_chance, similarity_by_offset
-from kpbe.work import file_sha256, write_json
 
 EXPERT_FILE = "sync_expert.safetensors"
 WINDOWS_AT_ONCE = 128

@@ -36,6 +36,7 @@ from kpbe.backends.wav2lip.networks import (
     mouth_window,
 )
 from kpbe.backends.wav2lip.settings import GeneratorTrainingSettings, Wav2LipSettings
+from kpbe.core.files import file_sha256
 from kpbe.errors import MissingWeights, ParamsError
 from kpbe.frontend.images import to_uint8
 from kpbe.frontend.preparation import prepare_for
@@ -45,7 +46,6 @@ from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import train
 from kpbe.training.optimisers import adam, set_learning_rate
 from kpbe.training.state import Stateful
-from kpbe.work import file_sha256
 
 GENERATOR_FILE = "generator.safetensors"
 MOMENTS_PER_CLIP = 4

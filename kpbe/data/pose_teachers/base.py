@@ -94,7 +94,7 @@ def get_teacher(kind: TeacherKind, compute: ComputeParams, batch: int = 32) -> P
 
         return MediaPipeTeacher()
     if kind == "hopenet":
-        from kpbe.compute import torch_device
+        from kpbe.core.device import torch_device
         from kpbe.data.pose_teachers.hopenet import HopenetTeacher
 
         return HopenetTeacher(files[0], torch_device(compute), batch)

@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from kpbe.core.clip_tasks import ClipTask, run_clip_tasks
+from kpbe.core.files import file_sha256, fingerprint, whole, write_json
+from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip, make_clip_id, write_manifest
 from kpbe.data.crops import cropped, increase_to_square, points_in_crop, shift_inside, union
 from kpbe.data.expression_labels import ExpressionLabels, in_picture, label_path
@@ -28,16 +31,6 @@ from kpbe.data.sample.phonemes import babble
 from kpbe.media.video import VideoWriter
 from kpbe.params import GridParams
 from kpbe.recipes import recipe
-from kpbe.work import (
-    ClipTask,
-    ShardMap,
-    file_sha256,
-    fingerprint,
-    run_clip_tasks,
-    serial_map,
-    whole,
-    write_json,
-)
 
 POSE_LIMITS = np.array((38.0, 20.0, 16.0))
 """Largest yaw, pitch and roll in degrees; yaws and pitches of talking people in VoxCeleb are within them."""
@@ -61,7 +54,7 @@ def draw_grids(params: GridParams, image_size: int, out: Path, map: ShardMap = s
         params: how many people, poses and mouths.
         image_size: side of the pictures in pixels.
         out: data/grids.
-        map: see `kpbe.work.ShardMap`.
+        map: see `kpbe.core.clip_tasks.ShardMap`.
     """
     tasks = [_task(params, image_size, index, out) for index in range(params.identities)]
     finished: list[tuple[ClipTask, dict[str, Any]]] = []

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from kpbe.core.clip_tasks import ClipTask, run_clip_tasks
+from kpbe.core.files import fingerprint, whole
+from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.raw import RawVideo
 from kpbe.data.sample.clip import RenderedClip, Truth, render_clip
 from kpbe.data.sample.identity import identity_name
@@ -16,7 +19,6 @@ from kpbe.media.audio import write_wav
 from kpbe.media.video import VideoWriter
 from kpbe.params import SampleParams
 from kpbe.recipes import recipe
-from kpbe.work import ClipTask, ShardMap, fingerprint, run_clip_tasks, serial_map, whole
 
 CRF = 12
 

@@ -21,13 +21,13 @@ from kpbe.backends.pcavs.pose_leak import mouth_from_pose
 from kpbe.backends.pcavs.settings import PCAVSSettings
 from kpbe.backends.pcavs.sync_training import SYNC_FILE, train_sync
 from kpbe.backends.pcavs.training import NETWORKS_FILE, train_networks
+from kpbe.core.files import file_sha256, read_csv
 from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
 from kpbe.errors import KPBEError
 from kpbe.media.audio import write_wav
 from kpbe.media.video import write_video
 from kpbe.params import parse_params, parse_section
 from kpbe.training.files import STATE_FILE
-from kpbe.work import file_sha256, read_csv
 from tests.backends.openings import save_openings
 
 FRAMES, SIDE = 12, 64

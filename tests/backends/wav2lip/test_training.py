@@ -43,13 +43,13 @@ from kpbe.backends.wav2lip.training import (
     in_true_colours,
     train_generator,
 )
+from kpbe.core.files import read_csv
 from kpbe.data.clips import read_manifest
 from kpbe.errors import MissingWeights, ParamsError
 from kpbe.frontend.images import to_uint8
 from kpbe.metrics.face_landmarks import FaceLandmarker
 from kpbe.params import parse_section
 from kpbe.training.files import STATE_FILE
-from kpbe.work import read_csv
 from tests.backends.openings import save_openings
 
 ALWAYS, NEVER = 1e6, 1e-6

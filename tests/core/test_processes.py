@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kpbe.worker_pool import run_in_pool, worker_pool
+from kpbe.core.processes import run_in_pool, worker_pool
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -41,7 +41,9 @@ def test_workers_have_the_environment_and_the_folder_of_who_asked(
         assert run_in_pool(pool, environment_of, "KPBE_TEST") == "later"
         assert run_in_pool(pool, environment_of, "PYTHONPATH") == before
         assert run_in_pool(pool, folder_of, None) == str(tmp_path)
-        assert run_in_pool(pool, file_of, "kpbe.worker_pool") == sys.modules["kpbe.worker_pool"].__file__
+        assert (
+            run_in_pool(pool, file_of, "kpbe.core.processes") == sys.modules["kpbe.core.processes"].__file__
+        )
 
 
 PROGRAM = """
@@ -59,7 +61,7 @@ imported_before = "torch" in sys.modules
 if __name__ == "__main__":
     import torch
     import kpbe.frontend.model
-    from kpbe.worker_pool import run_in_pool, worker_pool
+    from kpbe.core.processes import run_in_pool, worker_pool
 
     for workers in (1, os.cpu_count()):
         with worker_pool(workers) as pool:

@@ -1,4 +1,4 @@
-"""Per-clip work that survives `kill -9`: fingerprints, whole files, rejected clips, shards.
+"""Per-clip work that survives `kill -9`: records with fingerprints, rejected clips, shards.
 
 A stage describes each clip as a `ClipTask` (what it is made from, which files it makes) and hands `run_clip_tasks` a plain function
 that makes one clip. A clip whose record carries the right fingerprint is not made again; a clip that cannot be made goes to
@@ -7,111 +7,19 @@ rejected.csv; files of clips that are no longer asked for are removed.
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
-import os
 import shutil
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from tqdm import tqdm
-
+from kpbe.core.files import RECORD_SUFFIX, UNFINISHED, write_csv, write_json
+from kpbe.core.processes import ShardMap, serial_map
 from kpbe.errors import BadClip, KPBEError
-from kpbe.worker_pool import result_of, worker_pool
 
-if TYPE_CHECKING:
-    import numpy as np
-
-UNFINISHED = ".unfinished-"
-RECORD_SUFFIX = ".json"
 REJECTED_COLUMNS = ("clip_id", "path", "stage", "reason")
-
-
-# -- whole files --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def whole(path: Path | str) -> Iterator[Path]:
-    """Give a temporary name in the folder of `path`; rename it to `path` when the block succeeds, else remove it.
-
-    The suffix is kept, since muxers choose the container by it. Readers see the old file or the new one, never a part.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex[:12]}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path | str, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path | str, value: Any) -> None:
-    """Write JSON (indented, sorted keys) whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
-
-
-def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows as CSV whole or not at all; columns that a row lacks stay empty."""
-    with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_csv(path: Path | str) -> list[dict[str, str]]:
-    """Rows of a CSV file as dictionaries of strings."""
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-# -- fingerprints -------------------------------------------------------------------------------------------------
-
-
-def file_sha256(path: Path | str) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def arrays_sha256(arrays: Iterable[np.ndarray]) -> str:
-    """SHA-256 of the values of arrays, one after the other."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def fingerprint(*parts: Any) -> str:
-    """A hex digest of JSON-able parts, pydantic models and paths of existing files (by their content)."""
-
-    def plain(part: Any) -> Any:
-        if isinstance(part, Path):
-            return file_sha256(part)
-        if hasattr(part, "model_dump"):
-            return part.model_dump(mode="json")
-        raise TypeError(f"cannot fingerprint {type(part).__name__}")
-
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=plain).encode()).hexdigest()
-
-
-# -- clips --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -160,58 +68,6 @@ class Rejection:
     path: str
     stage: str
     reason: str
-
-
-class ShardMap(Protocol):
-    """Applies a function to every shard and yields the results in order; Prefect's or a local one."""
-
-    def __call__(self, work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterable[Any]: ...
-
-
-def serial_map(work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterator[Any]:
-    """Shards one after the other in this process (stages that hold a network)."""
-    for shard in tqdm(shards, desc=describe, unit="shard", dynamic_ncols=True, disable=len(shards) < 2):
-        yield work(shard)
-
-
-def process_map(workers: int) -> ShardMap:
-    """Shards over `workers` processes, with a progress bar."""
-
-    def run(work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterator[Any]:
-        if workers == 1 or len(shards) < 2:
-            yield from serial_map(work, shards, describe)
-            return
-        with worker_pool(min(workers, len(shards))) as pool:
-            futures = [pool.submit(work, shard) for shard in shards]
-            bar = tqdm(futures, desc=describe, unit="shard", dynamic_ncols=True)
-            yield from (result_of(future) for future in bar)
-
-    return run
-
-
-def thread_map(workers: int) -> ShardMap:
-    """Shards over `workers` threads of this process, with a progress bar."""
-
-    def run(work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterator[Any]:
-        with ThreadPoolExecutor(workers) as pool:
-            results = pool.map(work, shards)
-            yield from tqdm(results, total=len(shards), desc=describe, unit="shard", dynamic_ncols=True)
-
-    return run
-
-
-def let_idle_threads_sleep() -> None:
-    """Keep the threads of numeric libraries from spinning while they wait for each other.
-
-    Spinning gains little on an idle machine; on a busy one a training step of 0.3 s takes 15 s (measured: two threads, two cores, one
-    other process). Only has an effect before torch is imported; a value that the user set stays.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def is_follower() -> bool:
-    """Whether this is not the first process of a training over several (their numbers are torchrun's and Lightning's)."""
-    return any(os.environ.get(rank, "0") != "0" for rank in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
 def run_clip_tasks(

@@ -16,22 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
+from kpbe.core.clip_tasks import ClipTask, run_clip_tasks
+from kpbe.core.files import UNFINISHED, fingerprint, read_csv, whole, write_csv, write_json, write_text
+from kpbe.core.processes import process_map, serial_map, thread_map
 from kpbe.errors import BadClip, KPBEError
 from kpbe.params import CropParams
-from kpbe.work import (
-    UNFINISHED,
-    ClipTask,
-    fingerprint,
-    process_map,
-    read_csv,
-    run_clip_tasks,
-    serial_map,
-    thread_map,
-    whole,
-    write_csv,
-    write_json,
-    write_text,
-)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -259,7 +248,9 @@ def test_a_killed_worker_is_explained() -> None:
 SLOW_STAGE = """
 import sys, time
 from pathlib import Path
-from kpbe.work import ClipTask, fingerprint, process_map, run_clip_tasks, serial_map, whole
+from kpbe.core.clip_tasks import ClipTask, run_clip_tasks
+from kpbe.core.processes import process_map, serial_map
+from kpbe.core.files import fingerprint, whole
 
 def make(task):
     with whole(task.outputs[0]) as temporary:

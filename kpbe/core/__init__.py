@@ -1,0 +1,1 @@
+"""What every room stands on: whole files and fingerprints, work that resumes, processes, devices."""
