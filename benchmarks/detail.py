@@ -26,9 +26,9 @@ from kpbe.evaluation.networks import Networks, choose_networks, face_landmarker
 from kpbe.evaluation.scoring import score_videos
 from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import DETAILS, Frontend
+from kpbe.inference.frontends import frontend_file, open_frontend
 from kpbe.media.video import read_frames
 from kpbe.params import ComputeParams, Detail, EvaluateParams
-from kpbe.trained_frontends import frontend_file, open_frontend
 from kpbe.training.simulated_backends import Head, simulate
 
 ROOT = Path(__file__).resolve().parents[1]

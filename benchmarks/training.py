@@ -24,6 +24,7 @@ from lightning_fabric import Fabric
 from benchmarks.clips import training_clip
 from benchmarks.reference_training import PlainStep, plain_convolutions
 from benchmarks.report import machine, processor, table
+from kpbe.checkpoints.catalogue import find
 from kpbe.core.files import write_text
 from kpbe.data.clips import Clip
 from kpbe.data.head_pose import label_path
@@ -42,7 +43,6 @@ from kpbe.training.frames import ClipFrames, LabelFolders
 from kpbe.training.frontend import FrontendTrainee
 from kpbe.training.losses import RandomWarp
 from kpbe.training.perceptual import VGG19Features
-from kpbe.weights import find
 
 FRAMES = 24
 CLIPS = 4

@@ -23,12 +23,12 @@ from typing import Any
 import yaml
 
 from kpbe import paths
+from kpbe.checkpoints.catalogue import CATALOGUE, find, serving, weight_folders
 from kpbe.core.files import fingerprint, write_json, write_text
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, ClipScore, compare, read_per_clip
 from kpbe.methods import enhanced_method, methods_of
 from kpbe.params import EvaluateParams, load_params
-from kpbe.weights import CATALOGUE, find, serving, weight_folders
 
 CONFIG = Path("conf/ablation.yaml")
 METRICS = ("ssim", "psnr", "lpips", "mouth_l1")

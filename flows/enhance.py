@@ -10,8 +10,8 @@ from kpbe import paths
 
 def enhance(context: StageContext) -> Path:
     """Enhance a backend's test videos with the trained frontend."""
-    from kpbe.enhance import enhance_clips
-    from kpbe.weights import trained_weights
+    from kpbe.checkpoints.catalogue import trained_weights
+    from kpbe.inference.enhance import enhance_clips
 
     backend = context.backend
     out = paths.ENHANCED_VIDEOS / backend

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kpbe.checkpoints.cli import app as weights_app
 from kpbe.core.processes import let_idle_threads_sleep
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.survey.cli import app as survey_app
-from kpbe.weights_cli import app as weights_app
 
 if TYPE_CHECKING:
     from kpbe.frontend.model import Frontend
@@ -135,11 +135,11 @@ def enhance(
     With --yaw, --pitch, --roll, --translate, --views or --rotation the head pose is yours instead of a video's, and what you leave open
     stays that of the source picture. The shorter of the talking video, --pose, --views and a list of rotations ends the result.
     """
-    from kpbe.enhance_video import enhance_video
-    from kpbe.framing import framing_of
-    from kpbe.free_view import View
+    from kpbe.inference.enhance_video import enhance_video
+    from kpbe.inference.framing import framing_of
+    from kpbe.inference.free_view import View
+    from kpbe.inference.viewpoints import viewpoints
     from kpbe.media.video import probe
-    from kpbe.viewpoints import viewpoints
 
     chosen = framing_of(framing)
     view = View(yaw, pitch, roll, *(translate or ()))
@@ -177,11 +177,11 @@ def freeview(
 
     --views or a list of rotations makes a video with a frame for each; a single rotation makes a picture.
     """
-    from kpbe.enhance_video import read_portrait
-    from kpbe.framing import framing_of
-    from kpbe.free_view import View, write_free_view
-    from kpbe.novel_view import write_viewpoints
-    from kpbe.viewpoints import viewpoints
+    from kpbe.inference.enhance_video import read_portrait
+    from kpbe.inference.framing import framing_of
+    from kpbe.inference.free_view import View, write_free_view
+    from kpbe.inference.novel_view import write_viewpoints
+    from kpbe.inference.viewpoints import viewpoints
 
     chosen = framing_of(framing)
     view = View(yaw, pitch, roll, x, y, z)
@@ -224,8 +224,8 @@ def score(
 @app.command()
 def release(backend: Annotated[str, typer.Argument(help="a backend that the last `dvc repro` ran")]) -> None:
     """Write small copies of the trained frontend and backend, with what they are, to weights/released for git."""
-    from kpbe.release import release as write_release
-    from kpbe.trained_frontends import RELEASED
+    from kpbe.inference.frontends import RELEASED
+    from kpbe.inference.release import release as write_release
 
     files = write_release(backend)["files"]
     for name, entry in files.items():
@@ -234,8 +234,8 @@ def release(backend: Annotated[str, typer.Argument(help="a backend that the last
 
 def _backend_weights(backend: str) -> Path:
     """The weights that the DAG trained for a backend, else the released ones."""
-    from kpbe.trained_frontends import RELEASED
-    from kpbe.weights import trained_weights
+    from kpbe.checkpoints.catalogue import trained_weights
+    from kpbe.inference.frontends import RELEASED
 
     released = RELEASED / f"{backend}.safetensors"
     trained = BACKEND_CHECKPOINTS / backend
@@ -251,8 +251,8 @@ def _frontend(checkpoint: Path | None, model: str | None) -> Frontend:
     """The frontend of --checkpoint on the device of params.yaml, or on the CPU where there is none."""
     from kpbe.core.device import torch_device
     from kpbe.frontend.public_networks import conventions_of
+    from kpbe.inference.frontends import described, frontend_file, open_frontend
     from kpbe.params import load_params
-    from kpbe.trained_frontends import described, frontend_file, open_frontend
 
     conventions = None if model is None else conventions_of(model)
     file = frontend_file(checkpoint)

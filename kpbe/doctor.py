@@ -13,11 +13,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from kpbe import __version__, weights
+from kpbe import __version__
+from kpbe.checkpoints import catalogue
 from kpbe.core.files import read_csv
 from kpbe.errors import ParamsError
+from kpbe.inference.frontends import RELEASED, WEIGHTS
 from kpbe.params import load_params
-from kpbe.trained_frontends import RELEASED, WEIGHTS
 
 PACKAGES = (
     "torch",
@@ -83,7 +84,7 @@ def examine() -> Iterator[tuple[str, list[Finding]]]:
     yield "Video and audio", [*_codecs(), _decord()]
     yield (
         "Weights (searched in KPBE_WEIGHTS, weights/, ../shared/weights/)",
-        list(map(_weight_file, weights.CATALOGUE)),
+        list(map(_weight_file, catalogue.CATALOGUE)),
     )
     yield "This folder", _state()
 
@@ -177,15 +178,15 @@ def _decord() -> Finding:
 
 
 def _weight_file(name: str) -> Finding:
-    entry = weights.CATALOGUE[name]
-    path = weights.find(name)
+    entry = catalogue.CATALOGUE[name]
+    path = catalogue.find(name)
     if path is None:
         command = "" if entry.url is None else f": kpbe weights get {name}"
         consequence = WITHOUT.get(name, f"no {entry.purpose}")
         return Finding(
             "--", name, f"missing: {consequence}. {entry.file} from {entry.source} ({entry.licence}){command}"
         )
-    published = weights.is_published_file(name, path)
+    published = catalogue.is_published_file(name, path)
     if published is False:
         return Finding(
             "WRONG",

@@ -17,9 +17,9 @@ from kpbe.errors import KPBEError
 from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, PER_FRAME, ClipScore, finite_values, read_per_clip
 from kpbe.evaluation.statistics import Mean, PairedDifference
 from kpbe.evaluation.tables import DifferenceRow, MethodRow, Table1
+from kpbe.inference.frontends import RELEASED_TABLE
 from kpbe.methods import CONTROLS, control_method, display_name, enhanced_method
 from kpbe.params import Params, load_params
-from kpbe.trained_frontends import RELEASED_TABLE
 
 if TYPE_CHECKING:  # pandas costs half a second, which Table I need not wait for
     import pandas as pd

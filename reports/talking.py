@@ -19,7 +19,7 @@ from reports import project
 
 if TYPE_CHECKING:  # torch takes seconds: it is imported when there is something to render
     from kpbe.frontend.model import Decomposition, Frontend
-    from kpbe.viewpoints import Viewpoints
+    from kpbe.inference.viewpoints import Viewpoints
 
 CLIP, UPLOAD = "A test clip's", "My own"
 VIDEOS = ("mp4", "mkv", "mov", "webm", "avi")
@@ -89,7 +89,7 @@ def first_frame(talking: Talking) -> np.ndarray:
     Raises:
         BadClip: it is no video.
     """
-    from kpbe.enhance_video import framed_video
+    from kpbe.inference.enhance_video import framed_video
 
     with talking.file() as path:
         return next(framed_video(path, FPS, "auto"))
@@ -115,9 +115,9 @@ def talking_video(
     Raises:
         BadClip: `talking` is no video.
     """
-    from kpbe.enhance_video import framed_video, sound_of
+    from kpbe.inference.enhance_video import framed_video, sound_of
+    from kpbe.inference.novel_view import talking_view
     from kpbe.media.video import write_video
-    from kpbe.novel_view import talking_view
 
     with talking.file() as video, TemporaryDirectory() as folder:
         spoken = framed_video(video, FPS, "auto")

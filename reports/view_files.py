@@ -10,8 +10,8 @@ import streamlit as st
 from kpbe.errors import KPBEError
 
 if TYPE_CHECKING:  # torch takes seconds: it is imported when there is something to read
-    from kpbe.free_view import View
-    from kpbe.viewpoints import Viewpoints
+    from kpbe.inference.free_view import View
+    from kpbe.inference.viewpoints import Viewpoints
 
 LARGEST_MB = 1
 """Of a file; eight seconds of matrices take a tenth of it."""
@@ -47,8 +47,8 @@ class ViewFiles:
         """
         if self.table is None and self.rotation is None:
             return frozenset()
-        from kpbe.free_view import View
-        from kpbe.viewpoints import ANGLES, read_views
+        from kpbe.inference.free_view import View
+        from kpbe.inference.viewpoints import ANGLES, read_views
 
         self.viewpoints(View(), talks)
         columns = () if self.table is None else read_views(self.table)[0]
@@ -58,9 +58,9 @@ class ViewFiles:
         """The viewpoints that the files and, for what they do not give, a view make.
 
         Raises:
-            KPBEError: as `kpbe.viewpoints.viewpoints` says, or there is a view for each frame where nothing `talks`.
+            KPBEError: as `kpbe.inference.viewpoints.viewpoints` says, or there is a view for each frame where nothing `talks`.
         """
-        from kpbe.viewpoints import viewpoints
+        from kpbe.inference.viewpoints import viewpoints
 
         seen_from = viewpoints(view, self.table, self.rotation)
         if seen_from.constant or talks:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from kpbe import __version__, cli, doctor, weights
+from kpbe import __version__, cli, doctor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -71,16 +71,16 @@ def test_doctor_says_what_is_missing_what_follows_and_where_to_get_it(empty_fold
     assert "trains a narrow generator" in line
     assert "wav2lip_gan.pth" in line
     assert "Rudrabha/Wav2Lip" in line
-    assert all(name in output for name in weights.CATALOGUE)
+    assert all(name in output for name in catalogue.CATALOGUE)
     assert "run from the repository root" in output
 
 
 def test_doctor_knows_what_follows_from_each_missing_file() -> None:
-    assert set(doctor.WITHOUT) == set(weights.CATALOGUE)
+    assert set(doctor.WITHOUT) == set(catalogue.CATALOGUE)
 
 
 def test_doctor_refuses_a_file_that_is_not_the_published_one(empty_folder: Path) -> None:
-    name = weights.CATALOGUE["yunet"].file
+    name = catalogue.CATALOGUE["yunet"].file
     (empty_folder / "weights").mkdir()
     (empty_folder / "weights" / name).write_bytes(b"an error page")
     code, output = diagnosis()

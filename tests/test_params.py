@@ -13,8 +13,8 @@ from dvc.utils.hydra import compose_and_dump
 from kpbe.backends.base import backend_of
 from kpbe.errors import ParamsError
 from kpbe.frontend.model import Frontend
+from kpbe.inference.release import LARGEST_MB
 from kpbe.params import load_params, parse_params
-from kpbe.release import LARGEST_MB
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONF = REPOSITORY / "conf"

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 
 from kpbe.backends.base import Backend, BackendSettings, SynthesisRequest, speak
+from kpbe.checkpoints.catalogue import find
 from kpbe.data.faces import finder_here
 from kpbe.errors import BadClip
 from kpbe.media.audio import read_audio
 from kpbe.media.background import prefetched
 from kpbe.media.video import VideoWriter, frames_at_constant_fps
-from kpbe.weights import find
 
 Settings = TypeVar("Settings", bound=BackendSettings)
 

@@ -20,6 +20,7 @@ from kpbe.backends.base import (
     get_backend,
 )
 from kpbe.backends.speech_video import VideoFrames, write_speech_video
+from kpbe.checkpoints.catalogue import trained_weights
 from kpbe.core.clip_tasks import ClipTask, Rejection, run_clip_tasks
 from kpbe.core.device import torch_device
 from kpbe.core.files import file_sha256, fingerprint
@@ -32,7 +33,6 @@ from kpbe.media.audio import AUDIO_RATE, read_audio
 from kpbe.media.video import VideoReader
 from kpbe.params import DataParams, Params
 from kpbe.recipes import recipe
-from kpbe.weights import trained_weights
 
 LOGS = "logs"
 """Folder beside those of the splits: what the programs of external backends printed, <clip_id>.log."""

@@ -1,6 +1,6 @@
 """Face boxes from a picture: OpenCV's YuNet, SFD and BlazeFace of the face-alignment package, MediaPipe, a cascade, behind one protocol.
 
-Weights come from local folders only (kpbe/weights.py); face-alignment would otherwise download them. The cascade needs none.
+Weights come from local folders only (kpbe/checkpoints/catalogue.py); face-alignment would otherwise download them. The cascade needs none.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from kpbe.checkpoints.catalogue import require
 from kpbe.data.cascade import FrontalCascade, cascade_file
 from kpbe.errors import BadCheckpoint, MissingWeights
 from kpbe.metrics.face_landmarks import FaceLandmarker, require_face_landmarker
-from kpbe.weights import require
 
 DetectorKind = Literal["known", "yunet", "blazeface", "sfd", "mediapipe", "cascade"]
 FinderKind = Literal["yunet", "mediapipe", "cascade"]

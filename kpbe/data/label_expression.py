@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.core.clip_tasks import ClipTask
 from kpbe.core.files import RECORD_SUFFIX, file_sha256, fingerprint, write_json
 from kpbe.core.processes import ShardMap, serial_map
@@ -120,7 +120,7 @@ def label_expressions(
 
 
 def _there() -> bool:
-    return weights.find("face_landmarker") is not None
+    return catalogue.find("face_landmarker") is not None
 
 
 def _task(job: Job, digests: list[str], out: Path) -> ClipTask:
@@ -202,7 +202,7 @@ def _about(params: LabelExpressionParams, known: int, taught: int, clips: int) -
         without = f"; {rest} have no labels" if rest else ""
         return f"expression labels: {' and '.join(parts)} of {clips} training clips{without}"
     if params.teacher == "auto":
-        entry = weights.CATALOGUE["face_landmarker"]
+        entry = catalogue.CATALOGUE["face_landmarker"]
         return f"no expression labels: the clips' points are not known, and {entry.file} ({entry.source}) is not in a weights folder"
     reason = (
         "label_expression.teacher is off" if params.teacher == "off" else "the clips' points are not known"

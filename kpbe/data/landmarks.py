@@ -13,11 +13,11 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from kpbe.checkpoints.catalogue import require
 from kpbe.data.cascade import FrontalCascade
 from kpbe.data.faces import YuNet, get_detector
 from kpbe.errors import BadCheckpoint
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
-from kpbe.weights import require
 
 LandmarkKind = Literal["known", "yunet", "fan", "mediapipe", "cascade"]
 

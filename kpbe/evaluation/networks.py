@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.core.device import torch_device
 from kpbe.core.files import fingerprint
 from kpbe.data.landmarks import LandmarkFinder, LandmarkKind, get_landmark_finder
@@ -112,14 +112,14 @@ def choose_networks(evaluate: EvaluateParams, teacher: str, compute: ComputePara
             if getattr(evaluate, name) == "on":
                 raise MissingWeights(f"evaluate.{name} is on, but {absent[name]}.")
     landmarks: LandmarkKind | None = next(
-        (kind for kind in _LANDMARKS if weights.find(kind) is not None), None
+        (kind for kind in _LANDMARKS if catalogue.find(kind) is not None), None
     )
     names = [file for name in used for file in _FILES.get(name, ())]
-    files = [path for name in names if (path := weights.find(name)) is not None]
+    files = [path for name in names if (path := catalogue.find(name)) is not None]
     if "head_pose" in used and kind is not None:
         files += teacher_files(kind)
     if landmarks is not None:
-        files.append(weights.require(landmarks))
+        files.append(catalogue.require(landmarks))
     teacher_used = kind if "head_pose" in used else None
     digest = fingerprint(used, files, lip_sync.SETTINGS, _versions())
     return Networks(compute, used, absent, teacher_used, landmarks, digest)

@@ -77,7 +77,7 @@ def figure4(
 
 def _most_frontal(frontend: Frontend, clips: Sequence[Clip], seed: int) -> tuple[Clip, Decomposition]:
     """The clip whose source image has the smallest yaw, with what the frontend knows of that image."""
-    from kpbe.free_view import decompose_image, own_view
+    from kpbe.inference.free_view import decompose_image, own_view
 
     def source_of(clip: Clip) -> Decomposition:
         frame = VideoReader(clip.video)[source_frame_index(clip.clip_id, clip.frames, seed)]
@@ -91,9 +91,9 @@ def _seen_from(
     frontend: Frontend, source: Decomposition, spoken: Sequence[np.ndarray], yaw: float
 ) -> list[np.ndarray]:
     """The source talking like `spoken`, its head turned to a yaw."""
-    from kpbe.free_view import View
-    from kpbe.novel_view import talking_view
-    from kpbe.viewpoints import viewpoints
+    from kpbe.inference.free_view import View
+    from kpbe.inference.novel_view import talking_view
+    from kpbe.inference.viewpoints import viewpoints
 
     seen_from = viewpoints(View(yaw=yaw, pitch=0.0, roll=0.0))
     return list(talking_view(frontend, source, seen_from, spoken))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kpbe.checkpoints.catalogue import trained_weights
 from kpbe.core.files import read_csv, whole, write_csv, write_json
 from kpbe.evaluation.figures import figure3, score_plot
 from kpbe.evaluation.novel_views import figure4
@@ -18,7 +19,6 @@ from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
 from kpbe.training.files import CURVES_FILE, SHEETS_FOLDER, SUMMARY_FILE
 from kpbe.training.still_mouth import still_mouth
-from kpbe.weights import trained_weights
 
 FIGURES = "figures"
 FACTS = ("clips", "seed", "stopped_by_time_budget", "samples_per_epoch", "head_pose_labels")

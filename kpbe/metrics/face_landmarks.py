@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.errors import BadCheckpoint, MissingWeights
 
 POINTS = 478
@@ -196,7 +196,7 @@ def load_face_landmarker() -> FaceLandmarker:
 
 def require_face_landmarker() -> Path:
     """The published file of FaceLandmarker; raises MissingWeights when it or the package `mediapipe` is missing."""
-    path = weights.require("face_landmarker")
+    path = catalogue.require("face_landmarker")
     if importlib.util.find_spec("mediapipe") is None:
         raise MissingWeights(
             f"{path.name} is read by the Python package mediapipe, which is missing: pip install 'kpbe[landmarks]'."

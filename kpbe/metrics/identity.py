@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.errors import BadCheckpoint
 
 SIDE = 112
@@ -68,7 +68,7 @@ def load_arcface() -> ArcFace:
         MissingWeights: the file is missing.
         BadCheckpoint: the file is something else.
     """
-    return ArcFace(weights.require("arcface"))
+    return ArcFace(catalogue.require("arcface"))
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:

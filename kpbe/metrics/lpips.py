@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.errors import BadCheckpoint, MissingWeights
 from kpbe.metrics.image import PEAK, Frames, frame_pair
 
@@ -98,7 +98,7 @@ def load_lpips(device: str | torch.device = "cpu") -> LPIPS:
         MissingWeights: AlexNet's convolutions or the `lpips` package, which carries the heads, are not here.
         BadCheckpoint: one of the files does not hold the tensors of LPIPS-alex.
     """
-    trunk, heads = weights.require("alexnet"), _heads_file()
+    trunk, heads = catalogue.require("alexnet"), _heads_file()
     network = LPIPS()
     try:
         network.features.load_state_dict(

@@ -11,7 +11,7 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor, nn
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.errors import BadCheckpoint
 
 EMBEDDING = 1024
@@ -83,7 +83,7 @@ def load_syncnet(device: str | torch.device = "cpu") -> SyncNet:
         MissingWeights: the file syncnet_v2.model is missing.
         BadCheckpoint: the file is something else.
     """
-    path = weights.require("syncnet_v2")
+    path = catalogue.require("syncnet_v2")
     network = SyncNet()
     _fill(network, path)
     return network.to(device).eval().requires_grad_(False)

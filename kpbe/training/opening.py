@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.errors import MissingWeights
 from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import Frontend
@@ -62,7 +62,7 @@ class OpeningJudge:
 
     def _read(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Frames of each clip and the true openings."""
-        if weights.find("face_landmarker") is None:
+        if catalogue.find("face_landmarker") is None:
             return []
         try:
             self._landmarker = load_face_landmarker()

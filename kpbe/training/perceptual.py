@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.errors import MissingWeights
 from kpbe.frontend.geometry import full_precision, pixel_centres
 from kpbe.frontend.layers import AntiAliasDownscale
@@ -186,7 +186,7 @@ class PerceptualTerms(nn.Module):
             if path is None:
                 self.terms[name], scales[name] = PixelDifference(), params.scales
                 told.append(
-                    f"{PIXELS} instead of {network.what} ({weights.CATALOGUE[name].file} was not found)"
+                    f"{PIXELS} instead of {network.what} ({catalogue.CATALOGUE[name].file} was not found)"
                 )
             else:
                 vgg = network(path)
@@ -244,15 +244,15 @@ class PerceptualTerms(nn.Module):
 
 def _weight_file(term: str) -> tuple[str, Path | None]:
     """Name in the catalogue and path of the file that a VGG term takes; the path is None where none is found."""
-    for name in weights.serving(term):
-        path = weights.find(name)
+    for name in catalogue.serving(term):
+        path = catalogue.find(name)
         if path is not None:
             return name, path
     return term, None
 
 
 def _how_to_do_without(name: str) -> str:
-    entry = weights.CATALOGUE[name]
+    entry = catalogue.CATALOGUE[name]
     return (
         f"the loss weight {name} is not 0, but {entry.file} is missing: get it from {entry.source} (licence: {entry.licence}) and put it "
         "into weights/ or a folder named by the environment variable KPBE_WEIGHTS, or set perceptual.missing to pixels."

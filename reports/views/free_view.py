@@ -16,7 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 from kpbe.data.clips import Clip
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import BadClip, KPBEError
-from kpbe.trained_frontends import trained_frontends
+from kpbe.inference.frontends import trained_frontends
 from reports import project
 from reports.layout import counted, heading, not_yet
 from reports.pictures import SHOWN_WIDTH, enlarged, png, side_by_side
@@ -26,9 +26,9 @@ from reports.view_files import ViewFiles, choose_files
 if TYPE_CHECKING:  # torch takes seconds: it is imported when there is something to render
     from torch import Tensor
 
-    from kpbe.free_view import View
     from kpbe.frontend.model import Decomposition, Frontend
-    from kpbe.viewpoints import Viewpoint, Viewpoints
+    from kpbe.inference.free_view import View
+    from kpbe.inference.viewpoints import Viewpoint, Viewpoints
 
 ANGLES = {
     "yaw": (45, "turned to the picture's left when positive"),
@@ -143,7 +143,7 @@ def choose_motion(frontend: Frontend) -> Motion:
 
 def choose_expression(frontend: Frontend) -> tuple[Tensor | None, Talking | None]:
     """The expression of another frame, None for the source's own; and the talking video whose first frame it is, if any."""
-    from kpbe.free_view import expression_of
+    from kpbe.inference.free_view import expression_of
 
     clips = test_clips()
     ways = [OWN, OTHER, TALKING] if clips else [OWN, TALKING]
@@ -171,7 +171,7 @@ def choose_view(own: View, of: str, given: frozenset[str]) -> View:
 
     Those of `given` have no say, and the view leaves them open.
     """
-    from kpbe.free_view import View
+    from kpbe.inference.free_view import View
 
     turns = st.session_state.setdefault("turns", 0)
     values: dict[str, float] = {}
@@ -211,7 +211,7 @@ def render(
     frontend: Frontend, source: Decomposition, viewpoint: Viewpoint, expression: Tensor | None
 ) -> np.ndarray:
     """The source from a viewpoint."""
-    from kpbe.novel_view import one_view
+    from kpbe.inference.novel_view import one_view
 
     return one_view(frontend, source, viewpoint, expression)
 
@@ -246,7 +246,7 @@ def turning_video(
     frontend: Frontend, source: Decomposition, own: View, view: View, expression: Tensor | None
 ) -> bytes:
     """Three seconds of the head swinging to a view and back, MP4."""
-    from kpbe.free_view import free_view, look_around
+    from kpbe.inference.free_view import free_view, look_around
     from kpbe.media.video import write_video
 
     with TemporaryDirectory() as folder:
@@ -281,7 +281,7 @@ def test_clips() -> dict[str, Clip]:
 @st.cache_resource(max_entries=3, show_spinner="Loading the frontend")
 def load(path: str, changed_ns: int) -> Frontend:
     """A frontend, loaded once for all visitors."""
-    from kpbe.trained_frontends import open_frontend
+    from kpbe.inference.frontends import open_frontend
 
     return open_frontend(Path(path))
 
@@ -289,7 +289,7 @@ def load(path: str, changed_ns: int) -> Frontend:
 @st.cache_resource(max_entries=32, show_spinner=False)
 def take_apart(_frontend: Frontend, checkpoint: str, picture: np.ndarray) -> tuple[Decomposition, View]:
     """What the frontend knows of a picture, worked out once."""
-    from kpbe.free_view import decompose_image, own_view
+    from kpbe.inference.free_view import decompose_image, own_view
 
     source = decompose_image(_frontend, picture)
     return source, own_view(_frontend, source)
@@ -313,7 +313,7 @@ def portrait(content: bytes, name: str) -> np.ndarray:
     import cv2
 
     from kpbe.data.crops import cropped
-    from kpbe.framing import own_side, square_of
+    from kpbe.inference.framing import own_side, square_of
 
     found: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if found is None:

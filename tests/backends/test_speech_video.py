@@ -15,12 +15,12 @@ from kpbe import cli
 from kpbe.backends import speech_video
 from kpbe.backends.base import backend_of
 from kpbe.backends.speech_video import with_finders
+from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.data import faces
 from kpbe.errors import BadClip, MissingWeights
 from kpbe.media.audio import write_wav
 from kpbe.media.video import probe, read_frames
 from kpbe.params import load_params
-from kpbe.weights import CATALOGUE
 from tests.conftest import REPOSITORY
 
 SECONDS = 0.4

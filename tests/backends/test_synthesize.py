@@ -17,6 +17,7 @@ from kpbe.backends.speech_video import write_speech_video
 from kpbe.backends.synthesize import fit_wave, synthesize
 from kpbe.backends.training import train_backend, train_sync
 from kpbe.backends.wav2lip import Wav2LipGenerator, save_generator
+from kpbe.checkpoints.catalogue import trained_weights
 from kpbe.core.files import file_sha256, read_csv
 from kpbe.core.processes import process_map, serial_map
 from kpbe.data.clips import Clip, write_manifest
@@ -25,7 +26,6 @@ from kpbe.errors import KPBEError, MissingWeights
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import probe, read_frames, write_video
 from kpbe.params import Params, parse_params
-from kpbe.weights import trained_weights
 
 FRAMES = 12
 

@@ -15,9 +15,9 @@ from benchmarks.report import Race, parts_table, speed_table
 from benchmarks.stopwatch import Stopwatch
 from benchmarks.talk import Source, load_source
 from kpbe.backends.pcavs import StyleGenerator, alignment_matrices, paste_image
+from kpbe.checkpoints.catalogue import require
 from kpbe.media.video import probe, read_frames
 from kpbe.params import SampleParams
-from kpbe.weights import require
 
 SAMPLE = SampleParams(seconds=0.5, frame_size=96)
 NARROW = procedures.Sizes(width_multiplier=0.0625, image_size=64)

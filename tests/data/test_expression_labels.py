@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpbe import weights
 from kpbe.core.files import file_sha256, read_csv
 from kpbe.data import label_expression
 from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
@@ -79,7 +78,7 @@ def label(root: Path, teacher: str = "auto", **more):
 
 def have_landmarker(root: Path) -> None:
     (root / "weights").mkdir(exist_ok=True)
-    (root / "weights" / weights.CATALOGUE["face_landmarker"].file).write_bytes(b"1")
+    (root / "weights" / catalogue.CATALOGUE["face_landmarker"].file).write_bytes(b"1")
 
 
 def test_a_pictures_edges_are_at_one_whatever_its_size():

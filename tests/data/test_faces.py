@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.data import faces
 from kpbe.data.crops import iou
 from kpbe.data.faces import finder_here, get_detector
 from kpbe.errors import BadCheckpoint, MissingWeights
 from kpbe.media.video import read_frames
-from kpbe.weights import CATALOGUE
 
 FACE = (110, 110, 225, 255)
 """Roughly, in the first frame of GRID_lbbc2a.mpg."""

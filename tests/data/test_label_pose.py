@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpbe import weights
 from kpbe.core.files import file_sha256, read_csv
 from kpbe.data import label_pose
 from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
@@ -69,7 +68,7 @@ def label(root: Path, teacher: str = "auto", **kwargs):
 def have(root: Path, name: str, content: bytes = b"1") -> None:
     """Put a file of that name of the catalogue into the weights folder."""
     (root / "weights").mkdir(exist_ok=True)
-    (root / "weights" / weights.CATALOGUE[name].file).write_bytes(content)
+    (root / "weights" / catalogue.CATALOGUE[name].file).write_bytes(content)
 
 
 def labels(root: Path) -> list[str]:

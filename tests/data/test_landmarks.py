@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.data.landmarks import find_landmarks, get_landmark_finder
 from kpbe.data.sample.clip import plan_clip
 from kpbe.errors import BadCheckpoint, MissingWeights
 from kpbe.media.video import read_frames
 from kpbe.params import SampleParams
-from kpbe.weights import CATALOGUE
 
 EYES_AND_MOUTH = np.array([[160, 172], [215, 173], [187, 229]])
 """In the first frame of GRID_lbbc2a.mpg, by eye."""

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from kpbe import weights
 from kpbe.data.crops import increase_to_square, shift_inside, union
 from kpbe.data.faces import YuNet
 from kpbe.data.head_pose import euler_degrees
@@ -40,7 +39,7 @@ def hopenet_file(golden, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The fixtures' weights as a file in the published layout: a pickle from before torch's zip format, with `fc_finetune`."""
     filled = golden.load_filled("hopenet", golden.shapes("hopenet"))
     state = {name: torch.from_numpy(np.array(array)) for name, array in filled.items()}
-    path = tmp_path_factory.mktemp("weights") / weights.CATALOGUE["hopenet"].file
+    path = tmp_path_factory.mktemp("weights") / catalogue.CATALOGUE["hopenet"].file
     torch.save(state, path, _use_new_zipfile_serialization=False)
     return path
 
@@ -101,10 +100,10 @@ def test_the_first_teacher_with_all_its_files_is_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path))
     assert first_available() is None
-    (tmp_path / weights.CATALOGUE["fsanet_1x1"].file).touch()
+    (tmp_path / catalogue.CATALOGUE["fsanet_1x1"].file).touch()
     assert first_available() is None, "FSA-Net is two files"
     for name, expected in (("whenet", "whenet"), ("fsanet_var", "fsanet"), ("hopenet", "hopenet")):
-        (tmp_path / weights.CATALOGUE[name].file).touch()
+        (tmp_path / catalogue.CATALOGUE[name].file).touch()
         assert first_available() == expected
 
 
@@ -190,7 +189,7 @@ def test_mirrored_faces_have_the_opposite_yaw_and_roll_and_the_same_pitch(teache
 
 
 def test_roll_follows_the_line_through_the_eyes_and_yaw_the_nose(teacher, real_faces, shared_weights):
-    finder = YuNet(shared_weights / weights.CATALOGUE["yunet"].file)
+    finder = YuNet(shared_weights / catalogue.CATALOGUE["yunet"].file)
     points = np.stack([finder.detect_with_landmarks(face)[1][0] for face in real_faces])
     angles = teacher.estimate(real_faces)
     eyes = points[:, 1] - points[:, 0]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.data.faces import get_detector
-from kpbe.weights import CATALOGUE
 
 HEADS = 2e-4
 PIXELS = 0.05

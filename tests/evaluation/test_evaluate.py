@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.core.files import file_sha256, read_csv
 from kpbe.core.processes import process_map
 from kpbe.data.clips import Clip, read_manifest, write_manifest
@@ -117,7 +117,7 @@ class World:
 @pytest.fixture(autouse=True)
 def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever weights this machine has, tests say which they want."""
-    monkeypatch.setattr(weights, "FOLDERS", ())
+    monkeypatch.setattr(catalogue, "FOLDERS", ())
     monkeypatch.delenv("KPBE_WEIGHTS", raising=False)
 
 

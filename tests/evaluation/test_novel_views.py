@@ -11,16 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from kpbe import free_view
 from kpbe.data.clips import Clip, write_manifest
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.evaluation import novel_views
 from kpbe.evaluation.novel_views import CELL, MOMENTS, YAWS, figure4
-from kpbe.free_view import decompose_image, expression_of
 from kpbe.frontend.checkpoints import load_frontend, save_frontend
 from kpbe.frontend.geometry import rotation_matrix
 from kpbe.frontend.model import Frontend
+from kpbe.inference import free_view
+from kpbe.inference.free_view import decompose_image, expression_of
 from kpbe.media.video import read_frames, write_video
 from kpbe.params import Params, parse_params
 from tests.frontend.tiny import tiny_model

@@ -11,10 +11,10 @@ import pytest
 
 from flows import ablation
 from flows.ablation import Row, Variant
+from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import ClipScore, write_per_clip
 from kpbe.params import EvaluateParams
-from kpbe.weights import CATALOGUE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -10,9 +10,11 @@ import pytest
 from flows import enhance as enhance_flow
 from flows import evaluate as evaluate_flow
 from flows.stage import StageContext
-from kpbe import enhance, paths, weights
+from kpbe import paths
+from kpbe.checkpoints import catalogue
 from kpbe.core.processes import serial_map
 from kpbe.evaluation import evaluate
+from kpbe.inference import enhance
 from kpbe.params import load_params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -25,7 +27,7 @@ def test_a_backend_is_enhanced_and_scored_by_its_own_folders(
     handed: dict[str, tuple[Any, ...]] = {}
     monkeypatch.setattr(enhance, "enhance_clips", lambda *given, map: handed.update(enhance=given))
     monkeypatch.setattr(evaluate, "evaluate", lambda *given, map: handed.update(evaluate=given))
-    monkeypatch.setattr(weights, "trained_weights", lambda folder: folder / "frontend.safetensors")
+    monkeypatch.setattr(catalogue, "trained_weights", lambda folder: folder / "frontend.safetensors")
     params = load_params(REPOSITORY / "params.yaml")
     context = StageContext(params, backend, serial_map)
     videos, enhanced = paths.BACKEND_VIDEOS / backend, paths.ENHANCED_VIDEOS / backend

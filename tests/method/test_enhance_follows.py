@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpbe import enhance as enhancement
 from kpbe.core.files import file_sha256
 from kpbe.data.clips import Clip, backend_video, enhanced_video, write_manifest
 from kpbe.data.source_frame import source_frame_index
-from kpbe.enhance import control_inputs, enhance, enhance_clips
 from kpbe.frontend.images import to_tensor
+from kpbe.inference import enhance as enhancement
+from kpbe.inference.enhance import control_inputs, enhance, enhance_clips
 from kpbe.media.audio import write_wav
 from kpbe.media.video import read_frames, write_video
 from kpbe.methods import CONTROLS, REAL_EXPRESSION, SHUFFLED_BACKEND, SOURCE_EXPRESSION, SOURCE_POSE

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
+from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.data.sample.clip import render_clip
 from kpbe.errors import BadCheckpoint, MissingWeights
 from kpbe.media.video import read_frames
 from kpbe.metrics import face_landmarks
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 from kpbe.params import SampleParams
-from kpbe.weights import CATALOGUE
 
 FILE = CATALOGUE["face_landmarker"].file
 EYES_AND_MOUTH = np.array([[160, 172], [215, 173], [187, 229]])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.data.sample.clip import plan_clip
 from kpbe.data.sample.person import Pose
 from kpbe.media.video import read_frames
@@ -20,7 +21,6 @@ from kpbe.metrics.head_pose import (
     share_of_the_way_of_poses,
 )
 from kpbe.params import SampleParams
-from kpbe.weights import CATALOGUE
 
 
 def turns(*degrees: float) -> np.ndarray:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from skimage.transform import SimilarityTransform
 
+from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.errors import BadCheckpoint, MissingWeights
 from kpbe.media.video import read_frames
 from kpbe.metrics.face_landmarks import FaceLandmarker
 from kpbe.metrics.identity import TEMPLATE, ArcFace, _similarity, aligned_face, cosine, load_arcface
-from kpbe.weights import CATALOGUE
 
 FILE = CATALOGUE["arcface"].file
 PEOPLE = {

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.errors import BadCheckpoint, MissingWeights
 from kpbe.metrics.lip_sync import (
     crop_face_track,
@@ -18,7 +19,6 @@ from kpbe.metrics.lip_sync import (
 )
 from kpbe.metrics.mfcc import mfcc
 from kpbe.metrics.syncnet import SyncNet, load_syncnet
-from kpbe.weights import CATALOGUE
 
 FILE = CATALOGUE["syncnet_v2"].file
 TOLERANCE = 1e-4

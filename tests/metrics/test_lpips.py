@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.errors import BadCheckpoint, MissingWeights
 from kpbe.metrics.lpips import LPIPS, load_lpips
 
@@ -17,7 +17,7 @@ from kpbe.metrics.lpips import LPIPS, load_lpips
 @pytest.fixture
 def alexnet(shared_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KPBE_WEIGHTS", str(shared_weights))
-    return weights.require("alexnet")
+    return catalogue.require("alexnet")
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_missing_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_damaged_weight_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    damaged = tmp_path / weights.CATALOGUE["alexnet"].file
+    damaged = tmp_path / catalogue.CATALOGUE["alexnet"].file
     damaged.write_bytes(b"not a network")
     monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path))
     with pytest.raises(BadCheckpoint, match=str(damaged)):

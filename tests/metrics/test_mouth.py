@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.data.sample.clip import plan_clip
 from kpbe.media.video import read_frames
 from kpbe.metrics.face_landmarks import FaceLandmarker
@@ -16,7 +17,6 @@ from kpbe.metrics.image import ssim
 from kpbe.metrics.lpips import LPIPS
 from kpbe.metrics.mouth import mouth_box, mouth_box_from_three_points, opening_correlation
 from kpbe.params import SampleParams
-from kpbe.weights import CATALOGUE
 
 
 def test_the_box_is_a_square_around_the_lips() -> None:

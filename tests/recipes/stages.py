@@ -30,11 +30,11 @@ from kpbe.data.label_pose import label_head_pose
 from kpbe.data.preprocess import preprocess
 from kpbe.data.raw import RawVideo, write_raw_videos
 from kpbe.data.sample.grids import draw_grids
-from kpbe.enhance import enhance_clips
 from kpbe.evaluation.evaluate import evaluate
 from kpbe.evaluation.report import write_report
 from kpbe.frontend.checkpoints import save_frontend
 from kpbe.frontend.model import Frontend
+from kpbe.inference.enhance import enhance_clips
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import read_frames, write_video
 from kpbe.params import ComputeParams

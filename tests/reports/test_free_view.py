@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from kpbe.inference.frontends import open_frontend
 from kpbe.media.audio import write_wav
 from kpbe.media.video import probe, write_video
-from kpbe.trained_frontends import open_frontend
 from reports import talking
 from tests.frontend.tiny import tiny_frontend
 
@@ -70,7 +70,7 @@ def choice(site: AppTest, label: str) -> Any:
 @pytest.fixture
 def asked(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
     """Views and expressions that are rendered, each seen in the picture: an untrained network shows no motion."""
-    from kpbe import novel_view
+    from kpbe.inference import novel_view
 
     renders: list[tuple[Any, Any]] = []
     render = novel_view.one_view
@@ -136,7 +136,7 @@ def toggle(site: AppTest, label: str) -> Any:
 @pytest.fixture
 def spoken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, np.ndarray]]:
     """Viewpoints of a talking video's frames, and the talking frames."""
-    from kpbe import novel_view
+    from kpbe.inference import novel_view
 
     pairs_so_far: list[tuple[Any, np.ndarray]] = []
     render = novel_view.talking_view
@@ -202,8 +202,8 @@ def test_talking_video_can_be_uploaded_and_leaves_no_file(
 
 
 def test_talking_video_keeps_the_sound(weights: bytes, tmp_path: Path) -> None:
-    from kpbe.free_view import View, decompose_image
-    from kpbe.viewpoints import viewpoints
+    from kpbe.inference.free_view import View, decompose_image
+    from kpbe.inference.viewpoints import viewpoints
 
     (tmp_path / "frontend.safetensors").write_bytes(weights)
     frontend = open_frontend(tmp_path / "frontend.safetensors")

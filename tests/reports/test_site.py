@@ -15,8 +15,8 @@ from streamlit.testing.v1 import AppTest
 
 from kpbe import paths
 from kpbe.core.files import read_csv, write_csv, write_json
+from kpbe.inference.frontends import RELEASED_TABLE
 from kpbe.methods import controls_of
-from kpbe.trained_frontends import RELEASED_TABLE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = {
@@ -90,7 +90,7 @@ def test_damaged_file_is_named_in_one_sentence(
 
 
 def test_site_does_not_wait_for_large_packages() -> None:
-    modules = ("reports.charts", "reports.explorer", "reports.provenance", "kpbe.trained_frontends")
+    modules = ("reports.charts", "reports.explorer", "reports.provenance", "kpbe.inference.frontends")
     late = ("torch", "prefect", "cv2", "altair", "pandas", "scipy")
     code = f"import sys, {', '.join(modules)}; print([m for m in {late} if m in sys.modules])"
     done = subprocess.run(

@@ -21,12 +21,12 @@ from kpbe.core.files import read_csv
 from kpbe.data.clips import read_manifest
 from kpbe.data.head_pose import label_path
 from kpbe.data.sample.grids import draw_grids
-from kpbe.enhance import enhance, enhance_clips
 from kpbe.errors import KPBEError, ParamsError
-from kpbe.free_view import decompose_image, own_view
 from kpbe.frontend.checkpoints import load_frontend, public_state_dicts
 from kpbe.frontend.images import to_uint8
 from kpbe.frontend.model import Frontend
+from kpbe.inference.enhance import enhance, enhance_clips
+from kpbe.inference.free_view import decompose_image, own_view
 from kpbe.media.video import read_frames
 from kpbe.params import FrontendLossParams, GridParams, OptimiserParams, Params, parse_params
 from kpbe.training.frames import TrainingFolders

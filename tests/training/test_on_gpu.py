@@ -11,10 +11,10 @@ import torch
 
 from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.wav2lip.networks import Wav2LipGenerator
-from kpbe.enhance import enhance
 from kpbe.frontend.checkpoints import load_frontend
+from kpbe.inference.enhance import enhance
+from kpbe.inference.frontends import RELEASED, WEIGHTS
 from kpbe.params import Params
-from kpbe.trained_frontends import RELEASED, WEIGHTS
 from kpbe.training.frontend import FRONTEND_FILE
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.frontend.geometry import HeadPose
 from kpbe.frontend.model import Decomposition
 from kpbe.params import ComputeParams, ScheduleParams
@@ -63,7 +63,7 @@ class Follows(torch.nn.Module):
 
 @pytest.fixture
 def judge(coloured, monkeypatch) -> OpeningJudge:
-    monkeypatch.setattr(weights, "find", lambda name: "there")
+    monkeypatch.setattr(catalogue, "find", lambda name: "there")
     monkeypatch.setattr(opening, "load_face_landmarker", RedIsOpen)
     frames = ClipFrames(coloured.clips[2:], coloured.no_labels, where=ComputeParams(frames="video"))
     return OpeningJudge(frames, SCHEDULE)
@@ -83,6 +83,6 @@ def test_a_frontend_without_a_second_source_is_measured_by_its_expression_only(j
 
 
 def test_without_the_landmarkers_file_nothing_is_measured(coloured, monkeypatch):
-    monkeypatch.setattr(weights, "find", lambda name: None)
+    monkeypatch.setattr(catalogue, "find", lambda name: None)
     frontend: Any = Follows()
     assert OpeningJudge(ClipFrames(coloured.clips, coloured.no_labels), SCHEDULE).measure(frontend) == {}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.errors import MissingWeights
 from kpbe.media.video import VideoReader
 from kpbe.params import PerceptualParams, PerceptualWeights, VGGTermParams
@@ -56,14 +56,14 @@ def random_weights(tmp_path, monkeypatch):
 
     torch.manual_seed(0)
     vgg19, face = VGG19Features().state_dict(), VGGFaceFeatures()
-    save_file({k: v.contiguous() for k, v in vgg19.items()}, tmp_path / weights.CATALOGUE["vgg19"].file)
+    save_file({k: v.contiguous() for k, v in vgg19.items()}, tmp_path / catalogue.CATALOGUE["vgg19"].file)
     layers = {number: name for number, name in zip((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24), (
         "conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_2", "conv4_3",
         "conv5_1"), strict=True)}  # fmt: skip
     state = {
         f"{layers[int(key.split('.')[1])]}.{key.split('.')[2]}": v for key, v in face.state_dict().items()
     }
-    torch.save(state, tmp_path / weights.CATALOGUE["vgg_face"].file)
+    torch.save(state, tmp_path / catalogue.CATALOGUE["vgg_face"].file)
     monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path))
 
 
@@ -79,7 +79,7 @@ def test_missing_weights_are_refused_in_a_sentence_or_replaced_by_pixels_as_para
     wanted = losses(**{name: 3.0})
     with pytest.raises(MissingWeights) as error:
         PerceptualTerms(PerceptualParams(missing="refuse"), wanted)
-    file = weights.CATALOGUE[name].file
+    file = catalogue.CATALOGUE[name].file
     assert all(word in str(error.value) for word in (name, file, "KPBE_WEIGHTS", "missing to pixels"))
     assert "\n" not in str(error.value)
 
@@ -102,7 +102,7 @@ def test_found_weights_are_used_each_with_its_own_network(random_weights):
     got, want = picture(0), picture(1)
     found = terms(got, want)
     for name, network in (("vgg19", VGG19Features), ("vgg_face", VGGFaceFeatures)):
-        path = weights.find(name)
+        path = catalogue.find(name)
         assert torch.allclose(found[name], VGGPyramid(network(path), (1.0, 0.5))(got, want), rtol=1e-6)
     assert found["vgg19"] != found["vgg_face"]
 
@@ -116,7 +116,7 @@ def test_each_vgg_has_scales_and_layer_weights_of_its_own(random_weights):
     )
     got, want = picture(0), picture(1)
     found = PerceptualTerms(params, PerceptualWeights(vgg19=1.0, vgg_face=1.0, pixel=1.0))(got, want)
-    vgg19, face = VGG19Features(weights.find("vgg19")), VGGFaceFeatures(weights.find("vgg_face"))
+    vgg19, face = VGG19Features(catalogue.find("vgg19")), VGGFaceFeatures(catalogue.find("vgg_face"))
     assert torch.allclose(found["vgg19"], VGGPyramid(vgg19, (0.5, 0.25))(got, want), rtol=1e-6)
     at_full_scale = VGGPyramid(face, (1.0,), osfv["layer_weights"])
     assert torch.allclose(found["vgg_face"], at_full_scale(got, want), rtol=1e-6)
@@ -143,8 +143,8 @@ TAPPED = (20.0, 9.0, 7.0, 2.0, 0.5)
 def test_torchvisions_own_file_counts_layer_by_layer_as_the_normalised_one(
     shared_weights, tmp_path, monkeypatch
 ):
-    ours = shared_weights / weights.CATALOGUE["vgg19"].file
-    path = tmp_path / weights.CATALOGUE["vgg19_torchvision"].file
+    ours = shared_weights / catalogue.CATALOGUE["vgg19"].file
+    path = tmp_path / catalogue.CATALOGUE["vgg19_torchvision"].file
     torch.save(as_torchvision(VGG19Features(ours).state_dict(), SCALED), path)
     got, want, wanted = picture(0), picture(1), PerceptualWeights(vgg19=1.0)
 
@@ -162,14 +162,14 @@ def test_torchvisions_own_file_counts_layer_by_layer_as_the_normalised_one(
 
 
 def test_the_normalised_file_s_own_units_are_1(shared_weights):
-    network = VGG19Features(shared_weights / weights.CATALOGUE["vgg19"].file)
+    network = VGG19Features(shared_weights / catalogue.CATALOGUE["vgg19"].file)
     assert torch.allclose(normalised_units(network), torch.ones(5), rtol=1e-3)
     assert torch.equal(network.units, torch.ones(5))
 
 
 def test_the_measured_units_hold_for_real_faces(shared_weights, shared_clips):
     """Blurred faces change each layer by the same share of what blurred leaves change it by, to a fifth."""
-    network = VGG19Features(shared_weights / weights.CATALOGUE["vgg19"].file)
+    network = VGG19Features(shared_weights / catalogue.CATALOGUE["vgg19"].file)
     pictures = [VideoReader(shared_clips / path)[5] for path in REAL_CLIPS]
     frames = np.stack([cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA) for picture in pictures])
     faces = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kpbe.backends.pcavs.generator import blur_kernel
 from kpbe.backends.pcavs.model import PCAVSNetworks
-from kpbe.backends.weights_io import fill, number_fact, read_state, write_state
+from kpbe.checkpoints.files import fill, number_fact, read_state, write_state
 from kpbe.errors import BadCheckpoint, MissingWeights
 
 NETWORK = "pcavs"

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from kpbe.backends.wav2lip.networks import SyncNet, Wav2LipGenerator
-from kpbe.backends.weights_io import fill, number_fact, read_state, write_state
+from kpbe.checkpoints.files import fill, number_fact, read_state, write_state
 
 
 def load_generator(path: Path | str, device: str | torch.device = "cpu") -> Wav2LipGenerator:

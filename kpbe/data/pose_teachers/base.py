@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.errors import BadCheckpoint
 from kpbe.params import ComputeParams
 
@@ -61,17 +61,17 @@ def weight_files(kind: TeacherKind) -> list[Path]:
     Raises:
         MissingWeights: a file is not on this machine; the message says where to get it.
     """
-    return [weights.require(name) for name in FILES[kind]]
+    return [catalogue.require(name) for name in FILES[kind]]
 
 
 def first_available() -> TeacherKind | None:
     """The first teacher whose files are all on this machine."""
-    return next((kind for kind, names in FILES.items() if all(map(weights.find, names))), None)
+    return next((kind for kind, names in FILES.items() if all(map(catalogue.find, names))), None)
 
 
 def where_to_get_them() -> str:
     """The teachers' files and who publishes them, as part of a sentence."""
-    entries = [weights.CATALOGUE[name] for names in FILES.values() for name in names]
+    entries = [catalogue.CATALOGUE[name] for names in FILES.values() for name in names]
     return ", ".join(f"{entry.file} ({entry.source})" for entry in entries)
 
 

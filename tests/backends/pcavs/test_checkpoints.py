@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from kpbe.backends.pcavs import PCAVSNetworks, load_networks, save_networks
 from kpbe.backends.pcavs.checkpoints import OFFICIAL_FILES
 from kpbe.backends.wav2lip import Wav2LipGenerator, save_generator
-from kpbe.backends.weights_io import FACTS, write_state
+from kpbe.checkpoints.files import FACTS, write_state
 from kpbe.errors import BadCheckpoint, MissingWeights
 
 

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from kpbe import cli, weights, weights_cli
+from kpbe import cli
+from kpbe.checkpoints import catalogue
+from kpbe.checkpoints import cli as weights_cli
+from kpbe.checkpoints.catalogue import CATALOGUE, WeightFile
+from kpbe.checkpoints.fetch import fetch
 from kpbe.errors import FetchFailed, KPBEError
-from kpbe.fetch import fetch
-from kpbe.weights import CATALOGUE, WeightFile
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -75,14 +77,14 @@ def publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publi
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KPBE_WEIGHTS", raising=False)
-    catalogue(monkeypatch, state.url)
+    put_into_catalogue(monkeypatch, state.url)
     yield state
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-def catalogue(monkeypatch: pytest.MonkeyPatch, url: str | None, sha256: str | None = SHA256) -> None:
+def put_into_catalogue(monkeypatch: pytest.MonkeyPatch, url: str | None, sha256: str | None = SHA256) -> None:
     entry = WeightFile("tiny.bin", "tests", "MIT", "the tests' page", sha256, len(CONTENT), url)
     monkeypatch.setitem(CATALOGUE, "tiny", entry)
 
@@ -136,7 +138,7 @@ def test_a_file_is_fetched_after_its_licence_was_shown_and_accepted(publisher: P
     assert result.exit_code == 0, result.output
     assert "licence: MIT" in result.output and "publisher: the tests' page" in result.output
     assert "SHA-256 is that of the published file" in result.output
-    assert weights.require("tiny").read_bytes() == CONTENT
+    assert catalogue.require("tiny").read_bytes() == CONTENT
     assert files() == ["tiny.bin"]
     again = run("get", "tiny", "--accept")
     assert again.exit_code == 0 and "is there already" in again.output
@@ -165,7 +167,7 @@ def test_the_file_goes_where_it_is_found_again(
 ) -> None:
     monkeypatch.setenv("KPBE_WEIGHTS", f"{tmp_path / 'mine'}:{tmp_path / 'other'}")
     assert run("get", "tiny", "--accept").exit_code == 0
-    assert weights.find("tiny") == tmp_path / "mine" / "tiny.bin"
+    assert catalogue.find("tiny") == tmp_path / "mine" / "tiny.bin"
     assert run("get", "tiny", "--accept", "--to", "elsewhere").exit_code == 0
     assert Path("elsewhere/tiny.bin").read_bytes() == CONTENT
 
@@ -175,7 +177,7 @@ def test_a_fetch_that_broke_off_goes_on(publisher: Publisher) -> None:
     with pytest.raises(FetchFailed, match="ended before the file was whole: run the same command again"):
         fetch("tiny", Path("weights"))
     arrived = Path("weights/tiny.bin.part").stat().st_size
-    assert arrived > 0 and weights.find("tiny") is None
+    assert arrived > 0 and catalogue.find("tiny") is None
     publisher.breaks_after = None
     fetched = fetch("tiny", Path("weights"))
     assert publisher.asked == [None, f"bytes={arrived}-"]
@@ -195,7 +197,7 @@ def test_a_part_that_is_already_whole_is_taken(publisher: Publisher) -> None:
 def test_a_part_of_another_file_is_not_gone_on_with(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    catalogue(monkeypatch, publisher.url, sha256=None)
+    put_into_catalogue(monkeypatch, publisher.url, sha256=None)
     publisher.breaks_after = 300_000
     with pytest.raises(FetchFailed):
         fetch("tiny", Path("weights"))
@@ -214,7 +216,7 @@ def test_without_a_mark_of_the_version_only_a_digest_lets_a_part_go_on(
 ) -> None:
     publisher.tag = ""
     for sha256, goes_on in ((None, False), (SHA256, True)):
-        catalogue(monkeypatch, publisher.url, sha256)
+        put_into_catalogue(monkeypatch, publisher.url, sha256)
         publisher.breaks_after = 300_000
         with pytest.raises(FetchFailed):
             fetch("tiny", Path("weights"))
@@ -226,14 +228,14 @@ def test_without_a_mark_of_the_version_only_a_digest_lets_a_part_go_on(
 def test_without_a_digest_the_one_found_is_printed(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalogue(monkeypatch, publisher.url, sha256=None)
+    put_into_catalogue(monkeypatch, publisher.url, sha256=None)
     result = run("get", "tiny", "--accept")
     assert result.exit_code == 0, result.output
     assert f"no digest is catalogued for it; its SHA-256 is {SHA256}" in result.output
 
 
 def test_first_digits_of_a_digest_are_enough(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    catalogue(monkeypatch, publisher.url, sha256=SHA256[:8])
+    put_into_catalogue(monkeypatch, publisher.url, sha256=SHA256[:8])
     assert fetch("tiny", Path("weights")).verified
 
 
@@ -264,7 +266,7 @@ def test_what_is_not_the_file_is_one_sentence_and_leaves_nothing(
 def test_no_network_is_one_sentence(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        catalogue(monkeypatch, f"http://127.0.0.1:{unused.getsockname()[1]}/file")
+        put_into_catalogue(monkeypatch, f"http://127.0.0.1:{unused.getsockname()[1]}/file")
         with pytest.raises(FetchFailed, match=r"cannot be reached \(no connection\): look at the network"):
             fetch("tiny", Path("weights"))
     assert files() == []
@@ -300,4 +302,4 @@ def test_missing_weights_name_the_command(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KPBE_WEIGHTS", raising=False)
     with pytest.raises(KPBEError, match="run `kpbe weights get yunet`, or get it from opencv/opencv_zoo"):
-        weights.require("yunet")
+        catalogue.require("yunet")

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from kpbe.backends.wav2lip import Wav2LipGenerator, load_generator, save_generator
-from kpbe.backends.weights_io import fill, number_fact, read_state, write_state
+from kpbe.checkpoints.files import fill, number_fact, read_state, write_state
 from kpbe.errors import BadCheckpoint
 
 

@@ -16,11 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from kpbe.backends.wav2lip.expert_training import EXPERT_FILE
+from kpbe.checkpoints.catalogue import trained_weights
 from kpbe.core.files import file_sha256, whole, write_json, write_text
 from kpbe.errors import KPBEError, MissingWeights
-from kpbe.trained_frontends import RELEASED, RELEASED_TABLE, STAGE2, WEIGHTS
+from kpbe.inference.frontends import RELEASED, RELEASED_TABLE, STAGE2, WEIGHTS
 from kpbe.training.files import SUMMARY_FILE
-from kpbe.weights import trained_weights
 
 LARGEST_MB = 60
 """All files of a release together; larger weights belong to DVC."""

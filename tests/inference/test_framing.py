@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpbe import framing
 from kpbe.errors import BadClip, KPBEError
-from kpbe.framing import all_framed, framing_of, square_of
+from kpbe.inference import framing
+from kpbe.inference.framing import all_framed, framing_of, square_of
 from kpbe.media.video import read_frames
 
 

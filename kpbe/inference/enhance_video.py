@@ -9,16 +9,16 @@ import numpy as np
 
 from kpbe.backends.speech_video import IMAGE_SUFFIXES, VideoFrames, read_image
 from kpbe.data.crops import cropped
-from kpbe.enhance import enhance
 from kpbe.errors import KPBEError
-from kpbe.framing import Framing, all_framed, own_side, square_of
-from kpbe.free_view import decompose_image
 from kpbe.frontend.model import Frontend
+from kpbe.inference.enhance import enhance
+from kpbe.inference.framing import Framing, all_framed, own_side, square_of
+from kpbe.inference.free_view import decompose_image
+from kpbe.inference.novel_view import talking_view
+from kpbe.inference.viewpoints import Viewpoints
 from kpbe.media.audio import NoAudio, audio_source
 from kpbe.media.background import prefetched
 from kpbe.media.video import VideoWriter
-from kpbe.novel_view import talking_view
-from kpbe.viewpoints import Viewpoints
 
 
 def read_portrait(path: Path, framing: Framing = "auto") -> np.ndarray:
@@ -54,7 +54,7 @@ def enhance_video(
         source: picture of the person, or a video whose first frame is taken.
         out: .mp4 for people, .mkv without loss.
         pose: video of the head pose; `talking` itself when None.
-        framing: how pictures and videos become the square that the frontend is shown (`kpbe.framing.square_of`).
+        framing: how pictures and videos become the square that the frontend is shown (`kpbe.inference.framing.square_of`).
         fps: videos are sampled at it.
         batch_size: frames rendered at once.
         viewpoints: the head pose, where no video gives it; what it leaves open stays that of `source`.

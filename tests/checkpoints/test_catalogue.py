@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from kpbe import weights
+from kpbe.checkpoints import catalogue
 from kpbe.errors import MissingWeights
 
 
@@ -20,26 +20,26 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_folders_of_the_environment_come_before_the_repository(repository, tmp_path, monkeypatch):
-    file = weights.CATALOGUE["yunet"].file
+    file = catalogue.CATALOGUE["yunet"].file
     shared = repository.parent / "shared" / "weights"
     first, second = tmp_path / "first", tmp_path / "second"
     for folder in (shared, repository / "weights", second):
         folder.mkdir(parents=True)
         (folder / file).touch()
     monkeypatch.setenv("KPBE_WEIGHTS", os.pathsep.join(map(str, (first, second))))
-    assert weights.find("yunet") == second / file
+    assert catalogue.find("yunet") == second / file
     monkeypatch.delenv("KPBE_WEIGHTS")
-    found = weights.find("yunet")
+    found = catalogue.find("yunet")
     assert found is not None and found.samefile(repository / "weights" / file)
     (repository / "weights" / file).unlink()
-    found = weights.find("yunet")
+    found = catalogue.find("yunet")
     assert found is not None and found.samefile(shared / file)
 
 
 def test_missing_file_says_what_where_from_and_where_to(repository):
-    assert weights.find("wav2lip_gan") is None
+    assert catalogue.find("wav2lip_gan") is None
     with pytest.raises(MissingWeights) as error:
-        weights.require("wav2lip_gan")
+        catalogue.require("wav2lip_gan")
     message = str(error.value)
     assert all(
         word in message for word in ("wav2lip_gan.pth", "Rudrabha/Wav2Lip", "KPBE_WEIGHTS", "weights/")
@@ -50,16 +50,16 @@ def test_missing_file_says_what_where_from_and_where_to(repository):
 def test_changed_file_is_told_from_the_published_one(tmp_path):
     path = tmp_path / "weights.onnx"
     path.write_bytes(b"cut short")
-    assert weights.is_published_file("yunet", path) is False
-    assert weights.is_published_file("wav2lip_gan", path) is None
+    assert catalogue.is_published_file("yunet", path) is False
+    assert catalogue.is_published_file("wav2lip_gan", path) is None
 
 
 def test_catalogue_agrees_with_the_shared_manifest(shared_weights, monkeypatch):
     monkeypatch.setenv("KPBE_WEIGHTS", str(shared_weights))
     with (shared_weights / "MANIFEST.csv").open() as file:
         published = {row["file"]: row["sha256"] for row in csv.DictReader(file)}
-    catalogued = {entry.file: entry.sha256 for entry in weights.CATALOGUE.values()}
+    catalogued = {entry.file: entry.sha256 for entry in catalogue.CATALOGUE.values()}
     assert published.items() <= catalogued.items()
-    for name, entry in weights.CATALOGUE.items():
+    for name, entry in catalogue.CATALOGUE.items():
         if entry.file in published:
-            assert weights.is_published_file(name, weights.require(name))
+            assert catalogue.is_published_file(name, catalogue.require(name))

@@ -1,6 +1,6 @@
 """The catalogue of public weight files: what each is for, its licence, who publishes it, where it is looked for.
 
-Nothing is downloaded but by `kpbe weights get` (kpbe/fetch.py). A file is looked for in the folders of KPBE_WEIGHTS, then in `weights/` and
+`kpbe weights get` alone downloads (fetch.py). A file is looked for in the folders of KPBE_WEIGHTS, then in `weights/` and
 `../shared/weights/` of the repository root (the working directory).
 """
 

@@ -15,16 +15,16 @@ from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from kpbe import cli
-from kpbe.enhance_video import enhance_video
 from kpbe.errors import KPBEError
-from kpbe.free_view import View, decompose_image, expression_of, free_view, own_view
 from kpbe.frontend.checkpoints import save_frontend
 from kpbe.frontend.geometry import rotation_matrix
 from kpbe.frontend.model import Frontend
+from kpbe.inference.enhance_video import enhance_video
+from kpbe.inference.free_view import View, decompose_image, expression_of, free_view, own_view
+from kpbe.inference.novel_view import one_view, talking_view
+from kpbe.inference.viewpoints import Viewpoint, viewpoints
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import probe, read_frames, write_video
-from kpbe.novel_view import one_view, talking_view
-from kpbe.viewpoints import Viewpoint, viewpoints
 from tests.frontend.tiny import tiny_frontend
 
 SIZE, FRAMES, FPS = 64, 10, 25.0

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from kpbe import cli, enhance_video
+from kpbe import cli
 from kpbe.errors import BadClip
 from kpbe.frontend.checkpoints import save_frontend
 from kpbe.frontend.model import Frontend
+from kpbe.inference import enhance_video
 from kpbe.media.audio import write_wav
 from kpbe.media.video import probe, read_frames, write_video
 from tests.frontend.tiny import tiny_frontend

@@ -17,7 +17,10 @@ from typer.testing import CliRunner
 
 from kpbe import cli
 from kpbe.errors import KPBEError, MissingWeights
-from kpbe.free_view import (
+from kpbe.frontend.checkpoints import public_state_dicts, save_frontend
+from kpbe.frontend.geometry import HeadPose, rotation_matrix, with_own_pitch_sign
+from kpbe.frontend.model import Frontend
+from kpbe.inference.free_view import (
     TURN_BY,
     View,
     decompose_image,
@@ -27,11 +30,8 @@ from kpbe.free_view import (
     own_view,
     write_free_view,
 )
-from kpbe.frontend.checkpoints import public_state_dicts, save_frontend
-from kpbe.frontend.geometry import HeadPose, rotation_matrix, with_own_pitch_sign
-from kpbe.frontend.model import Frontend
+from kpbe.inference.frontends import frontend_file, open_frontend, trained_frontends
 from kpbe.media.video import probe, read_frames
-from kpbe.trained_frontends import frontend_file, open_frontend, trained_frontends
 from tests.conftest import REPOSITORY
 from tests.frontend.tiny import tiny_frontend
 

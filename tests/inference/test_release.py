@@ -20,8 +20,8 @@ from kpbe.core.files import file_sha256, write_json
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.frontend.checkpoints import load_frontend, read_facts, save_frontend
 from kpbe.frontend.model import Frontend
+from kpbe.inference.release import halve_precision, release
 from kpbe.params import load_params
-from kpbe.release import halve_precision, release
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FRONTEND = "checkpoints/stage2/wav2lip/frontend.safetensors"

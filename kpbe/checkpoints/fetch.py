@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from kpbe.checkpoints.catalogue import CATALOGUE, WeightFile, how_to_get
 from kpbe.core.files import file_sha256, write_json
 from kpbe.errors import FetchFailed
-from kpbe.weights import CATALOGUE, WeightFile, how_to_get
 
 if TYPE_CHECKING:
     from requests import Response

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from kpbe.errors import KPBEError
-from kpbe.free_view import View
-from kpbe.viewpoints import read_rotations, read_views, viewpoints
+from kpbe.inference.free_view import View
+from kpbe.inference.viewpoints import read_rotations, read_views, viewpoints
 
 IDENTITY = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 

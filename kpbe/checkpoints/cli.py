@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
+from kpbe.checkpoints.catalogue import CATALOGUE, find, is_published_file
 from kpbe.errors import KPBEError
-from kpbe.weights import CATALOGUE, find, is_published_file
 
 app = typer.Typer(add_completion=False)
 
@@ -39,7 +39,7 @@ def get(
     ] = None,
 ) -> None:
     """Fetch one file from its publisher, after you agree to its licence; a fetch that broke off goes on."""
-    from kpbe.fetch import fetch
+    from kpbe.checkpoints.fetch import fetch
 
     entry = CATALOGUE.get(name)
     if entry is None:

@@ -17,18 +17,18 @@ from torch import Tensor
 
 from kpbe.core.files import whole
 from kpbe.errors import KPBEError
-from kpbe.free_view import (
+from kpbe.frontend.geometry import HeadPose, rotation_with_own_pitch_sign
+from kpbe.frontend.images import to_tensor, to_uint8
+from kpbe.frontend.model import Decomposition, Frontend
+from kpbe.inference.free_view import (
     View,
     complete_poses,
     decompose_image,
     images_at_once,
     own_view,
 )
-from kpbe.frontend.geometry import HeadPose, rotation_with_own_pitch_sign
-from kpbe.frontend.images import to_tensor, to_uint8
-from kpbe.frontend.model import Decomposition, Frontend
+from kpbe.inference.viewpoints import Viewpoint, Viewpoints
 from kpbe.media.video import write_video
-from kpbe.viewpoints import Viewpoint, Viewpoints
 
 
 @torch.inference_mode()
@@ -44,7 +44,7 @@ def talking_view(
 
     Args:
         frontend: trained networks in eval mode.
-        source: of one picture (`kpbe.free_view.decompose_image`).
+        source: of one picture (`kpbe.inference.free_view.decompose_image`).
         viewpoints: one for each frame; angles and translations that are None stay the source's own.
         talking_frames: (H, W, 3) uint8 RGB frames whose expressions are taken one by one.
         batch_size: frames rendered at once; fewer where they are large.
@@ -71,9 +71,9 @@ def one_view(
 
     Args:
         frontend: trained networks in eval mode.
-        source: of one picture (`kpbe.free_view.decompose_image`).
+        source: of one picture (`kpbe.inference.free_view.decompose_image`).
         viewpoint: angles and translations that are None stay the source's own.
-        expression: (1, K, 3) of another picture (`kpbe.free_view.expression_of`); the source's own when None.
+        expression: (1, K, 3) of another picture (`kpbe.inference.free_view.expression_of`); the source's own when None.
 
     Returns:
         (H, W, 3) uint8 RGB of the source's size.

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kpbe.errors import KPBEError
-from kpbe.free_view import View
+from kpbe.inference.free_view import View
 
 COLUMNS = tuple(field.name for field in fields(View))
 ANGLES = COLUMNS[:3]

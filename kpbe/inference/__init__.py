@@ -1,0 +1,1 @@
+"""The trained frontend at work: enhancement, free view, whole videos, released weights."""
