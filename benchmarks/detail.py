@@ -20,7 +20,7 @@ from tqdm import tqdm
 from benchmarks.report import processor, table
 from kpbe.core.files import file_sha256, write_text
 from kpbe.data.clips import Clip, read_manifest
-from kpbe.data.label_expression import labels_of_faces
+from kpbe.data.expression.label import labels_of_faces
 from kpbe.data.source_frame import random_seed, source_frame_index
 from kpbe.evaluation.networks import Networks, choose_networks, face_landmarker
 from kpbe.evaluation.scoring import score_videos

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kpbe.data.pose_teachers.hopenet import Hopenet
+from kpbe.data.head_pose.teachers.hopenet import Hopenet
 from kpbe.frontend.convolution3d import SameConv3d
 from kpbe.frontend.model import Frontend
 from kpbe.frontend.preparation import default_layout

@@ -27,7 +27,7 @@ from benchmarks.report import machine, processor, table
 from kpbe.checkpoints.catalogue import find
 from kpbe.core.files import write_text
 from kpbe.data.clips import Clip
-from kpbe.data.head_pose import label_path
+from kpbe.data.head_pose.labels import label_path
 from kpbe.frontend.model import Frontend
 from kpbe.media.video import write_video
 from kpbe.params import (

@@ -10,7 +10,7 @@ from kpbe import paths
 
 def label_expression(context: StageContext) -> Path:
     """Label points on the face and blendshapes of training frames: true points where they are known, FaceLandmarker's elsewhere."""
-    from kpbe.data.label_expression import label_expressions
+    from kpbe.data.expression.label import label_expressions
 
     found = label_expressions(
         context.params.label_expression,

@@ -10,7 +10,7 @@ from kpbe import paths
 
 def label_pose(context: StageContext) -> Path:
     """Label the head pose of every frame of the training clips: true poses where they are known, a teacher's elsewhere."""
-    from kpbe.data.label_pose import label_head_pose
+    from kpbe.data.head_pose.label import label_head_pose
 
     found = label_head_pose(
         context.params.label_pose,

@@ -91,7 +91,7 @@ class DataParams(Section):
 
 
 class LabelPoseParams(Section):
-    """Who labels the head pose of training frames (kpbe/data/label_pose.py).
+    """Who labels the head pose of training frames (kpbe/data/head_pose/label.py).
 
     `auto` takes the true poses where they are known, and otherwise the first of mediapipe, hopenet, fsanet, whenet whose weights
     are found.
@@ -103,7 +103,7 @@ class LabelPoseParams(Section):
 
 
 class LabelExpressionParams(Section):
-    """Who labels points on the face and blendshapes of training frames (kpbe/data/label_expression.py).
+    """Who labels points on the face and blendshapes of training frames (kpbe/data/expression/label.py).
 
     `auto` takes the true points where they are known, and otherwise MediaPipe's FaceLandmarker where its file is found.
     """

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from kpbe.checkpoints import catalogue
 from kpbe import __version__, cli, doctor
 
 REPOSITORY = Path(__file__).resolve().parents[1]

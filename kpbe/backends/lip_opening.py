@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kpbe.core.files import arrays_sha256
 from kpbe.data.clips import Clip
-from kpbe.data.expression_labels import labels_of
+from kpbe.data.expression.labels import labels_of
 from kpbe.errors import MissingWeights
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker, openings_of
 from kpbe.metrics.mouth import opening_correlation

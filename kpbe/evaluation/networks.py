@@ -14,8 +14,7 @@ import torch
 from kpbe.checkpoints import catalogue
 from kpbe.core.device import torch_device
 from kpbe.core.files import fingerprint
-from kpbe.data.landmarks import LandmarkFinder, LandmarkKind, get_landmark_finder
-from kpbe.data.pose_teachers.base import (
+from kpbe.data.head_pose.teachers.base import (
     NAMES,
     PoseTeacher,
     TeacherKind,
@@ -23,7 +22,8 @@ from kpbe.data.pose_teachers.base import (
     get_teacher,
     where_to_get_them,
 )
-from kpbe.data.pose_teachers.base import weight_files as teacher_files
+from kpbe.data.head_pose.teachers.base import weight_files as teacher_files
+from kpbe.data.landmarks import LandmarkFinder, LandmarkKind, get_landmark_finder
 from kpbe.errors import MissingWeights
 from kpbe.evaluation.results import METRICS
 from kpbe.metrics import lip_sync, lpips

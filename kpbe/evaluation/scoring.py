@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from kpbe.core.device import torch_device
-from kpbe.data.pose_teachers.mediapipe import degrees_of
+from kpbe.data.head_pose.teachers.mediapipe import degrees_of
 from kpbe.errors import BadClip, KPBEError
 from kpbe.evaluation import networks
 from kpbe.evaluation.mouth_boxes import MouthBoxes, boxes_from_faces

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kpbe.data.clips import Clip
-from kpbe.data.expression_labels import MIRRORED_SHAPES, POINTS, SHAPES, mirrored_points
+from kpbe.data.expression.labels import MIRRORED_SHAPES, POINTS, SHAPES, mirrored_points
 from kpbe.errors import ParamsError
 from kpbe.media.video import FrameAccess
 from kpbe.params import AugmentParams, SamplingParams, WarmUpParams

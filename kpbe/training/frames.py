@@ -13,9 +13,9 @@ from tqdm import tqdm
 from kpbe.core.files import arrays_sha256
 from kpbe.core.processes import is_follower
 from kpbe.data.clips import Clip, backend_video
-from kpbe.data.expression_labels import labels_of
+from kpbe.data.expression.labels import labels_of
 from kpbe.data.grids import DrawnGrid
-from kpbe.data.head_pose import label_path
+from kpbe.data.head_pose.labels import label_path
 from kpbe.errors import KPBEError
 from kpbe.media.video import FrameAccess, read_frames
 from kpbe.params import ComputeParams

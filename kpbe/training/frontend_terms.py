@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from kpbe.data.expression_labels import GUIDES, LIPS
+from kpbe.data.expression.labels import GUIDES, LIPS
 from kpbe.frontend.appearance import feature_size
 from kpbe.frontend.detail import DECODER, put_together
 from kpbe.frontend.geometry import picture_scale, with_own_pitch_sign

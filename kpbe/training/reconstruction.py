@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kpbe.data.expression_labels import SHAPES
+from kpbe.data.expression.labels import SHAPES
 from kpbe.frontend.detail import BACKEND
 from kpbe.frontend.model import Frontend
 from kpbe.frontend.motion_field import Motion

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kpbe.data.expression_labels import FACE, GUIDES, LIPS, in_picture, in_pixels
+from kpbe.data.expression.labels import FACE, GUIDES, LIPS, in_picture, in_pixels
 
 CLEAN, SOFT = 0.12, 0.25
 """Shares of frames that are left clean, and of those whose whole picture is soft; in the others the lower face is."""

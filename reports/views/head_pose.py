@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from kpbe import paths
-from kpbe.data.label_pose import ANGLES, SUMMARY_FILE
+from kpbe.data.head_pose.label import ANGLES, SUMMARY_FILE
 from kpbe.errors import KPBEError
 from reports import project
 from reports.layout import ENHANCED_COLOR, Card, cards, section

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kpbe.data.clips import Clip
-from kpbe.data.expression_labels import ExpressionLabels, label_path
+from kpbe.data.expression.labels import ExpressionLabels, label_path
 
 
 def save_openings(clip: Clip, folder: Path, openings: np.ndarray) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kpbe.data.expression_labels import FACE, LIPS, ExpressionLabels, in_pixels, label_path
+from kpbe.data.expression.labels import FACE, LIPS, ExpressionLabels, in_pixels, label_path
 from kpbe.data.grids import read_grids
-from kpbe.data.head_pose import label_path as head_pose_path
+from kpbe.data.head_pose.labels import label_path as head_pose_path
 from kpbe.data.sample.grids import draw_grids
 from kpbe.data.sample.person import BACKGROUND_POINTS
 from kpbe.errors import KPBEError

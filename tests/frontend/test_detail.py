@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kpbe.data.expression_labels import LIPS
+from kpbe.data.expression.labels import LIPS
 from kpbe.errors import ParamsError
 from kpbe.frontend.detail import (
     BACKEND,

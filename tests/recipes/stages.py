@@ -25,8 +25,8 @@ from kpbe.backends.wav2lip.checkpoints import save_sync_expert
 from kpbe.backends.wav2lip.networks import SyncNet
 from kpbe.core.files import read_csv, write_csv, write_json
 from kpbe.data.acquire import acquire
-from kpbe.data.label_expression import label_expressions
-from kpbe.data.label_pose import label_head_pose
+from kpbe.data.expression.label import label_expressions
+from kpbe.data.head_pose.label import label_head_pose
 from kpbe.data.preprocess import preprocess
 from kpbe.data.raw import RawVideo, write_raw_videos
 from kpbe.data.sample.grids import draw_grids

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kpbe.data.clips import Clip, backend_video, enhanced_video, write_manifest
-from kpbe.data.expression_labels import POINTS, SHAPES
+from kpbe.data.expression.labels import POINTS, SHAPES
 from kpbe.evaluation.networks import METRICS_OF
 from kpbe.media.audio import write_wav
 from kpbe.media.video import write_video

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from kpbe.data.expression_labels import SHAPES, ExpressionLabels
-from kpbe.data.expression_labels import label_path as expression_path
-from kpbe.data.head_pose import label_path
+from kpbe.data.expression.labels import SHAPES, ExpressionLabels
+from kpbe.data.expression.labels import label_path as expression_path
+from kpbe.data.head_pose.labels import label_path
 from kpbe.data.sample.grids import draw_grids
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.media.video import FrameAccess

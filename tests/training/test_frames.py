@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from kpbe.data.clips import Clip, backend_video
-from kpbe.data.expression_labels import ExpressionLabels
-from kpbe.data.expression_labels import label_path as expression_path
-from kpbe.data.head_pose import label_path
+from kpbe.data.expression.labels import ExpressionLabels
+from kpbe.data.expression.labels import label_path as expression_path
+from kpbe.data.head_pose.labels import label_path
 from kpbe.data.sample.grids import draw_grids
 from kpbe.errors import KPBEError
 from kpbe.media.video import FrameAccess, read_frames, write_video

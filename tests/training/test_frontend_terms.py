@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kpbe.data.expression_labels import POINTS, SHAPES
+from kpbe.data.expression.labels import POINTS, SHAPES
 from kpbe.frontend.detail import DECODER, FIRST_CHOICE
 from kpbe.frontend.model import Frontend
 from kpbe.params import FrontendLossParams, ModelParams, PerceptualParams

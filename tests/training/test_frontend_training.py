@@ -19,7 +19,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from kpbe.core.files import read_csv
 from kpbe.data.clips import read_manifest
-from kpbe.data.head_pose import label_path
+from kpbe.data.head_pose.labels import label_path
 from kpbe.data.sample.grids import draw_grids
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.frontend.checkpoints import load_frontend, public_state_dicts

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kpbe.data.pose_teachers.hopenet import Hopenet
+from kpbe.data.head_pose.teachers.hopenet import Hopenet
 from kpbe.frontend.checkpoints import load_named, load_public_checkpoint, public_state_dicts
 from kpbe.frontend.geometry import coordinate_grid_2d
 from kpbe.frontend.model import Frontend

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import center_of_mass
 from scipy.spatial.transform import Rotation
 
-from kpbe.data.head_pose import euler_degrees
+from kpbe.data.head_pose.labels import euler_degrees
 from kpbe.training.placement import placed_picture, placed_points, placing, rolled_degrees
 from kpbe.training.sampling import UNMOVED
 

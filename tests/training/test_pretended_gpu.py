@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from benchmarks.training import model_of
 from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.wav2lip.networks import SyncNet, Wav2LipGenerator
-from kpbe.data.pose_teachers.hopenet import Hopenet
+from kpbe.data.head_pose.teachers.hopenet import Hopenet
 from kpbe.frontend.geometry import HeadPose
 from kpbe.frontend.model import Frontend
 from kpbe.params import FrontendLossParams, ModelParams, PerceptualParams

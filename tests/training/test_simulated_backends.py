@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kpbe.data.expression_labels import FACE, GUIDES, LIPS, ExpressionLabels, in_pixels, label_path
+from kpbe.data.expression.labels import FACE, GUIDES, LIPS, ExpressionLabels, in_pixels, label_path
 from kpbe.data.sample.grids import draw_grids
 from kpbe.media.video import read_frames
 from kpbe.params import GridParams

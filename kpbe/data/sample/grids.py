@@ -19,10 +19,10 @@ from kpbe.core.files import file_sha256, fingerprint, whole, write_json
 from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip, make_clip_id, write_manifest
 from kpbe.data.crops import cropped, increase_to_square, points_in_crop, shift_inside, union
-from kpbe.data.expression_labels import ExpressionLabels, in_picture, label_path
+from kpbe.data.expression.labels import ExpressionLabels, in_picture, label_path
 from kpbe.data.grids import GRID_FILE, DrawnGrid
-from kpbe.data.head_pose import euler_degrees
-from kpbe.data.head_pose import label_path as head_pose_path
+from kpbe.data.head_pose.labels import euler_degrees
+from kpbe.data.head_pose.labels import label_path as head_pose_path
 from kpbe.data.sample.clip import poses_of
 from kpbe.data.sample.identity import generator, identity_name
 from kpbe.data.sample.motion import FPS, Motion, move

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.stats.qmc import Halton
 
-from kpbe.data.expression_labels import SCENE, SURFACE
+from kpbe.data.expression.labels import SCENE, SURFACE
 from kpbe.data.sample import raster
 from kpbe.data.sample.hair import build_hair
 from kpbe.data.sample.head import EYE_Y, MOUTH_Y, HeadSurface, build_head

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kpbe.checkpoints import catalogue
 from kpbe.core.files import file_sha256, read_csv
-from kpbe.data import label_expression
 from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
-from kpbe.data.expression_labels import (
+from kpbe.data.expression import label as label_expression
+from kpbe.data.expression.label import label_expressions
+from kpbe.data.expression.labels import (
     FACE,
     GUIDES,
     LIPS,
@@ -23,7 +25,6 @@ from kpbe.data.expression_labels import (
     label_path,
     mirrored_points,
 )
-from kpbe.data.label_expression import label_expressions
 from kpbe.data.preprocess import preprocess
 from kpbe.data.raw import RawVideo, write_raw_videos
 from kpbe.data.sample import write_sample

@@ -90,15 +90,15 @@ def get_teacher(kind: TeacherKind, compute: ComputeParams, batch: int = 32) -> P
     """
     files = weight_files(kind)
     if kind == "mediapipe":
-        from kpbe.data.pose_teachers.mediapipe import MediaPipeTeacher
+        from kpbe.data.head_pose.teachers.mediapipe import MediaPipeTeacher
 
         return MediaPipeTeacher()
     if kind == "hopenet":
         from kpbe.core.device import torch_device
-        from kpbe.data.pose_teachers.hopenet import HopenetTeacher
+        from kpbe.data.head_pose.teachers.hopenet import HopenetTeacher
 
         return HopenetTeacher(files[0], torch_device(compute), batch)
-    from kpbe.data.pose_teachers.onnx_networks import FSANet, WHENet
+    from kpbe.data.head_pose.teachers.onnx_networks import FSANet, WHENet
 
     return WHENet(files[0]) if kind == "whenet" else FSANet(files[0], files[1])
 

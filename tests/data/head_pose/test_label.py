@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kpbe.checkpoints import catalogue
 from kpbe.core.files import file_sha256, read_csv
-from kpbe.data import label_pose
 from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
-from kpbe.data.head_pose import label_path
-from kpbe.data.label_pose import distribution, label_head_pose
+from kpbe.data.head_pose import label as label_pose
+from kpbe.data.head_pose.label import distribution, label_head_pose
+from kpbe.data.head_pose.labels import label_path
 from kpbe.data.preprocess import preprocess
 from kpbe.data.raw import RawVideo, write_raw_videos
 from kpbe.data.sample import write_sample

@@ -21,8 +21,8 @@ from kpbe.core.files import RECORD_SUFFIX, file_sha256, fingerprint, write_json
 from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.crops import points_in_crop
-from kpbe.data.expression_labels import FACE, SHAPES, ExpressionLabels, in_picture, label_path
-from kpbe.data.labels import label_clips, truth_files
+from kpbe.data.expression.labels import FACE, SHAPES, ExpressionLabels, in_picture, label_path
+from kpbe.data.label_clips import label_clips, truth_files
 from kpbe.data.raw import parse_bbox
 from kpbe.data.voxceleb import reference_frames
 from kpbe.errors import BadClip

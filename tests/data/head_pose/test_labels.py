@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpbe.data.head_pose import euler_degrees
+from kpbe.data.head_pose.labels import euler_degrees
 from kpbe.frontend.geometry import rotation_matrix
 from kpbe.params import ConventionParams
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kpbe.data.head_pose import euler_degrees
+from kpbe.data.head_pose.labels import euler_degrees
 from kpbe.metrics.face_landmarks import FaceLandmarks, load_face_landmarker
 
 AXES = np.diag([1.0, -1.0, -1.0])

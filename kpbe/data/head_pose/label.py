@@ -18,9 +18,8 @@ from kpbe.core.clip_tasks import ClipTask
 from kpbe.core.files import RECORD_SUFFIX, file_sha256, fingerprint, whole, write_json
 from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip, read_manifest
-from kpbe.data.head_pose import euler_degrees, label_path
-from kpbe.data.labels import label_clips, truth_files
-from kpbe.data.pose_teachers.base import (
+from kpbe.data.head_pose.labels import euler_degrees, label_path
+from kpbe.data.head_pose.teachers.base import (
     NAMES,
     PoseTeacher,
     TeacherKind,
@@ -29,6 +28,7 @@ from kpbe.data.pose_teachers.base import (
     weight_files,
     where_to_get_them,
 )
+from kpbe.data.label_clips import label_clips, truth_files
 from kpbe.data.voxceleb import reference_frames
 from kpbe.errors import BadClip
 from kpbe.media.video import read_frames

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kpbe.data.pose_teachers.base import TO_FRONTEND, onnx_session
+from kpbe.data.head_pose.teachers.base import TO_FRONTEND, onnx_session
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)

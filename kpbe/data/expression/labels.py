@@ -1,6 +1,6 @@
 """Labels of faces beside the head pose: points on the face, and how the mouth and the eyes are shaped.
 
-Written by kpbe/data/label_expression.py and with the drawn grids, read by the frontend's trainings. Points are in coordinates of the
+Written by kpbe/data/expression/label.py and with the drawn grids, read by the frontend's trainings. Points are in coordinates of the
 picture: -1 and 1 are its edges (not the centres of its outer pixels), x to the right, y down, whatever its size.
 """
 

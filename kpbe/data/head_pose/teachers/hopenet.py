@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kpbe.data.pose_teachers.base import TO_FRONTEND
+from kpbe.data.head_pose.teachers.base import TO_FRONTEND
 from kpbe.frontend.checkpoints import load_named, read_checkpoint
 from kpbe.frontend.geometry import expected_degrees
 
