@@ -19,8 +19,8 @@ from time import perf_counter, sleep
 from typing import TypeVar
 
 from kpbe.errors import SurveyError
-from kpbe.survey.design import GROUND_TRUTH, QUESTIONS, Item, Study, read_study
-from kpbe.survey.store import SurveyStore
+from kpbe.survey.store.answers import SurveyStore
+from kpbe.survey.study.design import GROUND_TRUTH, QUESTIONS, Item, Study, read_study
 
 METHODS = ("wav2lip", "wav2lip+kpbe", "pcavs", "pcavs+kpbe")
 DOUBLE_CLICKS = 0.1

@@ -20,9 +20,9 @@ from sqlalchemy import select
 from benchmarks.postgres import Postgres
 from benchmarks.survey_load import METHODS, Acknowledged, Job, study_of
 from kpbe.core.files import write_json
-from kpbe.survey import schema
-from kpbe.survey.design import QUESTIONS, Study
-from kpbe.survey.store import SurveyStore
+from kpbe.survey.store import schema
+from kpbe.survey.store.answers import SurveyStore
+from kpbe.survey.study.design import QUESTIONS, Study
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CHANGED_MINDS = 0.03

@@ -10,7 +10,7 @@ from kpbe import paths
 
 def mos_scores(context: StageContext) -> Path:
     """Score the survey's answers: Table II, opinion scores as metrics, by stimulus and by rater."""
-    from kpbe.survey.results import write_survey_results
+    from kpbe.survey.scores.results import write_survey_results
 
     table = write_survey_results(context.params, context.params.survey.ratings, paths.STUDY, paths.RESULTS)
     print(f"{table.title}, {paths.RESULTS / 'table2.md'}: {table.about[0]}")

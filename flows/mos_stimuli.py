@@ -11,8 +11,8 @@ from kpbe import paths
 
 def mos_stimuli(context: StageContext) -> Path:
     """Make the videos that the survey's raters see, and the orders in which they see them."""
-    from kpbe.survey.administration import answers_given
-    from kpbe.survey.stimuli import make_stimuli
+    from kpbe.survey.store.administration import answers_given
+    from kpbe.survey.study.stimuli import make_stimuli
 
     make_stimuli(
         context.params,

@@ -470,7 +470,7 @@ class ComputeParams(Section):
 
 
 class ScreeningParams(Section):
-    """Which raters are left out of the scores (kpbe/survey/screening.py); fixed before answers come in.
+    """Which raters are left out of the scores (kpbe/survey/scores/screening.py); fixed before answers come in.
 
     A rater counts who scored at least the share `min_completed` of the clips, played at most `max_unwatched` of them less than
     `min_watched` through, answered at least `min_traps_passed` of the traps and `min_gold_passed` of the gold items as may be, was on

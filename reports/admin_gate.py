@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 from streamlit.errors import StreamlitSecretNotFoundError
 
-from kpbe.survey.passwords import Door
+from kpbe.survey.store.passwords import Door
 from reports.layout import heading
 
 SIGNED_IN = "survey_admin_signed_in"

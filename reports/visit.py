@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from kpbe.survey.design import Item, Study
-from kpbe.survey.records import Rater
-from kpbe.survey.store import SurveyStore, open_store
+from kpbe.survey.store.answers import SurveyStore, open_store
+from kpbe.survey.store.rows import Rater
+from kpbe.survey.study.design import Item, Study
 from reports import project
 
 LONGEST_TOKEN = 200

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from kpbe.checkpoints import catalogue
 from kpbe import __version__, cli, doctor
+from kpbe.checkpoints import catalogue
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -10,8 +10,8 @@ import typer
 from kpbe.errors import SurveyError
 
 if TYPE_CHECKING:
-    from kpbe.survey.design import Study
-    from kpbe.survey.store import SurveyStore
+    from kpbe.survey.store.answers import SurveyStore
+    from kpbe.survey.study.design import Study
 
 app = typer.Typer(no_args_is_help=True, help="The opinion survey: links, progress, export, demo.")
 
@@ -27,7 +27,7 @@ def invite(
 ) -> None:
     """Make personal links for new raters. They are shown this once: the database keeps only their hashes."""
     from kpbe.core.files import write_csv
-    from kpbe.survey.records import rater_name
+    from kpbe.survey.store.rows import rater_name
 
     store, study = _store()
     links = {rater_name(new.rater_number): new.link(base_url) for new in store.invite(study.name, count)}
@@ -44,7 +44,7 @@ def revoke(
     forget: Annotated[bool, typer.Option("--forget", help="delete everything the rater did as well")] = False,
 ) -> None:
     """Close a rater's link and leave their answers out of the export; with --forget, delete the answers."""
-    from kpbe.survey.records import rater_name
+    from kpbe.survey.store.rows import rater_name
 
     store, study = _store()
     number = store.revoke(study.name, rater, reason, forget)
@@ -54,8 +54,8 @@ def revoke(
 @app.command()
 def status(demo: Demo = False) -> None:
     """Show how far the raters are."""
-    from kpbe.survey.export import utc_text
-    from kpbe.survey.records import rater_name
+    from kpbe.survey.store.export import utc_text
+    from kpbe.survey.store.rows import rater_name
 
     store, study = _store(demo)
     found = store.progress(study.name)
@@ -81,7 +81,7 @@ def export(
 ) -> None:
     """Write the answers as one tidy CSV, the input of the stage mos_scores."""
     from kpbe.params import load_params
-    from kpbe.survey.export import DEMO_RATINGS, write_ratings
+    from kpbe.survey.store.export import DEMO_RATINGS, write_ratings
 
     store, study = _store(demo)
     path = out or (DEMO_RATINGS if demo else load_params().survey.ratings)
@@ -105,8 +105,8 @@ def export(
 @app.command()
 def comments(demo: Demo = False) -> None:
     """Show what the raters wrote at the end of the survey."""
-    from kpbe.survey.export import utc_text
-    from kpbe.survey.records import rater_name
+    from kpbe.survey.store.export import utc_text
+    from kpbe.survey.store.rows import rater_name
 
     store, study = _store(demo)
     found = store.comments(study.name)
@@ -127,7 +127,7 @@ def simulate(
     from tqdm import tqdm
 
     from kpbe.survey import simulate as simulation
-    from kpbe.survey.export import DEMO_RATINGS, write_ratings
+    from kpbe.survey.store.export import DEMO_RATINGS, write_ratings
 
     store, study = _store(demo=True)
     with tqdm(total=raters, desc="simulated raters", unit="rater", dynamic_ncols=True) as bar:
@@ -145,7 +145,7 @@ def password(
 ) -> None:
     """Ask for the administrator's password and show the lines that .streamlit/secrets.toml needs."""
     from kpbe.core.files import whole
-    from kpbe.survey.passwords import password_hash
+    from kpbe.survey.store.passwords import password_hash
 
     if save and SECRETS.exists():
         raise SurveyError(f"{SECRETS} exists: run without --save and put the shown lines into it.")
@@ -161,7 +161,7 @@ def password(
 
 
 def _store(demo: bool = False) -> tuple[SurveyStore, Study]:
-    from kpbe.survey.store import open_store
+    from kpbe.survey.store.answers import open_store
 
     store = open_store(demo=demo)
     assert store.design is not None

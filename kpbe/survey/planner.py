@@ -17,8 +17,8 @@ from statistics import NormalDist
 import numpy as np
 
 from kpbe.methods import enhanced_method
-from kpbe.survey.bootstrap import Z
-from kpbe.survey.ratings import Panel
+from kpbe.survey.scores.bootstrap import Z
+from kpbe.survey.scores.ratings import Panel
 
 LEVEL = 0.05
 NORMAL = NormalDist()

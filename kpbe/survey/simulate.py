@@ -16,11 +16,11 @@ import numpy as np
 
 from kpbe.errors import SurveyError
 from kpbe.survey.demographics import DEMOGRAPHICS
-from kpbe.survey.ratings import is_demo
-from kpbe.survey.store import SurveyStore
+from kpbe.survey.scores.ratings import is_demo
+from kpbe.survey.store.answers import SurveyStore
 
 if TYPE_CHECKING:
-    from kpbe.survey.design import Item, Study
+    from kpbe.survey.study.design import Item, Study
 
 BEGIN = datetime(2026, 1, 5, 9, tzinfo=UTC)
 TRUTH_QUALITY = 4.5

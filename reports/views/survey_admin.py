@@ -10,14 +10,14 @@ import streamlit as st
 
 from kpbe.core.files import fingerprint
 from kpbe.params import Params
-from kpbe.survey.administration import DEMO_DATABASE
-from kpbe.survey.design import Study
-from kpbe.survey.export import csv_text
-from kpbe.survey.ratings import Rating
-from kpbe.survey.records import RaterProgress, rater_name
-from kpbe.survey.screening import rules_in_words
-from kpbe.survey.store import STUDY_FILE, SurveyStore, open_store
-from kpbe.survey.table2 import DEMO_NOTICE, Table2, build_table2
+from kpbe.survey.scores.ratings import Rating
+from kpbe.survey.scores.screening import rules_in_words
+from kpbe.survey.scores.table2 import DEMO_NOTICE, Table2, build_table2
+from kpbe.survey.store.administration import DEMO_DATABASE
+from kpbe.survey.store.answers import STUDY_FILE, SurveyStore, open_store
+from kpbe.survey.store.export import csv_text
+from kpbe.survey.store.rows import RaterProgress, rater_name
+from kpbe.survey.study.design import Study
 from reports import admin_gate, project
 from reports.layout import Card, Cell, cards, counted, duration, heading, not_yet, section, table
 from reports.views.table2 import opinions

@@ -7,10 +7,9 @@ from html import escape
 import streamlit as st
 
 from kpbe import paths
-from kpbe.survey.bootstrap import Estimate
-from kpbe.survey.design import GROUND_TRUTH
-from kpbe.survey.scores import Comparison, Scores
-from kpbe.survey.table2 import (
+from kpbe.survey.scores.bootstrap import Estimate
+from kpbe.survey.scores.mos import Comparison, Scores
+from kpbe.survey.scores.table2 import (
     DEMO_NOTICE,
     PAPER_MOS,
     Table2,
@@ -19,6 +18,7 @@ from kpbe.survey.table2 import (
     read_table2,
     survey_name,
 )
+from kpbe.survey.study.design import GROUND_TRUTH
 from reports import project
 from reports.layout import Cell, downloads, facts, method_color, p_value, section, table
 

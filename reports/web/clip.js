@@ -1,6 +1,6 @@
 // A clip, its questions, the way on (reports/player.py mounts it and checks what it sends).
 
-// part of a clip that must be watched; the store asks for the same (kpbe/survey/store.py)
+// part of a clip that must be watched; the store asks for the same (kpbe/survey/store/answers.py)
 const WIDE_ENOUGH = 0.9;
 
 class Rating {

@@ -11,8 +11,8 @@ from benchmarks import survey
 from benchmarks.postgres import new_database
 from benchmarks.survey_load import Acknowledged
 from benchmarks.survey_runs import Count, Crowd, KillRun, LoadRun, Settings, load_run
-from kpbe.survey import schema
-from kpbe.survey.store import SurveyStore
+from kpbe.survey.store import schema
+from kpbe.survey.store.answers import SurveyStore
 
 SMALL = Settings(raters=6, clips=1, processes=2, think_seconds=(0.0,), kills=1, kill_after=10)
 SCORES = {"lip_sync": 4, "head_pose": 3, "realness": 2}

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kpbe.survey.design import Study
-from kpbe.survey.store import SurveyStore
+from kpbe.survey.store.answers import SurveyStore
+from kpbe.survey.study.design import Study
 from tests.reports.tiny_study import make_study, write_stimuli
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from kpbe.core.processes import process_map, serial_map, thread_map
 from kpbe.errors import BadClip, KPBEError
 from kpbe.params import CropParams
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 # -- whole files --------------------------------------------------------------------------------------------------

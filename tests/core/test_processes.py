@@ -12,7 +12,7 @@ import pytest
 
 from kpbe.core.processes import run_in_pool, worker_pool
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 needs_server = pytest.mark.skipif(sys.platform == "win32", reason="has no fork server")
 

@@ -17,7 +17,7 @@ from kpbe.core.files import UNFINISHED, file_sha256
 from kpbe.data.clips import Clip, make_clip_id, write_manifest
 from kpbe.media.audio import write_wav
 from kpbe.media.video import probe, write_video
-from kpbe.survey.design import read_study
+from kpbe.survey.study.design import read_study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES, FPS, SIDE = 75, 25.0, 64

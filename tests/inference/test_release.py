@@ -23,7 +23,7 @@ from kpbe.frontend.model import Frontend
 from kpbe.inference.release import halve_precision, release
 from kpbe.params import load_params
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 FRONTEND = "checkpoints/stage2/wav2lip/frontend.safetensors"
 GENERATOR = "checkpoints/backends/wav2lip/generator.safetensors"
 

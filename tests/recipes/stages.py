@@ -38,8 +38,8 @@ from kpbe.inference.enhance import enhance_clips
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.video import read_frames, write_video
 from kpbe.params import ComputeParams
-from kpbe.survey.results import write_survey_results
-from kpbe.survey.stimuli import make_stimuli
+from kpbe.survey.scores.results import write_survey_results
+from kpbe.survey.study.stimuli import make_stimuli
 from kpbe.training.frames import TrainingFolders
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2

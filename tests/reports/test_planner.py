@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from kpbe import paths
 from kpbe.survey.planner import ASSUMED, half_width, raters_needed
-from kpbe.survey.results import write_survey_results
+from kpbe.survey.scores.results import write_survey_results
 
 Open = Callable[..., AppTest]
 

@@ -20,8 +20,8 @@ from streamlit.testing.v1 import AppTest
 
 from kpbe.errors import KPBEError, SurveyError
 from kpbe.survey.demographics import DEMOGRAPHICS
-from kpbe.survey.design import Study
-from kpbe.survey.store import SurveyStore, open_store
+from kpbe.survey.store.answers import SurveyStore, open_store
+from kpbe.survey.study.design import Study
 from reports import headphones, player, texts
 from reports.headphones import Check, Heard, Trial, new_check, trial_sound, volume_sound, wav
 from reports.player import Play, Playback, received

@@ -14,11 +14,11 @@ import streamlit as st
 from argon2 import PasswordHasher
 from streamlit.testing.v1 import AppTest
 
-from kpbe.survey import store as stores
-from kpbe.survey.design import GROUND_TRUTH, QUESTIONS, Item, Study
-from kpbe.survey.passwords import Door
 from kpbe.survey.simulate import simulate
-from kpbe.survey.store import STUDY_FILE, SurveyStore, open_store
+from kpbe.survey.store import answers as stores
+from kpbe.survey.store.answers import STUDY_FILE, SurveyStore, open_store
+from kpbe.survey.store.passwords import Door
+from kpbe.survey.study.design import GROUND_TRUTH, QUESTIONS, Item, Study
 from reports import admin_gate
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import numpy as np
 
 from kpbe.media.audio import write_wav
 from kpbe.media.video import write_video
-from kpbe.survey.design import GROUND_TRUTH, QUESTIONS, Item, Study
+from kpbe.survey.study.design import GROUND_TRUTH, QUESTIONS, Item, Study
 
 METHODS = ("wav2lip", "wav2lip+kpbe")
 SECONDS = 1.0

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.postgres import Postgres, new_database, temporary_postgres
-from kpbe.survey.design import GROUND_TRUTH, QUESTIONS, Item, Study
-from kpbe.survey.store import SurveyStore
+from kpbe.survey.store.answers import SurveyStore
+from kpbe.survey.study.design import GROUND_TRUTH, QUESTIONS, Item, Study
 
 METHODS = ("wav2lip", "wav2lip+kpbe")
 

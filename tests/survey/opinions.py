@@ -10,8 +10,8 @@ from typing import Any
 
 from kpbe.core.files import write_csv
 from kpbe.params import Params, load_params, parse_params
-from kpbe.survey.design import GROUND_TRUTH, QUESTIONS, Item, Study
-from kpbe.survey.ratings import COLUMNS, Rating
+from kpbe.survey.scores.ratings import COLUMNS, Rating
+from kpbe.survey.study.design import GROUND_TRUTH, QUESTIONS, Item, Study
 
 BACKENDS = ("wav2lip", "pcavs")
 METHODS = ("wav2lip", "wav2lip+kpbe", "pcavs", "pcavs+kpbe", GROUND_TRUTH)

@@ -16,12 +16,12 @@ from kpbe.core.files import write_text
 from kpbe.core.processes import serial_map
 from kpbe.errors import KPBEError, SurveyError
 from kpbe.params import load_params
-from kpbe.survey.administration import answers_given
-from kpbe.survey.design import Study
-from kpbe.survey.export import DEMO_RATINGS
-from kpbe.survey.passwords import is_password
-from kpbe.survey.ratings import read_ratings
-from kpbe.survey.store import STUDY_FILE, SurveyStore, open_store
+from kpbe.survey.scores.ratings import read_ratings
+from kpbe.survey.store.administration import answers_given
+from kpbe.survey.store.answers import STUDY_FILE, SurveyStore, open_store
+from kpbe.survey.store.export import DEMO_RATINGS
+from kpbe.survey.store.passwords import is_password
+from kpbe.survey.study.design import Study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RATINGS = Path("survey/ratings.csv")
@@ -34,7 +34,7 @@ def checkout(tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KPBE_SURVEY_URL", raising=False)
     # stores are remembered by the path of their database, which is relative here
-    monkeypatch.setattr("kpbe.survey.store._opened", {})
+    monkeypatch.setattr("kpbe.survey.store.answers._opened", {})
     shutil.copy(REPOSITORY / "params.yaml", tmp_path)
     study.write(STUDY_FILE)
     return tmp_path

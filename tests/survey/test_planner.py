@@ -18,7 +18,7 @@ from kpbe.survey.planner import (
     spread_of,
     variance_components,
 )
-from kpbe.survey.ratings import panel_of
+from kpbe.survey.scores.ratings import panel_of
 
 
 @pytest.mark.parametrize(

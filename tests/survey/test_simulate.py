@@ -8,10 +8,10 @@ from statistics import mean
 
 import pytest
 
-from kpbe.survey.design import Study
-from kpbe.survey.ratings import Rating, is_demo
+from kpbe.survey.scores.ratings import Rating, is_demo
 from kpbe.survey.simulate import simulate
-from kpbe.survey.store import SurveyError, SurveyStore
+from kpbe.survey.store.answers import SurveyError, SurveyStore
+from kpbe.survey.study.design import Study
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from kpbe.checkpoints import catalogue
 from kpbe.core.files import file_sha256, read_csv
 from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
-from kpbe.data.expression import label as label_expression
+from kpbe.data.expression import label as stage
 from kpbe.data.expression.label import label_expressions
 from kpbe.data.expression.labels import (
     FACE,
@@ -53,7 +53,7 @@ def project(tmp_path, monkeypatch) -> Path:
     """A bright and a half black training clip and a test clip, nothing known of them; no weights anywhere."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setattr(label_expression, "_landmarker", lambda *_: FaceInBrightFrames())
+    monkeypatch.setattr(stage, "_landmarker", lambda *_: FaceInBrightFrames())
     clips = []
     for split, who, black in [("train", "a", 1), ("train", "b", 3), ("test", "c", 0)]:
         clip_id = make_clip_id(who, "1", 0, FRAMES)

@@ -11,7 +11,7 @@ import pytest
 from kpbe.checkpoints import catalogue
 from kpbe.core.files import file_sha256, read_csv
 from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
-from kpbe.data.head_pose import label as label_pose
+from kpbe.data.head_pose import label as stage
 from kpbe.data.head_pose.label import distribution, label_head_pose
 from kpbe.data.head_pose.labels import label_path
 from kpbe.data.preprocess import preprocess
@@ -43,7 +43,7 @@ def project(tmp_path, monkeypatch) -> Path:
     """Two training clips and a test clip without known poses; no weights anywhere."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setattr(label_pose, "_teacher", lambda *_: BrightnessTeacher())
+    monkeypatch.setattr(stage, "_teacher", lambda *_: BrightnessTeacher())
     BrightnessTeacher.clips = 0
     clips = []
     for number, (split, who) in enumerate([("train", "a"), ("train", "b"), ("test", "c")]):
@@ -167,7 +167,7 @@ def test_angles_that_are_not_finite_reject_the_clip(project, monkeypatch):
         def estimate(self, frames):
             return super().estimate(frames) * np.nan
 
-    monkeypatch.setattr(label_pose, "_teacher", lambda *_: Broken())
+    monkeypatch.setattr(stage, "_teacher", lambda *_: Broken())
     with pytest.raises(KPBEError, match="angles that are not finite"):
         label(project)
 

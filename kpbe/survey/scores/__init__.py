@@ -1,0 +1,1 @@
+"""Answers to scores: ratings, screening, MOS, Table II."""

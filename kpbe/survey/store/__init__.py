@@ -1,0 +1,1 @@
+"""The survey's database: schema, answers, administration, export."""

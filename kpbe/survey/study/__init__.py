@@ -1,0 +1,1 @@
+"""What raters see: the design, the orders, the videos."""
