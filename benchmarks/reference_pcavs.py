@@ -27,7 +27,7 @@ from kpbe.backends.pcavs.alignment import ALIGNED_SIZE, alignment_matrices, crop
 from kpbe.backends.pcavs.generator import DEMODULATION_EPS, SLOPE, StyleGenerator, blur_kernel
 from kpbe.backends.pcavs.model import MOUTH_GAIN, PCAVSNetworks, from_network
 from kpbe.backends.pcavs.windows import mel_windows, window_starts
-from kpbe.media.audio import pcavs_mel
+from kpbe.media.mel import pcavs_mel
 from kpbe.media.video import VideoWriter
 
 BATCH = 16

@@ -22,7 +22,7 @@ from benchmarks.stopwatch import Stopwatch
 from benchmarks.talk import FPS, Talk
 from kpbe.backends.wav2lip.networks import FACE_SIZE, Wav2LipGenerator
 from kpbe.backends.wav2lip.windows import speech_mel
-from kpbe.media.audio import MEL_FRAMES_PER_SECOND, MEL_WINDOW
+from kpbe.media.mel import MEL_FRAMES_PER_SECOND, MEL_WINDOW
 from kpbe.media.video import VideoWriter
 
 DETECTION_BATCH = 16

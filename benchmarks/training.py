@@ -40,7 +40,7 @@ from kpbe.params import (
     ScheduleParams,
 )
 from kpbe.training.frames import ClipFrames, LabelFolders
-from kpbe.training.frontend import FrontendTrainee
+from kpbe.training.frontend_trainee import FrontendTrainee
 from kpbe.training.losses import RandomWarp
 from kpbe.training.perceptual import VGG19Features
 

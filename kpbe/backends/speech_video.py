@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 
 from kpbe.backends.base import Backend, BackendSettings, SynthesisRequest, speak
@@ -15,35 +12,11 @@ from kpbe.checkpoints.catalogue import find
 from kpbe.data.faces import finder_here
 from kpbe.errors import BadClip
 from kpbe.media.audio import read_audio
-from kpbe.media.background import prefetched
-from kpbe.media.video import VideoWriter, frames_at_constant_fps
+from kpbe.media.images import IMAGE_SUFFIXES, VideoFrames, read_image
+from kpbe.media.prefetch import prefetched
+from kpbe.media.video import VideoWriter
 
 Settings = TypeVar("Settings", bound=BackendSettings)
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
-
-
-@dataclass(frozen=True)
-class VideoFrames:
-    """Frames of a video at a constant rate; every iteration decodes it again, so nothing is kept in memory."""
-
-    path: Path
-    fps: float
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return frames_at_constant_fps(self.path, self.fps)
-
-
-def read_image(path: Path) -> np.ndarray:
-    """A picture as (H, W, 3) uint8 RGB.
-
-    Raises:
-        BadClip: the file is missing or no picture.
-    """
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise BadClip(f"{path} cannot be read as a picture: correct the path or give a PNG or JPEG file.")
-    return np.ascontiguousarray(picture[..., ::-1])
 
 
 def request_of_files(

@@ -19,7 +19,7 @@ from kpbe.backends.base import (
     backend_of,
     get_backend,
 )
-from kpbe.backends.speech_video import VideoFrames, write_speech_video
+from kpbe.backends.speech_video import write_speech_video
 from kpbe.checkpoints.catalogue import trained_weights
 from kpbe.core.clip_tasks import ClipTask, Rejection, run_clip_tasks
 from kpbe.core.device import torch_device
@@ -30,6 +30,7 @@ from kpbe.data.raw import parse_bbox
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import BadClip, MissingWeights
 from kpbe.media.audio import AUDIO_RATE, read_audio
+from kpbe.media.images import VideoFrames
 from kpbe.media.video import VideoReader
 from kpbe.params import DataParams, Params
 from kpbe.recipes import recipe

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kpbe.backends.speech_video import IMAGE_SUFFIXES, VideoFrames, read_image
 from kpbe.data.crops import cropped
 from kpbe.errors import KPBEError
 from kpbe.frontend.model import Frontend
@@ -17,7 +16,8 @@ from kpbe.inference.free_view import decompose_image
 from kpbe.inference.novel_view import talking_view
 from kpbe.inference.viewpoints import Viewpoints
 from kpbe.media.audio import NoAudio, audio_source
-from kpbe.media.background import prefetched
+from kpbe.media.images import IMAGE_SUFFIXES, VideoFrames, read_image
+from kpbe.media.prefetch import prefetched
 from kpbe.media.video import VideoWriter
 
 

@@ -17,9 +17,9 @@ from kpbe.frontend.model import Frontend
 from kpbe.params import FrontendTrainParams, ModelParams, Params
 from kpbe.recipes import recipe
 from kpbe.training.batches import hold_out_validation
+from kpbe.training.fabric import training_identity
 from kpbe.training.frames import ClipFrames, TrainingFolders
-from kpbe.training.frontend import FrontendTrainee
-from kpbe.training.launch import training_identity
+from kpbe.training.frontend_trainee import FrontendTrainee
 
 
 def prepare(

@@ -202,3 +202,18 @@ def equivariance(driving_keypoints: Tensor, warped_keypoints: Tensor, warp: Rand
         warp: the warp.
     """
     return (driving_keypoints[..., :2] - warp.warp_coordinates(warped_keypoints[..., :2])).abs().mean()
+
+
+def contrastive(audio: Tensor, visual: Tensor, temperature: float) -> Tensor:
+    """Symmetric InfoNCE: each window's own partner among all of the batch, from audio to picture and back.
+
+    Args:
+        audio, visual: (B, D) features; row i of one belongs to row i of the other.
+        temperature: of the softmax over cosine similarities.
+
+    Returns:
+        Mean cross-entropy of both directions; log(B) at chance.
+    """
+    logits = F.normalize(audio) @ F.normalize(visual).T / temperature
+    own = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2

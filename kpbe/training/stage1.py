@@ -6,9 +6,9 @@ from pathlib import Path
 
 from kpbe.data.clips import read_manifest
 from kpbe.params import Params
+from kpbe.training.fabric import launch
 from kpbe.training.frames import TrainingFolders
 from kpbe.training.frontend_stage import prepare
-from kpbe.training.launch import launch
 from kpbe.training.loop import train
 
 

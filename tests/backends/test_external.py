@@ -20,8 +20,8 @@ import yaml
 
 from kpbe.backends import training
 from kpbe.backends.base import SynthesisRequest, backend_kinds, backend_of, get_backend
-from kpbe.backends.command import CommandBackend, CommandSettings
-from kpbe.backends.external import resized
+from kpbe.backends.external.command import CommandBackend, CommandSettings
+from kpbe.backends.external.videos import resized
 from kpbe.backends.synthesize import synthesize
 from kpbe.core.files import file_sha256, read_csv
 from kpbe.core.processes import process_map

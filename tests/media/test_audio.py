@@ -15,17 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kpbe.errors import BadClip
-from kpbe.media.audio import (
-    AUDIO_RATE,
-    MEL_WINDOW,
-    NoAudio,
-    audio_source,
-    is_silent,
-    mel_window_starts,
-    read_audio,
-    wav2lip_mel,
-    write_wav,
-)
+from kpbe.media.audio import AUDIO_RATE, NoAudio, audio_source, is_silent, read_audio, write_wav
+from kpbe.media.mel import MEL_WINDOW, mel_window_starts, wav2lip_mel
 from kpbe.media.video import BrokenVideo, frames_at_constant_fps, probe, write_video
 
 FLASHES = (0.52, 1.3, 2.0, 2.71)

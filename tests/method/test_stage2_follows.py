@@ -80,7 +80,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.
 
     monkeypatch.setattr(PerceptualTerms, "forward", remembered)
     monkeypatch.setattr(frontend_stage, "_starting_frontend", perfect)
-    monkeypatch.setattr("kpbe.training.frontend.save_frontend", lambda *_: None)
+    monkeypatch.setattr("kpbe.training.frontend_trainee.save_frontend", lambda *_: None)
     return seen
 
 

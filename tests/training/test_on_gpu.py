@@ -15,7 +15,7 @@ from kpbe.frontend.checkpoints import load_frontend
 from kpbe.inference.enhance import enhance
 from kpbe.inference.frontends import RELEASED, WEIGHTS
 from kpbe.params import Params
-from kpbe.training.frontend import FRONTEND_FILE
+from kpbe.training.frontend_trainee import FRONTEND_FILE
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2
 from tests.training import short_training

@@ -19,7 +19,7 @@ from kpbe.frontend.geometry import HeadPose
 from kpbe.frontend.model import Frontend
 from kpbe.params import FrontendLossParams, ModelParams, PerceptualParams
 from kpbe.training.discriminators import PatchDiscriminator
-from kpbe.training.frontend import Reconstruction
+from kpbe.training.frontend_trainee import Reconstruction
 from kpbe.training.losses import (
     RandomWarp,
     equivariance,

@@ -22,8 +22,8 @@ from kpbe.backends.pcavs.settings import PCAVSSettings
 from kpbe.backends.pcavs.windows import mel_windows, ping_pong, window_starts
 from kpbe.data.landmarks import LandmarkFinder, find_landmarks, get_landmark_finder
 from kpbe.errors import BadClip, MissingWeights
-from kpbe.media.audio import pcavs_mel
-from kpbe.media.background import prefetched
+from kpbe.media.mel import pcavs_mel
+from kpbe.media.prefetch import prefetched
 
 
 @dataclass(frozen=True)

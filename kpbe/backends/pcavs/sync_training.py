@@ -16,18 +16,19 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from kpbe.backends.base import TrainingJob
+from kpbe.backends.pcavs.batches import SpeakingClip, TrainingClips, random_moments
 from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
 from kpbe.backends.pcavs.model import PCAVSNetworks
-from kpbe.backends.pcavs.moments import SpeakingClip, TrainingClips, random_moments
 from kpbe.backends.pcavs.settings import PCAVSSettings, SyncTrainingSettings
 from kpbe.core.files import fingerprint
 from kpbe.media.sheets import contact_sheet
+from kpbe.metrics.lip_sync import MAX_OFFSET, offset_accuracy, similarity_by_offset
 from kpbe.recipes import recipe
-from kpbe.training.launch import launch, training_identity
+from kpbe.training.fabric import launch, training_identity
 from kpbe.training.loop import train
+from kpbe.training.losses import contrastive
 from kpbe.training.optimisers import adam, set_learning_rate
 from kpbe.training.state import Stateful
-from kpbe.training.synchrony import MAX_OFFSET, contrastive, offset_accuracy, similarity_by_offset
 
 SYNC_FILE = "sync.safetensors"
 CLIPS_PER_BATCH = 2

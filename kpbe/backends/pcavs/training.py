@@ -20,10 +20,10 @@ from torch.nn import functional as F
 from kpbe.backends.base import TrainingJob
 from kpbe.backends.lip_opening import OpeningJudge, openings_digest
 from kpbe.backends.mouth_weights import mouth_weights
+from kpbe.backends.pcavs.batches import SpeakingClip, TrainingClips, fixed_moments, random_moments
 from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
 from kpbe.backends.pcavs.disguise import disguised
 from kpbe.backends.pcavs.model import PCAVSNetworks, from_network
-from kpbe.backends.pcavs.moments import SpeakingClip, TrainingClips, fixed_moments, random_moments
 from kpbe.backends.pcavs.pose_leak import mouth_from_pose
 from kpbe.backends.pcavs.settings import GeneratorTrainingSettings, PCAVSSettings
 from kpbe.backends.pcavs.sync_training import SYNC_FILE, determining, starting_networks
@@ -33,12 +33,12 @@ from kpbe.media.sheets import contact_sheet
 from kpbe.metrics.image import psnr, ssim
 from kpbe.recipes import recipe
 from kpbe.training.adversarial import Adversary
-from kpbe.training.launch import launch, training_identity
+from kpbe.training.fabric import launch, training_identity
 from kpbe.training.loop import train
+from kpbe.training.losses import contrastive
 from kpbe.training.optimisers import adam, set_learning_rate
 from kpbe.training.perceptual import PerceptualTerms
 from kpbe.training.state import Stateful
-from kpbe.training.synchrony import contrastive
 
 NETWORKS_FILE = "networks.safetensors"
 

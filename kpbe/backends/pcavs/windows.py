@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kpbe.media.audio import PCAVS_MEL_FRAMES_PER_SECOND
+from kpbe.media.mel import PCAVS_MEL_FRAMES_PER_SECOND
 
 MEL_WINDOW = 20
 LEAD = 8

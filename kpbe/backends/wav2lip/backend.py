@@ -29,7 +29,7 @@ from kpbe.backends.wav2lip.windows import mel_batch, speech_mel, window_starts
 from kpbe.data.faces import FaceDetector, get_detector
 from kpbe.data.tracking import fill_missing
 from kpbe.errors import BadClip, MissingWeights, ParamsError
-from kpbe.media.background import prefetched
+from kpbe.media.prefetch import prefetched
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,13 @@ from kpbe.core.files import file_sha256, write_json
 from kpbe.frontend.images import to_uint8
 from kpbe.frontend.preparation import prepare_for
 from kpbe.media.sheets import INK, PAPER, contact_sheet
+from kpbe.metrics.lip_sync import MAX_OFFSET, offset_accuracy, offset_chance, similarity_by_offset
 from kpbe.recipes import recipe
+from kpbe.training.fabric import launch, training_identity
 from kpbe.training.files import SUMMARY_FILE
-from kpbe.training.launch import launch, training_identity
 from kpbe.training.loop import train
 from kpbe.training.optimisers import adam, set_learning_rate
 from kpbe.training.state import Stateful
-from kpbe.training.synchrony import MAX_OFFSET, offset_accuracy, offset_chance, similarity_by_offset
 
 EXPERT_FILE = "sync_expert.safetensors"
 WINDOWS_AT_ONCE = 128

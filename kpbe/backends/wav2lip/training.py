@@ -42,7 +42,7 @@ from kpbe.frontend.images import to_uint8
 from kpbe.frontend.preparation import prepare_for
 from kpbe.media.sheets import contact_sheet
 from kpbe.recipes import recipe
-from kpbe.training.launch import launch, training_identity
+from kpbe.training.fabric import launch, training_identity
 from kpbe.training.loop import train
 from kpbe.training.optimisers import adam, set_learning_rate
 from kpbe.training.state import Stateful

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kpbe.media.audio import AUDIO_RATE, MEL_FRAMES_PER_SECOND, MEL_WINDOW, mel_window_starts, wav2lip_mel
+from kpbe.media.audio import AUDIO_RATE
+from kpbe.media.mel import MEL_FRAMES_PER_SECOND, MEL_WINDOW, mel_window_starts, wav2lip_mel
 
 
 def speech_mel(wave: np.ndarray, padding: Literal["zeros", "reflect"] = "zeros") -> np.ndarray:

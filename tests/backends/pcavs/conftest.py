@@ -10,7 +10,7 @@ import torch
 
 from kpbe.backends.pcavs import PCAVSNetworks
 from kpbe.backends.pcavs.checkpoints import fill_official
-from kpbe.media.audio import pcavs_mel
+from kpbe.media.mel import pcavs_mel
 
 OFFICIAL = {
     "generator": "pcavs_netG",

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kpbe.backends.pcavs import mel_windows, ping_pong, window_starts
-from kpbe.media.audio import pcavs_mel, slaney_mel_bands
+from kpbe.media.mel import pcavs_mel, slaney_mel_bands
 
 MEL = 1e-5
 

@@ -21,7 +21,7 @@ from kpbe.backends.pcavs import (
 )
 from kpbe.backends.pcavs.settings import PCAVSSettings
 from kpbe.errors import BadClip, MissingWeights
-from kpbe.media.audio import pcavs_mel
+from kpbe.media.mel import pcavs_mel
 
 SIDE = 96
 POINTS = np.array([[36, 38], [60, 38], [48, 66]], np.float32)

@@ -15,8 +15,8 @@ import torch
 from kpbe.backends.base import TrainingJob
 from kpbe.backends.pcavs import load_networks, save_networks
 from kpbe.backends.pcavs import training as training_module
+from kpbe.backends.pcavs.batches import TrainingClips, fixed_moments, random_moments
 from kpbe.backends.pcavs.model import PCAVSNetworks
-from kpbe.backends.pcavs.moments import TrainingClips, fixed_moments, random_moments
 from kpbe.backends.pcavs.pose_leak import mouth_from_pose
 from kpbe.backends.pcavs.settings import PCAVSSettings
 from kpbe.backends.pcavs.sync_training import SYNC_FILE, train_sync

@@ -28,7 +28,7 @@ from kpbe.backends.wav2lip.face_clips import load_face_clips
 from kpbe.core.files import read_csv
 from kpbe.data.clips import read_manifest
 from kpbe.errors import BadCheckpoint, KPBEError
-from kpbe.training.synchrony import offset_accuracy, similarity_by_offset
+from kpbe.metrics.lip_sync import offset_accuracy, similarity_by_offset
 from tests.backends.openings import save_openings
 
 SYNC = {"sync": 0.03}

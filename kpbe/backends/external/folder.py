@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from kpbe.backends.base import BackendSettings, SynthesisRequest, TrainingJob, register
-from kpbe.backends.external import ExternalSettings, WrongLength, fitted_frames, refuse_too_short
+from kpbe.backends.external.videos import ExternalSettings, WrongLength, fitted_frames, refuse_too_short
 from kpbe.core.files import file_sha256
 from kpbe.data.raw import VIDEO_SUFFIXES
 from kpbe.errors import BadClip, KPBEError

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kpbe.media.background import prefetched
+from kpbe.media.prefetch import prefetched
 
 
 def workers() -> list[threading.Thread]:

@@ -17,8 +17,8 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from kpbe.backends.base import BackendSettings, SynthesisRequest, TrainingJob, register
-from kpbe.backends.external import ExternalSettings, WrongLength, fitted_frames, refuse_too_short
-from kpbe.backends.programs import Ended, run_program
+from kpbe.backends.external.programs import Ended, run_program
+from kpbe.backends.external.videos import ExternalSettings, WrongLength, fitted_frames, refuse_too_short
 from kpbe.data.raw import VIDEO_SUFFIXES
 from kpbe.errors import BadClip, KPBEError, MissingWeights
 from kpbe.media.audio import write_wav

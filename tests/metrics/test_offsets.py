@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from kpbe.training.synchrony import contrastive, offset_accuracy
+from kpbe.metrics.lip_sync import offset_accuracy
+from kpbe.training.losses import contrastive
 
 
 def test_partners_that_agree_cost_nothing_and_strangers_cost_chance():

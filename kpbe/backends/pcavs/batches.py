@@ -18,7 +18,8 @@ from kpbe.backends.pcavs.windows import mel_windows, window_starts
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.landmarks import find_landmarks, get_landmark_finder
 from kpbe.errors import KPBEError
-from kpbe.media.audio import pcavs_mel, read_audio
+from kpbe.media.audio import read_audio
+from kpbe.media.mel import pcavs_mel
 from kpbe.media.video import read_frames
 
 
