@@ -14,15 +14,15 @@ import torch
 from kpbe.checkpoints import catalogue
 from kpbe.core.device import torch_device
 from kpbe.core.files import fingerprint
-from kpbe.data.head_pose.teachers.base import (
+from kpbe.data.head_pose.teachers.base import PoseTeacher
+from kpbe.data.head_pose.teachers.registry import (
     NAMES,
-    PoseTeacher,
     TeacherKind,
     first_available,
     get_teacher,
     where_to_get_them,
 )
-from kpbe.data.head_pose.teachers.base import weight_files as teacher_files
+from kpbe.data.head_pose.teachers.registry import weight_files as teacher_files
 from kpbe.data.landmarks import LandmarkFinder, LandmarkKind, get_landmark_finder
 from kpbe.errors import MissingWeights
 from kpbe.evaluation.results import METRICS

@@ -19,9 +19,9 @@ from kpbe.core.files import RECORD_SUFFIX, file_sha256, fingerprint, whole, writ
 from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.head_pose.labels import euler_degrees, label_path
-from kpbe.data.head_pose.teachers.base import (
+from kpbe.data.head_pose.teachers.base import PoseTeacher
+from kpbe.data.head_pose.teachers.registry import (
     NAMES,
-    PoseTeacher,
     TeacherKind,
     first_available,
     get_teacher,

@@ -12,9 +12,10 @@ from kpbe.checkpoints import catalogue
 from kpbe.data.crops import increase_to_square, shift_inside, union
 from kpbe.data.faces import YuNet
 from kpbe.data.head_pose.labels import euler_degrees
-from kpbe.data.head_pose.teachers.base import PoseTeacher, first_available, get_teacher
+from kpbe.data.head_pose.teachers.base import PoseTeacher
 from kpbe.data.head_pose.teachers.hopenet import Hopenet, HopenetTeacher, load_hopenet, to_input_size
 from kpbe.data.head_pose.teachers.onnx_networks import central
+from kpbe.data.head_pose.teachers.registry import first_available, get_teacher
 from kpbe.data.sample import write_sample
 from kpbe.errors import BadCheckpoint, MissingWeights
 from kpbe.media.video import VideoReader, read_frames

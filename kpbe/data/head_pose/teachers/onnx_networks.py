@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kpbe.data.head_pose.teachers.base import TO_FRONTEND, onnx_session
+from kpbe.data.head_pose.teachers.base import TO_FRONTEND
+from kpbe.errors import BadCheckpoint
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -70,3 +73,23 @@ class FSANet:
             inputs = {"input": np.ascontiguousarray(face.transpose(2, 0, 1)[None])}
             row[:] = np.mean([session.run(["output"], inputs)[0][0] for session in self._sessions], axis=0)
         return angles * TO_FRONTEND
+
+
+def onnx_session(path: Path) -> Any:
+    """An onnxruntime session on the CPU with as many threads as OMP_NUM_THREADS says (without it: one per core).
+
+    Raises:
+        BadCheckpoint: the file is damaged or no ONNX file.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+    # waiting threads would take the cores from the other workers
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class of errors for each status and no common one
+        reason = str(error).strip().splitlines()[0]
+        raise BadCheckpoint(f"{path} cannot be loaded as an ONNX network ({reason}): get it again.") from None
