@@ -27,7 +27,7 @@ from kpbe.checkpoints.catalogue import CATALOGUE, find, serving, weight_folders
 from kpbe.core.files import fingerprint, write_json, write_text
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, ClipScore, compare, read_per_clip
-from kpbe.methods import enhanced_method, methods_of
+from kpbe.methods import enhanced_method, is_enhanced, methods_of
 from kpbe.params import EvaluateParams, load_params
 
 CONFIG = Path("conf/ablation.yaml")
@@ -178,7 +178,7 @@ def _facts(variant: Variant) -> tuple[str, str, tuple[str, ...]]:
 
 def table(rows: Sequence[Row]) -> str:
     """The ablation as Markdown: every enhanced method's SSIM, PSNR and LPIPS by variant, and their distances from the first run."""
-    methods = sorted({method for row in rows for method in row.metrics if method.endswith("+kpbe")})
+    methods = sorted({method for row in rows for method in row.metrics if is_enhanced(method)})
     metrics = [m for m in METRICS if any(m in values for row in rows for values in row.metrics.values())]
     head = ["run", *(f"{method} {metric.upper()}" for method in methods for metric in metrics), "what it is"]
     lines = [head, ["---", *["---:"] * (len(head) - 2), "---"]]

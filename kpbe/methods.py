@@ -52,6 +52,11 @@ def controls_of(backend: str) -> tuple[str, ...]:
     return tuple(control_method(backend, control) for control in CONTROLS)
 
 
+def is_enhanced(method: str) -> bool:
+    """Whether a method is a backend enhanced by KPBE, not a control of it."""
+    return method.count("+") == 1
+
+
 def is_control(method: str) -> bool:
     """Whether a method is a control."""
     return method.count("+") == 2

@@ -20,7 +20,7 @@ from streamlit import runtime
 from streamlit.components.v2 import component
 
 from kpbe.data.clips import Clip
-from kpbe.methods import STATIC_SOURCE, display_name, enhanced_method
+from kpbe.methods import STATIC_SOURCE, backend_of_method, display_name, enhanced_method
 from reports.comparison import Comparison
 from reports.layout import method_color
 from reports.pictures import png
@@ -159,8 +159,8 @@ def _panel(method: str, name: str, dash: str = "", image: str | None = None) -> 
 
 
 def _dash(method: str, methods: Sequence[str]) -> str:
-    backends = [name for name in methods if "+" not in name]
-    return DASHES[min(backends.index(method.partition("+")[0]), len(DASHES) - 1)]
+    backends = [name for name in methods if name == backend_of_method(name)]
+    return DASHES[min(backends.index(backend_of_method(method) or method), len(DASHES) - 1)]
 
 
 def _curve(metric: str, of_method: Mapping[str, Sequence[float]]) -> dict[str, Any]:

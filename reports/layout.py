@@ -12,7 +12,7 @@ import streamlit as st
 
 from kpbe.evaluation.statistics import Mean, PairedDifference
 from kpbe.evaluation.tables import DECIMALS
-from kpbe.methods import STATIC_SOURCE, is_control
+from kpbe.methods import STATIC_SOURCE, is_control, is_enhanced
 
 ENHANCED_COLOR = "#3b7ddd"
 BACKEND_COLOR = "#e0812f"
@@ -231,7 +231,7 @@ def method_color(method: str) -> str:
     """The colour that a method has on every page."""
     if method == STATIC_SOURCE or is_control(method):
         return STATIC_COLOR
-    return ENHANCED_COLOR if "+" in method else BACKEND_COLOR
+    return ENHANCED_COLOR if is_enhanced(method) else BACKEND_COLOR
 
 
 def number(value: float, metric: str, sign: str = "") -> str:

@@ -26,6 +26,7 @@ from kpbe.methods import (
     controls_of,
     display_name,
     enhanced_method,
+    is_enhanced,
     methods_of,
 )
 
@@ -258,7 +259,7 @@ def _worth(row: DifferenceRow, methods: Sequence[MethodRow]) -> str:
 
 def _carried(methods: Sequence[MethodRow]) -> str:
     """How its mouth follows the backend's, or why that cannot be told."""
-    row = next(row for row in methods if row.method.endswith("+kpbe"))
+    row = next(row for row in methods if is_enhanced(row.method))
     means, name = row.means, display_name(row.method)
     if "face_found" not in means:
         return ""

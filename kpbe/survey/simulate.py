@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kpbe.errors import SurveyError
+from kpbe.methods import backend_of_method, is_enhanced
 from kpbe.survey.demographics import DEMOGRAPHICS
 from kpbe.survey.scores.ratings import is_demo
 from kpbe.survey.store.answers import SurveyStore
@@ -72,12 +73,12 @@ class Qualities:
         return self._method(item.method) + clip + interaction
 
     def _method(self, method: str) -> float:
-        backend, enhanced, _ = method.partition("+")
-        names = [item.method.partition("+")[0] for item in self.design.items if item.kind == "main"]
+        backend = backend_of_method(method)
+        names = [backend_of_method(item.method) for item in self.design.items if item.kind == "main"]
         if backend not in names:
             return TRUTH_QUALITY
         quality = BACKEND_QUALITIES[0] if backend == names[0] else BACKEND_QUALITIES[1]
-        return quality + (GAIN if enhanced else 0.0)
+        return quality + (GAIN if is_enhanced(method) else 0.0)
 
     def _effect(self, deviation: float, *what: str) -> float:
         if what not in self.effects:

@@ -16,7 +16,7 @@ from kpbe.methods import (
     control_method,
     display_name,
     enhanced_method,
-    is_control,
+    is_enhanced,
 )
 from reports import charts, project, provenance
 from reports.layout import (
@@ -142,7 +142,7 @@ def means(shown: Table1, metrics: Sequence[str]) -> None:
         head += [HEADINGS[metric], "paper"] if metric in in_paper else [HEADINGS[metric]]
     rows = []
     for row in shown.methods:
-        strong = "strong" if "+" in row.method and not is_control(row.method) else ""
+        strong = "strong" if is_enhanced(row.method) else ""
         cells = [
             Cell(display_name(row.method), look=f"left {strong}", dot=method_color(row.method)),
             Cell(str(row.clips)),

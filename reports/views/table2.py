@@ -7,6 +7,7 @@ from html import escape
 import streamlit as st
 
 from kpbe import paths
+from kpbe.methods import is_enhanced
 from kpbe.survey.scores.bootstrap import Estimate
 from kpbe.survey.scores.mos import Comparison, Scores
 from kpbe.survey.scores.table2 import (
@@ -93,7 +94,7 @@ def opinions(shown: Table2, scores: Scores) -> None:
         head += [question_name(question), "paper"]
     rows = []
     for method in shown.methods:
-        strong = "strong" if "+" in method else ""
+        strong = "strong" if is_enhanced(method) else ""
         dot = TRUTH_COLOR if method == GROUND_TRUTH else method_color(method)
         cells = [Cell(survey_name(method), look=f"left {strong}", dot=dot)]
         for question in shown.questions:

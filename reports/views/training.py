@@ -8,7 +8,7 @@ import streamlit as st
 
 from kpbe.evaluation.results import LOWER_IS_BETTER
 from kpbe.evaluation.tables import HEADINGS
-from kpbe.methods import display_name
+from kpbe.methods import display_name, is_enhanced
 from kpbe.training.still_mouth import still_mouth
 from reports import charts, project
 from reports.ablation import Variant, ablation
@@ -95,7 +95,7 @@ def ablation_section() -> None:
     measured = {
         (method, metric) for run in found.variants for method in run.metrics for metric in run.metrics[method]
     }
-    methods = sorted({method for method, _ in measured if "+" in method})
+    methods = sorted({method for method, _ in measured if is_enhanced(method)})
     if len(methods) > 1:
         methods = [
             st.segmented_control(
