@@ -11,6 +11,8 @@ from statistics import median
 
 import torch
 
+from kpbe.core.markdown import markdown_table
+
 
 @dataclass
 class Race:
@@ -40,8 +42,7 @@ class Race:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; the first column is text, the others are numbers."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
+    return markdown_table([header, *rows], numbers=slice(1, None))
 
 
 def speed_table(races: Sequence[Race]) -> str:

@@ -25,6 +25,7 @@ import yaml
 from kpbe import paths
 from kpbe.checkpoints.catalogue import CATALOGUE, find, serving, weight_folders
 from kpbe.core.files import fingerprint, write_json, write_text
+from kpbe.core.markdown import markdown_table
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, ClipScore, compare, read_per_clip
 from kpbe.methods import enhanced_method, is_enhanced, methods_of
@@ -181,11 +182,11 @@ def table(rows: Sequence[Row]) -> str:
     methods = sorted({method for row in rows for method in row.metrics if is_enhanced(method)})
     metrics = [m for m in METRICS if any(m in values for row in rows for values in row.metrics.values())]
     head = ["run", *(f"{method} {metric.upper()}" for method in methods for metric in metrics), "what it is"]
-    lines = [head, ["---", *["---:"] * (len(head) - 2), "---"]]
+    lines = [head]
     for row in rows:
         numbers = [_told(row, method, metric) for method in methods for metric in metrics]
         lines.append([row.name, *numbers, "; ".join(filter(None, (row.about, row.note)))])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown_table(lines, numbers=slice(1, -1)) + "\n"
 
 
 def _told(row: Row, method: str, metric: str) -> str:

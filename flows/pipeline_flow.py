@@ -11,7 +11,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Failed
 
-from flows.pipeline import reproduce, stages_in_order
+from flows.reproduce import reproduce, stages_in_order
+from kpbe.core.markdown import markdown_table
 from kpbe.errors import KPBEError
 
 
@@ -34,13 +35,14 @@ def pipeline_flow(targets: list[str] | None = None, force: bool = False) -> Any:
         stages = stages_in_order(targets or ())
     except KPBEError as error:
         return Failed(message=str(error))
-    rows = ["| stage | outcome | seconds |", "| --- | --- | --- |"]
+    rows = [("stage", "outcome", "seconds")]
     for stage in stages:
         state = reproduce_stage(stage, force, return_state=True)
         if not state.is_completed():
             return Failed(message=state.message)
         run = state.result()
         get_run_logger().info(f"{run.stage}: {run.outcome}")
-        rows.append(f"| {run.stage} | {run.outcome} | {run.seconds:.0f} |")
-    create_markdown_artifact("\n".join(rows), key="pipeline", description="what ran, what was cached")
+        rows.append((run.stage, run.outcome, f"{run.seconds:.0f}"))
+    table = markdown_table(rows)
+    create_markdown_artifact(table, key="pipeline", description="what ran, what was cached")
     return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kpbe.core.files import read_csv
+from kpbe.core.markdown import markdown_table
 
 SHOWN_REJECTIONS = 50
 
@@ -18,13 +19,13 @@ def summarise(folder: Path) -> str:
     for name in ("metrics.json", "summary.json"):
         if (folder / name).exists():
             values = json.loads((folder / name).read_text(encoding="utf-8"))
-            parts.append(_table(("key", "value"), _flat(values)))
+            parts.append(markdown_table([("key", "value"), *_flat(values)]))
     if (folder / "rejected.csv").exists():
         rejected = read_csv(folder / "rejected.csv")
         parts.append(f"{len(rejected)} clips were rejected.")
         if rejected:
             rows = [(row["clip_id"], row["reason"]) for row in rejected[:SHOWN_REJECTIONS]]
-            parts.append(_table(("clip", "reason"), rows))
+            parts.append(markdown_table([("clip", "reason"), *rows]))
     files = [path for path in folder.rglob("*") if path.is_file()]
     counts = Counter(path.suffix or path.name for path in files)
     megabytes = sum(path.stat().st_size for path in files) / 1e6
@@ -39,8 +40,3 @@ def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
             row for key, value in values.items() for row in _flat(value, f"{prefix}.{key}" if prefix else key)
         ]
     return [(prefix, f"{values:.5g}" if isinstance(values, float) else str(values))]
-
-
-def _table(columns: tuple[str, ...], rows: list[tuple[str, str]]) -> str:
-    lines = [columns, tuple("---" for _ in columns), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

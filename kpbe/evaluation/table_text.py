@@ -11,6 +11,7 @@ from textwrap import wrap
 from typing import Any
 
 from kpbe.core.files import write_json, write_text
+from kpbe.core.markdown import markdown_table
 from kpbe.evaluation.results import METRIC_GROUPS
 from kpbe.evaluation.statistics import Mean, PairedDifference
 from kpbe.evaluation.tables import (
@@ -75,7 +76,7 @@ def markdown(table: Table1) -> str:
         for group, members in METRIC_GROUPS.items():
             metrics = [metric for metric in members if metric in table.metrics]
             if metrics:
-                parts += [f"## {title}: {group.lower()}", "", *_pipes(cells(table, metrics)), ""]
+                parts += [f"## {title}: {group.lower()}", "", markdown_table(cells(table, metrics)), ""]
     parts += ["## About these numbers", "", *(f"- {line}" for line in table.about), ""]
     return "\n".join(parts)
 
@@ -168,12 +169,6 @@ def _in_paper(metric: str) -> bool:
 
 def _paper(values: dict[str, float], metric: str, sign: str = "") -> str:
     return f"{values[metric]:{sign}.2f}" if metric in values else "-"
-
-
-def _pipes(lines: Sequence[Sequence[str]]) -> list[str]:
-    head, *rest = (f"| {' | '.join(cells)} |" for cells in lines)
-    rule = "|" + " --- |" * len(lines[0])
-    return [head, rule, *rest]
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:

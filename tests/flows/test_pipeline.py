@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.pipeline import pipeline, reproduce, stages_in_order
+from flows.pipeline import pipeline
+from flows.reproduce import reproduce, stages_in_order
 from kpbe.errors import KPBEError
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kpbe.core.markdown import markdown_table
 from kpbe.survey.scores.bootstrap import Estimate
 from kpbe.survey.scores.mos import Agreement, Comparison, MethodScore, Scores
 from kpbe.survey.scores.table2 import (
@@ -34,23 +35,23 @@ def markdown(table: Table2) -> str:
     """The table as Markdown: what it is made from, scores, differences, agreement, who was left out, the same with everybody."""
     parts = [f"# {table.title}", "", *(f"- {line}" for line in table.about), ""]
     shown = table.screened or table.everybody
-    parts += _pipes(_mos_lines(table, shown))
+    parts.append(markdown_table(_mos_lines(table, shown)))
     if shown is None:
         return "\n".join([*parts, "", f"{NO_RATINGS.capitalize()}.", ""])
-    parts += ["", "## KPBE against its backend", "", *_pipes(_difference_lines(shown)), ""]
-    parts += ["## DMOS and bias-corrected MOS", "", *_pipes(_corrected_lines(shown)), ""]
-    parts += ["## Agreement of the raters", "", *_pipes(_agreement_lines(shown.agreement)), ""]
+    parts += ["", "## KPBE against its backend", "", markdown_table(_difference_lines(shown)), ""]
+    parts += ["## DMOS and bias-corrected MOS", "", markdown_table(_corrected_lines(shown)), ""]
+    parts += ["## Agreement of the raters", "", markdown_table(_agreement_lines(shown.agreement)), ""]
     parts += ["## Raters left out", ""]
     if not table.exclusions:
         return "\n".join([*parts, "None.", ""])
     left_out = [["Rater", "Rule", "Reason"], *([e.rater, e.rule, e.reason] for e in table.exclusions)]
-    parts += [*_pipes(left_out), ""]
+    parts += [markdown_table(left_out), ""]
     if table.screened is not None and table.everybody is not None:
         parts += ["## With everybody", "", "The same without screening.", ""]
         parts += [
-            *_pipes(_mos_lines(table, table.everybody)),
+            markdown_table(_mos_lines(table, table.everybody)),
             "",
-            *_pipes(_difference_lines(table.everybody)),
+            markdown_table(_difference_lines(table.everybody)),
             "",
         ]
     return "\n".join(parts)
@@ -120,11 +121,6 @@ def _agreement_lines(agreement: Sequence[Agreement]) -> Lines:
         mean = f"{icc.mean:.2f} [{icc.mean_low:.2f}, {icc.mean_high:.2f}]"
         lines.append([*cells, single, mean, f"{icc.raters} x {icc.stimuli}"])
     return lines
-
-
-def _pipes(lines: Lines) -> list[str]:
-    head, *rest = (f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |" for cells in lines)
-    return [head, "|" + " --- |" * len(lines[0]), *rest]
 
 
 # -- LaTeX --------------------------------------------------------------------------------------------------------
