@@ -90,7 +90,7 @@ def speak(
     ] = None,
 ) -> None:
     """Let a backend speak, without enhancement: a picture or a video, and speech, to a talking video."""
-    from kpbe.backends.base import backend_of
+    from kpbe.backends.registry import backend_of, is_trainable
     from kpbe.backends.speech_video import request_of_files, with_finders, write_speech_video
     from kpbe.core.device import torch_device
     from kpbe.params import load_params
@@ -99,7 +99,7 @@ def speak(
     kind, settings = backend_of(params, backend)
     if checkpoint is None:
         checkpoint = (
-            _backend_weights(settings.weights_of or backend) if kind.trainable else settings.checkpoint
+            _backend_weights(settings.weights_of or backend) if is_trainable(kind) else settings.checkpoint
         )
     loaded = kind.from_checkpoint(checkpoint, with_finders(settings), str(torch_device(params.compute)))
     request = request_of_files(source, audio, pose)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from dvc.utils.hydra import compose_and_dump
 
-from kpbe.backends.base import backend_of
+from kpbe.backends.registry import backend_of
 from kpbe.errors import ParamsError
 from kpbe.frontend.model import Frontend
 from kpbe.inference.release import LARGEST_MB

@@ -1,27 +1,24 @@
-"""What KPBE asks of an audio-driven method, and the registry that finds one by its kind.
+"""What KPBE asks of an audio-driven method.
 
-A backend is one module (or package) of `kpbe.backends` called like its kind, with one class decorated by `@register("<kind>")`, and one
-file conf/backend/<name>.yaml with its settings. Nothing else changes when a backend is added: the stages loop over `backends` of
-params.yaml, and two backends may be of the same kind (two checkpoints of one method, two external programs).
+A backend is a class that follows `Backend`, or `TrainableBackend` where the DAG trains it, listed in registry.py, and one file
+conf/backend/<name>.yaml with its settings. The stages loop over `backends` of params.yaml, and two backends may be of the same kind (two
+checkpoints of one method, two external programs).
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
-from pydantic import ConfigDict
 
 from kpbe.data.crops import PixelBox
-from kpbe.errors import BadClip, KPBEError, ParamsError
+from kpbe.errors import BadClip
 from kpbe.media.audio import AUDIO_RATE
-from kpbe.params import OptimiserParams, Params, SampleParams, ScheduleParams, Section, parse_section
+from kpbe.params import OptimiserParams, Params, SampleParams, ScheduleParams, Section
 
 Feed = Literal["source_image", "video"]
 
@@ -169,14 +166,12 @@ class Backend(Protocol):
     """An audio-driven method, loaded and ready.
 
     Attributes:
-        kind: set by `register`.
+        kind: what params.yaml calls it.
         Settings: class of its section of params.yaml.
-        trainable: whether `train` leaves a checkpoint, from scratch or fine-tuned; otherwise `settings.checkpoint` is used as it is.
     """
 
     kind: ClassVar[str]
     Settings: ClassVar[type[BackendSettings]]
-    trainable: ClassVar[bool]
 
     @classmethod
     def from_checkpoint(cls, path: Path | None, settings: Any, device: str) -> Self:
@@ -218,18 +213,19 @@ class Backend(Protocol):
         """
         ...
 
+
+class TrainableBackend(Backend, Protocol):
+    """A backend that the DAG trains, from scratch or from a published checkpoint."""
+
     @classmethod
     def train_sync(cls, job: TrainingJob) -> None:
-        """Train the audio-visual synchrony networks that `train` learns from, if there are any; only for trainable backends."""
+        """Train the audio-visual synchrony networks that `train` learns from, if there are any."""
         ...
 
     @classmethod
     def train(cls, job: TrainingJob) -> None:
-        """Leave the backend's weights in `job.out` as one .safetensors file; only for trainable backends."""
+        """Leave the backend's weights in `job.out` as one .safetensors file."""
         ...
-
-
-BackendClass = TypeVar("BackendClass", bound=type[Backend])
 
 
 def speak(backend: Backend, request: SynthesisRequest) -> Iterator[np.ndarray]:
@@ -239,92 +235,3 @@ def speak(backend: Backend, request: SynthesisRequest) -> Iterator[np.ndarray]:
         BadClip: this video cannot be done; before the first frame where that can be known.
     """
     return backend.synthesize(request, backend.prepare(request))
-
-
-_registry: dict[str, type[Backend]] = {}
-
-
-def register(kind: str) -> Callable[[BackendClass], BackendClass]:
-    """Class decorator that makes a backend known as `kind`."""
-
-    def add(cls: BackendClass) -> BackendClass:
-        cls.kind = kind
-        _registry[kind] = cls
-        return cls
-
-    return add
-
-
-def backend_kinds() -> list[str]:
-    """Kinds of all backends, sorted."""
-    package = importlib.import_module(__package__ or "kpbe.backends")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-    return sorted(_registry)
-
-
-def get_backend(kind: str) -> type[Backend]:
-    """The backend class of a kind.
-
-    Raises:
-        KPBEError: there is none; the message lists the known ones.
-    """
-    if kind not in _registry and kind not in (known := backend_kinds()):
-        raise KPBEError(f"there is no backend of kind {kind!r}: known are {', '.join(known)}.")
-    return _registry[kind]
-
-
-def backend_of(params: Params, name: str) -> tuple[type[Backend], Any]:
-    """Class and settings of the backend that params.yaml calls `name`.
-
-    Raises:
-        ParamsError: there is no section backend.<name>, it does not fit its class (the message names each wrong key) or the rest of
-            params.yaml, or `weights_of` names no backend of the same kind that is trained.
-        KPBEError: its kind is unknown.
-    """
-    values = _section(params, name)
-    backend = get_backend(parse_section(_Kind, values, "params.yaml", f"backend.{name}.").kind)
-    if values.get("weights_of") is not None:
-        values = _with_weights_of(params, name, backend)
-    settings = parse_section(backend.Settings, values, "params.yaml", f"backend.{name}.")
-    settings.refuse_unfit(params, name)
-    return backend, settings
-
-
-def _section(params: Params, name: str) -> dict[str, Any]:
-    values = params.backend.get(name)
-    if values is None:
-        raise ParamsError(
-            f"params.yaml has no section backend.{name}: it has {', '.join(params.backend) or 'none'}; see conf/backend/."
-        )
-    return values
-
-
-def _with_weights_of(params: Params, name: str, backend: type[Backend]) -> dict[str, Any]:
-    """The section of a backend that uses another's weights, with the other's settings where it says nothing."""
-    own = _section(params, name)
-    of = own["weights_of"]
-    other = params.backend.get(of) if isinstance(of, str) and of != name else None
-    said = f"params.yaml: backend.{name}.weights_of is {of}"
-    if other is None:
-        raise ParamsError(
-            f"{said}, which is no other backend: name one of {', '.join(n for n in params.backend if n != name) or 'none'}, or choose "
-            f"{of} as well (backend=[{of},{name}])."
-        )
-    if other.get("kind") != backend.kind or not backend.trainable:
-        raise ParamsError(
-            f"{said}, whose kind is {other.get('kind')}: a backend of kind {backend.kind} needs a trained one of its own kind."
-        )
-    if other.get("weights_of") is not None:
-        raise ParamsError(f"{said}, which uses those of {other['weights_of']} itself: name that one.")
-    if own.get("checkpoint") is not None:
-        raise ParamsError(f"{said}, so it cannot have a checkpoint of its own: remove one of the two.")
-    return {**other, "checkpoint": None, **own}
-
-
-class _Kind(Section):
-    """The one key by which the class of the others is found."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    kind: str

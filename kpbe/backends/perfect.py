@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from kpbe.backends.base import BackendSettings, SynthesisRequest, TrainingJob, register
+from kpbe.backends.base import BackendSettings, SynthesisRequest
 from kpbe.data.crops import PixelBox, cropped
 from kpbe.data.sample.clip import ClipPlan, plan_clip
 from kpbe.data.sample.identity import identity_name
@@ -56,13 +56,11 @@ class PreparedMouth:
     size: int
 
 
-@register("perfect")
 class PerfectBackend:
     """The sample's renderer as a backend."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[str] = "perfect"
     Settings: ClassVar[type[BackendSettings]] = PerfectSettings
-    trainable: ClassVar[bool] = False
 
     @classmethod
     def from_checkpoint(cls, path: Path | None, settings: PerfectSettings, device: str = "cpu") -> Self:
@@ -73,14 +71,6 @@ class PerfectBackend:
     def made_from(cls, settings: PerfectSettings, clip_id: str) -> dict[str, Any]:
         """The version of the sample's pictures; what they were drawn with is in the clip's own digest."""
         return {"sample": recipe("acquire")}
-
-    @classmethod
-    def train_sync(cls, job: TrainingJob) -> None:
-        """Nothing: there is no network."""
-
-    @classmethod
-    def train(cls, job: TrainingJob) -> None:
-        """Nothing: there is no network."""
 
     def prepare(self, request: SynthesisRequest) -> PreparedMouth:
         """Work out the clip's motion again; see `Backend.prepare`.

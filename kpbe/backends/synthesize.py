@@ -10,15 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from kpbe.backends.base import (
-    Backend,
-    BackendSettings,
-    DrawnClip,
-    Feed,
-    SynthesisRequest,
-    backend_of,
-    get_backend,
-)
+from kpbe.backends.base import Backend, BackendSettings, DrawnClip, Feed, SynthesisRequest
+from kpbe.backends.registry import backend_of, get_backend, is_trainable
 from kpbe.backends.speech_video import write_speech_video
 from kpbe.checkpoints.catalogue import trained_weights
 from kpbe.core.clip_tasks import ClipTask, Rejection, run_clip_tasks
@@ -74,7 +67,7 @@ def synthesize(
     """
     backend, settings = backend_of(params, backend_name)
     checkpoint = settings.checkpoint
-    if backend.trainable:
+    if is_trainable(backend):
         checkpoint = trained_weights(trained.parent / settings.weights_of if settings.weights_of else trained)
     if checkpoint is not None and not checkpoint.is_file():
         raise MissingWeights(

@@ -3,43 +3,61 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from kpbe.backends.base import Backend, BackendSettings, TrainingJob, backend_of
+from kpbe.backends.base import TrainableBackend, TrainingJob
+from kpbe.backends.registry import backend_of, is_trainable
 from kpbe.core.files import write_json
 from kpbe.params import Params
 from kpbe.training.files import SUMMARY_FILE
 
 
 def train_sync(name: str, params: Params, clips: Path, expression: Path, out: Path) -> None:
-    """Train the synchrony networks that the backend's generator learns from; a backend without any, or with another's weights,
-    leaves a note in `out`.
+    """Train the synchrony networks that a backend's generator learns from.
+
+    A backend that is not trained leaves a note in `out`.
+
+    Args:
+        name: the backend's name in params.yaml.
+        params: the whole params.
+        clips: data/clips.
+        expression: data/expression.
+        out: checkpoints/sync/<name>.
 
     Raises:
         KPBEError: wrong settings, no training clip, SIGTERM, or a loss that is not finite.
     """
-    backend, settings = backend_of(params, name)
-    if reason := _not_trained(backend, settings):
-        write_json(out / SUMMARY_FILE, {"trained": False, "reason": reason})
-    else:
+    if found := _trained_backend(name, params, out):
+        backend, settings = found
         backend.train_sync(TrainingJob(name, settings, params, clips, expression, out, out))
 
 
 def train_backend(name: str, params: Params, clips: Path, expression: Path, sync: Path, out: Path) -> None:
-    """Train or fine-tune a backend's generator on the training clips, or take its public checkpoint, and leave it in `out`;
-    a backend that is not trained, or uses another's weights, leaves a note.
+    """Train or fine-tune a backend's generator on the training clips, or take its public checkpoint.
+
+    A backend that is not trained leaves a note in `out`.
+
+    Args:
+        name, params, clips, expression: as of `train_sync`.
+        sync: what `train_sync` left.
+        out: checkpoints/backends/<name>.
 
     Raises:
         KPBEError: as `train_sync`.
     """
-    backend, settings = backend_of(params, name)
-    if reason := _not_trained(backend, settings):
-        write_json(out / SUMMARY_FILE, {"trained": False, "reason": reason})
-    else:
+    if found := _trained_backend(name, params, out):
+        backend, settings = found
         backend.train(TrainingJob(name, settings, params, clips, expression, sync, out))
 
 
-def _not_trained(backend: type[Backend], settings: BackendSettings) -> str:
-    """Why a backend is not trained; empty where it is."""
+def _trained_backend(name: str, params: Params, out: Path) -> tuple[type[TrainableBackend], Any] | None:
+    """Class and settings of a backend; None, and a note in `out`, where it is not trained."""
+    backend, settings = backend_of(params, name)
     if settings.weights_of is not None:
-        return f"the weights of {settings.weights_of} are used"
-    return "" if backend.trainable else f"a backend of kind {backend.kind} is used as it is"
+        reason = f"the weights of {settings.weights_of} are used"
+    elif is_trainable(backend):
+        return backend, settings
+    else:
+        reason = f"a backend of kind {backend.kind} is used as it is"
+    write_json(out / SUMMARY_FILE, {"trained": False, "reason": reason})
+    return None

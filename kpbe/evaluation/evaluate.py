@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kpbe.backends.base import backend_of
+from kpbe.backends.registry import backend_of
 from kpbe.core.clip_tasks import ClipTask, Rejection, run_clip_tasks
 from kpbe.core.files import fingerprint, write_csv, write_json
 from kpbe.core.processes import ShardMap, serial_map

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kpbe.backends.base import DrawnClip, SynthesisRequest, backend_of, speak
+from kpbe.backends.base import DrawnClip, SynthesisRequest, speak
 from kpbe.backends.perfect import PerfectBackend
+from kpbe.backends.registry import backend_of
 from kpbe.backends.synthesize import synthesize
 from kpbe.backends.training import train_backend, train_sync
 from kpbe.data.acquire import acquire

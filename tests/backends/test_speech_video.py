@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from kpbe import cli
 from kpbe.backends import speech_video
-from kpbe.backends.base import backend_of
+from kpbe.backends.registry import backend_of
 from kpbe.backends.speech_video import with_finders
 from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.data import faces

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from kpbe.backends.base import BackendSettings, SynthesisRequest, TrainingJob, register
+from kpbe.backends.base import BackendSettings, SynthesisRequest
 from kpbe.backends.external.programs import Ended, run_program
 from kpbe.backends.external.videos import ExternalSettings, WrongLength, fitted_frames, refuse_too_short
 from kpbe.data.raw import VIDEO_SUFFIXES
@@ -144,7 +144,6 @@ class MadeVideo:
     ended: Ended
 
 
-@register("command")
 class CommandBackend:
     """Any program as a backend.
 
@@ -153,9 +152,8 @@ class CommandBackend:
         settings: how to call it.
     """
 
-    kind: ClassVar[str]
+    kind: ClassVar[str] = "command"
     Settings: ClassVar[type[BackendSettings]] = CommandSettings
-    trainable: ClassVar[bool] = False
 
     def __init__(self, program: Path, settings: CommandSettings):
         self.program = program
@@ -183,14 +181,6 @@ class CommandBackend:
         return settings.model_dump(
             mode="json", include={"command", "working_folder", "version", "allowed_missing_frames"}
         )
-
-    @classmethod
-    def train_sync(cls, job: TrainingJob) -> None:
-        """Nothing: the program is used as it is."""
-
-    @classmethod
-    def train(cls, job: TrainingJob) -> None:
-        """Nothing: the program is used as it is."""
 
     def prepare(self, request: SynthesisRequest) -> MadeVideo:
         """Run the program; see `Backend.prepare`. What it prints goes to `request.log`.

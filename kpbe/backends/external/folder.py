@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from kpbe.backends.base import BackendSettings, SynthesisRequest, TrainingJob, register
+from kpbe.backends.base import BackendSettings, SynthesisRequest
 from kpbe.backends.external.videos import ExternalSettings, WrongLength, fitted_frames, refuse_too_short
 from kpbe.core.files import file_sha256
 from kpbe.data.raw import VIDEO_SUFFIXES
@@ -34,7 +34,6 @@ class FolderSettings(ExternalSettings):
         return None
 
 
-@register("folder")
 class FolderBackend:
     """A folder of videos as a backend.
 
@@ -42,9 +41,8 @@ class FolderBackend:
         settings: which folder.
     """
 
-    kind: ClassVar[str]
+    kind: ClassVar[str] = "folder"
     Settings: ClassVar[type[BackendSettings]] = FolderSettings
-    trainable: ClassVar[bool] = False
 
     def __init__(self, settings: FolderSettings):
         self.settings = settings
@@ -69,14 +67,6 @@ class FolderBackend:
             "allowed_missing_frames": settings.allowed_missing_frames,
             "videos": [file_sha256(path) for path in videos_of(settings.folder, clip_id)],
         }
-
-    @classmethod
-    def train_sync(cls, job: TrainingJob) -> None:
-        """Nothing: the videos are there."""
-
-    @classmethod
-    def train(cls, job: TrainingJob) -> None:
-        """Nothing: the videos are there."""
 
     def prepare(self, request: SynthesisRequest) -> Path:
         """Find the clip's video; see `Backend.prepare`.

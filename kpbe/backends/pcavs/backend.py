@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kpbe.backends.base import BackendSettings, SynthesisRequest, TrainingJob, register
+from kpbe.backends.base import BackendSettings, SynthesisRequest, TrainingJob
 from kpbe.backends.pcavs.alignment import align_frame, alignment_matrices, paste_image
 from kpbe.backends.pcavs.checkpoints import load_networks
 from kpbe.backends.pcavs.identity import Identity
@@ -43,7 +43,6 @@ class PreparedSpeech:
     pose_matrices: np.ndarray
 
 
-@register("pcavs")
 class PCAVS:
     """PC-AVS (Zhou et al. 2021): the inference of the reference, with the identity encoded once and the pose-driven video alone rendered.
 
@@ -53,9 +52,8 @@ class PCAVS:
         device: where the networks are.
     """
 
-    kind: ClassVar[str]
+    kind: ClassVar[str] = "pcavs"
     Settings: ClassVar[type[BackendSettings]] = PCAVSSettings
-    trainable: ClassVar[bool] = True
 
     def __init__(self, networks: PCAVSNetworks, settings: PCAVSSettings, device: str = "cpu"):
         self.networks = networks.prepare_for(device, training=False)

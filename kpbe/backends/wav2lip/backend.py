@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kpbe.backends.base import BackendSettings, SynthesisRequest, TrainingJob, register
+from kpbe.backends.base import BackendSettings, SynthesisRequest, TrainingJob
 from kpbe.backends.wav2lip.checkpoints import load_generator
 from kpbe.backends.wav2lip.faces import (
     SEAM,
@@ -46,7 +46,6 @@ class PreparedSpeech:
     rectangles: np.ndarray
 
 
-@register("wav2lip")
 class Wav2Lip:
     """Wav2Lip (Prajwal et al. 2020) by the procedure of the reference's inference script.
 
@@ -56,9 +55,8 @@ class Wav2Lip:
         device: where the generator is.
     """
 
-    kind: ClassVar[str]
+    kind: ClassVar[str] = "wav2lip"
     Settings: ClassVar[type[BackendSettings]] = Wav2LipSettings
-    trainable: ClassVar[bool] = True
 
     def __init__(self, generator: Wav2LipGenerator, settings: Wav2LipSettings, device: str = "cpu"):
         self.generator = generator
