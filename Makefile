@@ -5,7 +5,7 @@
 # make ui       Prefect's UI with the pipeline in it
 # make ablation variants of stage 2 as DVC experiments, and their table (ABLATION='-S data=folder')
 # make params   compose params.yaml anew after a change in conf/
-# make lint     ruff and pyright
+# make lint     ruff, pyright and the import contracts (pyproject.toml)
 # make clean    remove what the stages made (not DVC's cache) and tool caches
 
 PYTHON ?= python3
@@ -59,6 +59,7 @@ lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf data/raw data/clips data/backend data/enhanced checkpoints reports/results

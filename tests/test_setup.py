@@ -100,11 +100,11 @@ def test_make_targets_can_be_made(target: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_ci_runs_the_tests() -> None:
+def test_ci_checks_the_code_and_runs_the_tests() -> None:
     script = REPOSITORY / ".ci" / "run"
     assert os.access(script, os.X_OK)
     subprocess.run(["bash", "-n", script], check=True)
-    assert script.read_text(encoding="utf-8").rstrip().endswith("make test")
+    assert script.read_text(encoding="utf-8").rstrip().endswith("make lint\nmake test")
 
 
 def test_dvc_composes_params_and_calls_nobody() -> None:

@@ -10,40 +10,18 @@ which no number of raters brings below clip / sqrt(C): where the methods differ 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
 
-from kpbe.methods import enhanced_method
 from kpbe.survey.scores.bootstrap import Z
-from kpbe.survey.scores.ratings import Panel
+from kpbe.survey.scores.spread import Spread
 
 LEVEL = 0.05
 NORMAL = NormalDist()
 MOST_RATERS = 2000
 MOST_CLIPS = 500
-LEAST_RATERS = 15
-"""Fewer than ITU-T P.910 asks for."""
-
-WEB_RATERS = 35
-"""What ITU-T P.913 asks for outside a laboratory, as in a survey on the web."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Standard deviations of a difference of two methods' scores, in points of the five-point scale.
-
-    Attributes:
-        rater: how differently raters judge the difference.
-        clip: how much the difference changes from clip to clip.
-        rest: of a single pair of answers around that.
-    """
-
-    rater: float
-    clip: float
-    rest: float
 
 
 ASSUMED = Spread(rater=0.25, clip=0.35, rest=1.0)
@@ -116,42 +94,3 @@ def _fewest(enough: Callable[[int], bool], most: int) -> int | None:
 
 
 # -- from a survey ------------------------------------------------------------------------------------------------
-
-
-def spread_of(panel: Panel, backends: Sequence[str]) -> Spread | None:
-    """The spread in a survey that was made, over all its comparisons of backend and backend + KPBE.
-
-    Variances come from the expected mean squares of a two-way table without replication and are averaged over comparisons and
-    questions; a negative one counts as 0. Raters who left out a clip are left out.
-
-    Returns:
-        None when no comparison has two complete raters and two clips.
-    """
-    found = []
-    for backend in backends:
-        pair = (backend, enhanced_method(backend))
-        if not set(pair) <= set(panel.methods):
-            continue
-        for question in panel.questions:
-            first, second = (panel.table(method, question) for method in pair)
-            components = variance_components(second - first)
-            if components is not None:
-                found.append(components)
-    if not found:
-        return None
-    rater, clip, rest = np.sqrt(np.maximum(np.mean(found, axis=0), 0))
-    return Spread(float(rater), float(clip), float(rest))
-
-
-def variance_components(table: np.ndarray) -> tuple[float, float, float] | None:
-    """Unbiased variances of rows, columns and rest of a table raters x clips; those of rows and columns may come out negative."""
-    table = table[:, ~np.isnan(table).all(0)]
-    table = table[~np.isnan(table).any(1)]
-    raters, clips = table.shape
-    if min(raters, clips) < 2:
-        return None
-    grand, rows, columns = table.mean(), table.mean(1), table.mean(0)
-    of_rows = clips * ((rows - grand) ** 2).sum() / (raters - 1)
-    of_columns = raters * ((columns - grand) ** 2).sum() / (clips - 1)
-    rest = ((table - rows[:, None] - columns + grand) ** 2).sum() / ((raters - 1) * (clips - 1))
-    return float((of_rows - rest) / clips), float((of_columns - rest) / raters), float(rest)

@@ -7,17 +7,9 @@ from typing import Any
 import streamlit as st
 
 from kpbe.errors import KPBEError
-from kpbe.survey.planner import (
-    ASSUMED,
-    LEAST_RATERS,
-    WEB_RATERS,
-    Spread,
-    clips_needed,
-    half_width,
-    power,
-    raters_needed,
-    smallest_difference,
-)
+from kpbe.survey.planner import ASSUMED, clips_needed, half_width, power, raters_needed, smallest_difference
+from kpbe.survey.scores.spread import Spread
+from kpbe.survey.study.design import LEAST_RATERS, WEB_RATERS
 from reports import project
 from reports.layout import (
     BACKEND_COLOR,

@@ -7,18 +7,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from kpbe.survey.planner import (
-    ASSUMED,
-    Spread,
-    clips_needed,
-    half_width,
-    power,
-    raters_needed,
-    smallest_difference,
-    spread_of,
-    variance_components,
-)
+from kpbe.survey.planner import ASSUMED, clips_needed, half_width, power, raters_needed, smallest_difference
 from kpbe.survey.scores.ratings import panel_of
+from kpbe.survey.scores.spread import Spread, spread_of, variance_components
 
 
 @pytest.mark.parametrize(

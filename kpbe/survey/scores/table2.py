@@ -14,12 +14,12 @@ from kpbe.errors import KPBEError, SurveyError
 from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
 from kpbe.survey.demographics import DEMOGRAPHICS, in_words
-from kpbe.survey.planner import LEAST_RATERS, Spread, spread_of
 from kpbe.survey.scores.bias_model import BiasModel
 from kpbe.survey.scores.mos import Scores, score
 from kpbe.survey.scores.ratings import Panel, Rating, check_against, is_demo, panel_of, read_ratings
 from kpbe.survey.scores.screening import Exclusion, Screening, rules_in_words, screen
-from kpbe.survey.study.design import GROUND_TRUTH, Study, read_study
+from kpbe.survey.scores.spread import Spread, spread_of
+from kpbe.survey.study.design import GROUND_TRUTH, LEAST_RATERS, Study, read_study
 
 PAPER = "arXiv:2210.03335, Table II (10 raters, 13 videos for each method, VoxCeleb1; it gives no intervals)"
 PAPER_MOS: dict[str, dict[str, float]] = {

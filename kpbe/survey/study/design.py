@@ -22,6 +22,12 @@ from kpbe.errors import SurveyError
 from kpbe.params import SurveyParams
 
 QUESTIONS = ("lip_sync", "head_pose", "realness")
+LEAST_RATERS = 15
+"""Fewer than ITU-T P.910 asks for."""
+
+WEB_RATERS = 35
+"""What ITU-T P.913 asks for outside a laboratory, as in a survey on the web."""
+
 GROUND_TRUTH = "ground_truth"
 SHORTEST_SECONDS = 5.0
 """ITU-T P.913 asks for stimuli of 5 to 20 s, P.910 advises 8 to 10 s."""

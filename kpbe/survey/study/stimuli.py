@@ -22,10 +22,11 @@ from kpbe.media.video import VideoInfo, VideoReader, probe, write_video
 from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
 from kpbe.recipes import recipe
-from kpbe.survey.planner import LEAST_RATERS, WEB_RATERS
 from kpbe.survey.study.design import (
     GROUND_TRUTH,
+    LEAST_RATERS,
     QUESTIONS,
+    WEB_RATERS,
     Item,
     Study,
     clips_needed,

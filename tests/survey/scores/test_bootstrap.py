@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kpbe.survey.planner import ASSUMED, Spread, half_width
+from kpbe.survey.planner import ASSUMED, half_width
 from kpbe.survey.scores.bootstrap import crossed_difference, crossed_mean, naive_interval
+from kpbe.survey.scores.spread import Spread
 
 ONE_METHOD = 1 / np.sqrt(2)
 

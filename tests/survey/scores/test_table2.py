@@ -14,9 +14,9 @@ import pytest
 
 from kpbe.core.files import read_csv
 from kpbe.errors import KPBEError, SurveyError
-from kpbe.survey.planner import Spread
 from kpbe.survey.scores.ratings import Rating, panel_of
 from kpbe.survey.scores.results import write_survey_results
+from kpbe.survey.scores.spread import Spread
 from kpbe.survey.scores.table2 import Table2, build_table2, paper_difference, read_table2
 
 FILES = (
