@@ -1,4 +1,4 @@
-"""Reading and writing the weights of backends: any layout to a plain state dict, filled into a network or refused in one sentence."""
+"""One strict reader and writer of weights: any layout to a plain state dict, filled into a network or refused in one sentence."""
 
 from __future__ import annotations
 
@@ -20,20 +20,77 @@ from kpbe.core.files import whole
 from kpbe.errors import BadCheckpoint, MissingWeights
 
 FACTS = "kpbe"
-"""The one metadata key of our files. Several would be written in another order by every process, and digests would differ."""
+"""The one metadata key of a file. Several would be written in another order by every process, and digests would differ."""
 
 WRAPPINGS = ("state_dict", "model", "model_state_dict", "generator")
 """Keys under which trainings keep a network's weights beside other things."""
 
+UNREADABLE = (
+    SafetensorError,
+    RuntimeError,
+    UnpicklingError,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    zipfile.BadZipFile,
+)
+"""What torch and safetensors raise for damaged and foreign files."""
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+def read_content(path: Path) -> Mapping[str, Any]:
+    """What a file of weights holds, as it is stored.
+
+    Read are pickled dictionaries (no code of theirs is run), TorchScript archives (which torch.load refuses), and safetensors, whatever
+    their name.
+
+    Raises:
+        MissingWeights: there is no such file.
+        BadCheckpoint: it is damaged or holds something else.
+    """
+    _require(path)
+    try:
+        if _is_safetensors(path):
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content = _torchscript_state(path) if _is_torchscript(path) else _unpickled(path)
+    except UNREADABLE:
+        raise _unreadable(path) from None
+    if not isinstance(content, Mapping):
+        raise _no_state_dict(path)
+    return content
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; empty for other files.
+
+    Raises:
+        MissingWeights: there is no such file.
+        BadCheckpoint: a file that begins like safetensors is damaged.
+    """
+    _require(path)
+    if not _is_safetensors(path):
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except UNREADABLE:
+        raise _unreadable(path) from None
+
 
 def read_state(path: Path, method: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by name, and the facts that `write_state` was given (none for other files).
+    """Tensors of one network by name, and the facts that `write_state` was given (none for other files).
 
-    Four layouts are read: a pickled state dict, the same under a key of `WRAPPINGS`, a TorchScript archive (which torch.load refuses), and
-    safetensors. The prefixes that DataParallel (`module.`) and torch.compile (`_orig_mod.`) put before names are dropped.
+    The state dict may lie under a key of `WRAPPINGS`. The prefixes that DataParallel (`module.`) and torch.compile (`_orig_mod.`) put
+    before names are dropped.
 
     Args:
-        path: the file.
+        path: see `read_content`.
         method: whose weights are wanted, for messages.
 
     Raises:
@@ -44,79 +101,85 @@ def read_state(path: Path, method: str) -> tuple[dict[str, Tensor], dict[str, An
         raise MissingWeights(
             f"{path} does not exist: give the path of a {method} checkpoint, or leave it empty to train one."
         )
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                return _plain(state), _facts(file.metadata() or {})
-        content = _torchscript_state(path) if _is_torchscript(path) else _unpickled(path)
-    except (
-        SafetensorError,
-        RuntimeError,
-        UnpicklingError,
-        EOFError,
-        OSError,
-        ValueError,
-        zipfile.BadZipFile,
-    ):
-        # torch's own message advises weights_only=False, which runs whatever code the file holds.
-        raise BadCheckpoint(
-            f"{path} cannot be read as weights: it is cut off or no checkpoint; get it again."
-        ) from None
-    state = content if isinstance(content, dict) else None
-    while isinstance(state, dict) and (
-        inner := next((k for k in WRAPPINGS if isinstance(state.get(k), dict)), None)
-    ):
+    state = read_content(path)
+    while inner := next((key for key in WRAPPINGS if isinstance(state.get(key), Mapping)), None):
         state = state[inner]
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise BadCheckpoint(
-            f"{path} holds no state dict: expected tensors by name, or a dictionary with 'state_dict'."
-        )
-    return _plain(state), {}
+    if not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise _no_state_dict(path)
+    return {without_wrapper(name): tensor for name, tensor in state.items()}, _facts(read_metadata(path))
 
 
-def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {re.sub(r"^((module|_orig_mod)\.)+", "", name): tensor for name, tensor in state.items()}
+def without_wrapper(name: str) -> str:
+    """A tensor's name without the prefixes of DataParallel and torch.compile."""
+    return re.sub(r"^((module|_orig_mod)\.)+", "", name)
 
 
-def write_state(path: Path | str, network: nn.Module, facts: Mapping[str, Any]) -> None:
-    """Write a network as safetensors, whole or not at all, with JSON-able `facts` in the header; equal inputs give equal bytes."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+# -- writing ------------------------------------------------------------------------------------------------------
+
+
+def write_state(
+    path: Path | str, weights: nn.Module | Mapping[str, Tensor], facts: Mapping[str, Any], key: str = FACTS
+) -> None:
+    """Write weights as safetensors, whole or not at all; equal inputs give equal bytes.
+
+    Args:
+        path: the file.
+        weights: a network, or tensors by name.
+        facts: JSON-able, for the header.
+        key: the metadata key that the facts are under.
+    """
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with whole(path) as temporary:
-        save_file(state, temporary, {FACTS: json.dumps(dict(facts), sort_keys=True)})
+        save_file(tensors, temporary, {key: json.dumps(dict(facts), sort_keys=True)})
+
+
+# -- filling ------------------------------------------------------------------------------------------------------
 
 
 def fill(
-    network: nn.Module, state: Mapping[str, Tensor], path: Path, what: str, optional: tuple[str, ...] = ()
+    network: nn.Module,
+    state: Mapping[str, Tensor],
+    origin: Path | str,
+    what: str,
+    names: Mapping[str, str] | None = None,
+    optional: tuple[str, ...] = (),
 ) -> None:
-    """Load `state` strictly; only the batch counters, which some converters drop, and names that begin with `optional` may be missing.
+    """Load `state` strictly; only the batch counters, which some converters drop, and `optional` tensors may be missing.
 
     Args:
         network: keeps what it has where `state` may lack a tensor.
-        state: tensors by the network's names.
-        path: file named in messages.
+        state: tensors by stored name.
+        origin: file named in messages.
         what: the network in words, e.g. "Wav2Lip generator".
-        optional: beginnings of names.
+        names: the network's own names to stored ones; entries of the network that it leaves out keep their values. None: they are equal.
+        optional: beginnings of stored names.
 
     Raises:
         BadCheckpoint: tensors are missing, unknown or of another shape.
     """
-    expected = network.state_dict()
+    own = network.state_dict()
+    stored_names = {name: name for name in own} if names is None else names
     missing = [
-        name
-        for name in expected
-        if name not in state and not name.endswith("num_batches_tracked") and not name.startswith(optional)
+        stored
+        for stored in stored_names.values()
+        if stored not in state
+        and not stored.endswith("num_batches_tracked")
+        and not stored.startswith(optional)
     ]
-    unknown = [name for name in state if name not in expected]
-    reshaped = [name for name in expected if name in state and state[name].shape != expected[name].shape]
-    if missing or unknown:
-        counts = f"{len(missing)} tensors are missing and {len(unknown)} are unknown, such as {(missing + unknown)[0]}"
-        raise BadCheckpoint(f"{path} is not a {what}: {counts}.")
-    if reshaped:
-        name = reshaped[0]
-        shapes = f"{tuple(state[name].shape)} instead of {tuple(expected[name].shape)}"
-        raise BadCheckpoint(f"{path} is a {what} of another size: {name} is {shapes}.")
-    network.load_state_dict(expected | dict(state))
+    unknown = [stored for stored in state if stored not in set(stored_names.values())]
+    if missing:
+        raise BadCheckpoint(f"{origin} is not a {what}: it lacks {_first_of(missing)}.")
+    if unknown:
+        raise BadCheckpoint(f"{origin} is not a {what}: it has no place for {_first_of(unknown)}.")
+    found = {name: state[stored] for name, stored in stored_names.items() if stored in state}
+    for name, tensor in found.items():
+        if tensor.shape != own[name].shape:
+            raise BadCheckpoint(
+                f"{origin} is not a {what} of this size: {stored_names[name]} has the shape {tuple(tensor.shape)} instead of "
+                f"{tuple(own[name].shape)}."
+            )
+    network.load_state_dict(own | found)
 
 
 def number_fact(facts: Mapping[str, Any], name: str, default: float, path: Path) -> float:
@@ -139,6 +202,34 @@ def _facts(metadata: Mapping[str, str]) -> dict[str, Any]:
         return {name: json.loads(value) for name, value in metadata.items()}
     except (ValueError, TypeError):
         return {}
+
+
+def _first_of(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more tensors"
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise MissingWeights(f"{path} does not exist.")
+
+
+def _unreadable(path: Path) -> BadCheckpoint:
+    # torch's own message advises weights_only=False, which runs whatever code the file holds
+    return BadCheckpoint(f"{path} cannot be read as weights: it is cut off or no checkpoint; get it again.")
+
+
+def _no_state_dict(path: Path) -> BadCheckpoint:
+    return BadCheckpoint(
+        f"{path} holds no state dict: expected tensors by name, or a dictionary with 'state_dict'."
+    )
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file is called or begins like one: eight bytes of a length, then JSON."""
+    if path.suffix == ".safetensors":
+        return True
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def _unpickled(path: Path) -> Any:

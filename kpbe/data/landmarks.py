@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Literal, Protocol
 
 import numpy as np
 
 from kpbe.checkpoints.catalogue import require
+from kpbe.checkpoints.files import fill, read_content
 from kpbe.data.cascade import FrontalCascade
 from kpbe.data.faces import YuNet, get_detector
-from kpbe.errors import BadCheckpoint
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 
 LandmarkKind = Literal["known", "yunet", "fan", "mediapipe", "cascade"]
@@ -116,10 +115,7 @@ class FanFinder:
         assert detector is not None
         self._detector, self._device = detector, torch.device(device)
         network = FAN(4)
-        try:
-            network.load_state_dict(torch.load(weights, "cpu", weights_only=True))
-        except (RuntimeError, UnpicklingError, EOFError, OSError, AttributeError, TypeError):
-            raise BadCheckpoint(f"{weights} cannot be loaded as FAN: get it again.") from None
+        fill(network, read_content(weights), weights, "FAN file of face-alignment")
         self._network = network.to(self._device).eval()
 
     def find(self, frame: np.ndarray) -> np.ndarray | None:

@@ -8,19 +8,16 @@ networks. Names are mapped by `public_keys`.
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from kpbe.core.files import whole
-from kpbe.errors import BadCheckpoint, MissingWeights
+from kpbe.checkpoints.files import fill, read_content, read_metadata, write_state
+from kpbe.errors import BadCheckpoint
 from kpbe.frontend.layers import AntiAliasDownscale
 from kpbe.frontend.model import Frontend
 from kpbe.frontend.public_keys import frontend_tables, public_keys
@@ -59,11 +56,8 @@ OTHER_NETWORKS = {
 
 def save_frontend(path: Path | str, frontend: Frontend, metadata: Mapping[str, Any]) -> None:
     """Write weights, `ModelParams` and JSON-able facts about them as one safetensors file, whole or not at all."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in frontend.state_dict().items()}
-    header = {"model": frontend.params.model_dump(mode="json"), "facts": dict(metadata)}
-    # several keys would be written in random order: the same weights, other bytes
-    with whole(path) as temporary:
-        save_file(tensors, temporary, {FORMAT: json.dumps(header, sort_keys=True)})
+    facts = {"model": frontend.params.model_dump(mode="json"), "facts": dict(metadata)}
+    write_state(path, frontend, facts, FORMAT)
 
 
 def load_frontend(path: Path | str, device: torch.device | str = "cpu") -> Frontend:
@@ -74,7 +68,7 @@ def load_frontend(path: Path | str, device: torch.device | str = "cpu") -> Front
         BadCheckpoint: it is damaged or not such a file.
     """
     path = Path(path)
-    header, tensors = _read_safetensors(path)
+    header = read_metadata(path)
     if FORMAT not in header:
         raise BadCheckpoint(
             f"{path} was not written by KPBE: public checkpoints are read by load_public_checkpoint."
@@ -87,8 +81,8 @@ def load_frontend(path: Path | str, device: torch.device | str = "cpu") -> Front
             f"{path} was written by another version of KPBE: its model.{wrong} is not known here."
         ) from None
     frontend = Frontend(model)
-    tensors = {plain_name(name): tensor for name, tensor in tensors.items()}
-    load_named(frontend, tensors, {name: name for name in frontend.state_dict()}, str(path))
+    tensors = {plain_name(name): tensor for name, tensor in read_content(path).items()}
+    fill(frontend, tensors, path, f"frontend {model.name!r}")
     return frontend.to(device).eval()
 
 
@@ -99,24 +93,9 @@ def is_frontend_file(path: Path | str) -> bool:
         MissingWeights: the file does not exist.
     """
     try:
-        with _open_safetensors(Path(path)) as file:
-            return FORMAT in (file.metadata() or {})
+        return FORMAT in read_metadata(Path(path))
     except BadCheckpoint:
         return False
-
-
-def read_facts(path: Path | str) -> dict[str, Any]:
-    """The facts that `save_frontend` was given.
-
-    Raises:
-        MissingWeights, BadCheckpoint: as `load_frontend`.
-    """
-    path = Path(path)
-    with _open_safetensors(path) as file:
-        header = file.metadata() or {}
-    if FORMAT not in header:
-        raise BadCheckpoint(f"{path} was not written by KPBE.")
-    return json.loads(header[FORMAT])["facts"]
 
 
 # -- public checkpoints -------------------------------------------------------------------------------------------
@@ -136,7 +115,7 @@ def load_public_checkpoint(checkpoint: Path | str | Mapping[str, Any], model: Mo
         BadCheckpoint: it is not an OSFV checkpoint, or one for other sizes or another decoder than `model`.
     """
     origin = "the checkpoint" if isinstance(checkpoint, Mapping) else str(checkpoint)
-    content = checkpoint if isinstance(checkpoint, Mapping) else read_checkpoint(Path(checkpoint))
+    content = checkpoint if isinstance(checkpoint, Mapping) else read_content(Path(checkpoint))
     return _filled(_networks(content, origin), model, origin)
 
 
@@ -151,7 +130,7 @@ def open_public_checkpoint(path: Path, conventions: Conventions | None = None) -
         MissingWeights: the file does not exist.
         BadCheckpoint: it is no OSFV checkpoint, or its conventions are unclear.
     """
-    networks = _networks(read_checkpoint(path), str(path))
+    networks = _networks(read_content(path), str(path))
     return _filled(networks, model_of(networks, path, conventions), str(path))
 
 
@@ -163,7 +142,13 @@ def _filled(networks: Mapping[Network, Mapping[str, Tensor]], model: ModelParams
     tables = frontend_tables(model)
     for network, state in networks.items():
         names = public_keys(frontend.state_dict(), tables[network])
-        load_named(frontend, state, names, f"{origin} ({network})")
+        parts = {name.split(".")[0] for name in names.values()}
+        known = {
+            name: tensor
+            for name, tensor in state.items()
+            if name.split(".")[0] in parts and name != BLUR_KERNEL
+        }
+        fill(frontend, known, f"{origin} ({network})", "network with these model parameters", names)
     return frontend.eval()
 
 
@@ -178,63 +163,6 @@ def public_state_dicts(frontend: Frontend) -> dict[str, dict[str, Tensor]]:
     if isinstance(downscale, AntiAliasDownscale):
         networks["kp_detector"][BLUR_KERNEL] = downscale.kernel
     return networks
-
-
-def read_checkpoint(path: Path) -> Mapping[str, Any]:
-    """What a pickled (read with weights_only) or safetensors checkpoint holds.
-
-    Raises:
-        MissingWeights: the file does not exist.
-        BadCheckpoint: it cannot be read.
-    """
-    if path.suffix == ".safetensors" or _is_safetensors(path):
-        return _read_safetensors(path)[1]
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except FileNotFoundError:
-        raise MissingWeights(f"{path} does not exist.") from None
-    except Exception as error:  # torch.load raises many types for damaged or foreign files
-        raise BadCheckpoint(
-            f"{path} is damaged or not a checkpoint ({type(error).__name__} while reading it)."
-        ) from None
-    if not isinstance(content, Mapping):
-        raise BadCheckpoint(f"{path} holds a {type(content).__name__}, not the weights of a network.")
-    return content
-
-
-def load_named(
-    network: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str], origin: str
-) -> None:
-    """Copy `state` into `network`; `names` maps the network's own entries to those of `state`.
-
-    Shapes are strict. `num_batches_tracked` may be missing, and so may the network's entries that `names` leaves out. Entries of
-    `state` that nothing asks for are allowed only when they belong to a head that the network does not have at all.
-
-    Raises:
-        BadCheckpoint: an entry is missing, has another shape, or is left over.
-    """
-    own, found = network.state_dict(), {}
-    for name, stored_name in names.items():
-        tensor = state.get(stored_name)
-        if tensor is None:
-            if stored_name.endswith("num_batches_tracked"):
-                continue
-            raise BadCheckpoint(
-                f"{origin} lacks {stored_name}: it was made with other model parameters or is damaged."
-            )
-        if tensor.shape != own[name].shape:
-            raise BadCheckpoint(
-                f"{origin} has {stored_name} of shape {tuple(tensor.shape)} where the model parameters ask for "
-                f"{tuple(own[name].shape)}."
-            )
-        found[name] = tensor
-    families = {name.split(".")[0] for name in names.values()}
-    left_over = [
-        n for n in state if n.split(".")[0] in families and n not in set(names.values()) | {BLUR_KERNEL}
-    ]
-    if left_over:
-        raise BadCheckpoint(f"{origin} has {left_over[0]}, which the model parameters leave no room for.")
-    network.load_state_dict(found, strict=False)
 
 
 def _networks(content: Mapping[str, Any], origin: str) -> dict[Network, dict[str, Tensor]]:
@@ -287,30 +215,3 @@ def _refuse_other_input_scale(kp_detector: Mapping[str, Tensor], model: ModelPar
     raise BadCheckpoint(
         f"{origin} finds canonical keypoints on a reduced image: set model.canonical_keypoints.input_scale = {1 / reduction:g}."
     )
-
-
-# -- safetensors --------------------------------------------------------------------------------------------------
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Whether a file begins like one, whatever its name: eight bytes of a length, then JSON."""
-    try:
-        with path.open("rb") as file:
-            return file.read(9)[8:] == b"{"
-    except OSError:
-        return False
-
-
-def _open_safetensors(path: Path) -> Any:
-    if not path.exists():
-        raise MissingWeights(f"{path} does not exist.")
-    try:
-        return safe_open(path, framework="pt", device="cpu")
-    except (SafetensorError, OSError) as error:
-        raise BadCheckpoint(f"{path} is damaged or not a safetensors file ({error}).") from None
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors."""
-    with _open_safetensors(path) as file:
-        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from kpbe.backends.wav2lip.expert_training import EXPERT_FILE
 from kpbe.checkpoints.catalogue import trained_weights
-from kpbe.core.files import file_sha256, whole, write_json, write_text
+from kpbe.checkpoints.files import read_content, read_metadata, write_state
+from kpbe.core.files import file_sha256, write_json, write_text
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.inference.frontends import RELEASED, RELEASED_TABLE, STAGE2, WEIGHTS
 from kpbe.training.files import SUMMARY_FILE
@@ -35,17 +34,15 @@ def halve_precision(source: Path, target: Path) -> None:
     """
     if not source.is_file():
         raise MissingWeights(f"{source} does not exist: run the training that makes it first.")
-    with safe_open(source, framework="pt") as file:
-        metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    metadata, tensors = read_metadata(source), dict(read_content(source))
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and tensor.dim() >= 2:
             half = tensor.half()
             if not half.isfinite().all():
                 raise KPBEError(f"{source}: {name} does not fit into half precision.")
             tensors[name] = half
-    with whole(target) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+    ((key, facts),) = metadata.items()
+    write_state(target, tensors, json.loads(facts), key)
 
 
 def _backends(checkpoints: Path) -> dict[str, Path]:

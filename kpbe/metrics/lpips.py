@@ -7,16 +7,14 @@ that the `lpips` package brings along.
 from __future__ import annotations
 
 import importlib.util
-import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kpbe.checkpoints import catalogue
-from kpbe.errors import BadCheckpoint, MissingWeights
+from kpbe.checkpoints.files import fill, read_content
+from kpbe.errors import MissingWeights
 from kpbe.metrics.image import PEAK, Frames, frame_pair
 
 NAME = "LPIPS-alex v0.1 on frames scaled to -1..1"
@@ -100,19 +98,20 @@ def load_lpips(device: str | torch.device = "cpu") -> LPIPS:
     """
     trunk, heads = catalogue.require("alexnet"), _heads_file()
     network = LPIPS()
-    try:
-        network.features.load_state_dict(
-            {name.removeprefix("features."): value for name, value in load_file(trunk).items()}
-        )
-    except (RuntimeError, SafetensorError) as error:
-        raise BadCheckpoint(f"{trunk} does not hold AlexNet's convolutions: {_one_line(error)}.") from None
-    try:
-        state = torch.load(heads, map_location="cpu", weights_only=True)
-        network.heads.load_state_dict(
-            {f"{i}.weight": state[f"lin{i}.model.1.weight"] for i in range(len(CHANNELS))}
-        )
-    except (RuntimeError, KeyError, pickle.UnpicklingError) as error:
-        raise BadCheckpoint(f"{heads} does not hold the heads of LPIPS-alex: {_one_line(error)}.") from None
+    fill(
+        network.features,
+        read_content(trunk),
+        trunk,
+        "file of AlexNet's convolutions",
+        {name: f"features.{name}" for name in network.features.state_dict()},
+    )
+    fill(
+        network.heads,
+        read_content(heads),
+        heads,
+        "file of the heads of LPIPS-alex",
+        {f"{i}.weight": f"lin{i}.model.1.weight" for i in range(len(CHANNELS))},
+    )
     return network.to(device).eval().requires_grad_(False)
 
 
@@ -126,7 +125,3 @@ def _heads_file() -> Path:
     if not heads.is_file():
         raise MissingWeights(f"LPIPS's linear heads {heads} are missing: reinstall the Python package lpips.")
     return heads
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

@@ -5,14 +5,11 @@ The layers carry the public file's names, so that it loads as it is.
 
 from __future__ import annotations
 
-from pathlib import Path
-from pickle import UnpicklingError
-
 import torch
 from torch import Tensor, nn
 
 from kpbe.checkpoints import catalogue
-from kpbe.errors import BadCheckpoint
+from kpbe.checkpoints.files import fill, read_state
 
 EMBEDDING = 1024
 FEATURES = 512
@@ -85,16 +82,6 @@ def load_syncnet(device: str | torch.device = "cpu") -> SyncNet:
     """
     path = catalogue.require("syncnet_v2")
     network = SyncNet()
-    _fill(network, path)
+    state, _ = read_state(path, "SyncNet")
+    fill(network, state, path, "SyncNet of version 2")
     return network.to(device).eval().requires_grad_(False)
-
-
-def _fill(network: SyncNet, path: Path) -> None:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        missing, unknown = network.load_state_dict(state, strict=False)
-    except (RuntimeError, UnpicklingError, EOFError, OSError, AttributeError, TypeError, ValueError):
-        missing, unknown = ["all"], []
-    # files of old versions of PyTorch do not count batches
-    if unknown or any(not name.endswith("num_batches_tracked") for name in missing):
-        raise BadCheckpoint(f"{path} cannot be loaded as SyncNet version 2: get it again.")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from kpbe.checkpoints.files import UNREADABLE, read_content
 from kpbe.core.files import whole
-from kpbe.errors import BadCheckpoint
+from kpbe.errors import BadCheckpoint, MissingWeights
 
 
 class Stateful(Protocol):
@@ -39,7 +39,7 @@ def load_state(path: Path, parts: Mapping[str, Stateful], identity: str, steps: 
     if not path.exists():
         return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_content(path)
         progress = state["progress"]
         if progress["identity"] != identity:
             print(f"{path} was trained with other data or params: starting anew", flush=True)
@@ -49,7 +49,7 @@ def load_state(path: Path, parts: Mapping[str, Stateful], identity: str, steps: 
             return None
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
-    except (RuntimeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
+    except (BadCheckpoint, *UNREADABLE) as error:
         reason = str(error).splitlines()[0]
         raise BadCheckpoint(f"{path} cannot be resumed from ({reason}): delete it to start anew.") from None
     return progress
@@ -58,7 +58,6 @@ def load_state(path: Path, parts: Mapping[str, Stateful], identity: str, steps: 
 def is_state_of(path: Path, identity: str) -> bool:
     """Whether the file is a whole state of the training with this identity."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return state["progress"]["identity"] == identity
-    except (RuntimeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError):
+        return read_content(path)["progress"]["identity"] == identity
+    except (BadCheckpoint, MissingWeights, KeyError, TypeError):
         return False

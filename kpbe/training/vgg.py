@@ -9,8 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from kpbe.errors import BadCheckpoint
-from kpbe.frontend.checkpoints import read_checkpoint
+from kpbe.checkpoints.files import fill, read_content
 
 WIDTHS = (64, 128, 256, 512, 512)
 LEVELS = len(WIDTHS)
@@ -67,7 +66,7 @@ class VGGFeatures(nn.Module):
         )
         self.register_buffer("units", torch.full((LEVELS,), self.unit), persistent=False)
         if path is not None:
-            self._load(read_checkpoint(path), names, path)
+            self._load(read_content(path), names, path)
         self.requires_grad_(False)
 
     def forward(self, images: Tensor, levels: int = LEVELS) -> list[Tensor]:
@@ -93,18 +92,10 @@ class VGGFeatures(nn.Module):
         Raises:
             BadCheckpoint: a tensor is missing or has another shape.
         """
-        for name, own in self.state_dict().items():
-            layer, kind = name.rsplit(".", 1)
-            stored_name = f"{names[layer]}.{kind}"
-            tensor = stored.get(stored_name)
-            if not isinstance(tensor, Tensor):
-                raise BadCheckpoint(f"{path} is not a {self.what} file: it lacks {stored_name}.")
-            if tensor.shape != own.shape:
-                raise BadCheckpoint(
-                    f"{path} is not a {self.what} file: its {stored_name} has the shape {tuple(tensor.shape)} instead of "
-                    f"{tuple(own.shape)}."
-                )
-            own.copy_(tensor)
+        own = (name.rsplit(".", 1) for name in self.state_dict())
+        stored_names = {f"{layer}.{kind}": f"{names[layer]}.{kind}" for layer, kind in own}
+        used = {name: stored[name] for name in stored_names.values() if name in stored}
+        fill(self, used, path, f"{self.what} file", stored_names)
 
 
 class VGG19Features(VGGFeatures):

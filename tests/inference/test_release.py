@@ -16,9 +16,10 @@ from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.wav2lip import Wav2LipGenerator, load_generator
 from kpbe.backends.wav2lip.checkpoints import load_sync_expert, save_generator, save_sync_expert
 from kpbe.backends.wav2lip.networks import SyncNet
+from kpbe.checkpoints.files import read_metadata
 from kpbe.core.files import file_sha256, write_json
 from kpbe.errors import KPBEError, MissingWeights
-from kpbe.frontend.checkpoints import load_frontend, read_facts, save_frontend
+from kpbe.frontend.checkpoints import FORMAT, load_frontend, save_frontend
 from kpbe.frontend.model import Frontend
 from kpbe.inference.release import halve_precision, release
 from kpbe.params import load_params
@@ -57,7 +58,7 @@ def test_the_copies_load_and_give_nearly_the_same(trained, tmp_path):
         wanted, got = (f.canonical_keypoints(image) for f in (original, copy))
     torch.testing.assert_close(got, wanted, atol=2e-3, rtol=0)
     assert got.dtype == torch.float32 and not torch.equal(got, wanted)
-    assert read_facts(out / "frontend.safetensors") == {"stage": "stage2"}
+    assert json.loads(read_metadata(out / "frontend.safetensors")[FORMAT])["facts"] == {"stage": "stage2"}
     assert load_generator(out / "wav2lip.safetensors").width_multiplier == 0.125
 
     assert load_sync_expert(out / "wav2lip.sync.safetensors").width_multiplier == 0.125

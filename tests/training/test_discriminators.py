@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kpbe.frontend.checkpoints import load_named
+from kpbe.checkpoints.files import fill
 from kpbe.frontend.public_keys import discriminator_table, public_keys
 from kpbe.training.discriminators import PatchDiscriminator
 
@@ -17,7 +17,7 @@ def test_feature_maps_are_the_reference_s(golden):
     names = public_keys(state, discriminator_table(blocks=4))
     weights = golden.load_filled("osfv_discriminator", {names[key]: tuple(state[key].shape) for key in state})
     public = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
-    load_named(discriminator, public, names, "fixture")
+    fill(discriminator, public, "fixture", "fixture", names)
     images = [golden.fill.image_chw(f"osfv/{name}/A", 256, 256) for name in ("source", "driving")]
     with torch.no_grad():
         features, score = discriminator(torch.from_numpy(np.stack(images)))

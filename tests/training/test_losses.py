@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kpbe.frontend.checkpoints import load_named
+from kpbe.checkpoints.files import fill
 from kpbe.frontend.geometry import coordinate_grid_2d, expected_degrees, transform_keypoints
 from kpbe.frontend.pose_expression import PoseExpressionHeads
 from kpbe.frontend.public_keys import discriminator_table, public_keys
@@ -120,7 +120,7 @@ def test_adversarial_terms(golden, fixed, images):
     state = discriminator.state_dict()
     names = public_keys(state, discriminator_table(blocks=4))
     filled = golden.load_filled("osfv_discriminator", {names[key]: tuple(state[key].shape) for key in state})
-    load_named(discriminator, {k: torch.from_numpy(v) for k, v in filled.items()}, names, "fixture")
+    fill(discriminator, {k: torch.from_numpy(v) for k, v in filled.items()}, "fixture", "fixture", names)
     generated, driving = images
     with torch.no_grad():
         fake_features, fake_score = discriminator(generated)

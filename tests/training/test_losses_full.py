@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kpbe.checkpoints.files import fill
 from kpbe.data.head_pose.teachers.hopenet import Hopenet
-from kpbe.frontend.checkpoints import load_named, load_public_checkpoint, public_state_dicts
+from kpbe.frontend.checkpoints import load_public_checkpoint, public_state_dicts
 from kpbe.frontend.geometry import coordinate_grid_2d
 from kpbe.frontend.model import Frontend
 from kpbe.frontend.public_keys import discriminator_table, public_keys
@@ -38,7 +39,7 @@ NETWORKS = {
 }
 
 
-def fill(golden: Any, name: str, network: nn.Module) -> None:
+def fill_by_rule(golden: Any, name: str, network: nn.Module) -> None:
     """Weights by the fixtures' rule for a network that has the official names, or some of them."""
     shapes = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     filled = golden.fill.fill_net(name, shapes)
@@ -61,7 +62,7 @@ def discriminator(golden) -> PatchDiscriminator:
     state = network.state_dict()
     names = public_keys(state, discriminator_table(blocks=4))
     filled = golden.load_filled("osfv_discriminator", {names[key]: tuple(state[key].shape) for key in state})
-    load_named(network, {k: torch.from_numpy(v) for k, v in filled.items()}, names, "fixture")
+    fill(network, {k: torch.from_numpy(v) for k, v in filled.items()}, "fixture", "fixture", names)
     return network
 
 
@@ -91,8 +92,8 @@ def test_every_loss_of_one_training_step(golden, frontend, discriminator):
     golden.compare(full, "prediction", generated, PREDICTION)
 
     vgg, teacher = VGG19Features(), Hopenet().eval()
-    fill(golden, "vgg19", vgg)
-    fill(golden, "hopenet", teacher)
+    fill_by_rule(golden, "vgg19", vgg)
+    fill_by_rule(golden, "hopenet", teacher)
     fake_features, fake_score = discriminator(generated)
     real_features, real_score = discriminator(driving)
     losses: dict[str, Tensor] = {

@@ -107,7 +107,7 @@ def test_a_file_without_the_layers_or_with_others_is_refused_by_name(published, 
     with pytest.raises(BadCheckpoint, match=r"conv1_2\.weight has the shape \(64, 3, 3, 3\) instead of"):
         VGGFaceFeatures(path)
     path.write_bytes(b"<html>not found</html>")
-    with pytest.raises(BadCheckpoint, match="damaged or not a checkpoint"):
+    with pytest.raises(BadCheckpoint, match="cannot be read as weights"):
         VGGFaceFeatures(path)
 
 

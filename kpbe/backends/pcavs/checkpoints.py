@@ -88,7 +88,7 @@ def fill_official(network: nn.Module, part: str, state: Mapping[str, Tensor], pa
                     f"{path} cannot be used: its {name} is another low pass than [1, 3, 3, 1]."
                 )
     optional = ("noises.",) if part == "generator" else ()
-    fill(network, kept, path, f"PC-AVS {part.replace('_', '-')} network", optional)
+    fill(network, kept, path, f"PC-AVS {part.replace('_', '-')} network", optional=optional)
 
 
 def _official(folder: Path) -> PCAVSNetworks:

@@ -133,7 +133,7 @@ def other_size(folder):
         (swap_generator, "latest_net_G.pth", "is not a PC-AVS generator network"),
         (cut_off, "latest_net_E.pth", "cannot be read as weights"),
         (other_blur, "latest_net_G.pth", "another low pass"),
-        (other_size, "latest_net_G.pth", "PC-AVS generator network of another size: noises.noise_0"),
+        (other_size, "latest_net_G.pth", "PC-AVS generator network of this size: noises.noise_0"),
     ],
 )
 def test_damaged_folders_are_refused_in_one_line_that_names_the_file(official, tmp_path, damage, file, says):
@@ -194,7 +194,7 @@ def write_impossible_size(path):
         (write_text, "cannot be read as weights"),
         (write_bare, "is not a PC-AVS checkpoint of KPBE"),
         (write_part, "is not a PC-AVS checkpoint"),
-        (write_other_size, "of another size"),
+        (write_other_size, "of this size"),
         (write_no_width, "no number as width_multiplier"),
         (write_impossible_size, "multiple of 32"),
     ],

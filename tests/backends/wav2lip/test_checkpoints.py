@@ -111,7 +111,7 @@ def write_list(path):
     ("write", "says"),
     [
         (write_other_network, "is not a Wav2Lip generator"),
-        (write_narrow_without_width, "of another size"),
+        (write_narrow_without_width, "of this size"),
         (write_text, "cannot be read as weights"),
         (write_cut_off, "cannot be read as weights"),
         (write_whole_module, "cannot be read as weights"),

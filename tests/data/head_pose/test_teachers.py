@@ -91,7 +91,9 @@ def test_hopenet_as_a_teacher_turns_the_pitch_round_and_does_not_depend_on_the_b
 def test_hopenet_refuses_other_networks(tmp_path):
     path = tmp_path / "hopenet_robust_alpha1.pkl"
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, path)
-    with pytest.raises(BadCheckpoint, match=r"hopenet_robust_alpha1\.pkl \(Hopenet\) lacks bn1\.weight"):
+    with pytest.raises(
+        BadCheckpoint, match=r"hopenet_robust_alpha1\.pkl is not a Hopenet network: it lacks bn1\.weight"
+    ):
         load_hopenet(path)
 
 

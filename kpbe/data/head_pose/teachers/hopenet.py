@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kpbe.checkpoints.files import fill, read_state
 from kpbe.data.head_pose.teachers.base import TO_FRONTEND
-from kpbe.frontend.checkpoints import load_named, read_checkpoint
 from kpbe.frontend.geometry import expected_degrees
 
 SIDE = 224
@@ -97,8 +97,9 @@ def load_hopenet(path: Path) -> Hopenet:
         BadCheckpoint: the file is something else.
     """
     network = Hopenet()
-    stored = {name.removeprefix("module."): tensor for name, tensor in read_checkpoint(path).items()}
-    load_named(network, stored, {name: name for name in network.state_dict()}, f"{path} (Hopenet)")
+    state, _ = read_state(path, "Hopenet")
+    used = {name: tensor for name, tensor in state.items() if not name.startswith("fc_finetune.")}
+    fill(network, used, path, "Hopenet network")
     return network.eval().requires_grad_(False)
 
 
