@@ -25,7 +25,7 @@ from kpbe.core.files import write_text
 from kpbe.data.clips import Clip
 from kpbe.data.sample.clip import render_clip
 from kpbe.media.video import FrameAccess, VideoReader, read_frames, read_frames_at, write_video
-from kpbe.params import AugmentParams, SampleParams, SamplingParams, WarmUpParams
+from kpbe.params import FrontendTrainParams, ScheduleParams
 from kpbe.training.batches import BatchLoader
 from kpbe.training.frames import ClipFrames, FrameSource, LabelFolders, MemoryFrames
 
@@ -213,9 +213,9 @@ def _batches_per_second(
     """Of the loader, up to where bytes go to the device."""
     none = clips[0].folder / "no labels"
     frames = ClipFrames(clips, LabelFolders(none, none))
-    args = SamplingParams(), AugmentParams(), WarmUpParams(), batch_size, max(seed, 0)
+    params = FrontendTrainParams(schedule=ScheduleParams(steps=1, batch_size=batch_size))
     count = settings.batches if seed >= 0 else 1
-    with BatchLoader(frames, *args, threads=settings.threads, source=source) as loader:
+    with BatchLoader(frames, params, max(seed, 0), threads=settings.threads, source=source) as loader:
         begun = perf_counter()
         for step in range(count):
             loader.raw_batch(step)

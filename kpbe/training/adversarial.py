@@ -12,7 +12,7 @@ from kpbe.frontend.preparation import prepare_for
 from kpbe.params import OptimiserParams
 from kpbe.training.discriminators import PatchDiscriminator
 from kpbe.training.losses import feature_matching, hinge_discriminator, hinge_generator
-from kpbe.training.optimisers import adam, clip_gradients, set_learning_rate
+from kpbe.training.optimisers import TrainedModule
 from kpbe.training.state import Stateful
 
 
@@ -25,13 +25,13 @@ class Adversary:
     """
 
     def __init__(self, fabric: Fabric, params: OptimiserParams):
-        self.fabric, self.params = fabric, params
+        self.fabric = fabric
         self.network = prepare_for(PatchDiscriminator(), fabric.device, training=True)
-        self._wrapped, self.optimiser = fabric.setup(self.network, adam(self.network.parameters(), params))
+        self.trained = TrainedModule(fabric, self.network, params)
 
     def parts(self) -> dict[str, Stateful]:
         """What belongs into a checkpoint."""
-        return {"discriminator": self.network, "discriminator_optimiser": self.optimiser}
+        return {"discriminator": self.network, "discriminator_optimiser": self.trained.optimiser}
 
     def terms(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:
         """The generator's unweighted terms `gan` and `feature_matching`, of images (B, 3, H, W) in [0, 1]."""
@@ -56,20 +56,13 @@ class Adversary:
             step: number of the training step.
             pairs: (real, generated) micro-batches that make up the batch; gradients are their mean.
         """
-        set_learning_rate(self.optimiser, self.params, step)
-        self.optimiser.zero_grad()
+        self.trained.begin(step, len(pairs))
         losses = []
-        for number, (real, generated) in enumerate(pairs, start=1):
-            with self.fabric.no_backward_sync(self._wrapped, enabled=number < len(pairs)):
+        for real, generated in pairs:
+            with self.trained.part():
                 # one pass, since a wrapper for several processes counts on one forward per backward
-                _, score = self._wrapped(torch.cat([real, generated.detach()]))
+                _, score = self.trained.module(torch.cat([real, generated.detach()]))
                 loss = hinge_discriminator(*score.float().chunk(2))
-                self.fabric.backward(loss / len(pairs))
+                self.trained.backward(loss)
             losses.append(loss.detach())
-        norm = clip_gradients(self.network.parameters(), self.params.clip_norm)
-        loss = torch.stack(losses).mean()
-        if not norm.isfinite():
-            return loss * float("nan")
-        if loss.isfinite():
-            self.optimiser.step()
-        return loss
+        return self.trained.finish(torch.stack(losses).mean())

@@ -13,13 +13,14 @@ from typing import Self
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from kpbe.data.clips import Clip
 from kpbe.data.expression.labels import MIRRORED_SHAPES, POINTS, SHAPES, mirrored_points
 from kpbe.errors import ParamsError
 from kpbe.media.video import FrameAccess
-from kpbe.params import AugmentParams, SamplingParams, WarmUpParams
+from kpbe.params import FrontendTrainParams
 from kpbe.training.augment import as_images, augmented
 from kpbe.training.frames import ClipFrames, FrameSource
 from kpbe.training.placement import placed_picture, placed_points, placing, rolled_degrees
@@ -119,13 +120,11 @@ class BatchLoader:
 
     Args:
         frames: to draw from.
-        sampling, augment, warm_up: how.
-        batch_size: of all processes together.
+        params: sampling, augmentation, warm-up, and the size of a batch of all processes together.
         seed: of the training.
-        rank: number of this process; it gets the rows of the batch that are its share, and only they are decoded.
-        world_size: number of processes.
+        fabric: launched; each of its processes gets the rows of the batch that are its share, and only they are decoded. None: one
+            process on the CPU.
         threads: that decode.
-        device: where batches go.
         source: where frames come from; None is `frames.source`, from the first batch on.
 
     Raises:
@@ -135,17 +134,14 @@ class BatchLoader:
     def __init__(
         self,
         frames: ClipFrames,
-        sampling: SamplingParams,
-        augment: AugmentParams,
-        warm_up: WarmUpParams,
-        batch_size: int,
+        params: FrontendTrainParams,
         seed: int,
-        rank: int = 0,
-        world_size: int = 1,
+        fabric: Fabric | None = None,
         threads: int = 2,
-        device: torch.device | str = "cpu",
         source: FrameSource | None = None,
     ):
+        rank, world_size = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
+        batch_size = params.schedule.batch_size
         if batch_size % world_size:
             raise ParamsError(
                 f"a batch of {batch_size} cannot be shared evenly among {world_size} processes: choose a schedule.batch_size that "
@@ -153,11 +149,9 @@ class BatchLoader:
             )
         share = batch_size // world_size
         self._batch_size, self._rows = batch_size, range(rank * share, (rank + 1) * share)
-        self._frames, self._device = frames, torch.device(device)
-        self._source = source
-        self._sampler = Sampler(
-            frames.clips, frames.videos_per_clip, sampling, augment, warm_up, batch_size, seed, frames.grids
-        )
+        self._frames, self._source = frames, source
+        self._device = fabric.device if fabric else torch.device("cpu")
+        self._sampler = Sampler(frames.clips, frames.videos_per_clip, params, seed, frames.grids)
         self._pool = ThreadPoolExecutor(threads, "batches")
         self._coming: dict[int, tuple[RawBatch, list[Future[None]]]] = {}
 

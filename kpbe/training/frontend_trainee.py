@@ -32,7 +32,7 @@ from kpbe.training.frontend_terms import FrontendTerms, shares
 from kpbe.training.losses import RandomWarp
 from kpbe.training.moving_average import MovingAverage
 from kpbe.training.opening import OpeningJudge
-from kpbe.training.optimisers import adam, clip_gradients, set_learning_rate
+from kpbe.training.optimisers import TrainedModule
 from kpbe.training.perceptual import PerceptualTerms
 from kpbe.training.reconstruction import Reconstruction, second_source_counts
 from kpbe.training.sampling import samples_per_epoch
@@ -86,9 +86,7 @@ class FrontendTrainee:
         self.frontend = prepare_for(frontend, fabric.device, training=True)
         if compute.compile:
             reconstruction.compile()
-        self.reconstruction, self.optimiser = fabric.setup(
-            reconstruction, adam(reconstruction.parameters(), params.optimiser)
-        )
+        self.trained = TrainedModule(fabric, reconstruction, params.optimiser)
         self.shapes = reconstruction.shapes
         self.average = MovingAverage(frontend, params.ema_decay) if params.ema_decay else None
         wanted = params.losses.gan or params.losses.feature_matching
@@ -114,18 +112,7 @@ class FrontendTrainee:
             "simulated_backends": training.simulate,
             "samples_per_epoch": samples_per_epoch(training.clips, params.sampling),
         }
-        self.loader = BatchLoader(
-            training,
-            params.sampling,
-            params.augment,
-            params.warm_up,
-            params.schedule.batch_size,
-            seed,
-            rank=fabric.global_rank,
-            world_size=fabric.world_size,
-            threads=compute.loader_threads,
-            device=fabric.device,
-        )
+        self.loader = BatchLoader(training, params, seed, fabric, compute.loader_threads)
         self.fixed = fixed_batch(validation, params.schedule.validation_pairs, seed).to(fabric.device)
         self.opening = OpeningJudge(validation, params.schedule)
 
@@ -134,7 +121,7 @@ class FrontendTrainee:
         parts: dict[str, Stateful] = {
             "frontend": self.frontend,
             "shapes": self.shapes,
-            "optimiser": self.optimiser,
+            "optimiser": self.trained.optimiser,
         }
         if self.average is not None:
             parts["average"] = self.average
@@ -146,34 +133,31 @@ class FrontendTrainee:
         """See `Trainee`; losses are means over the whole batch. Where one of the frontend's is not finite, no weight is changed;
         where the discriminator's own is not, none of its weights is.
         """
-        set_learning_rate(self.optimiser, self.params.optimiser, step)
-        self.reconstruction.train()
-        self.optimiser.zero_grad()
+        self.trained.begin(step, self.params.accumulate)
         told: list[Tensor] = []
         seen: list[tuple[Tensor, Tensor]] = []
         names: list[str] = []
         goal = self.params.warm_up.goal(step)
-        for number, (part, warp, counts) in enumerate(self._parts_of(step), start=1):
-            last = number == self.params.accumulate
-            with self.fabric.no_backward_sync(self.reconstruction, enabled=not last):
+        for part, warp, counts in self._parts_of(step):
+            with self.trained.part():
                 warped = None if warp is None else warp.warp_image(self.frontend.inner(part.pose))
                 expression = None if part.expression is part.pose else part.expression
-                result = self.reconstruction(part.source, part.pose, expression, warped, counts, goal)
+                result = self.trained.module(part.source, part.pose, expression, warped, counts, goal)
                 with self.fabric.autocast():
                     terms = self.terms(part, result, warp)
                 loss = torch.stack([getattr(self.params.losses, k) * v for k, v in terms.items()]).sum()
-                self.fabric.backward(loss / self.params.accumulate)
+                self.trained.backward(loss)
             of_terms = shares(terms, self.params.losses)
             names = ["loss", *terms, *of_terms]
             told.append(torch.stack([loss, *terms.values(), *of_terms.values()]).detach().float())
             if goal == "frames":
                 seen.append((part.target, result["generated"].detach()))
-        norm = clip_gradients(self.reconstruction.parameters(), self.params.optimiser.clip_norm)
+        norm = self.trained.clip()
         numbers = torch.cat([self._mean_over_processes(torch.stack(told).mean(0)), norm.view(1)])
         losses = dict(zip([*names, "gradient_norm"], numbers.tolist(), strict=True))
         if not all(map(np.isfinite, losses.values())):
             return losses
-        self.optimiser.step()
+        self.trained.apply()
         if self.average is not None:
             self.average.update(self.frontend)
         if self.adversary is not None and seen:

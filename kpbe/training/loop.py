@@ -9,10 +9,10 @@ import shutil
 import signal
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -93,124 +93,177 @@ def train(
         KPBEError: a loss is not finite, or SIGTERM came; the state on disk is whole in both cases.
         SystemExit: the same, in processes other than the first.
     """
-    processes = fabric if fabric is not None and fabric.world_size > 1 else None
-    leads = processes is None or processes.is_global_zero
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = trainee.parts()
-    progress = load_state(folder / STATE_FILE, parts, identity, schedule.steps)
-    if processes is not None:
-        processes.barrier()  # before the first process moves the file
-    if progress is None:
-        if leads:
-            shutil.rmtree(folder / SHEETS_FOLDER, ignore_errors=True)
-            if (folder / STATE_FILE).exists():
-                (folder / STATE_FILE).replace(folder / PREVIOUS_STATE_FILE)
-        progress = {"identity": identity, "step": 0, "seconds": 0.0, "curves": []}
-    rows: list[dict[str, float]] = progress["curves"]
-    budget = schedule.time_budget_s or float("inf")
+    Training(name, trainee, schedule, folder, identity, fabric).run(facts)
 
-    def save() -> None:
-        if leads:
-            save_state(folder / STATE_FILE, parts, progress)
-            _write_curves(folder, rows)
 
-    def report(losses: dict[str, float]) -> dict[str, float]:
-        if not leads:
-            return {}
-        metrics, sheet = trainee.validate()
-        _write_sheet(folder / SHEETS_FOLDER / f"{progress['step']:07d}.png", sheet)
-        row = {"step": progress["step"], **losses, **metrics}
-        if rows and rows[-1]["step"] == row["step"]:
-            row = rows.pop() | row
-        rows.append(row)
-        progress["metrics"], progress["validated"] = metrics, progress["step"]
-        return metrics
+class Training:
+    """One training in its folder, from the state that is there to the end of the schedule; see `train` for the arguments."""
 
-    def verdict(asked_to_stop: bool) -> str:
-        """What the first process says: go on, stop now, or enough time was spent."""
-        mine = "stop" if asked_to_stop else "go on" if progress["seconds"] < budget else "enough"
-        return mine if processes is None else processes.broadcast(mine)
+    def __init__(
+        self,
+        name: str,
+        trainee: Trainee,
+        schedule: ScheduleParams,
+        folder: Path,
+        identity: str,
+        fabric: Fabric | None = None,
+    ):
+        self.name, self.trainee, self.schedule = name, trainee, schedule
+        self.folder, self.identity = folder, identity
+        self.processes = fabric if fabric is not None and fabric.world_size > 1 else None
+        self.leads = self.processes is None or self.processes.is_global_zero
+        self.budget = schedule.time_budget_s or float("inf")
+        self.parts = trainee.parts()
+        self.progress = self._resumed()
+        self.metrics: dict[str, float] = self.progress.get("metrics", {})
 
-    def together() -> None:
-        """Wait until the first process has written; the others then leave in peace, since Fabric kills it when one of them fails."""
-        if processes is not None:
-            processes.barrier()
-            if not leads:
-                raise SystemExit(0)
+    def run(self, facts: dict[str, Any]) -> None:
+        """Make the steps that are left; leave state, curves, sheets, weights and summary."""
+        first, seconds_before = self.step, self.progress["seconds"]
+        with self._bar() as bar, _sigterm() as asked_to_stop, denormals_as_zero():
+            while self.step < self.schedule.steps and (now := self._verdict(asked_to_stop())) != "enough":
+                if now == "stop":
+                    self._stop()
+                losses = self._one_step()
+                bar.update()
+                samples = (self.step - first) * self.schedule.batch_size
+                rate = samples / (self.progress["seconds"] - seconds_before)
+                left = self.budget - self.progress["seconds"]
+                bar.set_postfix_str(_told(rate, left, losses | self.metrics), refresh=False)
+                if self.step % self.schedule.checkpoint_every == 0:
+                    self._save()
+        if self.progress.get("validated") != self.step:
+            self._validate({})
+        self._save()
+        if self.leads:
+            self._hand_over(facts)
 
-    def give_up() -> str:
-        """Leave the bad step's batch and the last good weights; where they are, and what can be done."""
-        said = ""
-        if isinstance(trainee, RemembersBatches):
-            with whole(folder / CULPRIT_FILE) as temporary:
-                batch = trainee.batch_of(progress["step"])
-                np.savez_compressed(temporary, allow_pickle=False, step=progress["step"], **batch)
-            said = f" (its batch: {folder / CULPRIT_FILE})"
-        good = load_state(folder / STATE_FILE, parts, identity, schedule.steps)
-        if good is None:
-            return f"{said}, before the first checkpoint: lower the learning rate."
-        trainee.export(folder)
-        return (
-            f"{said}; {folder} holds the last good state and its weights, of step {good['step']}: copy the weights, let the training start "
-            "from the copy, and lower the learning rate."
+    @property
+    def step(self) -> int:
+        """Steps made so far."""
+        return self.progress["step"]
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """Rows of the curves so far."""
+        return self.progress["curves"]
+
+    def _resumed(self) -> dict[str, Any]:
+        """The progress on disk, with `parts` as they were then; a fresh one where there is nothing to go on from."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = self.folder / STATE_FILE
+        progress = load_state(state, self.parts, self.identity, self.schedule.steps)
+        if self.processes is not None:
+            self.processes.barrier()  # before the first process moves the file
+        if progress is not None:
+            return progress
+        if self.leads:
+            shutil.rmtree(self.folder / SHEETS_FOLDER, ignore_errors=True)
+            if state.exists():
+                state.replace(self.folder / PREVIOUS_STATE_FILE)
+        return {"identity": self.identity, "step": 0, "seconds": 0.0, "curves": []}
+
+    def _bar(self) -> tqdm[Any]:
+        return tqdm(
+            total=self.schedule.steps,
+            initial=self.step,
+            desc=self.name,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=1,
+            disable=not self.leads,
         )
 
-    bar = tqdm(
-        total=schedule.steps,
-        initial=progress["step"],
-        desc=name,
-        unit="step",
-        dynamic_ncols=True,
-        mininterval=1,
-        disable=not leads,
-    )
-    metrics: dict[str, float] = progress.get("metrics", {})
-    first, started = progress["step"], progress["seconds"]
-    with bar, _sigterm() as asked_to_stop, denormals_as_zero():
-        while progress["step"] < schedule.steps and (now := verdict(asked_to_stop())) != "enough":
-            if now == "stop":
-                save()
-                together()
-                raise KPBEError(
-                    f"{name} was told to stop at step {progress['step']}: run it again to go on from there."
-                )
-            began = time.monotonic()
-            # dropout draws from torch's own random numbers: they too are a function of the step
-            torch.manual_seed(zlib.crc32(identity.encode()) + progress["step"])
-            losses = trainee.step(progress["step"])
-            if wrong := [key for key, value in losses.items() if not np.isfinite(value)]:
-                advice = give_up() if leads else ""
-                together()
-                raise KPBEError(
-                    f"{name}: {', '.join(wrong)} is not finite at step {progress['step']}{advice}"
-                )
-            progress["step"] += 1
-            step = progress["step"]
-            if step % schedule.sheet_every == 0:
-                metrics = report(losses)
-            elif step % schedule.log_every == 0:
-                rows.append({"step": step, **losses})
-            progress["seconds"] += time.monotonic() - began
-            bar.update()
-            rate = (step - first) * schedule.batch_size / (progress["seconds"] - started)
-            bar.set_postfix_str(_told(rate, budget - progress["seconds"], losses | metrics), refresh=False)
-            if step % schedule.checkpoint_every == 0:
-                save()
-    if progress.get("validated") != progress["step"]:
-        report({})
-    save()
-    if not leads:
-        return
-    trainee.export(folder)
-    (folder / PREVIOUS_STATE_FILE).unlink(missing_ok=True)
-    done = {"steps": progress["step"], "seconds": round(progress["seconds"], 1)}
-    stopped_by_budget = progress["step"] < schedule.steps
-    write_json(
-        folder / SUMMARY_FILE,
-        {**facts, **done, "stopped_by_time_budget": stopped_by_budget, **progress["metrics"]},
-    )
-    if said := still_mouth(progress["metrics"]):
-        print(f"{RED}{name}: {said}{PLAIN}", flush=True)
+    def _verdict(self, asked_to_stop: bool) -> str:
+        """What the first process says: go on, stop now, or enough time was spent."""
+        mine = "stop" if asked_to_stop else "go on" if self.progress["seconds"] < self.budget else "enough"
+        return mine if self.processes is None else self.processes.broadcast(mine)
+
+    def _one_step(self) -> dict[str, float]:
+        """Make a step and write down what it gave; its losses."""
+        began = time.monotonic()
+        # dropout draws from torch's own random numbers: they too are a function of the step
+        torch.manual_seed(zlib.crc32(self.identity.encode()) + self.step)
+        losses = self.trainee.step(self.step)
+        if wrong := [key for key, value in losses.items() if not np.isfinite(value)]:
+            self._give_up(wrong)
+        self.progress["step"] += 1
+        if self.step % self.schedule.sheet_every == 0:
+            self._validate(losses)
+        elif self.step % self.schedule.log_every == 0:
+            self.rows.append({"step": self.step, **losses})
+        self.progress["seconds"] += time.monotonic() - began
+        return losses
+
+    def _validate(self, losses: dict[str, float]) -> None:
+        """Let the first process judge the weights: a sheet, and a row of the curves with `losses` and the metrics."""
+        if not self.leads:
+            return
+        self.metrics, sheet = self.trainee.validate()
+        _write_sheet(self.folder / SHEETS_FOLDER / f"{self.step:07d}.png", sheet)
+        row = {"step": self.step, **losses, **self.metrics}
+        if self.rows and self.rows[-1]["step"] == row["step"]:
+            row = self.rows.pop() | row
+        self.rows.append(row)
+        self.progress["metrics"], self.progress["validated"] = self.metrics, self.step
+
+    def _save(self) -> None:
+        if self.leads:
+            save_state(self.folder / STATE_FILE, self.parts, self.progress)
+            _write_curves(self.folder, self.rows)
+
+    def _stop(self) -> NoReturn:
+        """Save and end, as SIGTERM asks."""
+        self._save()
+        self._leave_together()
+        raise KPBEError(
+            f"{self.name} was told to stop at step {self.step}: run it again to go on from there."
+        )
+
+    def _give_up(self, wrong: Sequence[str]) -> NoReturn:
+        """End a training whose losses `wrong` are not finite, with the bad step's batch and the last good weights."""
+        advice = self._advice() if self.leads else ""
+        self._leave_together()
+        raise KPBEError(f"{self.name}: {', '.join(wrong)} is not finite at step {self.step}{advice}")
+
+    def _advice(self) -> str:
+        """Leave the bad step's batch and the last good weights; where they are, and what can be done."""
+        said = ""
+        if isinstance(self.trainee, RemembersBatches):
+            with whole(self.folder / CULPRIT_FILE) as temporary:
+                batch = self.trainee.batch_of(self.step)
+                np.savez_compressed(temporary, allow_pickle=False, step=self.step, **batch)
+            said = f" (its batch: {self.folder / CULPRIT_FILE})"
+        good = load_state(self.folder / STATE_FILE, self.parts, self.identity, self.schedule.steps)
+        if good is None:
+            return f"{said}, before the first checkpoint: lower the learning rate."
+        self.trainee.export(self.folder)
+        return (
+            f"{said}; {self.folder} holds the last good state and its weights, of step {good['step']}: copy the weights, let the "
+            "training start from the copy, and lower the learning rate."
+        )
+
+    def _leave_together(self) -> None:
+        """Wait until the first process has written; the others then leave in peace, since Fabric kills it when one of them fails."""
+        if self.processes is not None:
+            self.processes.barrier()
+            if not self.leads:
+                raise SystemExit(0)
+
+    def _hand_over(self, facts: dict[str, Any]) -> None:
+        """Write weights and summary; say so where the mouth stands still."""
+        self.trainee.export(self.folder)
+        (self.folder / PREVIOUS_STATE_FILE).unlink(missing_ok=True)
+        summary = {
+            **facts,
+            "steps": self.step,
+            "seconds": round(self.progress["seconds"], 1),
+            "stopped_by_time_budget": self.step < self.schedule.steps,
+            **self.progress["metrics"],
+        }
+        write_json(self.folder / SUMMARY_FILE, summary)
+        if said := still_mouth(self.progress["metrics"]):
+            print(f"{RED}{self.name}: {said}{PLAIN}", flush=True)
 
 
 def _told(samples_per_second: float, seconds_left: float, numbers: dict[str, float]) -> str:

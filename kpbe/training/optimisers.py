@@ -1,11 +1,13 @@
-"""Optimisers, their learning rate over the steps, and the norm of gradients."""
+"""How weights change: Adam, its learning rate over the steps, and one place where gradients become a step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from kpbe.params import OptimiserParams
@@ -47,12 +49,69 @@ def scheduled_lr(params: OptimiserParams, step: int) -> float:
     return params.lr * 0.1 ** sum(step >= milestone for milestone in params.milestones)
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, params: OptimiserParams, step: int) -> None:
-    """Give every parameter group the scheduled learning rate of a step, times the group's `factor` where it has one."""
-    for group in optimiser.param_groups:
-        group["lr"] = scheduled_lr(params, step) * group.get("factor", 1.0)
+class TrainedModule:
+    """A module, its optimiser, and how one training step changes its weights.
 
+    A step is `begin`, forward pass and `backward` of each part of the batch (inside `part` where there are several), and `finish`.
 
-def clip_gradients(parameters: Iterable[nn.Parameter], clip_norm: float) -> Tensor:
-    """Norm of all gradients before they are scaled down to `clip_norm` (0 leaves them as they are)."""
-    return nn.utils.clip_grad_norm_(parameters, clip_norm or float("inf"))
+    Args:
+        fabric: launched.
+        module: in which every weight is to be trained.
+        params: learning rate, betas, milestones, largest norm of the gradients.
+        groups: parameter groups for Adam, each with the `factor` of its learning rate; None puts all weights into one.
+
+    Attributes:
+        module: the module as Fabric wraps it, for forward passes.
+        optimiser: Adam.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        module: nn.Module,
+        params: OptimiserParams,
+        groups: list[dict[str, Any]] | None = None,
+    ):
+        self.params, self._fabric = params, fabric
+        self.module, self.optimiser = fabric.setup(module, adam(groups or module.parameters(), params))
+        self._parts = self._begun = 1
+
+    def begin(self, step: int, parts: int = 1) -> None:
+        """Begin training step `step`, whose batch comes in `parts`: training mode, no gradients, the scheduled learning rate."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = scheduled_lr(self.params, step) * group.get("factor", 1.0)
+        self.module.train()
+        self.optimiser.zero_grad()
+        self._parts, self._begun = parts, 0
+
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """Around forward and backward pass of one part: processes exchange gradients at the last."""
+        self._begun += 1
+        with self._fabric.no_backward_sync(self.module, enabled=self._begun < self._parts):
+            yield
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a part's loss; over all parts they are those of the mean."""
+        self._fabric.backward(loss / self._parts)
+
+    def clip(self) -> Tensor:
+        """Norm of all gradients before they are scaled down to `params.clip_norm` (0 leaves them as they are)."""
+        return nn.utils.clip_grad_norm_(self.module.parameters(), self.params.clip_norm or float("inf"))
+
+    def apply(self) -> None:
+        """Change the weights by the gradients."""
+        self.optimiser.step()
+
+    def finish(self, loss: Tensor) -> Tensor:
+        """Clip the gradients and change the weights, unless loss or gradients are not finite.
+
+        Returns:
+            The loss without its graph; NaN where the gradients are not finite.
+        """
+        norm = self.clip()
+        if not norm.isfinite():
+            return loss.detach() * float("nan")
+        if loss.isfinite():
+            self.apply()
+        return loss.detach()

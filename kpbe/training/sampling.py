@@ -15,7 +15,7 @@ import numpy as np
 
 from kpbe.data.clips import Clip
 from kpbe.data.grids import DrawnGrid
-from kpbe.params import AugmentParams, SamplingParams, WarmUpParams
+from kpbe.params import FrontendTrainParams, SamplingParams
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 """Columns of `Samples.colours`, and the values of `Samples.order`."""
@@ -74,10 +74,8 @@ class Sampler:
     Args:
         clips: to draw from.
         videos: number of backend videos of each clip, zeros in stage 1.
-        sampling: what an epoch is.
-        augment: flips and colours.
-        warm_up: how far apart the two frames of a sample may be.
-        batch_size: samples per step, of all processes together.
+        params: what an epoch is, flips and colours, how far apart the two frames of a sample may be, samples per step of all processes
+            together.
         seed: of the training.
         grids: drawn people, of which `sampling.drawn_share` of the samples are.
     """
@@ -86,18 +84,17 @@ class Sampler:
         self,
         clips: Sequence[Clip],
         videos: Sequence[int],
-        sampling: SamplingParams,
-        augment: AugmentParams,
-        warm_up: WarmUpParams,
-        batch_size: int,
+        params: FrontendTrainParams,
         seed: int,
         grids: Sequence[DrawnGrid] = (),
     ):
+        sampling = params.sampling
         self._groups = _groups(clips, sampling.by_identity)
         self._lengths = [clip.frames for clip in clips]
         self._videos, self._grids = list(videos), list(grids)
         self._drawn_share = sampling.drawn_share if grids else 0.0
-        self._augment, self._warm_up, self._batch_size, self._seed = augment, warm_up, batch_size, seed
+        self._augment, self._warm_up = params.augment, params.warm_up
+        self._batch_size, self._seed = params.schedule.batch_size, seed
         self.samples_per_epoch = samples_per_epoch(clips, sampling)
         self._order_of = lru_cache(maxsize=2)(self._shuffled)
 

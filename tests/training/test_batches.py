@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,15 @@ from kpbe.data.head_pose.labels import label_path
 from kpbe.data.sample.grids import draw_grids
 from kpbe.errors import KPBEError, ParamsError
 from kpbe.media.video import FrameAccess
-from kpbe.params import AugmentParams, ComputeParams, GridParams, SamplingParams, WarmUpParams
+from kpbe.params import (
+    AugmentParams,
+    ComputeParams,
+    FrontendTrainParams,
+    GridParams,
+    SamplingParams,
+    ScheduleParams,
+    WarmUpParams,
+)
 from kpbe.training.batches import AHEAD, BatchLoader, TrainingBatch, fixed_batch, hold_out_validation
 from kpbe.training.frames import ClipFrames, LabelFolders
 from kpbe.training.losses import head_pose
@@ -28,11 +37,20 @@ PLAIN = AugmentParams(time_flip=False, mirror=False, brightness=0, contrast=0, s
 FLIPS = PLAIN.model_copy(update={"time_flip": True, "mirror": True})
 
 
+def training(batch_size: int, augment: AugmentParams | None = None, **sections: Any) -> FrontendTrainParams:
+    schedule = ScheduleParams(steps=1, batch_size=batch_size)
+    return FrontendTrainParams(schedule=schedule, augment=augment or AugmentParams(), **sections)
+
+
 def loader(
     frames: ClipFrames, batch_size: int = 4, seed: int = 0, augment: AugmentParams | None = None, **more: Any
 ) -> BatchLoader:
-    augment = augment or AugmentParams()
-    return BatchLoader(frames, SamplingParams(), augment, WarmUpParams(), batch_size, seed, **more)
+    return BatchLoader(frames, training(batch_size, augment), seed, **more)
+
+
+def process(rank: int, world_size: int) -> Any:
+    """What the loader asks of Fabric."""
+    return SimpleNamespace(global_rank=rank, world_size=world_size, device=torch.device("cpu"))
 
 
 def frames_of(
@@ -106,8 +124,7 @@ def test_both_frames_come_from_one_clip_and_keep_their_values(coloured):
 
 def test_colours_change_alike_in_all_images_of_a_sample(coloured):
     same_frame = WarmUpParams(same_frame_until=9, any_frame_from=9)
-    args = frames_of(coloured), SamplingParams(), AugmentParams(), same_frame, 16, 0
-    with BatchLoader(*args) as batches:
+    with BatchLoader(frames_of(coloured), training(16, warm_up=same_frame), 0) as batches:
         pair, raw = batches.batch(0), batches.raw_batch(0)
     plain = raw.frames[1].permute(0, 3, 1, 2).float() / 255
     assert torch.equal(pair.source, pair.pose)
@@ -201,7 +218,7 @@ def test_with_drawn_people_the_target_is_a_picture_of_its_own(coloured, tmp_path
     drawn = draw_grids(GridParams(identities=1, poses=2, mouths=3, frame_size=64), 32, tmp_path)
     frames = ClipFrames(coloured.clips, coloured.no_labels, grids=drawn, simulate=True)
     sampling = SamplingParams(drawn_share=0.5)
-    with BatchLoader(frames, sampling, PLAIN, WarmUpParams(), 16, 0) as batches:
+    with BatchLoader(frames, training(16, PLAIN, sampling=sampling), 0) as batches:
         batch, raw = batches.batch(0), batches.raw_batch(0)
     of_grid = torch.from_numpy(raw.samples.clips == 3)
     assert 0 < of_grid.sum() < 16 and batch.target is not batch.pose
@@ -217,7 +234,7 @@ def test_processes_share_the_batch_of_one(coloured, world_size):
     for rank in range(world_size):
         source = CountingSource()
         frames = frames_of(coloured, backends, frames="video")
-        with loader(frames, 6, rank=rank, world_size=world_size, source=source) as batches:
+        with loader(frames, 6, fabric=process(rank, world_size), source=source) as batches:
             shares.append(batches.batch(5))
         assert source.reads <= 2 * (1 + AHEAD) * 6 // world_size, "only its rows are decoded"
     with loader(frames_of(coloured, backends), 6) as batches:
@@ -229,7 +246,7 @@ def test_processes_share_the_batch_of_one(coloured, world_size):
 
 def test_a_batch_that_cannot_be_shared_is_refused(coloured):
     with pytest.raises(ParamsError, match=r"batch of 4 cannot be shared evenly among 3 processes"):
-        loader(frames_of(coloured), 4, world_size=3)
+        loader(frames_of(coloured), 4, fabric=process(0, 3))
 
 
 def test_parts_of_a_batch_are_its_rows(coloured):

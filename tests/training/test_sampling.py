@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kpbe.data.clips import Clip
 from kpbe.data.grids import DrawnGrid
-from kpbe.params import AugmentParams, SamplingParams, WarmUpParams
+from kpbe.params import AugmentParams, FrontendTrainParams, SamplingParams, ScheduleParams, WarmUpParams
 from kpbe.training.sampling import HUE, Sampler, Samples, samples_per_epoch
 
 PAIR = [0, 3]
@@ -43,10 +43,12 @@ def sampler(
     return Sampler(
         clips,
         videos or [0] * len(clips),
-        sampling or SamplingParams(drawn_share=drawn_share),
-        augment or AugmentParams(),
-        warm_up or WarmUpParams(),
-        batch_size,
+        FrontendTrainParams(
+            schedule=ScheduleParams(steps=1, batch_size=batch_size),
+            sampling=sampling or SamplingParams(drawn_share=drawn_share),
+            augment=augment or AugmentParams(),
+            warm_up=warm_up or WarmUpParams(),
+        ),
         seed,
         grids,
     )

@@ -27,7 +27,7 @@ from kpbe.recipes import recipe
 from kpbe.training.fabric import launch, training_identity
 from kpbe.training.loop import train
 from kpbe.training.losses import contrastive
-from kpbe.training.optimisers import adam, set_learning_rate
+from kpbe.training.optimisers import TrainedModule
 from kpbe.training.state import Stateful
 
 SYNC_FILE = "sync.safetensors"
@@ -63,34 +63,28 @@ class SyncTrainee:
         self.networks = networks.prepare_for(fabric.device, training=True)
         self.training, self.validation = training, validation
         self.settings, self.seed, self.fabric, self.facts = settings, seed, fabric, facts
-        encoders = SyncEncoders(networks)
-        self.encoders, self.optimiser = fabric.setup(
-            encoders, adam(encoders.parameters(), settings.optimiser)
-        )
+        self.encoders = TrainedModule(fabric, SyncEncoders(networks), settings.optimiser)
 
     def parts(self) -> dict[str, Stateful]:
         """See `Trainee`."""
-        return {"encoders": self.encoders, "optimiser": self.optimiser}
+        return {"encoders": self.encoders.module, "optimiser": self.encoders.optimiser}
 
     def step(self, step: int) -> dict[str, float]:
         """See `Trainee`."""
-        set_learning_rate(self.optimiser, self.settings.optimiser, step)
-        self.encoders.train()
+        self.encoders.begin(step)
         batch_size = self.settings.schedule.batch_size
         per_clip = max(1, batch_size // CLIPS_PER_BATCH)
         moments = random_moments(self.training, batch_size, per_clip, self.seed, step)
         moments = moments.to(self.fabric.device)
-        visual, audio = self.encoders(moments.target, moments.windows)
+        visual, audio = self.encoders.module(moments.target, moments.windows)
         loss = contrastive(audio, visual, self.settings.temperature)
-        self.optimiser.zero_grad()
-        self.fabric.backward(loss)
-        self.optimiser.step()
-        return {"loss": loss.item()}
+        self.encoders.backward(loss)
+        return {"loss": self.encoders.finish(loss).item()}
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
         """See `Trainee`: accuracy at offset, exactly and within one frame, over all frames of the validation clips."""
-        self.encoders.eval()
+        self.encoders.module.eval()
         of_clips = [self._similarity_by_offset(clip) for clip in self.validation]
         similarity = torch.cat(of_clips)
         metrics = {
@@ -105,7 +99,9 @@ class SyncTrainee:
         """See `similarity_by_offset`, of all frames of a clip."""
         frames = clip.frames.float().to(self.fabric.device) / 127.5 - 1
         windows = clip.windows(range(len(frames))).to(self.fabric.device)
-        pieces = [self.encoders(*piece) for piece in zip(frames.split(64), windows.split(64), strict=True)]
+        pieces = [
+            self.encoders.module(*piece) for piece in zip(frames.split(64), windows.split(64), strict=True)
+        ]
         visual, audio = (torch.cat(side) for side in zip(*pieces, strict=True))
         return similarity_by_offset(audio, visual)
 

@@ -36,7 +36,7 @@ from kpbe.training.adversarial import Adversary
 from kpbe.training.fabric import launch, training_identity
 from kpbe.training.loop import train
 from kpbe.training.losses import contrastive
-from kpbe.training.optimisers import adam, set_learning_rate
+from kpbe.training.optimisers import TrainedModule
 from kpbe.training.perceptual import PerceptualTerms
 from kpbe.training.state import Stateful
 
@@ -109,7 +109,7 @@ class PCAVSTrainee:
         speaker = SpeechReconstruction(
             networks, seen=bool(settings.losses.contrastive or settings.losses.cross_modal)
         )
-        self.model, self.optimiser = fabric.setup(speaker, self._adam(speaker, settings))
+        self.speaker = TrainedModule(fabric, speaker, settings.optimiser, _groups(speaker, settings))
         self.weights = mouth_weights(
             networks.image_size, settings.losses.mouth, MOUTH_PLACE, MOUTH_SPREAD
         ).to(fabric.device)
@@ -118,42 +118,26 @@ class PCAVSTrainee:
         self.facts = {**facts, "perceptual": self.perceptual.description}
         self.fixed = fixed_moments(validation, settings.schedule.validation_pairs, seed).to(fabric.device)
 
-    @staticmethod
-    def _adam(speaker: SpeechReconstruction, settings: GeneratorTrainingSettings) -> torch.optim.Adam:
-        """Adam with two groups; the generator's weights are scaled at run time and need longer steps."""
-        generator = list(speaker.networks.generator.parameters())
-        ids = {id(p) for p in generator}
-        others = [p for p in speaker.parameters() if id(p) not in ids]
-        groups = [
-            {"params": others, "factor": 1.0},
-            {"params": generator, "factor": settings.generator_lr_factor},
-        ]
-        return adam(groups, settings.optimiser)
-
     def parts(self) -> dict[str, Stateful]:
         """See `Trainee`."""
-        parts: dict[str, Stateful] = {"networks": self.model, "optimiser": self.optimiser}
+        parts: dict[str, Stateful] = {"networks": self.speaker.module, "optimiser": self.speaker.optimiser}
         if self.adversary is not None:
             parts |= self.adversary.parts()
         return parts
 
     def step(self, step: int) -> dict[str, float]:
         """See `Trainee`."""
-        set_learning_rate(self.optimiser, self.settings.optimiser, step)
-        self.model.train()
+        self.speaker.begin(step)
         batch_size = self.settings.schedule.batch_size
         moments = random_moments(self.training, batch_size, MOMENTS_PER_CLIP, self.seed, step)
         moments = moments.to(self.fabric.device)
         rng = np.random.default_rng((self.seed, step, 0xC0))
-        result = self.model(moments.identity, moments.windows, disguised(moments.target, rng))
+        result = self.speaker.module(moments.identity, moments.windows, disguised(moments.target, rng))
         target = moments.target.add(1).div(2)
         terms = self._terms(result, target, moments.openings)
         loss = torch.stack([getattr(self.settings.losses, name) * term for name, term in terms.items()]).sum()
-        self.optimiser.zero_grad()
-        self.fabric.backward(loss)
-        if self.settings.optimiser.clip_norm:
-            self.fabric.clip_gradients(self.model, self.optimiser, max_norm=self.settings.optimiser.clip_norm)
-        self.optimiser.step()
+        self.speaker.backward(loss)
+        loss = self.speaker.finish(loss)
         losses = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
         if self.adversary is not None:
             losses["discriminator"] = self.adversary.step(step, [(target, result["generated"])]).item()
@@ -180,7 +164,7 @@ class PCAVSTrainee:
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
         """See `Trainee`; SSIM and PSNR of the aligned pictures, drawn from sound, on the fixed moments, and `mouth_from_pose`."""
-        self.model.eval()
+        self.speaker.module.eval()
         generated = to_uint8(self._draw(self.fixed.windows, self.fixed.target))
         identity, real = (to_uint8(x.add(1).div(2)) for x in (self.fixed.identity, self.fixed.target))
         metrics = {
@@ -197,7 +181,7 @@ class PCAVSTrainee:
 
     def _draw(self, windows: Tensor, pose_frames: Tensor) -> Tensor:
         """The fixed moments' people with other sound or head poses, in [0, 1]."""
-        return self.model(self.fixed.identity, windows, pose_frames)["generated"]
+        return self.speaker.module(self.fixed.identity, windows, pose_frames)["generated"]
 
     def _opening_r(self) -> float | None:
         """Mean over held-out clips of how the mouth follows when the clip's middle frame, its pose too, speaks its sound."""
@@ -220,6 +204,17 @@ class PCAVSTrainee:
     def export(self, folder: Any) -> None:
         """See `Trainee`."""
         save_networks(folder / NETWORKS_FILE, self.networks.eval(), self.facts)
+
+
+def _groups(speaker: SpeechReconstruction, settings: GeneratorTrainingSettings) -> list[dict[str, Any]]:
+    """Parameter groups for Adam: the generator's weights are scaled at run time and need longer steps."""
+    generator = list(speaker.networks.generator.parameters())
+    ids = {id(p) for p in generator}
+    others = [p for p in speaker.parameters() if id(p) not in ids]
+    return [
+        {"params": others, "factor": 1.0},
+        {"params": generator, "factor": settings.generator_lr_factor},
+    ]
 
 
 def train_networks(job: TrainingJob) -> None:

@@ -36,7 +36,7 @@ from kpbe.recipes import recipe
 from kpbe.training.fabric import launch, training_identity
 from kpbe.training.files import SUMMARY_FILE
 from kpbe.training.loop import train
-from kpbe.training.optimisers import adam, set_learning_rate
+from kpbe.training.optimisers import TrainedModule
 from kpbe.training.state import Stateful
 
 EXPERT_FILE = "sync_expert.safetensors"
@@ -197,18 +197,15 @@ class ExpertTrainee:
         self.settings, self.seed, self.fabric, self.facts = settings, seed, fabric, facts
         self.training, self.validation, self.expert = training, validation, expert
         prepare_for(expert, fabric.device, training=True)
-        listener = Listener(expert)
-        self.model, self.optimiser = fabric.setup(listener, adam(listener.parameters(), settings.optimiser))
+        self.listener = TrainedModule(fabric, Listener(expert), settings.optimiser)
 
     def parts(self) -> dict[str, Stateful]:
         """See `Trainee`."""
-        return {"listener": self.model, "optimiser": self.optimiser}
+        return {"listener": self.listener.module, "optimiser": self.listener.optimiser}
 
     def step(self, step: int) -> dict[str, float]:
         """See `Trainee`; `infonce` for `warm_up_steps` steps, then `contrast`; and the openings' squared error where they are known."""
-        optimiser = self.settings.optimiser
-        set_learning_rate(self.optimiser, optimiser, step)
-        self.model.train()
+        self.listener.begin(step)
         batch = sync_batch(
             self.training, self.settings.schedule.batch_size, self.settings.windows_per_clip, self.seed, step
         ).to(self.fabric.device)
@@ -216,7 +213,7 @@ class ExpertTrainee:
         if self.settings.augment:
             rng = np.random.default_rng((self.seed, step, 0xA6))
             sounds, mouths = augmented_sounds(sounds, rng), augmented_mouths(mouths, rng)
-        audio, face, openings = self.model(sounds, mouths)
+        audio, face, openings = self.listener.module(sounds, mouths)
         name, criterion = (
             ("infonce", infonce) if step < self.settings.warm_up_steps else ("contrast", contrast)
         )
@@ -226,11 +223,8 @@ class ExpertTrainee:
         if self.settings.opening and known.any():
             terms["opening"] = F.mse_loss(openings[:, known], batch.openings[known].expand(2, -1))
             loss = loss + self.settings.opening * terms["opening"]
-        self.optimiser.zero_grad()
-        self.fabric.backward(loss)
-        if optimiser.clip_norm:
-            self.fabric.clip_gradients(self.model, self.optimiser, max_norm=optimiser.clip_norm)
-        self.optimiser.step()
+        self.listener.backward(loss)
+        loss = self.listener.finish(loss)
         told = {name: term.item() for name, term in terms.items()}
         return {"loss": loss.item(), **told, "temperature": self.expert.temperature.item()}
 
@@ -242,7 +236,7 @@ class ExpertTrainee:
         offset_accuracy and offset_accuracy_1 (within one frame) are `offset_accuracy`, offset_chance and offset_chance_1 what they are for
         one that cannot tell.
         """
-        self.model.eval()
+        self.listener.module.eval()
         losses, offsets, rows = [], [], []
         for clip in self.validation:
             audio, face = self._embed(clip)
@@ -268,7 +262,7 @@ class ExpertTrainee:
         for begin in range(0, clip.sync_windows, WINDOWS_AT_ONCE):
             firsts = range(begin, min(begin + WINDOWS_AT_ONCE, clip.sync_windows))
             inputs = (x.to(self.fabric.device) for x in (clip.sounds(firsts), clip.mouths(firsts)))
-            parts.append(self.model(*inputs)[:2])
+            parts.append(self.listener.module(*inputs)[:2])
         audio, face = zip(*parts, strict=True)
         return torch.cat(audio), torch.cat(face)
 

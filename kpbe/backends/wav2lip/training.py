@@ -44,7 +44,7 @@ from kpbe.media.sheets import contact_sheet
 from kpbe.recipes import recipe
 from kpbe.training.fabric import launch, training_identity
 from kpbe.training.loop import train
-from kpbe.training.optimisers import adam, set_learning_rate
+from kpbe.training.optimisers import TrainedModule
 from kpbe.training.state import Stateful
 
 GENERATOR_FILE = "generator.safetensors"
@@ -152,11 +152,8 @@ class GeneratorTrainee:
         self.discriminator = None
         if settings.losses.gan:
             discriminator = QualityDiscriminator(generator.width_multiplier)
-            self.discriminator, self.discriminator_optimiser = fabric.setup(
-                discriminator, adam(discriminator.parameters(), settings.optimiser)
-            )
-        speaker = Speaker(generator)
-        self.model, self.optimiser = fabric.setup(speaker, adam(speaker.parameters(), settings.optimiser))
+            self.discriminator = TrainedModule(fabric, discriminator, settings.optimiser)
+        self.speaker = TrainedModule(fabric, Speaker(generator), settings.optimiser)
         self.expert = expert and expert.to(fabric.device)
         self.gate = SyncGate(settings.losses.sync_below, settings.schedule.sheet_every)
         self.weights = mouth_weights(FACE_SIZE, settings.losses.mouth, MOUTH_PLACE, MOUTH_SPREAD)
@@ -167,26 +164,29 @@ class GeneratorTrainee:
 
     def parts(self) -> dict[str, Stateful]:
         """See `Trainee`."""
-        parts: dict[str, Stateful] = {"speaker": self.model, "optimiser": self.optimiser, "gate": self.gate}
+        parts: dict[str, Stateful] = {
+            "speaker": self.speaker.module,
+            "optimiser": self.speaker.optimiser,
+            "gate": self.gate,
+        }
         if self.discriminator is not None:
             parts |= {
-                "discriminator": self.discriminator,
-                "discriminator_optimiser": self.discriminator_optimiser,
+                "discriminator": self.discriminator.module,
+                "discriminator_optimiser": self.discriminator.optimiser,
             }
         return parts
 
     def step(self, step: int) -> dict[str, float]:
         """See `Trainee`; the loss is s * sync + d * gan + (1 - s - d) * L1, s and d of `losses`, s 0 behind the gate."""
-        weights, optimiser = self.settings.losses, self.settings.optimiser
-        set_learning_rate(self.optimiser, optimiser, step)
-        self.model.train()
+        weights = self.settings.losses
+        self.speaker.begin(step)
         batch_size = self.settings.schedule.batch_size
         windows = windows_of(batch_size) if self.gate.open else 0
         frames = random_frames(self.training, batch_size, windows, self.seed, step).to(self.fabric.device)
         mels = frames.mels
         if self.settings.augment:
             mels = augmented_sounds(mels, np.random.default_rng((self.seed, step, 0xA6)))
-        painted, heard = self.model(
+        painted, heard = self.speaker.module(
             mels,
             generator_input(frames.faces, frames.references),
             frames.openings if weights.opening else None,
@@ -202,16 +202,13 @@ class GeneratorTrainee:
             share["opening"] = weights.opening
         if self.discriminator is not None:
             # its own gradients would be thrown away
-            self.discriminator.requires_grad_(False)
-            terms["gan"] = _cross_entropy(self.discriminator(painted), 1)
-            self.discriminator.requires_grad_(True)
+            self.discriminator.module.requires_grad_(False)
+            terms["gan"] = _cross_entropy(self.discriminator.module(painted), 1)
+            self.discriminator.module.requires_grad_(True)
             share["gan"] = weights.gan
         loss = torch.stack([share[name] * term for name, term in terms.items()]).sum()
-        self.optimiser.zero_grad()
-        self.fabric.backward(loss)
-        if optimiser.clip_norm:
-            self.fabric.clip_gradients(self.model, self.optimiser, max_norm=optimiser.clip_norm)
-        self.optimiser.step()
+        self.speaker.backward(loss)
+        loss = self.speaker.finish(loss)
         losses = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
         if self.discriminator is not None:
             losses["discriminator"] = self._discriminator_step(frames.faces, painted.detach(), step)
@@ -220,7 +217,7 @@ class GeneratorTrainee:
 
     def _paint(self, frames: FrameBatch) -> Tensor:
         """(N, 3, 96, 96) in [0, 1]."""
-        return self.model(frames.mels, generator_input(frames.faces, frames.references))[0]
+        return self.speaker.module(frames.mels, generator_input(frames.faces, frames.references))[0]
 
     def _reconstruction(self, painted: Tensor, faces: Tensor) -> Tensor:
         """L1 of the whole face, in which the mouth counts more (`mouth_weights`)."""
@@ -237,13 +234,11 @@ class GeneratorTrainee:
 
     def _discriminator_step(self, real: Tensor, painted: Tensor, step: int) -> float:
         assert self.discriminator is not None
-        set_learning_rate(self.discriminator_optimiser, self.settings.optimiser, step)
-        real_score, painted_score = (self.discriminator(x) for x in (real, painted))
+        self.discriminator.begin(step)
+        real_score, painted_score = (self.discriminator.module(x) for x in (real, painted))
         loss = _cross_entropy(real_score, 1) + _cross_entropy(painted_score, 0)
-        self.discriminator_optimiser.zero_grad()
-        self.fabric.backward(loss)
-        self.discriminator_optimiser.step()
-        return loss.item()
+        self.discriminator.backward(loss)
+        return self.discriminator.finish(loss).item()
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
@@ -253,7 +248,7 @@ class GeneratorTrainee:
 
         The sheet shows the first of each clip.
         """
-        self.model.eval()
+        self.speaker.module.eval()
         painted, sync = [], []
         for part in self.fixed.split(FRAMES_AT_ONCE):
             frames = part.to(self.fabric.device)

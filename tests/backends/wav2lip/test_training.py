@@ -187,7 +187,8 @@ def test_only_the_discriminators_own_step_changes_it(new_job, monkeypatch):
     def observed(*arguments):
         assert trainee.discriminator is not None
         seen.extend(
-            (parameter.grad, parameter.requires_grad) for parameter in trainee.discriminator.parameters()
+            (parameter.grad, parameter.requires_grad)
+            for parameter in trainee.discriminator.module.parameters()
         )
         return own_step(*arguments)
 
