@@ -25,7 +25,7 @@ from kpbe.core.files import write_text
 from kpbe.data.clips import Clip
 from kpbe.data.sample.clip import render_clip
 from kpbe.media.video import FrameAccess, VideoReader, read_frames, read_frames_at, write_video
-from kpbe.params import FrontendTrainParams, ScheduleParams
+from kpbe.params import FrontendTrainParams, SampleParams, ScheduleParams
 from kpbe.training.batches import BatchLoader
 from kpbe.training.frames import ClipFrames, FrameSource, LabelFolders, MemoryFrames
 
