@@ -26,7 +26,7 @@ from benchmarks.talk import FPS, Source, Talk, load_source
 from kpbe.backends.base import Feed
 from kpbe.core.files import write_text
 from kpbe.errors import KPBEError
-from kpbe.media.video import probe
+from kpbe.media.recording import Recording
 from kpbe.params import SampleParams
 
 
@@ -161,7 +161,7 @@ def race(
             watch, started = Stopwatch(), perf_counter()
             job(out, watch)
             seconds = perf_counter() - started
-            rates.append(probe(out).frames / seconds)
+            rates.append(Recording(out).info.frames / seconds)
             if rates is result.reference:
                 result.parts.append({**watch.seconds, "all": seconds})
     print(f"{name} on {device}: {result.ratio:.2f} times the reference", file=sys.stderr)

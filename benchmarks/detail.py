@@ -27,7 +27,7 @@ from kpbe.evaluation.scoring import score_videos
 from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import DETAILS, Frontend
 from kpbe.inference.frontends import frontend_file, open_frontend
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 from kpbe.params import ComputeParams, Detail, EvaluateParams
 from kpbe.training.simulated_backends import Head, simulate
 
@@ -57,7 +57,7 @@ class Pictures:
 
     frames: np.ndarray
 
-    def get_batch(self, indices: Sequence[int]) -> np.ndarray:
+    def at(self, indices: Sequence[int]) -> np.ndarray:
         """See `Frames.get_batch`."""
         return self.frames[list(indices)]
 
@@ -98,7 +98,7 @@ def measure(
     frontend: Frontend, clip: Clip, most_frames: int, networks: Networks
 ) -> dict[str, dict[str, float]]:
     """Method -> metric -> value of one clip."""
-    frames = read_frames(clip.video)
+    frames = Recording(clip.video).frames()
     shown = np.unique(np.linspace(0, len(frames) - 1, min(most_frames, len(frames))).round().astype(int))
     frames = frames[shown]
     source = source_frame_index(clip.clip_id, len(frames), SEED)

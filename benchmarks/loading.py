@@ -24,7 +24,8 @@ from benchmarks.talk import REAL_CLIPS
 from kpbe.core.files import write_text
 from kpbe.data.clips import Clip
 from kpbe.data.sample.clip import render_clip
-from kpbe.media.video import FrameAccess, VideoReader, read_frames, read_frames_at, write_video
+from kpbe.media.recording import FrameAccess, Recording
+from kpbe.media.video_writer import write_video
 from kpbe.params import FrontendTrainParams, SampleParams, ScheduleParams
 from kpbe.training.batches import BatchLoader
 from kpbe.training.frames import ClipFrames, FrameSource, LabelFolders, MemoryFrames
@@ -123,14 +124,14 @@ def decord_pair(path: Path, indices: Sequence[int]) -> np.ndarray:
 
 def reader_pair(path: Path, indices: Sequence[int]) -> np.ndarray:
     """Open with our general reader, which looks through the whole file and then takes decord or PyAV."""
-    return VideoReader(path).get_batch(indices)
+    return Recording(path).at(indices)
 
 
 def make_clips(settings: Settings, folder: Path) -> tuple[str, list[Clip]]:
     """Store every clip in every way; returns where they come from, and the clips."""
     real = [] if settings.sample else sorted(REAL_CLIPS.glob("*.mp4"))[: settings.clips]
     name = f"{len(real)} real clips (VoxCeleb2), scaled"
-    made = (read_frames(path, (settings.size, settings.size)) for path in real)
+    made = (Recording(path).frames((settings.size, settings.size)) for path in real)
     if not real:
         sample = settings.sample or SampleParams(seconds=6.0, frame_size=settings.size)
         name = f"{settings.clips} rendered clips of the built-in sample"
@@ -166,8 +167,12 @@ def ways_of(settings: Settings, clips: Sequence[Clip]) -> list[Way]:
         ]
     found += [
         ("mp4, GOP 250, ours", Stored(".long.mp4", long.read), ".long.mp4"),
-        ("mp4, GOP 12, `VideoReader`", Stored(".short.mp4", reader_pair), ".short.mp4"),
-        ("mp4, GOP 12, ours, first opening", Stored(".short.mp4", read_frames_at), ".short.mp4"),
+        ("mp4, GOP 12, `Recording.at`", Stored(".short.mp4", reader_pair), ".short.mp4"),
+        (
+            "mp4, GOP 12, ours, first opening",
+            Stored(".short.mp4", lambda path, indices: Recording(path).a_few_at(indices)),
+            ".short.mp4",
+        ),
         ("mp4, GOP 12, ours", Stored(".short.mp4", short.read), ".short.mp4"),
         ("FFV1 mkv (backends' videos), ours", Stored(".mkv", ffv1.read), ".mkv"),
     ]
@@ -272,7 +277,7 @@ WHAT = """\
   by itself, without loss.
 - ours: `FrameAccess`. It remembers where each clip's frames lie after its first opening (the row `first opening` shows what that costs),
   enters the file at the key frame before, and leaves out pictures that no other picture needs.
-- `VideoReader`: our reader for whole videos. It looks through the file at every opening, to tell damaged ones apart.
+- `Recording.at`: our reader for whole videos. It looks through the file at every opening, to tell damaged ones apart.
 - memory: `compute.frames: memory`, frames as bytes; the size is theirs."""
 
 

@@ -28,7 +28,7 @@ from kpbe.backends.pcavs.generator import DEMODULATION_EPS, SLOPE, StyleGenerato
 from kpbe.backends.pcavs.model import MOUTH_GAIN, PCAVSNetworks, from_network
 from kpbe.backends.pcavs.windows import mel_windows, window_starts
 from kpbe.media.mel import pcavs_mel
-from kpbe.media.video import VideoWriter
+from kpbe.media.video_writer import VideoWriter
 
 BATCH = 16
 

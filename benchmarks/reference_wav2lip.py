@@ -23,7 +23,7 @@ from benchmarks.talk import FPS, Talk
 from kpbe.backends.wav2lip.networks import FACE_SIZE, Wav2LipGenerator
 from kpbe.backends.wav2lip.windows import speech_mel
 from kpbe.media.mel import MEL_FRAMES_PER_SECOND, MEL_WINDOW
-from kpbe.media.video import VideoWriter
+from kpbe.media.video_writer import VideoWriter
 
 DETECTION_BATCH = 16
 BATCH = 128

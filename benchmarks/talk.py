@@ -16,7 +16,8 @@ from kpbe.data.landmarks import find_landmarks, get_landmark_finder
 from kpbe.data.sample.clip import render_clip
 from kpbe.errors import BadClip, MissingWeights
 from kpbe.media.audio import AUDIO_RATE, read_audio, write_wav
-from kpbe.media.video import frames_at_constant_fps, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from kpbe.params import SampleParams
 
 FPS = 25.0
@@ -32,7 +33,7 @@ class LoopedFrames:
     count: int
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        videos = (frames_at_constant_fps(self.path, FPS) for _ in itertools.count())
+        videos = (Recording(self.path).at_fps(FPS) for _ in itertools.count())
         return itertools.islice(itertools.chain.from_iterable(videos), self.count)
 
     def __len__(self) -> int:
@@ -130,7 +131,7 @@ def _rendered(folder: Path, params: SampleParams, detector: Finder) -> Source:
 
 
 def _detected(video: Path, detector: FaceDetector) -> Source:
-    frames = list(frames_at_constant_fps(video, FPS))
+    frames = list(Recording(video).at_fps(FPS))
     found = [detector.detect(frame) for frame in frames]
     if missing := [index for index, faces in enumerate(found) if not len(faces)]:
         raise BadClip(f"{video}: no face in frame {missing[0]}; the benchmark needs one in every frame.")

@@ -29,7 +29,7 @@ from kpbe.core.files import write_text
 from kpbe.data.clips import Clip
 from kpbe.data.head_pose.labels import label_path
 from kpbe.frontend.model import Frontend
-from kpbe.media.video import write_video
+from kpbe.media.video_writer import write_video
 from kpbe.params import (
     ComputeParams,
     FrontendLossParams,

@@ -139,7 +139,7 @@ def enhance(
     from kpbe.inference.framing import framing_of
     from kpbe.inference.free_view import View
     from kpbe.inference.viewpoints import viewpoints
-    from kpbe.media.video import probe
+    from kpbe.media.recording import Recording
 
     chosen = framing_of(framing)
     view = View(yaw, pitch, roll, *(translate or ()))
@@ -150,7 +150,7 @@ def enhance(
     )
     typer.echo(f"{out}: {frames} frames")
     given = None if seen_from is None else seen_from.frames
-    if given is not None and given != (spoken := round(probe(talking).seconds * FPS)):
+    if given is not None and given != (spoken := round(Recording(talking).info.seconds * FPS)):
         typer.echo(f"{given} views for the {spoken} frames of {talking}: the shorter ends the video.")
 
 

@@ -12,7 +12,14 @@ from pathlib import Path
 
 from streamlit.web import cli
 
-SLOW_TO_LOAD = ("pandas", "pyarrow", "cv2", "kpbe.media.video", "kpbe.inference.free_view", "reports.charts")
+SLOW_TO_LOAD = (
+    "pandas",
+    "pyarrow",
+    "cv2",
+    "kpbe.media.recording",
+    "kpbe.inference.free_view",
+    "reports.charts",
+)
 
 
 def main() -> None:

@@ -53,9 +53,10 @@ def compare(videos: Mapping[str, Path], fps: float, sound: Path | None) -> Compa
     Raises:
         BadClip: a video cannot be read.
     """
-    from kpbe.media.video import VideoReader, write_video
+    from kpbe.media.recording import Recording
+    from kpbe.media.video_writer import write_video
 
-    readers = [VideoReader(path) for path in videos.values()]
+    readers = [Recording(path) for path in videos.values()]
     frames = min(len(reader) for reader in readers)
     columns = ceil(sqrt(len(readers)))
     rows = ceil(len(readers) / columns)
@@ -70,7 +71,7 @@ def _grids(readers: Sequence, frames: int, columns: int, rows: int) -> Iterator[
     width, height = _cell(*readers[0].size)
     for start in range(0, frames, AT_ONCE):
         indices = range(start, min(start + AT_ONCE, frames))
-        batches = [reader.get_batch(indices) for reader in readers]
+        batches = [reader.at(indices) for reader in readers]
         for offset in range(len(indices)):
             picture = np.zeros((rows * height, columns * width, 3), np.uint8)
             for place, batch in enumerate(batches):

@@ -117,7 +117,7 @@ def talking_video(
     """
     from kpbe.inference.enhance_video import framed_video, sound_of
     from kpbe.inference.novel_view import talking_view
-    from kpbe.media.video import write_video
+    from kpbe.media.video_writer import write_video
 
     with talking.file() as video, TemporaryDirectory() as folder:
         spoken = framed_video(video, FPS, "auto")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,9 +13,10 @@ from kpbe.checkpoints.catalogue import find
 from kpbe.data.faces import finder_here
 from kpbe.errors import BadClip
 from kpbe.media.audio import read_audio
-from kpbe.media.images import IMAGE_SUFFIXES, VideoFrames, read_image
+from kpbe.media.images import IMAGE_SUFFIXES, read_image
 from kpbe.media.prefetch import prefetched
-from kpbe.media.video import VideoWriter
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import VideoWriter
 
 Settings = TypeVar("Settings", bound=BackendSettings)
 
@@ -35,10 +37,10 @@ def request_of_files(
     """
     wave = read_audio(audio)
     if source.suffix.lower() in IMAGE_SUFFIXES:
-        frames: list[np.ndarray] | VideoFrames = [read_image(source)]
+        frames: Iterable[np.ndarray] = [read_image(source)]
     else:
-        frames = VideoFrames(source, fps)
-    pose_frames = None if pose is None else VideoFrames(pose, fps)
+        frames = Recording(source).at_fps(fps)
+    pose_frames = None if pose is None else Recording(pose).at_fps(fps)
     return SynthesisRequest(str(source), frames, wave, fps, pose_frames=pose_frames, clip_id=source.stem)
 
 

@@ -23,8 +23,7 @@ from kpbe.data.raw import parse_bbox
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import BadClip, MissingWeights
 from kpbe.media.audio import AUDIO_RATE, read_audio
-from kpbe.media.images import VideoFrames
-from kpbe.media.video import VideoReader
+from kpbe.media.recording import Recording
 from kpbe.params import DataParams, Params
 from kpbe.recipes import recipe
 
@@ -166,13 +165,14 @@ def _request(
         raise BadClip(
             f"{clip.video} has no sound, and a backend needs speech: give it sound or take it off the list."
         )
-    frames = VideoFrames(clip.video, clip.fps)
+    recording = Recording(clip.video)
+    frames = recording.at_fps(clip.fps)
     boxes, landmarks = (np.load(p) if p.exists() else None for p in (clip.boxes, clip.landmarks))
     still = feed == "source_image"
     own = slice(source_frame, source_frame + 1) if still else slice(None)
     return SynthesisRequest(
         name=str(clip.video),
-        source_frames=[VideoReader(clip.video)[source_frame]] if still else frames,
+        source_frames=[recording[source_frame]] if still else frames,
         wave=fit_wave(read_audio(clip.wav), clip.frames, clip.fps),
         fps=clip.fps,
         boxes=None if boxes is None else boxes[own],

@@ -22,7 +22,8 @@ from kpbe.data.raw import RawVideo
 from kpbe.data.tracking import FaceTrack, fill_missing, track_face
 from kpbe.data.voxceleb import REFERENCE_FPS, native_frames, scale_bbox
 from kpbe.errors import BadClip
-from kpbe.media.video import VideoInfo, frames_at_constant_fps, sample_times
+from kpbe.media.demuxer import VideoInfo
+from kpbe.media.recording import Recording, sample_times
 from kpbe.params import CropParams
 
 KEPT_BYTES = 256 * 2**20
@@ -70,10 +71,10 @@ class SampledFrames:
         fps: frames per second.
     """
 
-    def __init__(self, video: RawVideo, info: VideoInfo, fps: float) -> None:
+    def __init__(self, video: RawVideo, recording: Recording, fps: float) -> None:
         self.start = (video.start or 0) / REFERENCE_FPS
         self.fps = fps
-        self._path = info.path
+        self._recording, info = recording, recording.info
         self._end = info.seconds if video.end is None else video.end / REFERENCE_FPS
         self._kept: list[np.ndarray] = []
         self._may_keep = len(self) * info.width * info.height * 3 <= KEPT_BYTES
@@ -87,10 +88,11 @@ class SampledFrames:
             yield from self._kept
             return
         self._kept.clear()
-        frames = frames_at_constant_fps(self._path, self.fps, self.start, self._end)
+        frames = self._recording.at_fps(self.fps, self.start, self._end)
         long = len(self) > LONG_VIDEO_FRAMES
+        name = self._recording.info.path.name
         for frame in tqdm(
-            frames, self._path.name, len(self), unit="frame", leave=False, mininterval=2, disable=not long
+            frames, name, len(self), unit="frame", leave=False, mininterval=2, disable=not long
         ):
             if self._may_keep:
                 self._kept.append(frame)

@@ -26,8 +26,9 @@ from kpbe.data.faces import DetectorKind, FaceDetector, get_detector, weight_fil
 from kpbe.data.raw import RawVideo, format_bbox, read_raw_videos
 from kpbe.data.voxceleb import REFERENCE_FPS
 from kpbe.errors import BadClip, ParamsError
-from kpbe.media.audio import AUDIO_RATE, audio_source, is_silent, read_audio, write_wav
-from kpbe.media.video import VideoWriter, probe
+from kpbe.media.audio import AUDIO_RATE, audio_source, is_silent, write_wav
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import VideoWriter
 from kpbe.params import DataParams
 from kpbe.recipes import recipe
 
@@ -180,18 +181,20 @@ def make_clips(task: ClipTask) -> dict[str, Any]:
         BadClip: the video gives no clip.
     """
     job: Job = task.payload
-    info = probe(job.video.path)
+    recording = Recording(job.video.path)
     audio_source(job.video.path)
-    frames = SampledFrames(job.video, info, job.data.fps)
+    frames = SampledFrames(job.video, recording, job.data.fps)
     cuts, refusals = plan_cuts(
-        job.video, info, frames, _detector(job.data.detector, get_ident()), job.data.crop
+        job.video, recording.info, frames, _detector(job.data.detector, get_ident()), job.data.crop
     )
     clips: list[Clip] = []
     try:
         for cut, pictures in _pictures_of(cuts, frames):
             clip = _describe(job, cut, task.record.parent)
             try:
-                clips.append(_write(clip, job, cut, pictures, frames.start + cut.start / job.data.fps))
+                start = frames.start + cut.start / job.data.fps
+                wave = recording.sound(AUDIO_RATE, start, start + clip.frames / clip.fps)
+                clips.append(_write(clip, job, cut, pictures, wave))
             except SilentClip as error:
                 refusals.append(Refusal(cut.start, cut.end, str(error)))
         if not clips:
@@ -262,9 +265,8 @@ def _describe(job: Job, cut: Cut, folder: Path) -> Clip:
     )
 
 
-def _write(clip: Clip, job: Job, cut: Cut, pictures: Iterator[np.ndarray], start: float) -> Clip:
-    """Write a clip's files, sound first; `start` is in seconds of the raw video."""
-    wave = read_audio(job.video.path, AUDIO_RATE, start, start + clip.frames / clip.fps)
+def _write(clip: Clip, job: Job, cut: Cut, pictures: Iterator[np.ndarray], wave: np.ndarray) -> Clip:
+    """Write a clip's files, sound first."""
     if is_silent(wave):
         raise SilentClip("its sound is silent")
     try:

@@ -37,7 +37,7 @@ from kpbe.evaluation.results import (
 )
 from kpbe.evaluation.scoring import StillFrames, VideoScores, open_like, score_videos
 from kpbe.media.audio import read_audio
-from kpbe.media.video import VideoReader
+from kpbe.media.recording import Recording
 from kpbe.methods import (
     CONTROLS,
     STATIC_SOURCE,
@@ -193,7 +193,7 @@ def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[st
         BadClip: a video is missing, unreadable, of another size, or differs in length by more than that; or no frame is left.
     """
     clip = videos.clip
-    truth = VideoReader(clip.video)
+    truth = Recording(clip.video)
     readers = {method: open_like(truth, path) for method, path in videos.videos.items()}
     source = truth[videos.source_frame]
     frames = min(len(reader) for reader in (truth, *readers.values()))
@@ -219,7 +219,7 @@ def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[st
     return indices, scores
 
 
-def _mouth(clip: Clip, truth: VideoReader, networks: Networks) -> MouthBoxes | None:
+def _mouth(clip: Clip, truth: Recording, networks: Networks) -> MouthBoxes | None:
     """Where the true mouth is, where that does not take the FaceLandmarker: known with the data, else found by another network."""
     if clip.landmarks.is_file():
         return boxes_from_three_points(np.load(clip.landmarks), clip.width, clip.height)

@@ -16,8 +16,8 @@ from kpbe.data.clips import Clip, read_manifest
 from kpbe.errors import KPBEError
 from kpbe.evaluation.results import ClipScore, finite_values, mean_of, read_per_clip
 from kpbe.evaluation.tables import HEADINGS
+from kpbe.media.recording import Recording
 from kpbe.media.sheets import contact_sheet
-from kpbe.media.video import VideoReader
 from kpbe.methods import (
     SOURCE_EXPRESSION,
     STATIC_SOURCE,
@@ -68,12 +68,12 @@ def figure3(clips_folder: Path, videos: Sequence[tuple[str, Path]], out: Path, c
     rows: list[tuple[str, list[np.ndarray]]] = [(label, []) for label in labels]
     headings: list[str] = []
     for clip in _spread(complete, clips):
-        readers = [VideoReader(clip.video)]
-        readers += [VideoReader(folder / f"{clip.clip_id}.mkv") for _, folder in videos]
+        readers = [Recording(clip.video)]
+        readers += [Recording(folder / f"{clip.clip_id}.mkv") for _, folder in videos]
         frames = min(len(reader) for reader in readers)
         indices = [round(moment * (frames - 1)) for moment in MOMENTS]
         for (_, row), reader in zip(rows, readers, strict=True):
-            row.extend(reader.get_batch(indices))
+            row.extend(reader.at(indices))
         headings += [f"{clip.identity}, {index / clip.fps:.1f} s" for index in indices]
     _save_picture(contact_sheet(rows, headings, cell=CELL), out)
 

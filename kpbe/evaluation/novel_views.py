@@ -13,8 +13,8 @@ from kpbe.core.files import whole
 from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import KPBEError
+from kpbe.media.recording import Recording
 from kpbe.media.sheets import contact_sheet
-from kpbe.media.video import VideoReader
 from kpbe.methods import display_name
 from kpbe.params import Params
 
@@ -65,9 +65,9 @@ def figure4(
         )
     frontend = load_frontend(checkpoint, str(torch_device(params.compute))).for_rendering()
     clip, source = _most_frontal(frontend, spoken_clips[:LOOKED_AT], params.evaluate.seed)
-    reader = VideoReader(backend_video(backend_videos, clip))
+    reader = Recording(backend_video(backend_videos, clip))
     indices = [round(moment * (len(reader) - 1)) for moment in MOMENTS]
-    spoken = list(reader.get_batch(indices))
+    spoken = list(reader.at(indices))
     rows = [(display_name(backend), spoken)]
     rows += [(f"yaw {yaw:.0f}°", _seen_from(frontend, source, spoken, yaw)) for yaw in YAWS]
     headings = [f"{clip.identity}, {index / clip.fps:.1f} s" for index in indices]
@@ -80,7 +80,7 @@ def _most_frontal(frontend: Frontend, clips: Sequence[Clip], seed: int) -> tuple
     from kpbe.inference.free_view import decompose_image, own_view
 
     def source_of(clip: Clip) -> Decomposition:
-        frame = VideoReader(clip.video)[source_frame_index(clip.clip_id, clip.frames, seed)]
+        frame = Recording(clip.video)[source_frame_index(clip.clip_id, clip.frames, seed)]
         return decompose_image(frontend, frame)
 
     found = [(clip, source_of(clip)) for clip in clips]

@@ -16,7 +16,7 @@ from kpbe.evaluation.scoring import open_like, score_videos
 from kpbe.evaluation.table_text import aligned
 from kpbe.evaluation.tables import DECIMALS, HEADINGS, plain_heading
 from kpbe.media.audio import read_audio
-from kpbe.media.video import VideoReader
+from kpbe.media.recording import Recording
 from kpbe.metrics.lip_sync import FPS as LIP_SYNC_FPS
 from kpbe.metrics.mouth import SMALLEST_SIDE
 from kpbe.params import ComputeParams, EvaluateParams, LabelPoseParams
@@ -60,7 +60,7 @@ def score_files(
     Raises:
         BadClip: a video cannot be read or does not fit the truth.
     """
-    real = VideoReader(truth)
+    real = Recording(truth)
     readers = {str(path): open_like(real, path) for path in tests}
     frames = min(len(reader) for reader in (real, *readers.values()))
     if source_frame is not None and not 0 <= source_frame < len(real):

@@ -19,7 +19,7 @@ from kpbe.errors import BadClip, KPBEError
 from kpbe.evaluation import networks
 from kpbe.evaluation.mouth_boxes import MouthBoxes, boxes_from_faces
 from kpbe.evaluation.networks import Networks
-from kpbe.media.video import VideoReader
+from kpbe.media.recording import Recording
 from kpbe.metrics import image
 from kpbe.metrics.face_landmarks import POINTS, FaceLandmarks, openings_of
 from kpbe.metrics.head_pose import mean_angle_error, share_of_the_way
@@ -40,7 +40,7 @@ CHECK_TOLERANCE = 1e-5
 class Frames(Protocol):
     """Frames of one video, of one size."""
 
-    def get_batch(self, indices: Sequence[int]) -> np.ndarray:
+    def at(self, indices: Sequence[int]) -> np.ndarray:
         """(n, H, W, 3) uint8 RGB."""
         ...
 
@@ -51,12 +51,12 @@ class StillFrames:
 
     picture: np.ndarray
 
-    def get_batch(self, indices: Sequence[int]) -> np.ndarray:
-        """See `Frames.get_batch`."""
+    def at(self, indices: Sequence[int]) -> np.ndarray:
+        """See `Frames.at`."""
         return np.repeat(self.picture[None], len(indices), axis=0)
 
 
-def open_like(truth: VideoReader, path: Path) -> VideoReader:
+def open_like(truth: Recording, path: Path) -> Recording:
     """A video that stands for the truth, frame by frame.
 
     Raises:
@@ -64,7 +64,7 @@ def open_like(truth: VideoReader, path: Path) -> VideoReader:
     """
     if not path.is_file():
         raise BadClip(f"{path} is missing: if a stage makes it, that stage's rejected.csv says why.")
-    reader = VideoReader(path)
+    reader = Recording(path)
     if reader.size != truth.size:
         sizes = [f"{width}x{height}" for width, height in (reader.size, truth.size)]
         raise BadClip(
@@ -158,12 +158,12 @@ def score_videos(
     for at in batches:
         true_run.read(at, looked_at)
     if mouth is None:
-        height, width = truth.get_batch(indices[:1]).shape[1:3]
+        height, width = truth.at(indices[:1]).shape[1:3]
         mouth = boxes_from_faces(true_run.faces, sorted(looked_at), indices[-1] + 1, width, height)
     runs = {method: _Run(video, measured) for method, video in methods.items()}
     check_at = indices[len(indices) // 2]
     for at in batches:
-        real = truth.get_batch(at)
+        real = truth.at(at)
         whole, lips = _Target(real, measured), mouth and _Target(mouth.crop(real, at), measured)
         for method, run in runs.items():
             shown = run.read(at, looked_at)
@@ -237,7 +237,7 @@ class _Run:
 
     def read(self, indices: Sequence[int], looked_at: set[int]) -> np.ndarray:
         """The frames at `indices`; notes what a video has by itself."""
-        frames = self.video.get_batch(indices)
+        frames = self.video.at(indices)
         for index, frame in zip(indices, frames, strict=True):
             self.sharpness.append(sharpness(frame))
             if index in looked_at:
@@ -312,7 +312,7 @@ def _score_lip_sync(run: _Run, frames: int, wave: np.ndarray, measured: Networks
             boxes[index] = face.box
     if frames < SMALLEST_TRACK or not np.isfinite(boxes).any():
         return
-    track = crop_face_track(run.video.get_batch(range(frames)), boxes)
+    track = crop_face_track(run.video.at(range(frames)), boxes)
     found = lip_sync_error(networks.syncnet(torch_device(measured.compute)), track, wave)
     run.scores.set("lse_c", found.confidence)
     run.scores.set("lse_d", found.distance)

@@ -23,8 +23,9 @@ from kpbe.errors import BadClip
 from kpbe.frontend.checkpoints import load_frontend
 from kpbe.frontend.images import frames_at_once, to_tensor, to_uint8
 from kpbe.frontend.model import Frontend
+from kpbe.media.recording import Recording
 from kpbe.media.sheets import label_image
-from kpbe.media.video import read_frames, write_video
+from kpbe.media.video_writer import write_video
 from kpbe.methods import (
     CONTROLS,
     REAL_EXPRESSION,
@@ -207,7 +208,7 @@ def _enhance_clip(
     clip, video = task.payload
     if not video.exists():
         raise BadClip(f"{video} does not exist: the backend made no video of this clip.")
-    real, synthesized = read_frames(clip.video), read_frames(video)
+    real, synthesized = Recording(clip.video).frames(), Recording(video).frames()
     source_image = real[source_frame_index(clip.clip_id, len(real), seed)]
     frames = min(len(real), len(synthesized))
     real, synthesized = real[:frames], synthesized[:frames]

@@ -16,9 +16,10 @@ from kpbe.inference.free_view import decompose_image
 from kpbe.inference.novel_view import talking_view
 from kpbe.inference.viewpoints import Viewpoints
 from kpbe.media.audio import NoAudio, audio_source
-from kpbe.media.images import IMAGE_SUFFIXES, VideoFrames, read_image
+from kpbe.media.images import IMAGE_SUFFIXES, read_image
 from kpbe.media.prefetch import prefetched
-from kpbe.media.video import VideoWriter
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import VideoWriter
 
 
 def read_portrait(path: Path, framing: Framing = "auto") -> np.ndarray:
@@ -27,7 +28,7 @@ def read_portrait(path: Path, framing: Framing = "auto") -> np.ndarray:
     Raises:
         BadClip: the file cannot be read or shows no face where one is asked for.
     """
-    frames = [read_image(path)] if path.suffix.lower() in IMAGE_SUFFIXES else VideoFrames(path, 25.0)
+    frames = [read_image(path)] if path.suffix.lower() in IMAGE_SUFFIXES else Recording(path).at_fps()
     first = next(iter(frames))
     box = square_of([first], framing, str(path))
     return cropped(first, box, own_side(box))
@@ -97,6 +98,6 @@ def framed_video(path: Path, fps: float, framing: Framing) -> Iterator[np.ndarra
     Raises:
         BadClip: it cannot be read, or shows no face where one is asked for.
     """
-    video = VideoFrames(path, fps)
+    video = Recording(path).at_fps(fps)
     box = square_of(iter(video), framing, str(path))
     return prefetched(all_framed(video, box, own_side(box)))

@@ -21,7 +21,7 @@ from kpbe.errors import KPBEError
 from kpbe.frontend.geometry import HeadPose, with_own_pitch_sign
 from kpbe.frontend.images import frames_at_once, to_tensor, to_uint8
 from kpbe.frontend.model import Decomposition, Frontend
-from kpbe.media.video import write_video
+from kpbe.media.video_writer import write_video
 
 LARGEST_DEGREES = {"yaw": 45.0, "pitch": 20.0, "roll": 20.0}
 """What OSFV's authors recommend; the frontend has not learned more."""

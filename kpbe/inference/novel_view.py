@@ -28,7 +28,7 @@ from kpbe.inference.free_view import (
     own_view,
 )
 from kpbe.inference.viewpoints import Viewpoint, Viewpoints
-from kpbe.media.video import write_video
+from kpbe.media.video_writer import write_video
 
 
 @torch.inference_mode()

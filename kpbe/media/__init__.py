@@ -1,1 +1,1 @@
-"""Video and audio files: `kpbe.media.video` and `kpbe.media.audio`."""
+"""Video, sound and pictures: decoding, encoding, mel spectrograms, contact sheets."""

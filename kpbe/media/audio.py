@@ -14,8 +14,7 @@ from av.error import FFmpegError
 
 from kpbe.core.files import whole
 from kpbe.errors import BadClip
-from kpbe.media.demuxer import INDEXED_CONTAINERS, video_stream
-from kpbe.media.video import probe
+from kpbe.media.demuxer import INDEXED_CONTAINERS, Demuxer, VideoInfo, video_stream
 
 AUDIO_RATE = 16000
 """Samples per second that all models here listen to."""
@@ -54,7 +53,11 @@ def audio_source(path: Path | str) -> Path:
 
 
 def read_audio(
-    path: Path | str, rate: int = AUDIO_RATE, start: float = 0.0, end: float | None = None
+    path: Path | str,
+    rate: int = AUDIO_RATE,
+    start: float = 0.0,
+    end: float | None = None,
+    video: VideoInfo | None = None,
 ) -> np.ndarray:
     """Read sound as one mono wave in step with the video.
 
@@ -67,6 +70,7 @@ def read_audio(
         rate: samples per second of the result.
         start: seconds.
         end: seconds; None is the end of the video, or of the sound for files without video.
+        video: what is known of the video; None scans it.
 
     Returns:
         float32 of round((end - start) * rate) samples in [-1, 1].
@@ -77,8 +81,8 @@ def read_audio(
     """
     path = Path(path)
     source = audio_source(path)
-    with _open(path) as container:
-        video = probe(path) if video_stream(container) is not None else None
+    if video is None and _has_video(path):
+        video = Demuxer(path).info
     if end is None and video is not None:
         end = video.seconds
     if start < 0 or (end is not None and end <= start):
@@ -88,6 +92,11 @@ def read_audio(
     if end is None:
         end = (offset + len(native)) / native_rate
     return _resampled(native, native_rate, offset, rate, start, round((end - start) * rate))
+
+
+def _has_video(path: Path) -> bool:
+    with _open(path) as container:
+        return video_stream(container) is not None
 
 
 def write_wav(path: Path | str, wave: np.ndarray, rate: int = AUDIO_RATE) -> None:

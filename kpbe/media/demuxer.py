@@ -1,4 +1,4 @@
-"""A video file's packets: where its frames are, and decoding from any of them. `kpbe.media.video` reads with it."""
+"""A video file's packets: where its frames are, and decoding from any of them. `kpbe.media.recording` reads with it."""
 
 from __future__ import annotations
 

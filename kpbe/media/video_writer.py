@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -211,3 +211,11 @@ class _Sound:
         self._written += frame.samples
         self._container.mux(self._stream.encode(frame))
         return True
+
+
+def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float, **options: Any) -> int:
+    """Write all `frames` with `VideoWriter(path, fps, **options)`; returns how many there were."""
+    with VideoWriter(path, fps, **options) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return writer.frames

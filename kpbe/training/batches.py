@@ -19,7 +19,7 @@ from torch import Tensor
 from kpbe.data.clips import Clip
 from kpbe.data.expression.labels import MIRRORED_SHAPES, POINTS, SHAPES, mirrored_points
 from kpbe.errors import ParamsError
-from kpbe.media.video import FrameAccess
+from kpbe.media.recording import FrameAccess
 from kpbe.params import FrontendTrainParams
 from kpbe.training.augment import as_images, augmented
 from kpbe.training.frames import ClipFrames, FrameSource

@@ -17,7 +17,7 @@ from kpbe.data.expression.labels import labels_of
 from kpbe.data.grids import DrawnGrid
 from kpbe.data.head_pose.labels import label_path
 from kpbe.errors import KPBEError
-from kpbe.media.video import FrameAccess, read_frames
+from kpbe.media.recording import FrameAccess, Recording
 from kpbe.params import ComputeParams
 from kpbe.training.simulated_backends import Head, simulate
 
@@ -78,7 +78,9 @@ class MemoryFrames:
         self._frames: dict[Path, np.ndarray] = {}
         with bar, ThreadPoolExecutor(threads, "frames") as pool:
             try:
-                for video, frames in zip(videos, pool.map(read_frames, videos), strict=True):
+                for video, frames in zip(
+                    videos, pool.map(lambda path: Recording(path).frames(), videos), strict=True
+                ):
                     self._frames[video] = frames
                     bar.update()
             except BaseException:

@@ -9,7 +9,7 @@ from kpbe.checkpoints import catalogue
 from kpbe.errors import MissingWeights
 from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import Frontend
-from kpbe.media.video import FrameAccess
+from kpbe.media.recording import FrameAccess
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker, openings_of
 from kpbe.metrics.mouth import opening_correlation
 from kpbe.params import Detail, ScheduleParams

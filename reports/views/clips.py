@@ -127,9 +127,9 @@ def side_by_side(videos: tuple[tuple[str, str, int], ...], fps: float, sound: Pa
 @st.cache_resource(max_entries=REMEMBERED_COMPARISONS, show_spinner=False)
 def frame_of(path: str, changed_ns: int, index: int) -> np.ndarray:
     """One frame of a video, decoded once."""
-    from kpbe.media.video import VideoReader
+    from kpbe.media.recording import Recording
 
-    return VideoReader(path)[index]
+    return Recording(path)[index]
 
 
 def frame_curves(clip_id: str, backend: str) -> dict[str, dict[str, list[float]]]:

@@ -247,7 +247,7 @@ def turning_video(
 ) -> bytes:
     """Three seconds of the head swinging to a view and back, MP4."""
     from kpbe.inference.free_view import free_view, look_around
-    from kpbe.media.video import write_video
+    from kpbe.media.video_writer import write_video
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / "turning.mp4"
@@ -298,9 +298,9 @@ def take_apart(_frontend: Frontend, checkpoint: str, picture: np.ndarray) -> tup
 @st.cache_resource(max_entries=64, show_spinner=False)
 def clip_frame(path: str, changed_ns: int, index: int) -> np.ndarray:
     """A frame of a clip."""
-    from kpbe.media.video import VideoReader
+    from kpbe.media.recording import Recording
 
-    return VideoReader(path)[index]
+    return Recording(path)[index]
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

@@ -30,7 +30,8 @@ from kpbe.data.clips import Clip, write_manifest
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import BadClip, KPBEError, MissingWeights, ParamsError
 from kpbe.media.audio import read_audio, write_wav
-from kpbe.media.video import probe, read_frames, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from kpbe.params import Params, parse_params, parse_section
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -391,12 +392,16 @@ def test_the_stage_makes_every_clip_with_its_sound_and_a_log(clips: list[Clip], 
     assert not run(clips, out)
     for clip in clips:
         video = out / clip.split / f"{clip.clip_id}.mkv"
-        assert (probe(video).frames, probe(video).fps, probe(video).width) == (FRAMES, 25.0, SIZE)
+        assert (Recording(video).info.frames, Recording(video).info.fps, Recording(video).info.width) == (
+            FRAMES,
+            25.0,
+            SIZE,
+        )
         wave = read_audio(clip.wav)
         np.testing.assert_array_equal(read_audio(video)[: len(wave)], wave)
-        source = read_frames(clip.video)[source_frame_index(clip.clip_id, FRAMES, 2210)]
+        source = Recording(clip.video).frames()[source_frame_index(clip.clip_id, FRAMES, 2210)]
         np.testing.assert_allclose(
-            read_frames(video)[0, -20:].mean((0, 1)), source[-20:].mean((0, 1)), atol=4
+            Recording(video).frames()[0, -20:].mean((0, 1)), source[-20:].mean((0, 1)), atol=4
         )
     assert {path.stem for path in (out / "logs").iterdir()} == {clip.clip_id for clip in clips}
     first = videos(out)
@@ -521,7 +526,7 @@ def test_videos_are_found_by_clip_id_however_the_folder_is_laid_out(
     upper.rename(upper.with_suffix(".MP4"))
     assert not run(clips, out, kind="folder", folder=str(videos_folder))
     for clip in clips:
-        frames = read_frames(out / clip.split / f"{clip.clip_id}.mkv")
+        frames = Recording(out / clip.split / f"{clip.clip_id}.mkv").frames()
         assert frames.shape == (FRAMES, SIZE, SIZE, 3)
         np.testing.assert_allclose(frames, 90, atol=3)
 

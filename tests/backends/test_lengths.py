@@ -19,7 +19,8 @@ from kpbe.backends.speech_video import request_of_files, write_speech_video
 from kpbe.backends.wav2lip import Wav2Lip, Wav2LipGenerator
 from kpbe.backends.wav2lip.settings import Wav2LipSettings
 from kpbe.media.audio import AUDIO_RATE
-from kpbe.media.video import probe, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 
 SIDE = 64
 SCHEDULE = {"schedule": {"steps": 1, "batch_size": 1}}
@@ -134,7 +135,7 @@ def test_the_sound_is_copied_bit_for_bit_and_begins_with_the_pictures(
     write_pcm(tmp_path / "speech.wav", pcm, rate)
     request = request_of_files(face_video, tmp_path / "speech.wav")
     write_speech_video(tmp_path / "out.mkv", backends[kind], request, tmp_path / "speech.wav")
-    info = probe(tmp_path / "out.mkv")
+    info = Recording(tmp_path / "out.mkv").info
     assert info.frames == round(25 * len(pcm) / rate) and info.fps == 25
     samples, out_rate, begins = sound_of(tmp_path / "out.mkv")
     assert (out_rate, begins) == (rate, 0) and first_picture_time(tmp_path / "out.mkv") == 0

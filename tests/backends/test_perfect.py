@@ -22,7 +22,7 @@ from kpbe.data.sample import Truth, read_truth
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import BadClip, KPBEError, ParamsError
 from kpbe.media.audio import read_audio
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 from kpbe.params import Params, parse_params
 
 SIZE = 96
@@ -72,7 +72,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spoken(root: Path, clip: Clip) -> np.ndarray:
-    return read_frames(root / "perfect" / clip.split / f"{clip.clip_id}.mkv")
+    return Recording(root / "perfect" / clip.split / f"{clip.clip_id}.mkv").frames()
 
 
 def truth_of(root: Path, clip: Clip) -> Truth:
@@ -87,7 +87,7 @@ def source_index(clip: Clip) -> int:
 def request_of(clip: Clip) -> SynthesisRequest:
     index = source_index(clip)
     drawn = DrawnClip(params().data.sample, clip.start, parse_bbox(clip.bbox), index)
-    source = [read_frames(clip.video)[index]]
+    source = [Recording(clip.video).frames()[index]]
     return SynthesisRequest("a.mp4", source, read_audio(clip.wav), clip_id=clip.clip_id, drawn=drawn)
 
 
@@ -113,7 +113,7 @@ def test_both_splits_are_spoken_with_their_sound(root: Path) -> None:
 
 def test_at_the_source_frame_the_backend_shows_the_clips_own_picture(root: Path) -> None:
     for clip in read_manifest(root / "clips"):
-        frames, real, index = spoken(root, clip), read_frames(clip.video), source_index(clip)
+        frames, real, index = spoken(root, clip), Recording(clip.video).frames(), source_index(clip)
         assert psnr(frames[index], real[index]) > 35
         away = int(
             np.abs(

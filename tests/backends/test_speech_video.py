@@ -19,7 +19,7 @@ from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.data import faces
 from kpbe.errors import BadClip, MissingWeights
 from kpbe.media.audio import write_wav
-from kpbe.media.video import probe, read_frames
+from kpbe.media.recording import Recording
 from kpbe.params import load_params
 from tests.conftest import REPOSITORY
 
@@ -42,7 +42,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def portrait(shared_clips: Path, clone: Path) -> np.ndarray:
-    picture = read_frames(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg")[0]
+    picture = Recording(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg").frames()[0]
     Image.fromarray(picture).save(clone / "face.png")
     return picture
 
@@ -56,9 +56,9 @@ def test_a_face_speaks_with_no_file_fetched(clone: Path, portrait: np.ndarray) -
     result = run("wav2lip", "--source", "face.png")
     assert result.exit_code == 0, result.output
     assert result.stderr.count("frontal cascade") == 1
-    info = probe(clone / "talking.mkv")
+    info = Recording(clone / "talking.mkv").info
     assert (info.frames, info.width, info.height) == (10, portrait.shape[1], portrait.shape[0])
-    changed = (np.abs(read_frames(clone / "talking.mkv")[5].astype(int) - portrait) > 8).any(-1)
+    changed = (np.abs(Recording(clone / "talking.mkv").frames()[5].astype(int) - portrait) > 8).any(-1)
     mouth, wall = changed[215:245, 170:205], changed[:, :60]
     assert mouth.mean() > 0.1 and not wall.any(), "the face is painted, and nothing beside it"
 

@@ -24,7 +24,8 @@ from kpbe.data.clips import Clip, write_manifest
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.media.audio import read_audio, write_wav
-from kpbe.media.video import probe, read_frames, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from kpbe.params import Params, parse_params
 
 FRAMES = 12
@@ -100,12 +101,12 @@ def test_every_clip_becomes_a_video_of_its_length_with_its_sound(clips, checkpoi
     assert not rejected
     assert list(videos(tmp_path / "out")) == sorted(f"{c.split}/{c.clip_id}.mkv" for c in clips)
     for (task, facts), clip in zip(made, clips, strict=True):
-        info = probe(task.outputs[0])
+        info = Recording(task.outputs[0]).info
         assert (info.frames, info.fps, info.width, info.height) == (FRAMES, 25.0, 64, 64)
         assert facts["frames"] == FRAMES
         wave = read_audio(clip.wav)
         np.testing.assert_array_equal(read_audio(task.outputs[0])[: len(wave)], wave)
-        background, real = (read_frames(path)[:, :8] for path in (task.outputs[0], clip.video))
+        background, real = (Recording(path).frames()[:, :8] for path in (task.outputs[0], clip.video))
         if feed == "source_image":
             index = source_frame_index(clip.clip_id, FRAMES, 2210)
             assert facts["source_frame"] == index
@@ -128,7 +129,7 @@ def test_the_protocol_s_source_frame_is_named_with_either_feed(
     for clip, request in zip(clips, asked, strict=True):
         index = source_frame_index(clip.clip_id, FRAMES, 2210)
         assert request.source_frame == (0 if feed == "source_image" else index)
-        np.testing.assert_array_equal(request.source_images(1)[0], read_frames(clip.video)[index])
+        np.testing.assert_array_equal(request.source_images(1)[0], Recording(clip.video).frames()[index])
 
 
 def test_another_seed_draws_other_source_frames_and_makes_the_videos_again(clips, checkpoint, tmp_path):
@@ -255,7 +256,7 @@ def test_the_backend_hears_the_clips_sound_as_it_is_and_sees_its_own_frames(
     run(clips, checkpoint, tmp_path / "out")
     assert len(heard) == len(clips)
     for (request, audio), clip in zip(heard, clips, strict=True):
-        wave, frames = read_audio(clip.wav), read_frames(clip.video)
+        wave, frames = read_audio(clip.wav), Recording(clip.video).frames()
         np.testing.assert_array_equal(request.wave[: len(wave)], wave)
         assert len(request.wave) == FRAMES * 640 and audio == clip.wav
         (shown,) = request.source_frames

@@ -16,7 +16,7 @@ from benchmarks.stopwatch import Stopwatch
 from benchmarks.talk import Source, load_source
 from kpbe.backends.pcavs import StyleGenerator, alignment_matrices, paste_image
 from kpbe.checkpoints.catalogue import require
-from kpbe.media.video import probe, read_frames
+from kpbe.media.recording import Recording
 from kpbe.params import SampleParams
 
 SAMPLE = SampleParams(seconds=0.5, frame_size=96)
@@ -31,7 +31,7 @@ def source(tmp_path_factory) -> Source:
 
 def spoken(job: procedures.Job, out: Path) -> np.ndarray:
     job(out, Stopwatch())
-    return read_frames(out).astype(int)
+    return Recording(out).frames().astype(int)
 
 
 def test_a_talk_loops_its_video(source, tmp_path):
@@ -125,7 +125,7 @@ def test_benchmark_writes_its_report(tmp_path):
     results = backends.measure(settings, tmp_path)
     assert len(results.races) == 4
     assert all(rate > 0 for race in results.races for rate in (race.ratio, *race.ours, *race.reference))
-    assert probe(tmp_path / "ours.mkv").frames == 2
+    assert Recording(tmp_path / "ours.mkv").info.frames == 2
     text = backends.report(settings, results)
     assert text.count("**") == 2 * len(results.races)
     assert "random weights" in text and "PyTorch" in text and str(tmp_path) not in text

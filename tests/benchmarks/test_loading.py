@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import loading
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 from kpbe.params import SampleParams
 
 SAMPLE = SampleParams(seconds=1.2, frame_size=64)
@@ -26,9 +26,10 @@ def test_all_ways_give_the_frames_that_were_asked_for(stored):
     name, clips = stored
     assert "2 rendered clips" in name and [clip.frames for clip in clips] == [30, 30]
     coded = {
-        gop: read_frames(clips[1].video.with_suffix(f".{gop}.mp4")).astype(int) for gop in ("short", "long")
+        gop: Recording(clips[1].video.with_suffix(f".{gop}.mp4")).frames().astype(int)
+        for gop in ("short", "long")
     }
-    exact = read_frames(clips[1].video.with_suffix(".mkv"))
+    exact = Recording(clips[1].video.with_suffix(".mkv")).frames()
     assert 0 < np.abs(coded["short"] - coded["long"]).max() < 60
     for way in loading.ways_of(TINY, clips):
         got = way.source.read(clips[1].video, (3, 28)).astype(int)

@@ -13,7 +13,7 @@ from kpbe.data import faces
 from kpbe.data.crops import iou
 from kpbe.data.faces import finder_here, get_detector
 from kpbe.errors import BadCheckpoint, MissingWeights
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 
 FACE = (110, 110, 225, 255)
 """Roughly, in the first frame of GRID_lbbc2a.mpg."""
@@ -26,7 +26,7 @@ MEDIAPIPE = pytest.param(
 
 @pytest.fixture(scope="module")
 def portrait(shared_clips):
-    return read_frames(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg")[0]
+    return Recording(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg").frames()[0]
 
 
 @pytest.fixture

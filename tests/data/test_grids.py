@@ -11,7 +11,7 @@ from kpbe.data.head_pose.labels import label_path as head_pose_path
 from kpbe.data.sample.grids import draw_grids
 from kpbe.data.sample.person import BACKGROUND_POINTS
 from kpbe.errors import KPBEError
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 from kpbe.params import GridParams
 
 SIZE = 64
@@ -30,7 +30,7 @@ def test_a_row_has_one_pose_and_a_column_one_mouth(folder):
     assert [(grid.poses, grid.mouths, grid.clip.frames) for grid in grids] == [(3, 4, 12)] * 2
     assert len({grid.clip.identity for grid in grids}) == 2
     for grid in grids:
-        frames = read_frames(grid.clip.video)
+        frames = Recording(grid.clip.video).frames()
         assert frames.shape == (12, SIZE, SIZE, 3)
         degrees = np.load(head_pose_path(grid.clip.video.parent, grid.clip)).reshape(3, 4, 3)
         assert (degrees == degrees[:, :1]).all() and np.ptp(degrees[:, 0], axis=0).max() > 5
@@ -45,7 +45,7 @@ def test_a_row_has_one_pose_and_a_column_one_mouth(folder):
 def test_points_lie_where_the_mouth_is_drawn(folder):
     """What changes from one mouth to another is around the lips' points."""
     grid = read_grids(folder)[0]
-    frames = read_frames(grid.clip.video).astype(float)
+    frames = Recording(grid.clip.video).frames().astype(float)
     labels = ExpressionLabels.load(label_path(grid.clip.video.parent, grid.clip), 12)
     change = np.abs(frames[3] - frames[0]).sum(-1)
     y, x = np.indices(change.shape)
@@ -57,7 +57,7 @@ def test_points_lie_where_the_mouth_is_drawn(folder):
 def test_points_of_hair_and_background_move_as_the_picture_does(folder):
     """The same places of two poses look alike, unlike places that were exchanged; the background stays where it is."""
     for grid in read_grids(folder):
-        frames = read_frames(grid.clip.video).astype(float)
+        frames = Recording(grid.clip.video).frames().astype(float)
         labels = ExpressionLabels.load(label_path(grid.clip.video.parent, grid.clip), 12)
         scene = in_pixels(labels.points[:, FACE.stop :], (SIZE, SIZE)).reshape(3, 4, -1, 2)[:, 0]
         background = scene[:, -BACKGROUND_POINTS:]

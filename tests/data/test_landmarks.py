@@ -13,7 +13,7 @@ from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.data.landmarks import find_landmarks, get_landmark_finder
 from kpbe.data.sample.clip import plan_clip
 from kpbe.errors import BadCheckpoint, MissingWeights
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 from kpbe.params import SampleParams
 
 EYES_AND_MOUTH = np.array([[160, 172], [215, 173], [187, 229]])
@@ -23,7 +23,7 @@ EYES_AND_MOUTH = np.array([[160, 172], [215, 173], [187, 229]])
 @pytest.fixture
 def portrait(shared_clips, shared_weights, monkeypatch):
     monkeypatch.setenv("KPBE_WEIGHTS", str(shared_weights))
-    return read_frames(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg")[0]
+    return Recording(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg").frames()[0]
 
 
 MEDIAPIPE = pytest.param(

@@ -20,7 +20,8 @@ from kpbe.data.crops import iou
 from kpbe.data.raw import RawVideo, write_raw_videos
 from kpbe.errors import KPBEError, MissingWeights, ParamsError
 from kpbe.media.audio import read_audio, write_wav
-from kpbe.media.video import VideoWriter, probe, read_frames
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import VideoWriter
 from kpbe.params import CropParams, DataParams
 
 WIDTH, HEIGHT = 320, 240
@@ -155,7 +156,7 @@ def world(tmp_path, monkeypatch) -> World:
 
 def flash_frame(clip: Clip) -> int:
     """First frame with a white background (the corner shows no face)."""
-    corner = read_frames(clip.video)[:, 60:, :4].mean(axis=(1, 2, 3))
+    corner = Recording(clip.video).frames()[:, 60:, :4].mean(axis=(1, 2, 3))
     return int(np.argmax(corner > 200))
 
 
@@ -164,7 +165,7 @@ def beep_second(clip: Clip) -> float:
 
 
 def assert_in_step(clip: Clip, at: float = FLASH) -> None:
-    info = probe(clip.video)
+    info = Recording(clip.video).info
     assert info.fps == 25 and info.constant_fps and info.frames == clip.frames
     assert len(read_audio(clip.wav)) == round(clip.frames / 25 * 16000)
     assert abs(flash_frame(clip) / 25 - at) <= 0.04
@@ -177,7 +178,7 @@ def test_clips_have_constant_size_and_rate_and_sound_in_step(world, fps):
     clip = world.run()["talk@0"]
     assert clip.clip_id == "train-talk#talk#000000#000050"
     assert (clip.width, clip.height, clip.frames, clip.seconds, clip.has_audio) == (64, 64, 50, 2.0, True)
-    assert read_frames(clip.video).shape == (50, 64, 64, 3)
+    assert Recording(clip.video).frames().shape == (50, 64, 64, 3)
     assert_in_step(clip)
 
 
@@ -186,7 +187,7 @@ def test_boxes_are_those_of_the_faces_in_the_clip(world):
     clip = world.run()["talk@0"]
     boxes = np.load(clip.boxes)
     assert boxes.shape == (50, 4) and boxes.dtype == np.float32
-    for frame, box in zip(read_frames(clip.video), boxes, strict=True):
+    for frame, box in zip(Recording(clip.video).frames(), boxes, strict=True):
         (seen,) = RedRectangles().detect(frame)
         # between the green hair and the chin, half a pixel of blur on each side
         np.testing.assert_allclose(seen[[0, 2, 3]], box[[0, 2, 3]], atol=2)
@@ -203,7 +204,7 @@ def test_varying_frame_rate_keeps_sound_in_step(world):
 def test_a_turned_phone_video_gives_upright_faces(world):
     world.add(foreign_film(world.path("phone.mp4"), [k / 25 for k in range(50)], turn=90))
     clip = world.run()["phone@0"]
-    frame = read_frames(clip.video)[0].astype(int)
+    frame = Recording(clip.video).frames()[0].astype(int)
     rows = np.flatnonzero(((frame[..., 1] > 130) & (frame[..., 0] < 100)).any(axis=1))
     assert len(rows) and rows.max() < 24
     left, top, right, bottom = np.load(clip.boxes)[0]
@@ -443,7 +444,7 @@ def test_real_faces_fill_their_clips(real_world, shared_clips):
 
 
 def test_two_real_faces_side_by_side_are_rejected(real_world, shared_clips):
-    pictures = read_frames(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg")[:30]
+    pictures = Recording(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg").frames()[:30]
     path = real_world.path("pair.mp4")
     write_wav(path.with_suffix(".wav"), sound(1.2), 48000)
     with VideoWriter(path, 25, audio=path.with_suffix(".wav")) as writer:

@@ -11,7 +11,7 @@ from kpbe.core.processes import process_map
 from kpbe.data.raw import RawVideo
 from kpbe.data.sample import read_truth, render_clip, write_sample
 from kpbe.media.audio import read_audio
-from kpbe.media.video import probe, read_frames
+from kpbe.media.recording import Recording
 from kpbe.params import SampleParams
 
 PARAMS = SampleParams.model_validate(
@@ -45,10 +45,10 @@ def test_files_hold_the_rendered_clip(written: tuple[Path, list[RawVideo]]) -> N
     _, videos = written
     clip = render_clip(1, 0, PARAMS)
     video = videos[1].path
-    info = probe(video)
+    info = Recording(video).info
     assert (info.width, info.height, info.frames, info.has_audio) == (96, 96, 15, True)
     assert info.fps == pytest.approx(25)
-    frames = read_frames(video)
+    frames = Recording(video).frames()
     error = ((frames.astype(float) - clip.frames) ** 2).mean()
     assert 10 * np.log10(255**2 / error) > 32
     wave = read_audio(video.with_suffix(".wav"))

@@ -26,7 +26,8 @@ from kpbe.evaluation.networks import METRICS_OF
 from kpbe.evaluation.results import read_per_clip
 from kpbe.evaluation.table_text import render_table1
 from kpbe.media.audio import write_wav
-from kpbe.media.video import read_frames, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from kpbe.methods import CONTROLS, control_method, controls_of
 from kpbe.metrics import image
 from kpbe.params import Params, load_params, parse_params
@@ -77,7 +78,7 @@ class World:
             clip_id = f"{identity}#v{number}#000000#{FRAMES:06}"
             video = self.clips / "test" / f"{clip_id}.mp4"
             write_video(video, moving_picture(number), FPS)
-            truth = read_frames(video)
+            truth = Recording(video).frames()
             write_video(self.backend / "test" / f"{clip_id}.mkv", noisy(truth, 25), FPS, codec="ffv1")
             for rank, folder in enumerate(("test", *CONTROLS)):
                 shown = noisy(truth, 8 + rank)
@@ -169,8 +170,8 @@ def test_the_better_video_wins_and_settings_are_recorded(world: World) -> None:
 def test_numbers_are_those_of_the_frames(world: World) -> None:
     world.evaluate()
     clip_id = world.ids[1]
-    truth = read_frames(world.clips / "test" / f"{clip_id}.mp4").astype(float)
-    shown = read_frames(world.backend / "test" / f"{clip_id}.mkv").astype(float)
+    truth = Recording(world.clips / "test" / f"{clip_id}.mp4").frames().astype(float)
+    shown = Recording(world.backend / "test" / f"{clip_id}.mkv").frames().astype(float)
     source = source_frame_index(clip_id, FRAMES, make_params().evaluate.seed)
     scored = [index for index in range(FRAMES) if index != source]
     psnr = 10 * np.log10(255**2 / ((truth - shown) ** 2).mean((1, 2, 3)))[scored]
@@ -187,7 +188,7 @@ def test_the_source_frame_is_the_static_source_and_is_scored_for_no_method(world
     rows = read_csv(world.out / "per_frame.csv")
     for clip_id in world.ids:
         source = source_frame_index(clip_id, FRAMES, make_params().evaluate.seed)
-        truth = read_frames(world.clips / "test" / f"{clip_id}.mp4").astype(float)
+        truth = Recording(world.clips / "test" / f"{clip_id}.mp4").frames().astype(float)
         for method in ("static source", "wav2lip", "wav2lip+kpbe", "wav2lip+kpbe+source_pose"):
             of_method = [r for r in rows if (r["clip_id"], r["method"]) == (clip_id, method)]
             assert [int(r["frame"]) for r in of_method] == [i for i in range(FRAMES) if i != source]
@@ -222,7 +223,7 @@ def test_what_scoring_is_handed_is_this_clips(world: World, monkeypatch: pytest.
     world.evaluate(make_params(face_every=3))
     (given,) = handed
     source = source_frame_index(clip.clip_id, FRAMES, make_params().evaluate.seed)
-    truth = read_frames(clip.video)
+    truth = Recording(clip.video).frames()
     assert np.array_equal(given["source"], truth[source]) and source not in given["indices"]
     assert np.array_equal(given["methods"]["static source"].picture, truth[source])
     enhanced = ["wav2lip+kpbe", *controls_of("wav2lip")]
@@ -277,7 +278,7 @@ def test_the_mouth_is_scored_where_landmarks_say_that_it_is(world: World) -> Non
     clip = read_manifest(world.clips, "test")[0]
     np.save(clip.landmarks, np.tile(np.array([[18, 14], [30, 14], [24, 30]], np.float32), (FRAMES, 1, 1)))
     path = world.enhanced / "test" / f"{clip.clip_id}.mkv"
-    frames = read_frames(clip.video)
+    frames = Recording(clip.video).frames()
     frames[:, :8] = 0  # far from the mouth
     write_video(path, frames, FPS, codec="ffv1")
     world.evaluate()
@@ -306,7 +307,7 @@ def test_a_few_missing_last_frames_are_left_out_for_every_method_but_a_cut_video
 ) -> None:
     for clip_id, kept in ((world.ids[0], FRAMES - 2), (world.ids[1], 2)):
         path = world.backend / "test" / f"{clip_id}.mkv"
-        write_video(path, read_frames(path)[:kept], FPS, codec="ffv1")
+        write_video(path, Recording(path).frames()[:kept], FPS, codec="ffv1")
     world.evaluate()
     frames = {(s.clip_id, s.frames) for s in read_per_clip(world.out)}
     assert frames >= {(world.ids[2], FRAMES - 1), (world.ids[3], FRAMES - 1)}
@@ -330,7 +331,7 @@ def test_only_changed_clips_are_scored_again(world: World, scored: list[str]) ->
     world.evaluate()
     assert scored == [] and (world.out / "per_clip.csv").read_bytes() == before
     path = world.enhanced / "test" / f"{world.ids[2]}.mkv"
-    write_video(path, noisy(read_frames(path), 3), FPS, codec="ffv1")
+    write_video(path, noisy(Recording(path).frames(), 3), FPS, codec="ffv1")
     world.evaluate()
     assert scored == [world.ids[2]]
     assert (world.out / "per_clip.csv").read_bytes() != before

@@ -21,7 +21,8 @@ from kpbe.frontend.geometry import rotation_matrix
 from kpbe.frontend.model import Frontend
 from kpbe.inference import free_view
 from kpbe.inference.free_view import decompose_image, expression_of
-from kpbe.media.video import read_frames, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from kpbe.params import Params, parse_params
 from tests.frontend.tiny import tiny_model
 
@@ -91,12 +92,12 @@ def test_rows_are_views_and_columns_moments_with_the_backends_expression(
     labels = ["Wav2Lip", "yaw -30°", "yaw -15°", "yaw 0°", "yaw 15°", "yaw 30°"]
     assert [label for label, _ in rows] == labels
     video = next((project / "backend/test").glob("dee*.mkv"))
-    spoken = [read_frames(video)[index] for index in (1, 3, 5, 7, 9)]
+    spoken = [Recording(video).frames()[index] for index in (1, 3, 5, 7, 9)]
     np.testing.assert_array_equal(rows[0][1], spoken)
 
     frontend = load_frontend(project / "frontend.safetensors", "cpu").for_rendering()
     index = source_frame_index(video.stem, FRAMES, 2210)
-    real = read_frames(project / "clips/test" / f"{video.stem}.mp4")[index]
+    real = Recording(project / "clips/test" / f"{video.stem}.mp4").frames()[index]
     source = decompose_image(frontend, real)
     for yaw, keypoints in zip(YAWS, driving, strict=True):
         rotation = rotation_matrix(torch.tensor([[yaw, 0.0, 0.0]]), frontend.params.conventions)

@@ -14,7 +14,7 @@ from kpbe.evaluation.mouth_boxes import MouthBoxes
 from kpbe.evaluation.networks import Networks
 from kpbe.evaluation.score_files import score_files, scores_in_words
 from kpbe.evaluation.scoring import StillFrames, VideoScores, score_videos
-from kpbe.media.video import write_video
+from kpbe.media.video_writer import write_video
 from kpbe.metrics.face_landmarks import LOWER_INNER_LIP, POINTS, UPPER_INNER_LIP, FaceLandmarks
 from kpbe.metrics.lip_sync import LipSyncError
 from kpbe.params import ComputeParams
@@ -34,7 +34,7 @@ class Video:
             self.frames[:, 0, place] = np.rint(values).astype(np.uint8)[:, None]
         self.looks = 0
 
-    def get_batch(self, indices) -> np.ndarray:
+    def at(self, indices) -> np.ndarray:
         return self.frames[list(indices)]
 
 
@@ -261,20 +261,20 @@ def test_files_are_scored_and_what_is_missing_is_named(files, monkeypatch, tmp_p
     ],
 )
 def test_files_that_do_not_fit_are_refused(files, change, reason, tmp_path) -> None:
-    from kpbe.media.video import read_frames
+    from kpbe.media.recording import Recording
 
     other = tmp_path / "other.mkv"
-    write_video(other, change(read_frames(files[1])), 25.0, codec="ffv1")
+    write_video(other, change(Recording(files[1]).frames()), 25.0, codec="ffv1")
     with pytest.raises(BadClip, match=reason) as error:
         score_files(files[0], [other], ComputeParams(device="cpu"))
     assert "other.mkv" in str(error.value) and "truth.mkv" in str(error.value)
 
 
 def test_another_frame_rate_or_source_frame_is_refused(files, tmp_path) -> None:
-    from kpbe.media.video import read_frames
+    from kpbe.media.recording import Recording
 
     other = tmp_path / "other.mkv"
-    write_video(other, read_frames(files[1]), 30.0, codec="ffv1")
+    write_video(other, Recording(files[1]).frames(), 30.0, codec="ffv1")
     with pytest.raises(BadClip, match="30 frames a second"):
         score_files(files[0], [other], ComputeParams(device="cpu"))
     with pytest.raises(BadClip, match="frame 6 cannot be its source"):

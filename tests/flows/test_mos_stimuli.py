@@ -16,7 +16,8 @@ import yaml
 from kpbe.core.files import UNFINISHED, file_sha256
 from kpbe.data.clips import Clip, make_clip_id, write_manifest
 from kpbe.media.audio import write_wav
-from kpbe.media.video import probe, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from kpbe.survey.study.design import read_study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -91,4 +92,4 @@ def test_killed_in_the_middle_it_makes_only_what_is_missing(tmp_path: Path) -> N
     assert {path.name for path in stimuli.iterdir()} == {item.file for item in study.items}
     for item in study.items:
         assert file_sha256(stimuli / item.file) == item.sha256
-        assert probe(stimuli / item.file).frames == FRAMES
+        assert Recording(stimuli / item.file).info.frames == FRAMES

@@ -16,7 +16,8 @@ from kpbe.frontend.checkpoints import save_frontend
 from kpbe.frontend.model import Frontend
 from kpbe.inference import enhance_video
 from kpbe.media.audio import write_wav
-from kpbe.media.video import probe, read_frames, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from tests.frontend.tiny import tiny_frontend
 
 SIZE, FRAMES, FPS = 64, 10, 25.0
@@ -61,7 +62,7 @@ def test_a_video_of_any_shape_is_enhanced_with_its_sound(
     )
     assert result.exit_code == 0, result.output
     assert f"{FRAMES} frames" in result.output
-    info = probe(project / "better.mp4")
+    info = Recording(project / "better.mp4").info
     assert (info.width, info.height, info.frames, info.has_audio) == (80, 80, FRAMES, True)
 
 
@@ -80,12 +81,12 @@ def test_it_renders_what_the_library_renders(
         "whole",
     ]
     assert run(*asked, project=project, monkeypatch=monkeypatch).exit_code == 0
-    talking, head = read_frames(project / "mute.mp4"), read_frames(project / "head.mp4")
+    talking, head = Recording(project / "mute.mp4").frames(), Recording(project / "head.mp4").frames()
     expected = np.stack(list(enhance_video.enhance(frontend, talking[0], head, talking)))
-    written = read_frames(project / "better.mkv")
+    written = Recording(project / "better.mkv").frames()
     assert len(written) == FRAMES - 3, "the shorter video ends it"
     assert np.abs(written.astype(int) - expected).max() <= 1
-    assert not probe(project / "better.mkv").has_audio
+    assert not Recording(project / "better.mkv").info.has_audio
 
 
 def test_unreadable_input_leaves_nothing_behind(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

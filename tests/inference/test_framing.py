@@ -11,7 +11,7 @@ import pytest
 from kpbe.errors import BadClip, KPBEError
 from kpbe.inference import framing
 from kpbe.inference.framing import all_framed, framing_of, square_of
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 
 
 class Faces:
@@ -59,7 +59,7 @@ def test_without_a_face_the_middle_is_taken(faces) -> None:
 def test_a_real_face_is_framed_without_any_file(
     shared_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frames = read_frames(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg")[:3]
+    frames = Recording(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg").frames()[:3]
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KPBE_WEIGHTS", raising=False)
     left, top, right, bottom = square_of(frames, "face", "a.mpg")

@@ -31,7 +31,7 @@ from kpbe.inference.free_view import (
     write_free_view,
 )
 from kpbe.inference.frontends import frontend_file, open_frontend, trained_frontends
-from kpbe.media.video import probe, read_frames
+from kpbe.media.recording import Recording
 from tests.conftest import REPOSITORY
 from tests.frontend.tiny import tiny_frontend
 
@@ -211,9 +211,9 @@ def test_command_writes_a_turning_video(project: Path, monkeypatch: pytest.Monke
         "freeview", "face.png", "--yaw", "20", "--out", "turn.mp4", project=project, monkeypatch=monkeypatch
     )
     assert result.exit_code == 0, result.output
-    info = probe(project / "turn.mp4")
+    info = Recording(project / "turn.mp4").info
     assert (info.frames, info.width, info.height, info.fps) == (75, SIZE, SIZE, 25.0)
-    assert len(read_frames(project / "turn.mp4")) == 75
+    assert len(Recording(project / "turn.mp4").frames()) == 75
 
 
 def test_what_is_missing_or_wrong_is_said_in_one_sentence(

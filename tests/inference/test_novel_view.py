@@ -24,7 +24,8 @@ from kpbe.inference.free_view import View, decompose_image, expression_of, free_
 from kpbe.inference.novel_view import one_view, talking_view
 from kpbe.inference.viewpoints import Viewpoint, viewpoints
 from kpbe.media.audio import read_audio, write_wav
-from kpbe.media.video import probe, read_frames, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from tests.frontend.tiny import tiny_frontend
 
 SIZE, FRAMES, FPS = 64, 10, 25.0
@@ -96,7 +97,7 @@ def enhanced(kpbe: Callable[..., Any], seen: list[torch.Tensor], out: str, *view
     result = kpbe(*asked, *view)
     assert result.exit_code == 0, (result.output, result.exception)
     keypoints = torch.cat(seen)
-    assert len(read_frames(out)) == len(keypoints)
+    assert len(Recording(out).frames()) == len(keypoints)
     return keypoints
 
 
@@ -155,7 +156,7 @@ def test_constants_and_a_table_of_the_same_are_the_same_video(
     table = enhanced(kpbe, seen, "b.mkv", "--views", "all.csv")
     assert len(constant) == FRAMES
     torch.testing.assert_close(constant, table, rtol=0, atol=0)
-    np.testing.assert_array_equal(read_frames("a.mkv"), read_frames("b.mkv"))
+    np.testing.assert_array_equal(Recording("a.mkv").frames(), Recording("b.mkv").frames())
     other = enhanced(kpbe, seen, "c.mkv", "--views", "all.csv", "--pitch", "30")
     assert (constant - other).abs().max() > 0.01, "constants fill the columns that the table lacks"
 
@@ -221,7 +222,7 @@ def test_sound_is_kept_and_the_shorter_ends_the_video(
     result = kpbe(*asked)
     assert "short.mp4: 4 frames" in result.output
     assert "4 views for the 10 frames of talking.mkv: the shorter ends the video." in result.output
-    info = probe("short.mp4")
+    info = Recording("short.mp4").info
     assert (info.frames, info.has_audio) == (4, True)
     assert len(read_audio("short.mp4")) == pytest.approx(4 * 640, abs=1100)  # AAC comes in blocks of 1024
     Path("long.csv").write_text("yaw\n" + "20\n" * (FRAMES + 3))
@@ -251,7 +252,7 @@ def test_free_view_takes_rotations_and_a_table(kpbe: Callable[..., Any], fronten
     np.testing.assert_array_equal(np.asarray(Image.open("a.png")), np.asarray(Image.open("b.png")))
     assert kpbe("freeview", "face.png", "--views", "short.csv", "--out", "short.mkv").exit_code == 0
     assert kpbe("freeview", "face.png", "--yaw", "20", "--out", "c.png").exit_code == 0
-    frames, expected = read_frames("short.mkv"), np.asarray(Image.open("c.png"))
+    frames, expected = Recording("short.mkv").frames(), np.asarray(Image.open("c.png"))
     assert len(frames) == 4
     assert np.abs(frames.astype(int) - expected).max() <= 1
     for view, out in ((["--rotation", "still.json"], "a.mp4"), (["--views", "short.csv"], "a.png")):

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from kpbe.errors import BadClip
 from kpbe.media.audio import AUDIO_RATE, NoAudio, audio_source, is_silent, read_audio, write_wav
+from kpbe.media.demuxer import BrokenVideo
 from kpbe.media.mel import MEL_WINDOW, mel_window_starts, wav2lip_mel
-from kpbe.media.video import BrokenVideo, frames_at_constant_fps, probe, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 
 FLASHES = (0.52, 1.3, 2.0, 2.71)
 FLASH_SECONDS = 0.12
@@ -121,7 +123,7 @@ def clapperboard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 def test_flash_and_beep_coincide_after_resampling(
     clapperboard: Path, start: float, end: float | None
 ) -> None:
-    frames = np.stack([f.mean() for f in frames_at_constant_fps(clapperboard, 25, start, end)])
+    frames = np.stack([f.mean() for f in Recording(clapperboard).at_fps(25, start, end)])
     wave = read_audio(clapperboard, AUDIO_RATE, start, end)
     assert abs(len(frames) / 25 - len(wave) / AUDIO_RATE) <= 0.5 / 25 + 1e-6
     loud = np.convolve(np.abs(wave), np.ones(64) / 64, mode="same") > 0.2
@@ -144,7 +146,7 @@ def test_our_own_clips_keep_sound_and_picture_together(tmp_path: Path) -> None:
         back = read_audio(path)
         assert len(back) == len(wave)
         assert abs(int(np.argmax(np.abs(back) > 0.1)) - AUDIO_RATE) <= 40
-        lit = [f.mean() > 128 for f in frames_at_constant_fps(path)]
+        lit = [f.mean() > 128 for f in Recording(path).at_fps()]
         assert lit.index(True) == 25
 
 
@@ -155,7 +157,7 @@ def test_sound_longer_than_the_video_is_cut_and_shorter_is_silent(tmp_path: Path
         for suffix in ("mp4", "mkv"):
             path = tmp_path / f"clip.{suffix}"
             write_video(path, frames, 25, audio=tmp_path / "tone.wav")
-            assert probe(path).seconds == pytest.approx(1.0)
+            assert Recording(path).info.seconds == pytest.approx(1.0)
             with av.open(str(path)) as container:
                 assert (container.duration or 0) / av.time_base <= 1.0 + 0.07
             wave = read_audio(path)
@@ -305,7 +307,7 @@ def test_real_clips_have_the_sound_their_manifest_says(shared_clips: Path) -> No
     for row in present[:: len(present) // 12 + 1]:
         path = shared_clips / row["file"]
         wave = read_audio(path)
-        assert len(wave) == round(probe(path).seconds * AUDIO_RATE)
+        assert len(wave) == round(Recording(path).info.seconds * AUDIO_RATE)
         assert not is_silent(wave), row["file"]
 
 

@@ -14,7 +14,8 @@ from kpbe.frontend.images import to_tensor
 from kpbe.inference import enhance as enhancement
 from kpbe.inference.enhance import control_inputs, enhance, enhance_clips
 from kpbe.media.audio import write_wav
-from kpbe.media.video import read_frames, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from kpbe.methods import CONTROLS, REAL_EXPRESSION, SHUFFLED_BACKEND, SOURCE_EXPRESSION, SOURCE_POSE
 from kpbe.params import parse_params
 from tests.method.drawn_world import (
@@ -105,10 +106,10 @@ def test_the_stages_videos_are_these(frontend, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(enhancement, "_load", lambda loadable: frontend)
     clips, backend, out, clip = one_clip(tmp_path)
     assert enhance_clips("b", params(), clips, backend, tmp_path / "checkpoint", out) == []
-    enhanced = read_frames(enhanced_video(out, clip))
+    enhanced = Recording(enhanced_video(out, clip)).frames()
     assert np.array_equal(enhanced, drawings()[TURNING, SPEAKING])
     source = TURNING[source_frame_index(clip.clip_id, clip.frames, params().evaluate.seed)]
-    of_control = {control: read_frames(enhanced_video(out, clip, control)) for control in CONTROLS}
+    of_control = {control: Recording(enhanced_video(out, clip, control)).frames() for control in CONTROLS}
     assert np.array_equal(of_control[SOURCE_EXPRESSION], drawings()[TURNING, 0])
     assert np.array_equal(of_control[REAL_EXPRESSION], drawings()[TURNING, 0])
     assert np.array_equal(of_control[SOURCE_POSE], drawings()[source, SPEAKING])
@@ -134,7 +135,7 @@ def test_controls_are_rendered_on_the_scored_frames_and_held_in_between(
     enhance_clips("b", parse_params(values), clips, backend, tmp_path / "checkpoint", out)
     frames = len(TURNING)
     assert len(rendered) == frames + len(CONTROLS) * 3
-    assert np.array_equal(read_frames(enhanced_video(out, clip)), drawings()[TURNING, SPEAKING])
-    control = read_frames(enhanced_video(out, clip, SOURCE_EXPRESSION))
+    assert np.array_equal(Recording(enhanced_video(out, clip)).frames(), drawings()[TURNING, SPEAKING])
+    control = Recording(enhanced_video(out, clip, SOURCE_EXPRESSION)).frames()
     held = [TURNING[3 * (index // 3)] for index in range(frames)]
     assert np.array_equal(control, drawings()[held, 0])

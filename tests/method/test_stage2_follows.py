@@ -11,7 +11,7 @@ import torch
 from kpbe.core.files import file_sha256
 from kpbe.data.clips import Clip, backend_video, write_manifest
 from kpbe.media.audio import write_wav
-from kpbe.media.video import write_video
+from kpbe.media.video_writer import write_video
 from kpbe.params import Params, parse_params
 from kpbe.training import frontend_stage, frontend_terms
 from kpbe.training.adversarial import Adversary

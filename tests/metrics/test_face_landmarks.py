@@ -14,7 +14,7 @@ import pytest
 from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.data.sample.clip import render_clip
 from kpbe.errors import BadCheckpoint, MissingWeights
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 from kpbe.metrics import face_landmarks
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 from kpbe.params import SampleParams
@@ -32,7 +32,7 @@ def landmarker(shared_weights: Path) -> FaceLandmarker:
 
 @pytest.fixture(scope="module")
 def portrait(shared_clips: Path) -> np.ndarray:
-    return read_frames(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg")[0]
+    return Recording(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg").frames()[0]
 
 
 @pytest.mark.parametrize("scale", [0.25, 1, 3])

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.data.sample.clip import plan_clip
 from kpbe.data.sample.person import Pose
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 from kpbe.metrics.face_landmarks import FaceLandmarker, FaceLandmarks
 from kpbe.metrics.head_pose import (
     ShareOfTheWay,
@@ -113,7 +113,7 @@ def test_a_real_video_goes_all_the_way_to_itself_and_a_still_one_nowhere(
 ) -> None:
     pytest.importorskip("mediapipe")
     landmarker = FaceLandmarker(shared_weights / CATALOGUE["face_landmarker"].file)
-    frames = read_frames(shared_clips / "styletalk" / "source_video_video_reagan_clip1.mp4")[:100:5]
+    frames = Recording(shared_clips / "styletalk" / "source_video_video_reagan_clip1.mp4").frames()[:100:5]
     source, *faces = [landmarker.read(frame) for frame in frames]
     assert source is not None
     own = share_of_the_way(source, faces, faces)

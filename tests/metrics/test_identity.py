@@ -12,7 +12,7 @@ from skimage.transform import SimilarityTransform
 
 from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.errors import BadCheckpoint, MissingWeights
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 from kpbe.metrics.face_landmarks import FaceLandmarker
 from kpbe.metrics.identity import TEMPLATE, ArcFace, _similarity, aligned_face, cosine, load_arcface
 
@@ -35,7 +35,7 @@ def embeddings(shared_clips: Path, shared_weights: Path) -> dict[str, list[np.nd
     found: dict[str, list[np.ndarray]] = {}
     for person, clips in PEOPLE.items():
         for clip in clips:
-            frames = read_frames(shared_clips / clip)
+            frames = Recording(shared_clips / clip).frames()
             for frame in (frames[0], frames[-10]):
                 face = landmarker.read(frame)
                 assert face is not None

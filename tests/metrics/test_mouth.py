@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kpbe.checkpoints.catalogue import CATALOGUE
 from kpbe.data.sample.clip import plan_clip
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 from kpbe.metrics.face_landmarks import FaceLandmarker
 from kpbe.metrics.image import ssim
 from kpbe.metrics.lpips import LPIPS
@@ -50,7 +50,7 @@ def test_the_smallest_box_can_be_scored() -> None:
 
 def test_boxes_of_three_points_are_those_of_the_lips(shared_clips: Path, shared_weights: Path) -> None:
     pytest.importorskip("mediapipe")
-    frame = read_frames(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg")[0]
+    frame = Recording(shared_clips / "grid_lipnet" / "GRID_lbbc2a.mpg").frames()[0]
     face = FaceLandmarker(shared_weights / CATALOGUE["face_landmarker"].file).read(frame)
     assert face is not None
     lips = mouth_box(face.lips, frame.shape[:2])

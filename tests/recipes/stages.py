@@ -36,7 +36,8 @@ from kpbe.frontend.checkpoints import save_frontend
 from kpbe.frontend.model import Frontend
 from kpbe.inference.enhance import enhance_clips
 from kpbe.media.audio import read_audio, write_wav
-from kpbe.media.video import read_frames, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from kpbe.params import ComputeParams
 from kpbe.survey.scores.results import write_survey_results
 from kpbe.survey.study.stimuli import make_stimuli
@@ -75,9 +76,9 @@ def of_file(path: Path) -> Iterator[tuple[str, Any]]:
     """Names and values of what is in a file of a stage."""
     name = path.name
     if path.suffix == ".mkv":
-        yield name, read_frames(path)
+        yield name, Recording(path).frames()
     elif path.suffix == ".mp4":
-        yield name, _coarse(read_frames(path))
+        yield name, _coarse(Recording(path).frames())
     elif path.suffix == ".wav":
         yield name, read_audio(path)
     elif path.suffix == ".npy":

@@ -11,7 +11,7 @@ from kpbe.data.clips import Clip, backend_video, enhanced_video, write_manifest
 from kpbe.data.expression.labels import POINTS, SHAPES
 from kpbe.evaluation.networks import METRICS_OF
 from kpbe.media.audio import write_wav
-from kpbe.media.video import write_video
+from kpbe.media.video_writer import write_video
 from kpbe.methods import CONTROLS
 from kpbe.params import Params, load_params, parse_params
 from tests.clips import describe_clip

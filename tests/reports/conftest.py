@@ -25,7 +25,7 @@ from kpbe.evaluation.results import (
     write_per_clip,
 )
 from kpbe.evaluation.table_text import render_table1
-from kpbe.media.video import write_video
+from kpbe.media.video_writer import write_video
 from kpbe.methods import CONTROLS, controls_of, methods_of
 from kpbe.params import load_params
 

@@ -10,7 +10,8 @@ import pytest
 
 from kpbe.data.clips import Clip, make_clip_id
 from kpbe.media.audio import write_wav
-from kpbe.media.video import read_frames, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from reports import explorer
 from reports.comparison import Comparison, compare
 from reports.explorer import TRUTH, explorer_data, find_mouth
@@ -65,7 +66,7 @@ def test_all_methods_are_at_the_same_frame_of_one_video(videos: dict[str, Path],
     with av.open(str(path)) as container:
         assert (len(container.streams.video), len(container.streams.audio)) == (1, 1)
         assert container.streams.video[0].codec_context.pix_fmt == "yuv420p", "browsers play no other"
-    pictures = read_frames(path)
+    pictures = Recording(path).frames()
     assert len(pictures) == FRAMES
     for position, method in enumerate(METHODS):
         middles = np.array([cell(comparison, picture, method)[20:-20, 20:-20].mean() for picture in pictures])
@@ -78,7 +79,7 @@ def test_small_pictures_are_enlarged_and_sides_are_even(side: int, expected: int
     write_video(path, flat(np.array([90, 100]), side), FPS, codec="ffv1")
     comparison = compare({TRUTH: path}, FPS, None)
     (tmp_path / "out.mp4").write_bytes(comparison.video)
-    assert read_frames(tmp_path / "out.mp4").shape == (2, expected, expected, 3)
+    assert Recording(tmp_path / "out.mp4").frames().shape == (2, expected, expected, 3)
 
 
 def test_mouth_follows_the_landmarks_without_trembling(clip: Clip) -> None:

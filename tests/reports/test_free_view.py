@@ -16,7 +16,8 @@ from streamlit.testing.v1 import AppTest
 
 from kpbe.inference.frontends import open_frontend
 from kpbe.media.audio import write_wav
-from kpbe.media.video import probe, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from reports import talking
 from tests.frontend.tiny import tiny_frontend
 
@@ -222,7 +223,7 @@ def test_talking_video_keeps_the_sound(weights: bytes, tmp_path: Path) -> None:
         lambda frame: frame.repeat(2, 0).repeat(2, 1),
     )
     (tmp_path / "made.mp4").write_bytes(made)
-    info = probe(tmp_path / "made.mp4")
+    info = Recording(tmp_path / "made.mp4").info
     assert (info.frames, info.width, info.has_audio) == (10, 128, True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kpbe.media.audio import write_wav
-from kpbe.media.video import write_video
+from kpbe.media.video_writer import write_video
 from kpbe.survey.study.design import GROUND_TRUTH, QUESTIONS, Item, Study
 
 METHODS = ("wav2lip", "wav2lip+kpbe")

@@ -11,7 +11,7 @@ import pytest
 
 from kpbe.data.clips import Clip, backend_video, make_clip_id, write_manifest
 from kpbe.media.audio import write_wav
-from kpbe.media.video import write_video
+from kpbe.media.video_writer import write_video
 from kpbe.training.frames import LabelFolders
 from tests.training.short_training import labels_in
 

@@ -18,7 +18,7 @@ from kpbe.data.expression.labels import label_path as expression_path
 from kpbe.data.head_pose.labels import label_path
 from kpbe.data.sample.grids import draw_grids
 from kpbe.errors import KPBEError, ParamsError
-from kpbe.media.video import FrameAccess
+from kpbe.media.recording import FrameAccess
 from kpbe.params import (
     AugmentParams,
     ComputeParams,

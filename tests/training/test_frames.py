@@ -16,7 +16,8 @@ from kpbe.data.expression.labels import label_path as expression_path
 from kpbe.data.head_pose.labels import label_path
 from kpbe.data.sample.grids import draw_grids
 from kpbe.errors import KPBEError
-from kpbe.media.video import FrameAccess, read_frames, write_video
+from kpbe.media.recording import FrameAccess, Recording
+from kpbe.media.video_writer import write_video
 from kpbe.params import ComputeParams, GridParams
 from kpbe.training.frames import ClipFrames, MemoryFrames
 from tests.training.short_training import labels_in
@@ -41,7 +42,7 @@ def waves(tmp_path: Path, new_clip) -> Callable[[int], Clip]:
 
 def test_memory_and_files_give_the_same_pixels(waves, coloured):
     clip = waves(40)
-    frames = read_frames(clip.video)
+    frames = Recording(clip.video).frames()
     both = [ClipFrames([clip], coloured.no_labels, where=where) for where in (MEMORY, VIDEO)]
     for source, driving in [(0, 39), (39, 0), (11, 12), (13, 35), (7, 7)]:
         for one in both:
@@ -163,7 +164,7 @@ def test_drawn_people_come_after_the_clips_with_their_own_labels(coloured, tmp_p
     drawn = draw_grids(GridParams(identities=1, poses=2, mouths=2, frame_size=64), 32, tmp_path)
     frames = ClipFrames(coloured.clips, coloured.no_labels, grids=drawn, simulate=True)
     assert frames.videos_per_clip == [0, 0, 0] and frames.labelled == 1
-    shown = read_frames(drawn[0].clip.video)
+    shown = Recording(drawn[0].clip.video).frames()
     picture = frames.pictures(3, (0, 3, 1, 2), 0, 0)
     assert np.array_equal(picture.source, shown[0]) and np.array_equal(picture.pose, shown[3])
     assert np.array_equal(picture.target, shown[2])

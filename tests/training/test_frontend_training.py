@@ -27,7 +27,7 @@ from kpbe.frontend.images import to_uint8
 from kpbe.frontend.model import Frontend
 from kpbe.inference.enhance import enhance, enhance_clips
 from kpbe.inference.free_view import decompose_image, own_view
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 from kpbe.params import FrontendLossParams, GridParams, OptimiserParams, Params, parse_params
 from kpbe.training.fabric import launch
 from kpbe.training.frames import TrainingFolders
@@ -101,13 +101,13 @@ def test_stage_2_starts_from_stage_1_and_its_frontend_enhances_the_backends_vide
         == []
     )
     video = out / "test" / f"c#1#000000#{DISC_FRAMES:06}.mkv"
-    enhanced = read_frames(video)
+    enhanced = Recording(video).frames()
     assert enhanced.shape == (DISC_FRAMES, 64, 64, 3)
     made = video.stat().st_mtime_ns
     (out / "viewing" / f"c#1#000000#{DISC_FRAMES:06}.mp4").unlink()
     enhance_clips("wav2lip", params(), disc_clips, disc_clips / "backends" / "wav2lip", checkpoint, out)
     assert video.stat().st_mtime_ns > made, "a clip with a missing output is made again"
-    assert np.array_equal(read_frames(video), enhanced)
+    assert np.array_equal(Recording(video).frames(), enhanced)
     made = video.stat().st_mtime_ns
     enhance_clips("wav2lip", params(), disc_clips, disc_clips / "backends" / "wav2lip", checkpoint, out)
     assert video.stat().st_mtime_ns == made, "a whole clip is kept"
@@ -359,7 +359,7 @@ def test_motion_by_rotation_is_trained_and_its_frontend_enhances(disc_clips, tmp
     assert np.isfinite(numbers(tmp_path)["loss"]).all()
     frontend = load_frontend(tmp_path / FRONTEND_FILE)
     assert frontend.params.conventions.first_order == "rotation"
-    frames = read_frames(read_manifest(disc_clips, "test")[0].video)
+    frames = Recording(read_manifest(disc_clips, "test")[0].video).frames()
     assert len(list(enhance(frontend, frames[0], frames, frames, batch_size=2))) == len(frames)
 
 

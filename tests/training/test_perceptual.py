@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from kpbe.checkpoints import catalogue
 from kpbe.errors import MissingWeights
-from kpbe.media.video import VideoReader
+from kpbe.media.recording import Recording
 from kpbe.params import PerceptualParams, PerceptualWeights, VGGTermParams
 from kpbe.training.perceptual import (
     Attention,
@@ -170,7 +170,7 @@ def test_the_normalised_file_s_own_units_are_1(shared_weights):
 def test_the_measured_units_hold_for_real_faces(shared_weights, shared_clips):
     """Blurred faces change each layer by the same share of what blurred leaves change it by, to a fifth."""
     network = VGG19Features(shared_weights / catalogue.CATALOGUE["vgg19"].file)
-    pictures = [VideoReader(shared_clips / path)[5] for path in REAL_CLIPS]
+    pictures = [Recording(shared_clips / path)[5] for path in REAL_CLIPS]
     frames = np.stack([cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA) for picture in pictures])
     faces = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
     blurred = F.avg_pool2d(F.pad(faces, (2, 2, 2, 2), mode="reflect"), 5, 1)

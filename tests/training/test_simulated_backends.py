@@ -7,7 +7,7 @@ import pytest
 
 from kpbe.data.expression.labels import FACE, GUIDES, LIPS, ExpressionLabels, in_pixels, label_path
 from kpbe.data.sample.grids import draw_grids
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 from kpbe.params import GridParams
 from kpbe.training import simulated_backends
 from kpbe.training.simulated_backends import Head, head_square, lower_face, simulate
@@ -20,7 +20,7 @@ def heads(tmp_path_factory) -> list[list[Head]]:
     """One person by pose and mouth."""
     params = GridParams(identities=1, poses=POSES, mouths=MOUTHS, frame_size=160)
     (grid,) = draw_grids(params, SIZE, tmp_path_factory.mktemp("grids"))
-    frames = read_frames(grid.clip.video)
+    frames = Recording(grid.clip.video).frames()
     points = ExpressionLabels.load(label_path(grid.clip.video.parent, grid.clip), len(frames)).points
     return [
         [Head(frames[p * MOUTHS + m], points[p * MOUTHS + m]) for m in range(MOUTHS)] for p in range(POSES)

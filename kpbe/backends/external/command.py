@@ -22,7 +22,7 @@ from kpbe.backends.external.videos import ExternalSettings, WrongLength, fitted_
 from kpbe.data.raw import VIDEO_SUFFIXES
 from kpbe.errors import BadClip, KPBEError, MissingWeights
 from kpbe.media.audio import write_wav
-from kpbe.media.video import VideoWriter
+from kpbe.media.video_writer import VideoWriter
 
 PLACEHOLDERS = (
     "image",

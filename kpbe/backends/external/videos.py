@@ -12,7 +12,7 @@ from pydantic import Field
 
 from kpbe.backends.base import BackendSettings, SynthesisRequest
 from kpbe.errors import BadClip
-from kpbe.media.video import frames_at_constant_fps, probe, sample_times
+from kpbe.media.recording import Recording, sample_times
 
 
 class ExternalSettings(BackendSettings):
@@ -37,7 +37,7 @@ def refuse_too_short(video: Path, request: SynthesisRequest, allowed_missing_fra
         BrokenVideo: the file is unreadable or cut off.
         WrongLength: too many frames are missing.
     """
-    found = len(sample_times(probe(video).seconds, request.fps))
+    found = len(sample_times(Recording(video).info.seconds, request.fps))
     if not found or found + allowed_missing_frames < request.frames:
         raise WrongLength(
             f"{found} of {request.frames} frames at {request.fps:g} fps (allowed_missing_frames = {allowed_missing_frames})"
@@ -58,7 +58,7 @@ def fitted_frames(video: Path, request: SynthesisRequest) -> Iterator[np.ndarray
         BrokenVideo: a frame cannot be decoded.
     """
     height, width = request.first_frames(1)[0].shape[:2]
-    found = (resized(f, width, height) for f in frames_at_constant_fps(video, request.fps))
+    found = (resized(f, width, height) for f in Recording(video).at_fps(request.fps))
     last = next(found)
     yield last
     missing = request.frames - 1

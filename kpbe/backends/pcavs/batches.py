@@ -20,7 +20,7 @@ from kpbe.data.landmarks import find_landmarks, get_landmark_finder
 from kpbe.errors import KPBEError
 from kpbe.media.audio import read_audio
 from kpbe.media.mel import pcavs_mel
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 
 
 class SpeakingClip:
@@ -38,7 +38,7 @@ class SpeakingClip:
     """
 
     def __init__(self, clip: Clip, expression: Path, settings: PCAVSSettings):
-        frames = read_frames(clip.video)
+        frames = Recording(clip.video).frames()
         if clip.landmarks.exists():
             landmarks = np.load(clip.landmarks)
         else:

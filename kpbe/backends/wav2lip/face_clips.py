@@ -21,7 +21,7 @@ from kpbe.backends.wav2lip.windows import mel_batch, speech_mel, window_starts
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.errors import KPBEError
 from kpbe.media.audio import read_audio
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 
 
 class FaceClip:
@@ -43,7 +43,7 @@ class FaceClip:
             raise KPBEError(
                 f"{clip.video} has no face boxes beside it: set data.detector to yunet, blazeface or sfd and run preprocess again."
             )
-        frames = read_frames(clip.video)
+        frames = Recording(clip.video).frames()
         rectangles = crop_boxes(
             np.load(clip.boxes), settings.pads, settings.smooth_boxes, clip.height, clip.width
         )

@@ -26,7 +26,7 @@ from kpbe.data.label_clips import label_clips, truth_files
 from kpbe.data.raw import parse_bbox
 from kpbe.data.voxceleb import reference_frames
 from kpbe.errors import BadClip
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 from kpbe.metrics.face_landmarks import (
     FaceLandmarker,
     FaceLandmarks,
@@ -153,7 +153,7 @@ def make_labels(task: ClipTask) -> dict[str, Any]:
     else:
         landmarker = _landmarker(get_ident())
         labels = labels_of_faces(
-            [landmarker.read(frame) for frame in read_frames(clip.video)], (clip.height, clip.width)
+            [landmarker.read(frame) for frame in Recording(clip.video).frames()], (clip.height, clip.width)
         )
     seen = int(np.isfinite(labels.points[:, 0, 0]).sum())
     if seen < LEAST_SEEN * len(labels):

@@ -31,7 +31,7 @@ from kpbe.data.head_pose.teachers.registry import (
 from kpbe.data.label_clips import label_clips, truth_files
 from kpbe.data.voxceleb import reference_frames
 from kpbe.errors import BadClip
-from kpbe.media.video import read_frames
+from kpbe.media.recording import Recording
 from kpbe.params import ComputeParams, LabelPoseParams
 from kpbe.recipes import recipe
 
@@ -151,7 +151,7 @@ def make_labels(task: ClipTask) -> dict[str, Any]:
     else:
         assert job.teacher is not None
         teacher = _teacher(job.teacher, job.compute, job.batch, get_ident())  # pyright: ignore[reportArgumentType]
-        degrees = teacher.estimate(read_frames(clip.video))
+        degrees = teacher.estimate(Recording(clip.video).frames())
         if not np.isfinite(degrees).all():
             raise BadClip(f"{clip.video}: {job.teacher} gives angles that are not finite")
     with whole(task.outputs[0]) as temporary:

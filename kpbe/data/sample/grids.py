@@ -28,7 +28,7 @@ from kpbe.data.sample.identity import generator, identity_name
 from kpbe.data.sample.motion import FPS, Motion, move
 from kpbe.data.sample.person import person
 from kpbe.data.sample.phonemes import babble
-from kpbe.media.video import VideoWriter
+from kpbe.media.video_writer import VideoWriter
 from kpbe.params import GridParams
 from kpbe.recipes import recipe
 

@@ -16,7 +16,7 @@ from kpbe.data.sample.identity import identity_name
 from kpbe.data.sample.motion import FPS
 from kpbe.data.sample.speech import RATE
 from kpbe.media.audio import write_wav
-from kpbe.media.video import VideoWriter
+from kpbe.media.video_writer import VideoWriter
 from kpbe.params import SampleParams
 from kpbe.recipes import recipe
 

@@ -18,7 +18,9 @@ from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.errors import BadClip, KPBEError, SurveyError
 from kpbe.media.audio import read_audio, write_wav
-from kpbe.media.video import VideoInfo, VideoReader, probe, write_video
+from kpbe.media.demuxer import VideoInfo
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
 from kpbe.recipes import recipe
@@ -259,7 +261,7 @@ def _source(clip: Clip, videos: Mapping[str, Path], params: Params) -> Source:
     for method, path in videos.items():
         if not path.exists():
             raise BadClip(f"{display_name(method)} made no video of it ({path} does not exist).")
-    infos = {method: probe(path) for method, path in videos.items()}
+    infos = {method: Recording(path).info for method, path in videos.items()}
     truth = infos[GROUND_TRUTH]
     for method, info in infos.items():
         if (info.width, info.height) != (truth.width, truth.height) or abs(info.fps - truth.fps) > 0.01:
@@ -324,7 +326,7 @@ def _sound(source: Source, shift_ms: int, lufs: float) -> np.ndarray:
 
 def _pictures(source: Source, item: Item) -> Iterator[np.ndarray]:
     """Frames in the study's size: enlarged bicubically, made smaller by area averaging; the same for every method."""
-    reader = VideoReader(source.videos[item.method])
+    reader = Recording(source.videos[item.method])
     for index in range(source.frames):
         frame = reader[index - index % HELD if item.degraded else index]
         yield _spoilt(frame, source.size) if item.degraded else _resized(frame, source.size)

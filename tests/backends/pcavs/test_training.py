@@ -25,7 +25,7 @@ from kpbe.core.files import file_sha256, read_csv
 from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
 from kpbe.errors import KPBEError
 from kpbe.media.audio import write_wav
-from kpbe.media.video import write_video
+from kpbe.media.video_writer import write_video
 from kpbe.params import parse_params, parse_section
 from kpbe.training.files import STATE_FILE
 from tests.backends.openings import save_openings

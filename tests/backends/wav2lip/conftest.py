@@ -13,7 +13,7 @@ from kpbe.backends.base import TrainingJob
 from kpbe.backends.wav2lip.settings import Wav2LipSettings
 from kpbe.data.clips import Clip, make_clip_id, write_manifest
 from kpbe.media.audio import write_wav
-from kpbe.media.video import write_video
+from kpbe.media.video_writer import write_video
 from kpbe.params import parse_params
 
 FRAMES = 30

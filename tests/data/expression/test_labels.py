@@ -29,7 +29,7 @@ from kpbe.data.preprocess import preprocess
 from kpbe.data.raw import RawVideo, write_raw_videos
 from kpbe.data.sample import write_sample
 from kpbe.errors import KPBEError, MissingWeights
-from kpbe.media.video import write_video
+from kpbe.media.video_writer import write_video
 from kpbe.metrics.face_landmarks import FaceLandmarks
 from kpbe.params import ComputeParams, DataParams, LabelExpressionParams, SampleParams
 

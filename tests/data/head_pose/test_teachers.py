@@ -18,7 +18,7 @@ from kpbe.data.head_pose.teachers.onnx_networks import central
 from kpbe.data.head_pose.teachers.registry import first_available, get_teacher
 from kpbe.data.sample import write_sample
 from kpbe.errors import BadCheckpoint, MissingWeights
-from kpbe.media.video import VideoReader, read_frames
+from kpbe.media.recording import Recording
 from kpbe.params import ComputeParams, SampleParams
 
 CPU = ComputeParams(device="cpu")
@@ -147,7 +147,7 @@ def drawn_heads(tmp_path_factory) -> tuple[np.ndarray, np.ndarray]:
     )
     pictures, angles = [], []
     for video in write_sample(sample, folder):
-        frames = read_frames(video.path)
+        frames = Recording(video.path).frames()
         assert video.boxes is not None
         box = increase_to_square(union(np.load(video.boxes)), 0.1)
         left, top, right, bottom = shift_inside(box, 128, 128)
@@ -180,8 +180,8 @@ def real_faces(shared_clips) -> np.ndarray:
     """A few frames of real talking heads, (frames, 256, 256, 3)."""
     frames = []
     for path in REAL:
-        video = VideoReader(shared_clips / path)
-        frames += [to_side(video.get_batch([0, len(video) // 2]), 256)]
+        video = Recording(shared_clips / path)
+        frames += [to_side(video.at([0, len(video) // 2]), 256)]
     return np.concatenate(frames)
 
 

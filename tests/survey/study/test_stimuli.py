@@ -17,7 +17,8 @@ from kpbe.core.processes import process_map
 from kpbe.data.clips import Clip, make_clip_id, write_manifest
 from kpbe.errors import KPBEError, SurveyError
 from kpbe.media.audio import read_audio, write_wav
-from kpbe.media.video import probe, read_frames, write_video
+from kpbe.media.recording import Recording
+from kpbe.media.video_writer import write_video
 from kpbe.params import Params, parse_params
 from kpbe.survey.study.design import Item, Study, read_study
 from kpbe.survey.study.loudness import RATE, integrated_loudness, true_peak_db
@@ -200,7 +201,7 @@ def test_pictures_are_those_of_the_method_enlarged(made: tuple[Project, Study]) 
     for method in METHODS:
         item = one(study, lambda i, m=method: i.method == m and i.kind in ("main", "reference"))
         number = next(k for k, clip in enumerate(project.clips) if clip.clip_id == item.clip_id)
-        frames = read_frames(project.file(item))
+        frames = Recording(project.file(item)).frames()
         for index in (0, 17, 39):
             wanted = picture(method, number, index).repeat(2, 0).repeat(2, 1).astype(int)
             assert np.abs(frames[index].astype(int) - wanted)[:, 16:].mean() < 8
@@ -234,7 +235,7 @@ def test_degraded_items_are_coarse_and_jerky(made: tuple[Project, Study]) -> Non
     good = one(study, lambda i: i.kind == "gold" and not i.degraded)
 
     def jumps(item: Item) -> list[int]:
-        frames = read_frames(project.file(item)).astype(int)
+        frames = Recording(project.file(item)).frames().astype(int)
         return [k for k in range(1, FRAMES) if np.abs(frames[k] - frames[k - 1]).max() > 60]
 
     assert jumps(bad) == list(range(5, FRAMES, 5))
@@ -257,7 +258,7 @@ def test_methods_of_a_clip_are_cut_to_the_shortest(project: Project) -> None:
     project.write(clip, "wav2lip+kpbe", 0, frames=37)
     study = project.make(project.params(clips=6))
     for item in study.items:
-        assert probe(project.file(item)).frames == (37 if item.clip_id == clip.clip_id else 40)
+        assert Recording(project.file(item)).info.frames == (37 if item.clip_id == clip.clip_id else 40)
         assert item.seconds == pytest.approx(1.48 if item.clip_id == clip.clip_id else 1.6)
 
 
@@ -266,7 +267,9 @@ def test_long_clips_are_cut(project: Project) -> None:
         project.write(project.clips[0], method, 0, frames=60)
     write_wav(project.clips[0].wav, voice(0, 2.4))
     study = project.make(project.params(clips=6, max_seconds=2.0))
-    lengths = {item.clip_id: (probe(project.file(item)).frames, item.seconds) for item in study.items}
+    lengths = {
+        item.clip_id: (Recording(project.file(item)).info.frames, item.seconds) for item in study.items
+    }
     assert lengths[project.clips[0].clip_id] == (50, 2.0) and lengths[project.clips[1].clip_id] == (40, 1.6)
 
 

@@ -18,20 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kpbe.errors import BadClip
-from kpbe.media import video
+from kpbe.media import recording
 from kpbe.media.audio import write_wav
-from kpbe.media.video import (
-    BrokenVideo,
-    FrameAccess,
-    VideoReader,
-    VideoWriter,
-    frames_at_constant_fps,
-    probe,
-    read_frames,
-    read_frames_at,
-    sample_times,
-    write_video,
-)
+from kpbe.media.demuxer import BrokenVideo
+from kpbe.media.recording import FrameAccess, Recording, sample_times
+from kpbe.media.video_writer import VideoWriter, write_video
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES = 40
@@ -138,30 +129,30 @@ def varying(folder: Path) -> Path:
 
 
 def test_every_container_gives_all_frames_in_order(foreign: Path) -> None:
-    info = probe(foreign)
+    info = Recording(foreign).info
     assert (info.frames, info.width, info.height, info.rotation) == (FRAMES, WIDTH, HEIGHT, 0)
     assert info.fps == pytest.approx(25)
     assert info.seconds == pytest.approx(FRAMES / 25)
     assert info.constant_fps and not info.has_audio
-    frames = read_frames(foreign)
+    frames = Recording(foreign).frames()
     assert frames.shape == (FRAMES, HEIGHT, WIDTH, 3) and frames.dtype == np.uint8
     assert [index_of(f) for f in frames] == list(range(FRAMES))
 
 
 def test_random_access_gives_the_frames_of_sequential_reading(foreign: Path) -> None:
-    frames = read_frames(foreign)
-    reader = VideoReader(foreign)
+    frames = Recording(foreign).frames()
+    reader = Recording(foreign)
     assert (len(reader), reader.fps, reader.size) == (FRAMES, pytest.approx(25), (WIDTH, HEIGHT))
     order = [5, 30, 2, 39, 30, 17, 18, 0]
-    np.testing.assert_array_equal(reader.get_batch(order), frames[order])
+    np.testing.assert_array_equal(reader.at(order), frames[order])
     np.testing.assert_array_equal(reader[-1], frames[-1])
-    assert reader.get_batch([]).shape == (0, HEIGHT, WIDTH, 3)
+    assert reader.at([]).shape == (0, HEIGHT, WIDTH, 3)
     with pytest.raises(IndexError):
         reader[FRAMES]
 
 
 def test_a_few_frames_of_a_video_are_those_of_sequential_reading(foreign: Path) -> None:
-    frames = read_frames(foreign)
+    frames = Recording(foreign).frames()
     access = FrameAccess()
     for asked in [(5, 30), (39, 0), (11, 12, 13), (17, 17), (38,)] * 2:
         np.testing.assert_array_equal(access.read(foreign, asked), frames[list(asked)])
@@ -172,8 +163,8 @@ def test_a_few_frames_of_a_video_are_those_of_sequential_reading(foreign: Path) 
 
 
 def test_same_rate_sampling_gives_every_frame_once(foreign: Path) -> None:
-    assert [index_of(f) for f in frames_at_constant_fps(foreign, 25)] == list(range(FRAMES))
-    assert [index_of(f) for f in frames_at_constant_fps(foreign, 25, 0.6, 1.0)] == list(range(15, 25))
+    assert [index_of(f) for f in Recording(foreign).at_fps(25)] == list(range(FRAMES))
+    assert [index_of(f) for f in Recording(foreign).at_fps(25, 0.6, 1.0)] == list(range(15, 25))
 
 
 @pytest.mark.parametrize("name", ["plain.mp4", "plain.mkv", "hd_709.mp4", "varying.mp4"])
@@ -184,34 +175,34 @@ def test_decord_and_pyav_give_the_same_pixels(
     times = irregular_times() if name == "varying.mp4" else None
     path = encode(folder / f"both_{name}", times=times, **FOREIGN.get(name, {}))
     order = [39, 3, 20, 21, 3]
-    with_decord = VideoReader(path)
+    with_decord = Recording(path)
     assert with_decord._decord is not None
-    pixels = with_decord.get_batch(order)
-    monkeypatch.setattr(video, "_open_with_decord", lambda _: None)
-    np.testing.assert_array_equal(VideoReader(path).get_batch(order), pixels)
+    pixels = with_decord.at(order)
+    monkeypatch.setattr(recording, "_open_with_decord", lambda _: None)
+    np.testing.assert_array_equal(Recording(path).at(order), pixels)
 
 
 def test_av1_is_read(folder: Path) -> None:
     if "libsvtav1" not in av.codecs_available:
         pytest.skip("this PyAV has no AV1 encoder to make the test video with")
     path = encode(folder / "av1.mp4", "libsvtav1", options={"preset": "12"}, size=(96, 128))
-    assert [index_of(VideoReader(path)[i]) for i in (30, 4)] == [30, 4]
+    assert [index_of(Recording(path)[i]) for i in (30, 4)] == [30, 4]
 
 
 @pytest.mark.parametrize(("turn", "clockwise"), [(90, 270), (180, 180), (-90, 90)])
 def test_phone_videos_stand_upright_in_every_reader(turn: int, clockwise: int, folder: Path) -> None:
     """`turn` is FFmpeg's mark: degrees counter-clockwise by which players turn the stored picture."""
     path = encode(folder / f"phone{turn}.mp4", turn=turn)
-    info = probe(path)
+    info = Recording(path).info
     assert info.rotation == clockwise
     assert (info.width, info.height) == ((HEIGHT, WIDTH) if turn % 180 else (WIDTH, HEIGHT))
     expected = np.rot90(scene(7), turn // 90).astype(int)
-    reader = VideoReader(path)
+    reader = Recording(path)
     assert reader.size == (info.width, info.height)
-    for picture in (reader[7], read_frames(path)[7], list(frames_at_constant_fps(path))[7]):
+    for picture in (reader[7], Recording(path).frames()[7], list(Recording(path).at_fps())[7]):
         assert picture.shape == expected.shape
         assert np.abs(picture - expected).mean() < 6
-    small = read_frames(path, size=(info.width // 2, info.height // 2))
+    small = Recording(path).frames(size=(info.width // 2, info.height // 2))
     assert small.shape == (FRAMES, info.height // 2, info.width // 2, 3)
     assert np.abs(small[7] - expected[::2, ::2]).mean() < 20
 
@@ -219,18 +210,18 @@ def test_phone_videos_stand_upright_in_every_reader(turn: int, clockwise: int, f
 def test_edit_list_hides_the_frames_before_the_cut(folder: Path) -> None:
     """A clip cut without re-encoding keeps frames before the cut that players do not show."""
     path = encode(folder / "cut_by_copy.mp4", first=-10)
-    assert probe(path).frames == FRAMES - 10
-    assert [index_of(f) for f in read_frames(path)] == list(range(10, FRAMES))
-    assert index_of(VideoReader(path)[3]) == 13
-    assert index_of(next(frames_at_constant_fps(path))) == 10
+    assert Recording(path).info.frames == FRAMES - 10
+    assert [index_of(f) for f in Recording(path).frames()] == list(range(10, FRAMES))
+    assert index_of(Recording(path)[3]) == 13
+    assert index_of(next(iter(Recording(path).at_fps()))) == 10
 
 
 def test_a_few_frames_of_videos_turned_cut_or_of_varying_rate(folder: Path, varying: Path) -> None:
     cut = encode(folder / "few_cut_by_copy.mp4", first=-10)
-    assert [index_of(f) for f in read_frames_at(cut, [29, 0, 4])] == [39, 10, 14]
-    assert [index_of(f) for f in read_frames_at(varying, [38, 1, 25])] == [38, 1, 25]
+    assert [index_of(f) for f in Recording(cut).a_few_at([29, 0, 4])] == [39, 10, 14]
+    assert [index_of(f) for f in Recording(varying).a_few_at([38, 1, 25])] == [38, 1, 25]
     turned = encode(folder / "few_turned.mp4", turn=90)
-    np.testing.assert_array_equal(read_frames_at(turned, [31, 2]), read_frames(turned)[[31, 2]])
+    np.testing.assert_array_equal(Recording(turned).a_few_at([31, 2]), Recording(turned).frames()[[31, 2]])
 
 
 def test_a_file_that_changed_is_looked_at_again(tmp_path: Path) -> None:
@@ -247,8 +238,8 @@ def test_a_file_that_changed_is_looked_at_again(tmp_path: Path) -> None:
 def test_names_with_hash_colon_and_percent(tmp_path: Path) -> None:
     path = tmp_path / "id10001#a:b%03d#0#40.mp4"
     write_video(path, [scene(k) for k in range(5)], 25)
-    assert len(VideoReader(path)) == 5
-    assert [index_of(f) for f in frames_at_constant_fps(path)] == list(range(5))
+    assert len(Recording(path)) == 5
+    assert [index_of(f) for f in Recording(path).at_fps()] == list(range(5))
 
 
 def test_real_clips_match_their_manifest(shared_clips: Path) -> None:
@@ -260,12 +251,12 @@ def test_real_clips_match_their_manifest(shared_clips: Path) -> None:
     assert by_origin
     for rows in by_origin.values():
         for row in rows[:: max(1, len(rows) // 4)]:
-            info = probe(shared_clips / row["file"])
+            info = Recording(shared_clips / row["file"]).info
             assert info.frames == pytest.approx(int(row["frames"]), abs=1), row["file"]
             assert info.fps == pytest.approx(float(row["fps"]), rel=0.01), row["file"]
             assert f"{info.width}x{info.height}" == row["resolution"], row["file"]
             assert info.has_audio == (row["audio"] == "yes"), row["file"]
-            assert len(list(frames_at_constant_fps(info.path, 25, 0, 0.4))) == 10
+            assert len(list(Recording(info.path).at_fps(25, 0, 0.4))) == 10
 
 
 # -- constant rate --
@@ -286,7 +277,7 @@ def test_sample_times_fill_the_span(seconds: float, fps: float) -> None:
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_resampled_frames_are_those_on_screen(rate: Fraction, suffix: str, folder: Path) -> None:
     path = encode(folder / f"rate{float(rate):.2f}.{suffix}", fps=rate)
-    shown = [index_of(f) for f in frames_at_constant_fps(path, 25)]
+    shown = [index_of(f) for f in Recording(path).at_fps(25)]
     assert len(shown) == round(FRAMES / float(rate) * 25)
     exact = np.arange(len(shown)) / 25 * float(rate)
     assert all(i <= e + 0.25 and e < i + 1.01 for i, e in zip(shown, exact, strict=True))
@@ -296,36 +287,36 @@ def test_resampled_frames_are_those_on_screen(rate: Fraction, suffix: str, folde
 @given(data=st.data())
 def test_varying_rate_shows_the_frame_that_covers_each_time(data: st.DataObject, varying: Path) -> None:
     times = irregular_times()
-    seconds = probe(varying).seconds
+    seconds = Recording(varying).info.seconds
     start = data.draw(st.floats(0, seconds - 0.2))
     end = data.draw(st.floats(start + 0.1, seconds))
     fps = data.draw(st.sampled_from([10.0, 25.0, 29.97]))
-    shown = [index_of(f) for f in frames_at_constant_fps(varying, fps, start, end)]
+    shown = [index_of(f) for f in Recording(varying).at_fps(fps, start, end)]
     assert len(shown) == round((end - start) * fps)
     for k, index in enumerate(shown):
         early, late = (
             np.searchsorted(times, start + k / fps + slack, side="right") - 1 for slack in (0, 0.11 / fps)
         )
         assert early <= index <= late
-    assert not probe(varying).constant_fps
+    assert not Recording(varying).info.constant_fps
 
 
 def test_varying_rate_random_access(varying: Path) -> None:
-    reader = VideoReader(varying)
-    assert [index_of(f) for f in reader.get_batch([38, 1, 12, 25])] == [38, 1, 12, 25]
-    assert reader.fps == pytest.approx(FRAMES / probe(varying).seconds)
+    reader = Recording(varying)
+    assert [index_of(f) for f in reader.at([38, 1, 12, 25])] == [38, 1, 12, 25]
+    assert reader.fps == pytest.approx(FRAMES / Recording(varying).info.seconds)
 
 
 @pytest.mark.parametrize(("start", "end"), [(-1.0, 1.0), (1.0, 1.0), (1.0, 9.0), (5.0, None)])
 def test_a_span_outside_the_video_is_refused(start: float, end: float | None, plain: Path) -> None:
     with pytest.raises(BadClip, match=r"read_only_plain\.mp4 lasts 1\.60 s"):
-        frames_at_constant_fps(plain, 25, start, end)
+        Recording(plain).at_fps(25, start, end)
 
 
 def test_sampling_streams(plain: Path) -> None:
-    frames = frames_at_constant_fps(plain)
-    assert isinstance(frames, Iterator)
-    assert index_of(next(frames)) == 0
+    frames = Recording(plain).at_fps()
+    assert len(frames) == FRAMES and isinstance(iter(frames), Iterator)
+    assert index_of(next(iter(frames))) == 0
 
 
 # -- damage --
@@ -335,9 +326,8 @@ def test_sampling_streams(plain: Path) -> None:
 def test_cut_off_mp4_is_refused(share: float, plain: Path, tmp_path: Path) -> None:
     path = tmp_path / "download.mp4"
     path.write_bytes(plain.read_bytes()[: int(plain.stat().st_size * share)])
-    for read in (probe, read_frames, VideoReader, frames_at_constant_fps):
-        with pytest.raises(BrokenVideo, match=r"download\.mp4 .*fetch it again"):
-            read(path)
+    with pytest.raises(BrokenVideo, match=r"download\.mp4 .*fetch it again"):
+        Recording(path)
 
 
 @pytest.mark.parametrize("name", ["web.webm", "plain.mkv", "h264.avi"])
@@ -346,7 +336,7 @@ def test_cut_off_file_of_another_container_is_refused(name: str, folder: Path, t
     path = tmp_path / name
     path.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.6)])
     with pytest.raises(BrokenVideo, match="cut off"):
-        frames_at_constant_fps(path)
+        Recording(path).at_fps()
 
 
 def test_cut_off_matroska_with_sound_is_refused(tmp_path: Path) -> None:
@@ -355,18 +345,18 @@ def test_cut_off_matroska_with_sound_is_refused(tmp_path: Path) -> None:
     write_video(path, [scene(k) for k in range(FRAMES)], 25, audio=tmp_path / "tone.wav")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(BrokenVideo, match="cut off"):
-        probe(path)
+        Recording(path)
 
 
 def test_a_lost_last_packet_is_forgiven(plain: Path, tmp_path: Path) -> None:
     path = tmp_path / "nearly.mp4"
     path.write_bytes(plain.read_bytes()[:-5])
-    count = probe(path).frames
+    count = Recording(path).info.frames
     assert 0.9 * FRAMES <= count < FRAMES
     assert (
-        len(read_frames(path)) == len(VideoReader(path)) == len(list(frames_at_constant_fps(path))) == count
+        len(Recording(path).frames()) == len(Recording(path)) == len(list(Recording(path).at_fps())) == count
     )
-    assert index_of(VideoReader(path)[count - 1]) == count - 1
+    assert index_of(Recording(path)[count - 1]) == count - 1
 
 
 def test_a_download_filled_up_with_zeros_is_refused(plain: Path, tmp_path: Path) -> None:
@@ -374,11 +364,11 @@ def test_a_download_filled_up_with_zeros_is_refused(plain: Path, tmp_path: Path)
     data = plain.read_bytes()
     path.write_bytes(data[: len(data) // 2].ljust(len(data), b"\0"))
     with pytest.raises(BrokenVideo, match=r"preallocated\.mp4"):
-        list(frames_at_constant_fps(path))
+        list(Recording(path).at_fps())
     with pytest.raises(BrokenVideo, match=r"preallocated\.mp4"):
-        VideoReader(path).get_batch(range(FRAMES))
+        Recording(path).at(range(FRAMES))
     with pytest.raises(BrokenVideo, match=r"preallocated\.mp4"):
-        read_frames_at(path, [FRAMES - 1])
+        Recording(path).at([FRAMES - 1])
 
 
 def _text(path: Path) -> None:
@@ -416,7 +406,7 @@ def _sound(path: Path) -> None:
 def test_what_is_no_video_is_refused_by_name(name: str, make: Any, tmp_path: Path) -> None:
     make(tmp_path / name)
     with pytest.raises(BrokenVideo, match=name) as caught:
-        VideoReader(tmp_path / name)
+        Recording(tmp_path / name)
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
 
@@ -439,8 +429,8 @@ def test_lossless_codecs_give_back_every_value(
     frames = np.random.default_rng(3).integers(0, 256, (20, *size, 3), dtype=np.uint8)
     path = tmp_path / f"noise.{suffix}"
     assert write_video(path, frames, 25, codec=codec) == 20
-    np.testing.assert_array_equal(read_frames(path), frames)
-    np.testing.assert_array_equal(VideoReader(path).get_batch([19, 4, 5]), frames[[19, 4, 5]])
+    np.testing.assert_array_equal(Recording(path).frames(), frames)
+    np.testing.assert_array_equal(Recording(path).at([19, 4, 5]), frames[[19, 4, 5]])
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
@@ -449,7 +439,7 @@ def test_h264_keeps_colours_and_levels(suffix: str, size: tuple[int, int], tmp_p
     frames = np.stack([scene(k, *size) for k in range(20)])
     path = tmp_path / f"clip.{suffix}"
     write_video(path, frames, 25, crf=4)
-    back = VideoReader(path).get_batch(range(20))
+    back = Recording(path).at(range(20))
     assert psnr(back, frames) > 33
     for c in range(
         3
@@ -474,7 +464,7 @@ def test_h264_is_tagged_and_seekable_for_the_web(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fps", [25, 24, 30000 / 1001, 12.5, 60])
 def test_written_rate_is_read_back(fps: float, tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", [scene(k) for k in range(10)], fps)
-    info = probe(tmp_path / "clip.mp4")
+    info = Recording(tmp_path / "clip.mp4").info
     assert info.fps == pytest.approx(fps) and info.constant_fps and info.frames == 10
 
 
@@ -496,7 +486,7 @@ def test_sound_codec_follows_the_container(tmp_path: Path) -> None:
         write_video(path, [scene(k) for k in range(20)], 25, audio=tmp_path / "tone.wav")
         with av.open(str(path)) as container:
             assert container.streams.audio[0].codec_context.name == codec
-        assert probe(path).has_audio
+        assert Recording(path).info.has_audio
 
 
 def test_a_failure_leaves_nothing_new_behind(tmp_path: Path) -> None:
@@ -532,10 +522,10 @@ def test_a_frame_of_another_kind_is_refused(frame: np.ndarray, tmp_path: Path) -
 @settings(deadline=None, max_examples=30)
 @given(indices=st.lists(st.integers(-20, 19), max_size=6))
 def test_any_list_of_indices_reads_the_frames_asked_for(indices: list[int], lossless: Path) -> None:
-    frames = read_frames(lossless)
-    reader = VideoReader(lossless)
+    frames = Recording(lossless).frames()
+    reader = Recording(lossless)
     for _ in range(2):  # the second time decoding goes on from wherever it stopped
-        np.testing.assert_array_equal(reader.get_batch(indices), frames[indices] if indices else frames[:0])
+        np.testing.assert_array_equal(reader.at(indices), frames[indices] if indices else frames[:0])
 
 
 @pytest.fixture(scope="module")
@@ -550,7 +540,7 @@ def test_pictures_can_still_be_read_after_a_video(tmp_path):
     write_video(tmp_path / "a.mp4", (scene(i) for i in range(5)), 25.0)
     Image.fromarray(scene(0)).save(tmp_path / "a.png")
     program = (
-        "import sys; from kpbe.media.video import VideoReader; VideoReader(sys.argv[1])[0]; "
+        "import sys; from kpbe.media.recording import Recording; Recording(sys.argv[1])[0]; "
         "import cv2; print(cv2.imread(sys.argv[2]).shape)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "a.mp4"), str(tmp_path / "a.png")]
