@@ -13,6 +13,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from kpbe.media.images import scaled
+
 LEAST_SIDE = 128
 """Cells of smaller pictures are enlarged to this many pixels: 4:2:0 then keeps their colours."""
 
@@ -76,7 +78,7 @@ def _grids(readers: Sequence, frames: int, columns: int, rows: int) -> Iterator[
             picture = np.zeros((rows * height, columns * width, 3), np.uint8)
             for place, batch in enumerate(batches):
                 top, left = place // columns * height, place % columns * width
-                picture[top : top + height, left : left + width] = _scaled(batch[offset], width, height)
+                picture[top : top + height, left : left + width] = scaled(batch[offset], width, height)
             yield picture
 
 
@@ -84,11 +86,3 @@ def _cell(width: int, height: int) -> tuple[int, int]:
     """Size of the cells: that of the pictures or larger, in even numbers."""
     factor = max(1, ceil(LEAST_SIDE / min(width, height)))
     return width * factor + width * factor % 2, height * factor + height * factor % 2
-
-
-def _scaled(frame: np.ndarray, width: int, height: int) -> np.ndarray:
-    import cv2
-
-    if frame.shape[:2] == (height, width):
-        return frame
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC)

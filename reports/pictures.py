@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from kpbe.media.images import scaled
+
 SHOWN_WIDTH = 420
 GAP = 16
 
 
 def enlarged(frame: np.ndarray) -> np.ndarray:
     """A small picture at a size that screens show well."""
-    import cv2
-
-    if frame.shape[1] >= SHOWN_WIDTH:
-        return frame
-    return cv2.resize(frame, (SHOWN_WIDTH, SHOWN_WIDTH), interpolation=cv2.INTER_CUBIC)
+    return frame if frame.shape[1] >= SHOWN_WIDTH else scaled(frame, SHOWN_WIDTH, SHOWN_WIDTH)
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:

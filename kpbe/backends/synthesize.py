@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from kpbe.checkpoints.catalogue import trained_weights
 from kpbe.core.clip_tasks import ClipTask, Rejection, run_clip_tasks
 from kpbe.core.device import torch_device
 from kpbe.core.files import file_sha256, fingerprint
-from kpbe.core.processes import ShardMap, serial_map
+from kpbe.core.processes import ShardMap, kept_by_worker, serial_map
 from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.data.raw import parse_bbox
 from kpbe.data.source_frame import source_frame_index
@@ -138,7 +138,7 @@ class _Speaker:
     device: str
 
 
-@lru_cache(maxsize=1)
+@kept_by_worker
 def _load(speaker: _Speaker) -> Backend:
     return get_backend(speaker.kind).from_checkpoint(speaker.checkpoint, speaker.settings, speaker.device)
 

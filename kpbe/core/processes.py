@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import wraps
 from multiprocessing import get_all_start_methods, get_context, parent_process
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from threading import Lock, Thread
-from typing import Any, Protocol
+from threading import Lock, Thread, local
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from tqdm import tqdm
 
@@ -28,6 +29,9 @@ HEAVY = ("torch", "cv2", "scipy")
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 """Numeric libraries start one thread per core in every process unless told otherwise before their import."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _starting = Lock()
 
@@ -158,6 +162,25 @@ def thread_map(workers: int) -> ShardMap:
             yield from tqdm(results, total=len(shards), desc=describe, unit="shard", dynamic_ncols=True)
 
     return run
+
+
+def kept_by_worker(load: Callable[P, T]) -> Callable[P, T]:
+    """Decorator: every thread of every worker keeps what it loaded last, and loads anew for other arguments.
+
+    Networks and detectors are loaded once for all clips of a shard; those that remember their last picture are not shared by threads.
+    """
+    kept = local()
+
+    @wraps(load)
+    def loaded(*args: P.args, **kwargs: P.kwargs) -> T:
+        wanted = (args, kwargs)
+        if getattr(kept, "wanted", None) != wanted:
+            kept.wanted, kept.value = None, None  # the old one goes before the new one comes
+            kept.value = load(*args, **kwargs)
+            kept.wanted = wanted
+        return kept.value
+
+    return loaded
 
 
 def let_idle_threads_sleep() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kpbe.errors import BadClip
+from kpbe.media.images import scaled
 from kpbe.params import CropParams
 
 Box = tuple[float, float, float, float]
@@ -155,12 +156,6 @@ def points_in_crop(points: np.ndarray, crop: PixelBox, image_size: int) -> np.nd
 
 
 def cropped(frame: np.ndarray, crop: PixelBox, size: int) -> np.ndarray:
-    """The part of a frame (H, W, 3) uint8 RGB inside `crop`, scaled to (size, size, 3): by areas where it shrinks, else bicubic."""
-    import cv2
-
+    """The part of a frame (H, W, 3) uint8 RGB inside `crop`, scaled to (size, size, 3)."""
     left, top, right, bottom = crop
-    part = np.ascontiguousarray(frame[top:bottom, left:right])
-    if part.shape[:2] == (size, size):
-        return part
-    shrinks = min(part.shape[:2]) > size
-    return cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return scaled(np.ascontiguousarray(frame[top:bottom, left:right]), size, size)

@@ -16,6 +16,7 @@ from kpbe.checkpoints.catalogue import require
 from kpbe.checkpoints.files import fill, read_content
 from kpbe.data.cascade import FrontalCascade
 from kpbe.data.faces import YuNet, get_detector
+from kpbe.media.images import scaled
 from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 
 LandmarkKind = Literal["known", "yunet", "fan", "mediapipe", "cascade"]
@@ -145,13 +146,11 @@ class _Enlarging:
         self._finder = finder
 
     def find(self, frame: np.ndarray) -> np.ndarray | None:
-        import cv2
-
         factor = SMALLEST_SIDE / min(frame.shape[:2])
         if factor <= 1:
             return self._finder.find(frame)
         size = (round(frame.shape[1] * factor), round(frame.shape[0] * factor))
-        points = self._finder.find(cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC))
+        points = self._finder.find(scaled(frame, *size))
         if points is None:
             return None
         return (points + 0.5) * (frame.shape[1] / size[0], frame.shape[0] / size[1]) - 0.5

@@ -11,14 +11,13 @@ from functools import cache
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from threading import get_ident
 from typing import Any
 
 import numpy as np
 
 from kpbe.core.clip_tasks import REJECTED_COLUMNS, ClipTask, Rejection, run_clip_tasks
 from kpbe.core.files import file_sha256, fingerprint, whole, write_csv
-from kpbe.core.processes import ShardMap, serial_map
+from kpbe.core.processes import ShardMap, kept_by_worker, serial_map
 from kpbe.data.clips import Clip, make_clip_id, write_manifest
 from kpbe.data.crops import boxes_in_crop, cropped, points_in_crop
 from kpbe.data.cuts import Cut, Refusal, SampledFrames, plan_cuts
@@ -161,12 +160,6 @@ def _task(job: Job, out: Path, detector: list[str | None], digest: Callable[[Pat
     return ClipTask(name, out / video.split / f"{name}.json", (), made_from, str(video.path), job)
 
 
-@cache
-def _detector(kind: DetectorKind, thread: int) -> FaceDetector | None:
-    """A detector for one thread: they remember the size of the last picture."""
-    return get_detector(kind)
-
-
 # -- one video ----------------------------------------------------------------------------------------------------
 
 
@@ -184,9 +177,7 @@ def make_clips(task: ClipTask) -> dict[str, Any]:
     recording = Recording(job.video.path)
     audio_source(job.video.path)
     frames = SampledFrames(job.video, recording, job.data.fps)
-    cuts, refusals = plan_cuts(
-        job.video, recording.info, frames, _detector(job.data.detector, get_ident()), job.data.crop
-    )
+    cuts, refusals = plan_cuts(job.video, recording.info, frames, _detector(job.data.detector), job.data.crop)
     clips: list[Clip] = []
     try:
         for cut, pictures in _pictures_of(cuts, frames):
@@ -208,6 +199,11 @@ def make_clips(task: ClipTask) -> dict[str, Any]:
         "rejected": [(_clip_id(job, refusal.start, refusal.end), refusal.reason) for refusal in refusals],
         "outputs": [path.name for clip in clips for path in _files(clip) if path.exists()],
     }
+
+
+@kept_by_worker
+def _detector(kind: DetectorKind) -> FaceDetector | None:
+    return get_detector(kind)
 
 
 class SilentClip(BadClip):

@@ -13,9 +13,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from kpbe.core.resampling import draws, p_of_count
+
 CONFIDENCE = 0.95
 FEW_IDENTITIES = 20
-RESAMPLES_AT_ONCE = 1000
 
 Values = Sequence[float] | np.ndarray
 Identities = Sequence[str] | np.ndarray
@@ -175,17 +176,17 @@ def _signs(count: int) -> np.ndarray:
 def _bootstrap_p(means: np.ndarray, resamples: int, seed: int) -> float:
     error = means.std(ddof=1) / np.sqrt(len(means))
     if error == 0:
-        return 1.0 if means.mean() == 0 else 1 / (resamples + 1)
-    beyond = np.count_nonzero(_bootstrap_t(means, resamples, seed) >= abs(means.mean()) / error)
-    return (beyond + 1) / (resamples + 1)
+        return 1.0 if means.mean() == 0 else p_of_count(0, resamples)
+    beyond = int(np.count_nonzero(_bootstrap_t(means, resamples, seed) >= abs(means.mean()) / error))
+    return p_of_count(beyond, resamples)
 
 
 def _bootstrap_t(means: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """|mean* - mean| / standard error* of `resamples` samples of identities with replacement."""
     rng, count = np.random.default_rng(seed), len(means)
     blocks = []
-    for start in range(0, resamples, RESAMPLES_AT_ONCE):
-        drawn = means[rng.integers(0, count, (min(RESAMPLES_AT_ONCE, resamples - start), count))]
+    for indices in draws(count, resamples, rng):
+        drawn = means[indices]
         error = drawn.std(1, ddof=1) / np.sqrt(count)
         away = np.abs(drawn.mean(1) - means.mean())
         without = np.where(away > 0, np.inf, 0.0)  # all drawn values are the same

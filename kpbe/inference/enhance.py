@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,13 +15,14 @@ from torch import Tensor
 from kpbe.core.clip_tasks import ClipTask, Rejection, run_clip_tasks
 from kpbe.core.device import torch_device
 from kpbe.core.files import fingerprint
-from kpbe.core.processes import ShardMap, serial_map
+from kpbe.core.processes import ShardMap, kept_by_worker, serial_map
 from kpbe.data.clips import backend_video, enhanced_video, read_manifest
 from kpbe.data.source_frame import random_seed, source_frame_index
 from kpbe.errors import BadClip
 from kpbe.frontend.checkpoints import load_frontend
 from kpbe.frontend.images import frames_at_once, to_tensor, to_uint8
 from kpbe.frontend.model import Frontend
+from kpbe.media.images import scaled
 from kpbe.media.recording import Recording
 from kpbe.media.sheets import label_image
 from kpbe.media.video_writer import write_video
@@ -197,7 +197,7 @@ class _Loadable:
     device: str
 
 
-@lru_cache(maxsize=1)
+@kept_by_worker
 def _load(frontend: _Loadable) -> Frontend:
     return load_frontend(frontend.checkpoint, frontend.device).for_rendering()
 
@@ -242,6 +242,4 @@ def _side_by_side(columns: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _enlarged(frame: np.ndarray) -> np.ndarray:
-    if max(frame.shape) >= VIEWING_SIZE:
-        return frame
-    return cv2.resize(frame, (VIEWING_SIZE, VIEWING_SIZE), interpolation=cv2.INTER_CUBIC)
+    return frame if max(frame.shape) >= VIEWING_SIZE else scaled(frame, VIEWING_SIZE, VIEWING_SIZE)

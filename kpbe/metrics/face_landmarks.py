@@ -21,6 +21,7 @@ import numpy as np
 
 from kpbe.checkpoints import catalogue
 from kpbe.errors import BadCheckpoint, MissingWeights
+from kpbe.media.images import scaled
 
 POINTS = 478
 SMALLEST_SIDE = 256
@@ -211,14 +212,11 @@ def _pixels(points: Any, width: int, height: int) -> np.ndarray:
 
 
 def _enlarged(frame: np.ndarray) -> np.ndarray:
-    import cv2
-
     height, width = frame.shape[:2]
     factor = SMALLEST_SIDE / min(height, width)
     if factor <= 1:
         return frame
-    size = (round(width * factor), round(height * factor))
-    return cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC)
+    return scaled(frame, round(width * factor), round(height * factor))
 
 
 @contextmanager

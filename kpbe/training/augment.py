@@ -13,6 +13,7 @@ from torch import Tensor
 from kpbe.training.sampling import CONTRAST, HUE, SATURATION, UNCHANGED, Samples
 
 LUMA = (0.2989, 0.587, 0.114)
+"""As torchvision rounds BT.601's."""
 
 
 def as_images(frames: Tensor, device: torch.device) -> Tensor:

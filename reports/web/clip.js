@@ -3,30 +3,20 @@
 // part of a clip that must be watched; the store asks for the same (kpbe/survey/store/answers.py)
 const WIDE_ENOUGH = 0.9;
 
-class Rating {
-  constructor(root) {
-    this.root = root;
-    this.film = new Film({
-      ended: (play) => this.ended(play),
-      failed: () => this.tell(this.data.texts.failed, true),
-      retried: () => this.tell(this.data.texts[this.heard ? "rate" : "play_first"]),
-    });
-    this.build();
-    this.onKey = (event) => this.key(event);
-    window.addEventListener("keydown", this.onKey);
-  }
-
+class Rating extends Page {
   close() {
-    window.removeEventListener("keydown", this.onKey);
-    clearTimeout(this.timer);
     this.film.close();
-    this.root.replaceChildren();
+    super.close();
   }
 
   // -- what does not change from clip to clip
 
   build() {
-    this.way = new Way();
+    this.film = new Film({
+      ended: (play) => this.ended(play),
+      failed: () => this.tell(this.data.texts.failed, true),
+      retried: () => this.tell(this.data.texts[this.heard ? "rate" : "play_first"]),
+    });
     this.scales = make("div", "questions");
     this.say = make("p", "say");
     this.say.setAttribute("role", "status");

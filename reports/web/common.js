@@ -26,6 +26,23 @@ function make(tag, className, text) {
   return element;
 }
 
+// A component that fills its root and listens to keys. A kind of it builds its elements in `build`, hears keys in `key`.
+class Page {
+  constructor(root) {
+    this.root = root;
+    this.way = new Way();
+    this.build();
+    this.onKey = (event) => this.key(event);
+    window.addEventListener("keydown", this.onKey);
+  }
+
+  close() {
+    window.removeEventListener("keydown", this.onKey);
+    clearTimeout(this.timer);
+    this.root.replaceChildren();
+  }
+}
+
 // Where the rater is: a caption and a progress bar beside it.
 class Way {
   constructor() {

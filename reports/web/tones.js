@@ -16,25 +16,15 @@ function refreshRate(frames = 30) {
   });
 }
 
-class Check {
-  constructor(root) {
-    this.root = root;
-    this.hz = 0;
-    refreshRate().then((hz) => { this.hz = hz; });
-    this.build();
-    this.onKey = (event) => this.key(event);
-    window.addEventListener("keydown", this.onKey);
-  }
-
+class Check extends Page {
   close() {
-    window.removeEventListener("keydown", this.onKey);
-    clearTimeout(this.timer);
     this.audio.pause();
-    this.root.replaceChildren();
+    super.close();
   }
 
   build() {
-    this.way = new Way();
+    this.hz = 0;
+    refreshRate().then((hz) => { this.hz = hz; });
     this.lead = make("p", "ask");
     this.sound = make("button", "sound");
     this.sound.type = "button";

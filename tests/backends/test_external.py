@@ -21,7 +21,6 @@ import yaml
 from kpbe.backends import training
 from kpbe.backends.base import SynthesisRequest
 from kpbe.backends.external.command import CommandBackend, CommandSettings
-from kpbe.backends.external.videos import resized
 from kpbe.backends.registry import BACKENDS, backend_of, get_backend, is_trainable
 from kpbe.backends.synthesize import synthesize
 from kpbe.core.files import file_sha256, read_csv
@@ -237,16 +236,6 @@ def test_another_frame_rate_and_size_are_converted(tmp_path: Path) -> None:
     frames = made(loaded(command=call("--fps 50 --size 96")), request(tmp_path))
     assert frames.shape == (FRAMES, SIZE, SIZE, 3)
     np.testing.assert_allclose(frames[:, -10:].mean(axis=(0, 1, 2)), (30, 90, 160), atol=3)
-
-
-def test_frames_shrink_by_averaging_and_grow_smoothly() -> None:
-    checks = np.indices((8, 8)).sum(axis=0)[..., None].repeat(3, 2) % 2 * 255
-    assert set(np.unique(resized(checks.astype(np.uint8), 4, 4))) <= {127, 128}
-    ramp = np.arange(0, 64, 8, dtype=np.uint8)[None, :, None].repeat(8, 0).repeat(3, 2)
-    grown = resized(ramp, 16, 16)
-    assert grown.shape == (16, 16, 3)
-    assert np.all(np.diff(grown[0, 2:-2, 0].astype(int)) > 0)
-    assert resized(ramp, 8, 8) is ramp
 
 
 def test_a_program_that_names_its_file_itself_writes_into_the_output_folder(tmp_path: Path) -> None:

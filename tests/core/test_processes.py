@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kpbe.core.processes import run_in_pool, worker_pool
+from kpbe.core.processes import kept_by_worker, run_in_pool, worker_pool
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -78,3 +79,19 @@ def test_workers_have_imported_what_their_parent_has_and_share_the_cores(tmp_pat
     )
     cores = os.cpu_count()
     assert result.stdout.splitlines() == [f"{cores} {cores} True", "1 1 True"], result.stderr
+
+
+def test_what_a_worker_loaded_is_kept_for_the_same_arguments_in_each_thread():
+    loaded = []
+
+    @kept_by_worker
+    def load(name: str) -> object:
+        loaded.append(name)
+        return object()
+
+    first = load("a")
+    assert load("a") is first and loaded == ["a"]
+    assert load("b") is not first and load("a") is not first, "only the last is kept"
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(load, "a").result() is not load("a")
+    assert loaded == ["a", "b", "a", "a"]

@@ -149,7 +149,7 @@ class World:
 @pytest.fixture
 def world(tmp_path, monkeypatch) -> World:
     detectors = {"yunet": RedRectangles(), "known": None}
-    monkeypatch.setattr(preprocess, "_detector", lambda kind, thread: detectors[kind])
+    monkeypatch.setattr(preprocess, "_detector", lambda kind: detectors[kind])
     monkeypatch.setattr(preprocess, "weight_files", lambda kind: [])
     return World(tmp_path)
 

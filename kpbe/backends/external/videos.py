@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from itertools import islice, repeat
 from pathlib import Path
 
-import cv2
 import numpy as np
 from pydantic import Field
 
 from kpbe.backends.base import BackendSettings, SynthesisRequest
 from kpbe.errors import BadClip
+from kpbe.media.images import scaled
 from kpbe.media.recording import Recording, sample_times
 
 
@@ -58,7 +58,7 @@ def fitted_frames(video: Path, request: SynthesisRequest) -> Iterator[np.ndarray
         BrokenVideo: a frame cannot be decoded.
     """
     height, width = request.first_frames(1)[0].shape[:2]
-    found = (resized(f, width, height) for f in Recording(video).at_fps(request.fps))
+    found = (scaled(f, width, height) for f in Recording(video).at_fps(request.fps))
     last = next(found)
     yield last
     missing = request.frames - 1
@@ -66,11 +66,3 @@ def fitted_frames(video: Path, request: SynthesisRequest) -> Iterator[np.ndarray
         yield last
         missing -= 1
     yield from repeat(last, missing)
-
-
-def resized(frame: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A frame scaled to a size in pixels: by area averaging where it shrinks, bicubic where it grows; the same if it fits."""
-    if frame.shape[:2] == (height, width):
-        return frame
-    shrinks = frame.shape[0] >= height and frame.shape[1] >= width
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kpbe.training.augment import jitter_colours
+
 COLOUR = 0.2
 """Brightness, contrast and saturation are scaled by up to 1 +- this."""
 
@@ -26,22 +28,14 @@ SHIFT = 0.1
 def disguised(images: Tensor, rng: np.random.Generator) -> Tensor:
     """Pictures (B, 3, S, S) in [-1, 1], each with colours, width, height and place of its own; edges are continued."""
     batch = len(images)
-    colours = rng.uniform(1 - COLOUR, 1 + COLOUR, (3, batch, 1, 1, 1))
+    colours = np.zeros((batch, 4), np.float32)  # the hue stays
+    colours[:, :3] = rng.uniform(1 - COLOUR, 1 + COLOUR, (3, batch)).T
     stretch = rng.uniform(1 - STRETCH, 1 + STRETCH, (batch, 2))
     shift = rng.uniform(-SHIFT, SHIFT, (batch, 2))
-    factors = torch.from_numpy(colours.astype(np.float32)).to(images.device)
-    recoloured = _recolour(images.add(1).div(2), *factors).mul(2).sub(1)
+    order = np.tile(np.arange(4), (batch, 1))
+    recoloured = jitter_colours(images.add(1).div(2), colours, order).mul(2).sub(1)
     theta = np.zeros((batch, 2, 3), np.float32)
     theta[:, 0, 0], theta[:, 1, 1] = (1 / stretch).T
     theta[:, :, 2] = shift
     grid = F.affine_grid(torch.from_numpy(theta).to(images.device), list(images.shape), align_corners=False)
     return F.grid_sample(recoloured, grid, padding_mode="border", align_corners=False)
-
-
-def _recolour(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
-    """Scale brightness, then contrast about the image mean, then saturation about the luminance; (B, 1, 1, 1) factors."""
-    images = images * brightness
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    images = mean + (images - mean) * contrast
-    luminance = (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    return (luminance + (images - luminance) * saturation).clamp(0, 1)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ import numpy as np
 from kpbe.checkpoints import catalogue
 from kpbe.core.clip_tasks import ClipTask
 from kpbe.core.files import RECORD_SUFFIX, file_sha256, fingerprint, write_json
-from kpbe.core.processes import ShardMap, serial_map
+from kpbe.core.processes import ShardMap, kept_by_worker, serial_map
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.crops import points_in_crop
 from kpbe.data.expression.labels import FACE, SHAPES, ExpressionLabels, in_picture, label_path
@@ -134,9 +132,8 @@ def _task(job: Job, digests: list[str], out: Path) -> ClipTask:
     return ClipTask(clip.clip_id, record, (label_path(out, clip),), made_from, str(clip.video), job)
 
 
-@cache
-def _landmarker(thread: int) -> FaceLandmarker:
-    """FaceLandmarker for one thread."""
+@kept_by_worker
+def _landmarker() -> FaceLandmarker:
     return load_face_landmarker()
 
 
@@ -151,7 +148,7 @@ def make_labels(task: ClipTask) -> dict[str, Any]:
     if job.truth is not None:
         labels = _known(clip, job.truth)
     else:
-        landmarker = _landmarker(get_ident())
+        landmarker = _landmarker()
         labels = labels_of_faces(
             [landmarker.read(frame) for frame in Recording(clip.video).frames()], (clip.height, clip.width)
         )

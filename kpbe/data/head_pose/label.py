@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from threading import get_ident
 from typing import Any
 
 import numpy as np
 
 from kpbe.core.clip_tasks import ClipTask
 from kpbe.core.files import RECORD_SUFFIX, file_sha256, fingerprint, whole, write_json
-from kpbe.core.processes import ShardMap, serial_map
+from kpbe.core.processes import ShardMap, kept_by_worker, serial_map
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.head_pose.labels import euler_degrees, label_path
 from kpbe.data.head_pose.teachers.base import PoseTeacher
@@ -129,9 +127,8 @@ def _task(job: Job, digests: list[str], out: Path) -> ClipTask:
     return ClipTask(clip.clip_id, record, (label_path(out, clip),), made_from, str(clip.video), job)
 
 
-@cache
-def _teacher(kind: TeacherKind, compute: ComputeParams, batch: int, thread: int) -> PoseTeacher:
-    """A teacher for one thread."""
+@kept_by_worker
+def _teacher(kind: TeacherKind, compute: ComputeParams, batch: int) -> PoseTeacher:
     return get_teacher(kind, compute, batch)
 
 
@@ -150,7 +147,7 @@ def make_labels(task: ClipTask) -> dict[str, Any]:
         degrees = euler_degrees(rotations[np.minimum(rows, len(rotations) - 1)])
     else:
         assert job.teacher is not None
-        teacher = _teacher(job.teacher, job.compute, job.batch, get_ident())  # pyright: ignore[reportArgumentType]
+        teacher = _teacher(job.teacher, job.compute, job.batch)  # pyright: ignore[reportArgumentType]
         degrees = teacher.estimate(Recording(clip.video).frames())
         if not np.isfinite(degrees).all():
             raise BadClip(f"{clip.video}: {job.teacher} gives angles that are not finite")

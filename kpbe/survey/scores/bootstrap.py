@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kpbe.core.resampling import draws, p_of_count
+
 CONFIDENCE = 0.95
-RESAMPLES_AT_ONCE = 1000
 Z = 1.959964
 
 
@@ -80,7 +81,7 @@ def _estimate(scores: np.ndarray, resamples: int, seed: int, with_p: bool) -> Es
     p = None
     if with_p:
         tail = min(np.count_nonzero(means <= 0), np.count_nonzero(means >= 0))
-        p = min(1.0, 2 * (tail + 1) / (resamples + 1))
+        p = min(1.0, 2 * p_of_count(int(tail), resamples))
     return Estimate(n, raters, clips, mean, float(low), float(high), p)
 
 
@@ -117,11 +118,8 @@ def _resampled_means(
 ) -> np.ndarray:
     """Means over answers when whole raters (or whole clips) are drawn with replacement, from their sums and counts."""
     size = len(sums)
-    blocks = []
-    for start in range(0, resamples, RESAMPLES_AT_ONCE):
-        drawn = rng.integers(0, size, (min(RESAMPLES_AT_ONCE, resamples - start), size))
-        blocks.append(sums[drawn].sum(1) / counts[drawn].sum(1))
-    return np.concatenate(blocks)
+    blocks = (sums[drawn].sum(1) / counts[drawn].sum(1) for drawn in draws(size, resamples, rng))
+    return np.concatenate(list(blocks))
 
 
 def naive_interval(scores: np.ndarray) -> tuple[float, float] | None:

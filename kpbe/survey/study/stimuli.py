@@ -19,6 +19,7 @@ from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.errors import BadClip, KPBEError, SurveyError
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.demuxer import VideoInfo
+from kpbe.media.images import scaled
 from kpbe.media.recording import Recording
 from kpbe.media.video_writer import write_video
 from kpbe.methods import display_name, enhanced_method
@@ -325,16 +326,11 @@ def _sound(source: Source, shift_ms: int, lufs: float) -> np.ndarray:
 
 
 def _pictures(source: Source, item: Item) -> Iterator[np.ndarray]:
-    """Frames in the study's size: enlarged bicubically, made smaller by area averaging; the same for every method."""
+    """Frames in the study's size."""
     reader = Recording(source.videos[item.method])
     for index in range(source.frames):
         frame = reader[index - index % HELD if item.degraded else index]
-        yield _spoilt(frame, source.size) if item.degraded else _resized(frame, source.size)
-
-
-def _resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    shrinks = size[0] < frame.shape[1]
-    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        yield _spoilt(frame, source.size) if item.degraded else scaled(frame, *source.size)
 
 
 def _spoilt(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
