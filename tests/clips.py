@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from kpbe.core.files import file_sha256
 from kpbe.data.clips import Clip, make_clip_id
 
 
@@ -15,26 +17,33 @@ def describe_clip(
     split: str = "train",
     frames: int = 12,
     side: int = 64,
-    has_audio: bool = True,
-    sha256: str = "x",
+    suffix: str = ".mp4",
+    **changes: Any,
 ) -> Clip:
-    """The row of clips.csv of a whole square video at 25 fps; its files are the test's matter."""
+    """The row of clips.csv of a whole square video at 25 fps with sound; `changes` replace what else a row holds.
+
+    Its files are the test's matter; the digest is that of the video where it is there already.
+    """
     clip_id = make_clip_id(identity, video, 0, frames)
+    path = f"{split}/{clip_id}{suffix}"
+    row = {
+        "has_audio": True,
+        "source_url": "",
+        "bbox": f"0-0-{side}-{side}",
+        "sha256": file_sha256(folder / path) if (folder / path).is_file() else clip_id,
+    }
     return Clip(
         clip_id=clip_id,
         split=split,
         identity=identity,
-        path=f"{split}/{clip_id}.mp4",
+        path=path,
         frames=frames,
         fps=25.0,
         width=side,
         height=side,
         seconds=frames / 25,
-        has_audio=has_audio,
-        source_url="",
         start=0,
         end=frames,
-        bbox=f"0-0-{side}-{side}",
-        sha256=sha256,
         folder=folder,
+        **{**row, **changes},
     )

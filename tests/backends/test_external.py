@@ -23,7 +23,7 @@ from kpbe.backends.base import SynthesisRequest
 from kpbe.backends.external.command import CommandBackend, CommandSettings
 from kpbe.backends.registry import BACKENDS, backend_of, get_backend, is_trainable
 from kpbe.backends.synthesize import synthesize
-from kpbe.core.files import file_sha256, read_csv
+from kpbe.core.files import read_csv
 from kpbe.core.processes import process_map
 from kpbe.data.clips import Clip, write_manifest
 from kpbe.data.source_frame import source_frame_index
@@ -32,6 +32,7 @@ from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.recording import Recording
 from kpbe.media.video_writer import write_video
 from kpbe.params import Params, parse_params, parse_section
+from tests.clips import describe_clip
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = Path(__file__).parent / "programs" / "talk.py"
@@ -80,24 +81,7 @@ def write_clip(folder: Path, split: str, identity: str) -> Clip:
     coarse = rng.integers(0, 255, (FRAMES, 4, 4, 3), dtype=np.uint8)
     write_video(video, coarse.repeat(16, 1).repeat(16, 2), 25.0)
     write_wav(video.with_suffix(".wav"), rng.normal(0, 0.1, FRAMES * 640 - 100).astype(np.float32))
-    return Clip(
-        clip_id=clip_id,
-        split=split,
-        identity=identity,
-        path=f"{split}/{clip_id}.mp4",
-        frames=FRAMES,
-        fps=25.0,
-        width=SIZE,
-        height=SIZE,
-        seconds=FRAMES / 25,
-        has_audio=True,
-        source_url="",
-        start=0,
-        end=FRAMES,
-        bbox="",
-        sha256=file_sha256(video),
-        folder=folder,
-    )
+    return describe_clip(folder, identity, video="video", split=split, frames=FRAMES, side=SIZE)
 
 
 @pytest.fixture

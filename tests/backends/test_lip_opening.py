@@ -11,15 +11,14 @@ from kpbe.backends.lip_opening import known_openings, openings_digest
 from kpbe.data.clips import Clip
 from kpbe.errors import KPBEError
 from tests.backends.openings import save_openings
+from tests.clips import describe_clip
 
 FRAMES = 9
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Clip:
-    return Clip(
-        "a", "train", "a", "a.mp4", FRAMES, 25.0, 32, 32, 0.36, False, "", 0, FRAMES, "", "", tmp_path
-    )
+    return describe_clip(tmp_path, "a", frames=FRAMES, side=32, has_audio=False)
 
 
 def test_openings_are_standardised_over_the_clip_and_unknown_where_no_face_was_found(clip: Clip):

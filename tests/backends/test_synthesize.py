@@ -18,7 +18,7 @@ from kpbe.backends.synthesize import fit_wave, synthesize
 from kpbe.backends.training import train_backend, train_sync
 from kpbe.backends.wav2lip import Wav2LipGenerator, save_generator
 from kpbe.checkpoints.catalogue import trained_weights
-from kpbe.core.files import file_sha256, read_csv
+from kpbe.core.files import read_csv
 from kpbe.core.processes import process_map, serial_map
 from kpbe.data.clips import Clip, write_manifest
 from kpbe.data.source_frame import source_frame_index
@@ -27,6 +27,7 @@ from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.recording import Recording
 from kpbe.media.video_writer import write_video
 from kpbe.params import Params, parse_params
+from tests.clips import describe_clip
 
 FRAMES = 12
 
@@ -48,24 +49,7 @@ def write_clip(folder: Path, split: str, identity: str, has_audio: bool = True) 
     np.save(video.with_suffix(".boxes.npy"), np.tile(np.array([12, 12, 50, 52], np.float32), (FRAMES, 1)))
     if has_audio:
         write_wav(video.with_suffix(".wav"), rng.normal(0, 0.1, FRAMES * 640 - 100).astype(np.float32))
-    return Clip(
-        clip_id=clip_id,
-        split=split,
-        identity=identity,
-        path=f"{split}/{clip_id}.mp4",
-        frames=FRAMES,
-        fps=25.0,
-        width=64,
-        height=64,
-        seconds=FRAMES / 25,
-        has_audio=has_audio,
-        source_url="",
-        start=0,
-        end=FRAMES,
-        bbox="",
-        sha256=file_sha256(video),
-        folder=folder,
-    )
+    return describe_clip(folder, identity, video="video", split=split, frames=FRAMES, has_audio=has_audio)
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from kpbe.checkpoints import catalogue
-from kpbe.core.files import file_sha256, read_csv
+from kpbe.core.files import read_csv
 from kpbe.core.processes import process_map
-from kpbe.data.clips import Clip, read_manifest, write_manifest
+from kpbe.data.clips import read_manifest, write_manifest
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import KPBEError, MissingWeights, ParamsError
 from kpbe.evaluation import evaluate as stage
@@ -31,6 +31,7 @@ from kpbe.media.video_writer import write_video
 from kpbe.methods import CONTROLS, control_method, controls_of
 from kpbe.metrics import image
 from kpbe.params import Params, load_params, parse_params
+from tests.clips import describe_clip
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES, SIDE, FPS = 9, 48, 25.0
@@ -84,22 +85,15 @@ class World:
                 shown = noisy(truth, 8 + rank)
                 write_video(self.enhanced / folder / f"{clip_id}.mkv", shown, FPS, codec="ffv1")
             clips.append(
-                Clip(
-                    clip_id=clip_id,
+                describe_clip(
+                    self.clips,
+                    identity,
+                    video=f"v{number}",
                     split="test",
-                    identity=identity,
-                    path=f"test/{video.name}",
                     frames=FRAMES,
-                    fps=FPS,
-                    width=SIDE,
-                    height=SIDE,
-                    seconds=FRAMES / FPS,
+                    side=SIDE,
                     has_audio=False,
-                    source_url="",
-                    start=0,
-                    end=FRAMES,
                     bbox="",
-                    sha256=file_sha256(video),
                 )
             )
         train = replace(clips[0], clip_id="other#v#0#9", split="train", identity="other", path="none.mp4")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kpbe.data.clips import Clip, write_manifest
+from kpbe.data.clips import write_manifest
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.evaluation import novel_views
@@ -24,6 +24,7 @@ from kpbe.inference.free_view import decompose_image, expression_of
 from kpbe.media.recording import Recording
 from kpbe.media.video_writer import write_video
 from kpbe.params import Params, parse_params
+from tests.clips import describe_clip
 from tests.frontend.tiny import tiny_model
 
 SIZE, CLIP_SIZE, FRAMES = 64, 96, 11
@@ -44,11 +45,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     clips = []
     for identity in ("cy", "dee"):
-        clip_id = f"{identity}#v#000000#{FRAMES:06}"
-        clip = Clip(
-            clip_id, "test", identity, f"test/{clip_id}.mp4", FRAMES, 25.0, CLIP_SIZE, CLIP_SIZE, FRAMES / 25, False, "",
-            0, FRAMES, "", "", root / "clips",
-        )  # fmt: skip
+        clip = describe_clip(
+            root / "clips", identity, video="v", split="test", frames=FRAMES, side=CLIP_SIZE, has_audio=False
+        )
         coarse = rng.integers(0, 255, (FRAMES, 4, 4, 3), np.uint8)
         write_video(clip.video, coarse.repeat(24, 1).repeat(24, 2), 25.0)
         clips.append(clip)

@@ -14,11 +14,12 @@ import pytest
 import yaml
 
 from kpbe.core.files import UNFINISHED, file_sha256
-from kpbe.data.clips import Clip, make_clip_id, write_manifest
+from kpbe.data.clips import make_clip_id, write_manifest
 from kpbe.media.audio import write_wav
 from kpbe.media.recording import Recording
 from kpbe.media.video_writer import write_video
 from kpbe.survey.study.design import read_study
+from tests.clips import describe_clip
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES, FPS, SIDE = 75, 25.0, 64
@@ -35,10 +36,9 @@ def write_project(folder: Path) -> None:
     clips = []
     for number in range(4):
         clip_id = make_clip_id(f"p{number}", "v", 0, FRAMES)
-        clip = Clip(
-            clip_id, "test", f"p{number}", f"test/{clip_id}.mp4", FRAMES, FPS, SIDE, SIDE, FRAMES / FPS, True, "", 0,
-            FRAMES, "0-0-64-64", clip_id, folder / "data/clips",
-        )  # fmt: skip
+        clip = describe_clip(
+            folder / "data/clips", f"p{number}", video="v", split="test", frames=FRAMES, side=SIDE
+        )
         write_video(clip.video, frames, FPS)
         write_wav(clip.wav, 0.1 * rng.normal(size=round(16000 * FRAMES / FPS)))
         for kind in ("backend", "enhanced"):

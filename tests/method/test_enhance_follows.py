@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpbe.core.files import file_sha256
 from kpbe.data.clips import Clip, backend_video, enhanced_video, write_manifest
 from kpbe.data.source_frame import source_frame_index
 from kpbe.frontend.images import to_tensor
@@ -18,6 +17,7 @@ from kpbe.media.recording import Recording
 from kpbe.media.video_writer import write_video
 from kpbe.methods import CONTROLS, REAL_EXPRESSION, SHUFFLED_BACKEND, SOURCE_EXPRESSION, SOURCE_POSE
 from kpbe.params import parse_params
+from tests.clips import describe_clip
 from tests.method.drawn_world import (
     SIZE,
     SPEAKING,
@@ -90,10 +90,7 @@ def one_clip(folder: Path) -> tuple[Path, Path, Path, Clip]:
     clips, backend, out = (folder / name for name in ("clips", "backend", "out"))
     video = clips / "test" / f"{clip_id}.mkv"
     write_video(video, head_turns(), FPS, codec="ffv1")
-    clip = Clip(
-        clip_id, "test", "a", f"test/{clip_id}.mkv", frames, FPS, SIZE, SIZE, frames / FPS,
-        False, "", 0, frames, "", file_sha256(video), clips,
-    )  # fmt: skip
+    clip = describe_clip(clips, "a", split="test", frames=frames, side=SIZE, suffix=".mkv", has_audio=False)
     write_manifest(clips, [clip])
     write_wav(clip.wav, np.full(round(16000 * frames / FPS), 0.1, np.float32))
     write_video(backend_video(backend, clip), mouth_opens(), FPS, codec="ffv1")

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kpbe.core.files import file_sha256
-from kpbe.data.clips import Clip, backend_video, write_manifest
+from kpbe.data.clips import backend_video, write_manifest
 from kpbe.media.audio import write_wav
 from kpbe.media.video_writer import write_video
 from kpbe.params import Params, parse_params
@@ -18,6 +17,7 @@ from kpbe.training.adversarial import Adversary
 from kpbe.training.perceptual import PerceptualTerms
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2
+from tests.clips import describe_clip
 from tests.method.drawn_world import MOUTHS, SIZE, PerfectFrontend, drawings
 from tests.training.short_training import params, unlabelled
 
@@ -37,10 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         clip_id = f"{identity}#1#000000#{frames:06}"
         video = root / "train" / f"{clip_id}.mkv"
         write_video(video, drawings(person)[POSES, REAL_MOUTHS], FPS, codec="ffv1")
-        clip = Clip(
-            clip_id, "train", identity, f"train/{clip_id}.mkv", frames, FPS, SIZE, SIZE, frames / FPS,
-            True, "", 0, frames, "", file_sha256(video), root,
-        )  # fmt: skip
+        clip = describe_clip(root, identity, frames=frames, side=SIZE, suffix=".mkv")
         write_wav(clip.wav, np.full(round(16000 * frames / FPS), 0.1, np.float32))
         still = drawings(person)[0, BACKEND_MOUTHS]
         write_video(backend_video(root / "backends" / "b", clip), still, FPS, codec="ffv1")

@@ -28,6 +28,7 @@ from kpbe.evaluation.table_text import render_table1
 from kpbe.media.video_writer import write_video
 from kpbe.methods import CONTROLS, controls_of, methods_of
 from kpbe.params import load_params
+from tests.clips import describe_clip
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BACKEND = "wav2lip"
@@ -63,12 +64,9 @@ REJECTED = {
 
 
 def make_clip(identity: str, split: str, number: int, folder: Path) -> Clip:
-    clip_id = make_clip_id(identity, f"v{number}", 0, FRAMES)
-    seconds = FRAMES / FPS
-    return Clip(
-        clip_id, split, identity, f"{split}/{clip_id}.mp4", FRAMES, FPS, SIDE, SIDE, seconds, True, "", 0, FRAMES,
-        f"0-0-{SIDE}-{SIDE}", "0" * 64, folder,
-    )  # fmt: skip
+    make_clip_id(identity, f"v{number}", 0, FRAMES)
+    FRAMES / FPS
+    return describe_clip(folder, identity, video=f"v{number}", split=split, frames=FRAMES, side=SIDE)
 
 
 def write_scores(results: Path, clips: list[Clip]) -> None:

@@ -15,6 +15,7 @@ from kpbe.media.video_writer import write_video
 from reports import explorer
 from reports.comparison import Comparison, compare
 from reports.explorer import TRUTH, explorer_data, find_mouth
+from tests.clips import describe_clip
 
 FRAMES, SIDE, FPS = 12, 64, 25.0
 METHODS = (TRUTH, "wav2lip", "wav2lip+kpbe", "pcavs", "pcavs+kpbe")
@@ -42,11 +43,8 @@ def videos(tmp_path: Path) -> dict[str, Path]:
 @pytest.fixture
 def clip(tmp_path: Path) -> Clip:
     (tmp_path / "test").mkdir(exist_ok=True)
-    clip_id = make_clip_id("cy", "v0", 0, FRAMES)
-    return Clip(
-        clip_id, "test", "cy", f"test/{clip_id}.mp4", FRAMES, FPS, SIDE, SIDE, FRAMES / FPS, True, "", 0, FRAMES,
-        f"0-0-{SIDE}-{SIDE}", "0" * 64, tmp_path,
-    )  # fmt: skip
+    make_clip_id("cy", "v0", 0, FRAMES)
+    return describe_clip(tmp_path, "cy", video="v0", split="test", frames=FRAMES, side=SIDE)
 
 
 def cell(comparison: Comparison, picture: np.ndarray, method: str) -> np.ndarray:

@@ -349,4 +349,4 @@ def test_damaged_checkpoint_is_named(project: Path, open_page: Open) -> None:
     (project / "checkpoints/stage1/frontend.safetensors").write_bytes(b"damaged")
     site = open_page("free_view")
     assert not site.exception
-    assert ["frontend.safetensors is damaged" in error.value for error in site.error] == [True]
+    assert ["frontend.safetensors cannot be read" in error.value for error in site.error] == [True]

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpbe.data.clips import Clip, backend_video, make_clip_id, write_manifest
+from kpbe.data.clips import Clip, backend_video, write_manifest
 from kpbe.media.audio import write_wav
 from kpbe.media.video_writer import write_video
 from kpbe.training.frames import LabelFolders
+from tests.clips import describe_clip
 from tests.training.short_training import labels_in
 
 DISC_FRAMES = 5
@@ -32,24 +33,8 @@ def new_clip() -> Callable[..., Clip]:
         size: int = 64,
         sha256: str = "x",
     ) -> Clip:
-        clip_id = make_clip_id(identity, video, 0, frames)
-        return Clip(
-            clip_id=clip_id,
-            split=split,
-            identity=identity,
-            path=f"{split}/{clip_id}.mp4",
-            frames=frames,
-            fps=25.0,
-            width=size,
-            height=size,
-            seconds=frames / 25,
-            has_audio=True,
-            source_url="",
-            start=0,
-            end=frames,
-            bbox=f"0-0-{size}-{size}",
-            sha256=sha256,
-            folder=folder,
+        return describe_clip(
+            folder, identity, video=video, split=split, frames=frames, side=size, sha256=sha256
         )
 
     return describe

@@ -29,6 +29,7 @@ from kpbe.media.video_writer import write_video
 from kpbe.params import parse_params, parse_section
 from kpbe.training.files import STATE_FILE
 from tests.backends.openings import save_openings
+from tests.clips import describe_clip
 
 FRAMES, SIDE = 12, 64
 POINTS = np.array([[24, 26], [40, 26], [32, 44]], np.float32)
@@ -45,10 +46,7 @@ def write_clip(folder: Path, identity: str, video: str) -> Clip:
     write_video(path, coarse.repeat(8, 1).repeat(8, 2), 25.0)
     np.save(path.with_suffix(".landmarks.npy"), np.tile(POINTS, (FRAMES, 1, 1)))
     write_wav(path.with_suffix(".wav"), rng.normal(0, 0.1, FRAMES * 640).astype(np.float32))
-    return Clip(
-        clip_id, "train", identity, f"train/{clip_id}.mp4", FRAMES, 25.0, SIDE, SIDE, FRAMES / 25, True, "", 0, FRAMES,
-        "", file_sha256(path), folder,
-    )  # fmt: skip
+    return describe_clip(folder, identity, video=video, frames=FRAMES, side=SIDE)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from kpbe.data.clips import Clip, make_clip_id, write_manifest
 from kpbe.media.audio import write_wav
 from kpbe.media.video_writer import write_video
 from kpbe.params import parse_params
+from tests.clips import describe_clip
 
 FRAMES = 30
 SCHEDULE = {
@@ -32,25 +33,8 @@ def write_talking_clip(folder: Path, identity: str, video: str, seed: int) -> Cl
     frames = np.full((FRAMES, 64, 64, 3), 90, np.uint8)
     frames[:, 40:54, 16:48] = (30 + 220 * loudness).astype(np.uint8)[:, None, None, None]
     noise = np.random.default_rng(seed + 1).normal(0, 0.2, FRAMES * 640)
-    clip_id = make_clip_id(identity, video, 0, FRAMES)
-    clip = Clip(
-        clip_id=clip_id,
-        split="train",
-        identity=identity,
-        path=f"train/{clip_id}.mp4",
-        frames=FRAMES,
-        fps=25.0,
-        width=64,
-        height=64,
-        seconds=FRAMES / 25,
-        has_audio=True,
-        source_url="",
-        start=0,
-        end=FRAMES,
-        bbox="0-0-64-64",
-        sha256=str(seed),
-        folder=folder,
-    )
+    make_clip_id(identity, video, 0, FRAMES)
+    clip = describe_clip(folder, identity, video=video, frames=FRAMES, sha256=str(seed))
     write_video(clip.video, frames, 25.0, codec="h264-lossless")
     write_wav(clip.wav, (noise * loudness.repeat(640)).clip(-1, 1).astype(np.float32))
     np.save(clip.boxes, np.tile(np.array([8, 8, 56, 56], np.float32), (FRAMES, 1)))

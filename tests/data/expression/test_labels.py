@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from kpbe.checkpoints import catalogue
-from kpbe.core.files import file_sha256, read_csv
-from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
+from kpbe.core.files import read_csv
+from kpbe.data.clips import make_clip_id, read_manifest, write_manifest
 from kpbe.data.expression import label as stage
 from kpbe.data.expression.label import label_expressions
 from kpbe.data.expression.labels import (
@@ -32,6 +32,7 @@ from kpbe.errors import KPBEError, MissingWeights
 from kpbe.media.video_writer import write_video
 from kpbe.metrics.face_landmarks import FaceLandmarks
 from kpbe.params import ComputeParams, DataParams, LabelExpressionParams, SampleParams
+from tests.clips import describe_clip
 
 CPU = ComputeParams(device="cpu")
 FRAMES = 4
@@ -61,12 +62,7 @@ def project(tmp_path, monkeypatch) -> Path:
         frames = np.full((FRAMES, 64, 64, 3), 120, np.uint8)
         frames[:black] = 0
         write_video(video, frames, 25.0)
-        clips.append(
-            Clip(
-                clip_id, split, who, f"{split}/{clip_id}.mp4", FRAMES, 25.0, 64, 64, FRAMES / 25, True, "", 0,
-                FRAMES, "0-0-64-64", file_sha256(video), tmp_path / "clips",
-            )
-        )  # fmt: skip
+        clips.append(describe_clip(tmp_path / "clips", who, split=split, frames=FRAMES))
     write_manifest(tmp_path / "clips", clips)
     write_raw_videos(tmp_path / "raw", [RawVideo(c.video, c.identity, c.split, "1") for c in clips])
     return tmp_path

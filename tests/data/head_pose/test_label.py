@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kpbe.checkpoints import catalogue
-from kpbe.core.files import file_sha256, read_csv
-from kpbe.data.clips import Clip, make_clip_id, read_manifest, write_manifest
+from kpbe.core.files import read_csv
+from kpbe.data.clips import make_clip_id, read_manifest, write_manifest
 from kpbe.data.head_pose import label as stage
 from kpbe.data.head_pose.label import distribution, label_head_pose
 from kpbe.data.head_pose.labels import label_path
@@ -20,6 +20,7 @@ from kpbe.data.sample import write_sample
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.media.video_writer import write_video
 from kpbe.params import ComputeParams, DataParams, LabelPoseParams, SampleParams
+from tests.clips import describe_clip
 
 CPU = ComputeParams(device="cpu")
 FRAMES = 4
@@ -51,10 +52,7 @@ def project(tmp_path, monkeypatch) -> Path:
         path = f"{split}/{clip_id}.mp4"
         video = tmp_path / "clips" / path
         write_video(video, np.full((FRAMES, 64, 64, 3), 20 * (number + 1), np.uint8), 25.0)
-        clip = Clip(
-            clip_id, split, who, path, FRAMES, 25.0, 64, 64, FRAMES / 25, True, "", 0, FRAMES, "0-0-64-64",
-            file_sha256(video), tmp_path / "clips",
-        )  # fmt: skip
+        clip = describe_clip(tmp_path / "clips", who, split=split, frames=FRAMES)
         clips.append(clip)
     write_manifest(tmp_path / "clips", clips)
     write_raw_videos(tmp_path / "raw", [RawVideo(c.video, c.identity, c.split, "1") for c in clips])

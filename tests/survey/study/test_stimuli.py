@@ -23,6 +23,7 @@ from kpbe.params import Params, parse_params
 from kpbe.survey.study.design import Item, Study, read_study
 from kpbe.survey.study.loudness import RATE, integrated_loudness, true_peak_db
 from kpbe.survey.study.stimuli import make_stimuli
+from tests.clips import describe_clip
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FPS, FRAMES, SIDE = 25.0, 40, 32
@@ -53,11 +54,10 @@ class Project:
         self.clips: list[Clip] = []
         for number in range(6):
             who = SPEAKERS[number % 3]
-            clip_id = make_clip_id(who, f"v{number}", 0, FRAMES)
-            clip = Clip(
-                clip_id, "test", who, f"test/{clip_id}.mp4", FRAMES, FPS, SIDE, SIDE, FRAMES / FPS, True, "", 0, FRAMES,
-                "0-0-32-32", "", folder / "clips",
-            )  # fmt: skip
+            make_clip_id(who, f"v{number}", 0, FRAMES)
+            clip = describe_clip(
+                folder / "clips", who, video=f"v{number}", split="test", frames=FRAMES, side=SIDE
+            )
             for method in METHODS:
                 self.write(clip, method, number)
             write_wav(clip.wav, voice(number))
