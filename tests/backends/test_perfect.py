@@ -18,12 +18,13 @@ from kpbe.data.acquire import acquire
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.preprocess import preprocess
 from kpbe.data.raw import parse_bbox, read_raw_videos
-from kpbe.data.sample import Truth, read_truth
+from kpbe.data.sample import Truth
 from kpbe.data.source_frame import source_frame_index
 from kpbe.errors import BadClip, KPBEError, ParamsError
 from kpbe.media.audio import read_audio
 from kpbe.media.recording import Recording
 from kpbe.params import Params, parse_params
+from tests.truth import read_truth
 
 SIZE = 96
 SAMPLE = {

@@ -9,10 +9,11 @@ import pytest
 
 from kpbe.core.processes import process_map
 from kpbe.data.raw import RawVideo
-from kpbe.data.sample import read_truth, render_clip, write_sample
+from kpbe.data.sample import render_clip, write_sample
 from kpbe.media.audio import read_audio
 from kpbe.media.recording import Recording
 from kpbe.params import SampleParams
+from tests.truth import read_truth
 
 PARAMS = SampleParams.model_validate(
     {"train_identities": 2, "test_identities": 1, "clips_per_identity": 1, "seconds": 0.6, "frame_size": 96}

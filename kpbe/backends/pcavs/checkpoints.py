@@ -60,7 +60,6 @@ def save_networks(
         "network": NETWORK,
         "width_multiplier": networks.width_multiplier,
         "image_size": networks.image_size,
-        "classes": networks.classes,
         "hidden_mouth": networks.hidden_mouth,
     }
     write_state(path, networks, sizes | dict(facts or {}))
@@ -113,10 +112,9 @@ def _ours(path: Path) -> PCAVSNetworks:
     if facts.get("network") != NETWORK:
         raise BadCheckpoint(f"{path} is not a PC-AVS checkpoint of KPBE: its header does not say so.")
     width = number_fact(facts, "width_multiplier", 1.0, path)
-    classes = None if facts.get("classes") is None else int(number_fact(facts, "classes", 1, path))
     hidden = facts.get("hidden_mouth") is True
     try:
-        networks = PCAVSNetworks(width, int(number_fact(facts, "image_size", 224, path)), classes, hidden)
+        networks = PCAVSNetworks(width, int(number_fact(facts, "image_size", 224, path)), hidden_mouth=hidden)
     except ValueError as error:
         raise BadCheckpoint(f"{path} has sizes that no PC-AVS network has: {error}.") from None
     fill(networks, state, path, "PC-AVS checkpoint")

@@ -94,16 +94,14 @@ class IdentityEncoder(nn.Module):
     Args:
         width_multiplier: scales every channel count; 1.0 is the official network.
         image_size: edge S of the pictures in pixels, a multiple of 32.
-        classes: people to tell apart in training (5830 officially); None builds no such head.
     """
 
-    def __init__(self, width_multiplier: float = 1.0, image_size: int = 224, classes: int | None = None):
+    def __init__(self, width_multiplier: float = 1.0, image_size: int = 224):
         super().__init__()
         self.start_size = image_size // 32
         self.vector_dim = scaled_channels(IDENTITY_DIM, width_multiplier)
         self.model = _ResNeXt(width_multiplier)
         self.conv1x1 = nn.Conv2d(self.vector_dim, scaled_channels(START_CHANNELS, width_multiplier), 1)
-        self.fc = None if classes is None else nn.Linear(self.vector_dim, classes)
 
     def forward(self, images: Tensor) -> Identity:
         """Encode people.
@@ -117,9 +115,3 @@ class IdentityEncoder(nn.Module):
         features = self.model(images)
         start = F.adaptive_avg_pool2d(self.conv1x1(features), self.start_size)
         return Identity(features.mean((2, 3)), start)
-
-    def class_scores(self, vector: Tensor) -> Tensor:
-        """(B, 2048 w) identity vectors -> (B, classes) logits; only for a network built with `classes`."""
-        if self.fc is None:
-            raise ValueError("this identity encoder was built without a class head: give it `classes`")
-        return self.fc(vector)

@@ -31,7 +31,6 @@ class PCAVSNetworks(nn.Module):
     Args:
         width_multiplier: scales every channel count but the pose's 12; 1.0 is the official model.
         image_size: a multiple of 32, at least 64; 224 is the official one.
-        classes: people that the identity encoder learns to tell apart in training; None builds no such head.
         hidden_mouth: whether head poses are read from frames whose mouth is covered, so that the mouth can come from the sound alone;
             False is the official model.
 
@@ -43,7 +42,6 @@ class PCAVSNetworks(nn.Module):
         self,
         width_multiplier: float = 1.0,
         image_size: int = OFFICIAL_IMAGE_SIZE,
-        classes: int | None = None,
         hidden_mouth: bool = False,
     ):
         super().__init__()
@@ -51,9 +49,8 @@ class PCAVSNetworks(nn.Module):
             raise ValueError(f"image_size must be a multiple of 32 and at least 64, not {image_size}")
         self.width_multiplier = width_multiplier
         self.image_size = image_size
-        self.classes = classes
         self.hidden_mouth = hidden_mouth
-        self.identity = IdentityEncoder(width_multiplier, image_size, classes)
+        self.identity = IdentityEncoder(width_multiplier, image_size)
         self.non_identity = NonIdentityEncoder(width_multiplier, image_size)
         self.audio = AudioEncoder(width_multiplier)
         self.generator = StyleGenerator(width_multiplier, image_size)

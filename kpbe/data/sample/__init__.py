@@ -1,6 +1,6 @@
 """Built-in sample data: procedural talking heads with speech-like sound and ground truth."""
 
 from kpbe.data.sample.clip import RenderedClip, Truth, render_clip
-from kpbe.data.sample.write import read_truth, write_sample
+from kpbe.data.sample.write import write_sample
 
-__all__ = ["RenderedClip", "Truth", "read_truth", "render_clip", "write_sample"]
+__all__ = ["RenderedClip", "Truth", "render_clip", "write_sample"]

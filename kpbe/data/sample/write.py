@@ -11,7 +11,7 @@ from kpbe.core.clip_tasks import ClipTask, run_clip_tasks
 from kpbe.core.files import fingerprint, whole
 from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.raw import RawVideo
-from kpbe.data.sample.clip import RenderedClip, Truth, render_clip
+from kpbe.data.sample.clip import RenderedClip, render_clip
 from kpbe.data.sample.identity import identity_name
 from kpbe.data.sample.motion import FPS
 from kpbe.data.sample.speech import RATE
@@ -40,13 +40,6 @@ def write_sample(params: SampleParams, out: Path, map: ShardMap = serial_map) ->
     ]
     made, _ = run_clip_tasks("sample", tasks, _make, out, map=map, max_rejected_fraction=0.0)
     return [_raw_video(task, facts) for task, facts in made]
-
-
-def read_truth(path: Path) -> Truth:
-    """Ground truth of a clip from its .truth.npz."""
-    with np.load(path) as arrays:
-        values = {name: arrays[name] for name in arrays.files}
-    return Truth(**{**values, "phonemes": tuple(str(symbol) for symbol in values["phonemes"])})
 
 
 def _task(params: SampleParams, out: Path, split: str, index: int, clip: int) -> ClipTask:

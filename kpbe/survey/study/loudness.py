@@ -50,11 +50,6 @@ def integrated_loudness(wave: np.ndarray) -> float:
     return float(_lufs(loud.mean())) if loud.size else -np.inf
 
 
-def true_peak_db(wave: np.ndarray) -> float:
-    """Highest level between and at the samples (fourfold oversampling), dBTP; minus infinity for digital silence."""
-    return 20 * float(np.log10(max(1e-30, np.abs(_oversampled(wave)).max()))) if wave.any() else -np.inf
-
-
 def at_loudness(wave: np.ndarray, lufs: float) -> np.ndarray:
     """A wave amplified to a loudness, its true peaks limited to `PEAK_CEILING_DB`.
 

@@ -33,8 +33,8 @@ def reference(golden):
 
 @pytest.fixture(scope="package")
 def networks(golden):
-    """All four networks with the fixtures' weights, filled as an official folder is, and the official class head."""
-    filled = PCAVSNetworks(classes=5830)
+    """All four networks with the fixtures' weights, filled as an official folder is."""
+    filled = PCAVSNetworks()
     for part, net in OFFICIAL.items():
         fill_official(filled.get_submodule(part), part, official_state(golden, net), Path(net))
     return filled.eval()

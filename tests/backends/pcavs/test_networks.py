@@ -24,10 +24,8 @@ NOISE = 1e-4
 def test_identity_equals_the_reference(golden, reference, networks, pictures):
     with torch.inference_mode():
         identity = networks.encode_identity(pictures)
-        scores = networks.identity.class_scores(identity.vector)
     golden.compare(reference, "id_vector", identity.vector, NETS)
     golden.compare(reference, "id_map", identity.map, NETS)
-    golden.compare(reference, "id_class_scores", scores, NETS)
 
 
 def test_several_pictures_of_a_person_are_averaged(networks, pictures):
@@ -137,7 +135,7 @@ def test_whole_pipeline_equals_the_reference(golden, reference, networks, pictur
 @pytest.fixture(scope="module")
 def narrow():
     torch.manual_seed(0)
-    return PCAVSNetworks(0.25, 64, classes=3)
+    return PCAVSNetworks(0.25, 64)
 
 
 def test_narrow_networks_have_narrow_shapes(narrow):
@@ -149,13 +147,11 @@ def test_narrow_networks_have_narrow_shapes(narrow):
         image = narrow.render(identity, mouth, pose)
         shared = narrow.render(narrow.encode_identity(faces[:1]), mouth, pose)
         mouth_of_frames = narrow.encode_mouth_from_frames(faces)
-        scores = narrow.identity.class_scores(identity.vector)
     assert identity.vector.shape == (2, 512) and identity.map.shape == (2, 128, 2, 2)
     assert pose.shape == (2, 12)
     assert mouth.shape == mouth_of_frames.shape == (2, 128)
     assert image.shape == (2, 3, 64, 64) and bool((image.abs() <= 1).all())
     torch.testing.assert_close(shared[0], image[0], rtol=0, atol=1e-4)
-    assert scores.shape == (2, 3)
     assert narrow.generator.style_dim == 512 + 125 + 12
 
 
@@ -163,11 +159,6 @@ def test_narrow_networks_have_narrow_shapes(narrow):
 def test_impossible_sizes_are_refused(image_size):
     with pytest.raises(ValueError, match="multiple of 32"):
         PCAVSNetworks(0.25, image_size)
-
-
-def test_class_scores_need_the_head():
-    with pytest.raises(ValueError, match="classes"):
-        PCAVSNetworks(0.125, 64).identity.class_scores(torch.zeros(1, 256))
 
 
 def test_noise_is_repeatable_by_default_and_drawn_on_request(narrow):

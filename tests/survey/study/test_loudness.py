@@ -18,8 +18,8 @@ from kpbe.survey.study.loudness import (
     at_loudness,
     integrated_loudness,
     limited,
-    true_peak_db,
 )
+from tests.survey.study.true_peak import true_peak_db
 
 MONO = 10 * np.log10(2)
 """Tech 3341's signals are in two channels; one of them alone is so much quieter."""

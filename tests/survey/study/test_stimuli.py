@@ -21,9 +21,10 @@ from kpbe.media.recording import Recording
 from kpbe.media.video_writer import write_video
 from kpbe.params import Params, parse_params
 from kpbe.survey.study.design import Item, Study, read_study
-from kpbe.survey.study.loudness import RATE, integrated_loudness, true_peak_db
+from kpbe.survey.study.loudness import RATE, integrated_loudness
 from kpbe.survey.study.stimuli import make_stimuli
 from tests.clips import describe_clip
+from tests.survey.study.true_peak import true_peak_db
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FPS, FRAMES, SIDE = 25.0, 40, 32
