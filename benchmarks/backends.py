@@ -1,6 +1,8 @@
-"""Batch synthesis of our Wav2Lip and PC-AVS against the procedures of their reference implementations: `python -m benchmarks.backends`.
+"""Batch synthesis of our Wav2Lip and PC-AVS against the procedures of their reference implementations:
+`python -m benchmarks.backends`.
 
-Both sides run in one process on the same clip with the same weights, in turns. The report goes to benchmarks/backends.md.
+Both sides run in one process on the same clip with the same weights, in turns. The report goes to
+benchmarks/backends.md.
 """
 
 from __future__ import annotations
@@ -37,12 +39,14 @@ class Settings:
     Attributes:
         video: see `load_source`.
         seconds: of speech, for Wav2Lip.
-        pcavs_frames: for PC-AVS on a CPU, whose reference takes seconds a frame; on a GPU it speaks for `seconds`, too.
+        pcavs_frames: for PC-AVS on a CPU, whose reference takes seconds a frame; on a GPU it speaks for
+            `seconds`, too.
         rounds: how often each side runs.
         sizes: networks.
         memory_seconds: lengths of speech whose peak memory is measured.
         devices: torch devices.
-        sample: of the rendered clip; None renders as `load_source` does, and only where there is no real clip.
+        sample: of the rendered clip; None renders as `load_source` does, and only where there is no real
+            clip.
     """
 
     video: Path | None = None
@@ -181,10 +185,13 @@ def report(settings: Settings, results: Results) -> str:
         "# Backends: batch synthesis",
         "Written by `python -m benchmarks.backends`; run it again rather than edit this file.",
         results.machine,
-        f"Video: {source.name}, {source.size[0]}x{source.size[1]}, looped to {settings.seconds:g} s at {FPS:g} frames/s. "
+        f"Video: {source.name}, {source.size[0]}x{source.size[1]}, looped to {settings.seconds:g} s at "
+        f"{FPS:g} frames/s. "
         f"Networks: {'; '.join(kinds)}. Speed does not depend on the weights' values. "
-        "Loading the networks is not timed; reading, detecting, synthesising, pasting and writing (FFV1 with sound) are, on both sides "
-        "by the same reader and writer. Both run in turns in one process, after a short warm-up; numbers are medians (slowest and "
+        "Loading the networks is not timed; reading, detecting, synthesising, pasting and writing (FFV1 with "
+        "sound) are, on both sides "
+        "by the same reader and writer. Both run in turns in one process, after a short warm-up; numbers are "
+        "medians (slowest and "
         "fastest round).",
         "## Speed",
         speed_table(results.races),
@@ -199,25 +206,30 @@ def report(settings: Settings, results: Results) -> str:
 
 
 WHAT = """\
-The reference procedures are written from descriptions of the published inference scripts (`benchmarks/reference_*.py`); none of their
-code is here.
+The reference procedures are written from descriptions of the published inference scripts
+(`benchmarks/reference_*.py`); none of their code is here.
 
-- Wav2Lip, faces detected: the reference runs S3FD on every whole frame in batches of 16 and then a Python loop over every candidate cell
-  of the batch. The network has random weights (its published file was not here), so behind it stand the answers that a trained one is
-  taught to give: our detector's box at every cell whose anchor overlaps it by at least 0.35, {candidates:.1f} cells a frame. The boxes
-  used are the same on both sides. We use {detection}. S3FD's cost grows with the size of the frames.
-- Wav2Lip, faces given: the same without either detection. What is left is the same network on the same frames.
-- Wav2Lip, source image: one picture speaks (`--static`); the reference detects its face once and encodes it for every frame, we encode it
-  once.
-- Wav2Lip's reference video ends 0.1 s before the speech does, ours covers it; frames per second count each side's own frames.
-- PC-AVS: the reference encodes identity and head pose of the source picture again for every frame, renders two pictures a frame (fixed
-  and driven head pose), and convolves in groups with one weight per sample. Its frames are aligned beforehand and not pasted back; ours
-  are aligned, and pasted into the source picture, within the time. It is slow: on a CPU {frames} frames are measured, on a GPU as many
-  as for Wav2Lip. On a GPU the published code has compiled kernels for blur and activation; here they are PyTorch's operations."""
+- Wav2Lip, faces detected: the reference runs S3FD on every whole frame in batches of 16 and then a Python
+  loop over every candidate cell of the batch. The network has random weights (its published file was not
+  here), so behind it stand the answers that a trained one is taught to give: our detector's box at every cell
+  whose anchor overlaps it by at least 0.35, {candidates:.1f} cells a frame. The boxes used are the same on
+  both sides. We use {detection}. S3FD's cost grows with the size of the frames.
+- Wav2Lip, faces given: the same without either detection. What is left is the same network on the same
+  frames.
+- Wav2Lip, source image: one picture speaks (`--static`); the reference detects its face once and encodes it
+  for every frame, we encode it once.
+- Wav2Lip's reference video ends 0.1 s before the speech does, ours covers it; frames per second count each
+  side's own frames.
+- PC-AVS: the reference encodes identity and head pose of the source picture again for every frame, renders
+  two pictures a frame (fixed and driven head pose), and convolves in groups with one weight per sample. Its
+  frames are aligned beforehand and not pasted back; ours are aligned, and pasted into the source picture,
+  within the time. It is slow: on a CPU {frames} frames are measured, on a GPU as many as for Wav2Lip. On a
+  GPU the published code has compiled kernels for blur and activation; here they are PyTorch's operations."""
 
 MEMORY = f"""\
-Each number is a process of its own. The networks are narrow (width {memory.NARROW:g}) and faces are given: what is asked is how much of
-the video is kept while it is synthesised; most of each number is PyTorch itself. The reference keeps all frames."""
+Each number is a process of its own. The networks are narrow (width {memory.NARROW:g}) and faces are given:
+what is asked is how much of the video is kept while it is synthesised; most of each number is PyTorch itself.
+The reference keeps all frames."""
 
 
 def _memory_table(settings: Settings, results: Results) -> str:

@@ -1,8 +1,10 @@
-"""What frames are best made of: `python -m benchmarks.detail CLIPS` compares `generator.detail` none, warp and warp_both.
+"""What frames are best made of: `python -m benchmarks.detail CLIPS` compares `generator.detail` none, warp
+and warp_both.
 
-Each unseen person is enhanced from a *simulated* still backend: one frame with the true mouth of every moment, spoiled as backends spoil
-theirs (kpbe/training/simulated_backends.py). So the true mouth is in the backend's frames, and what is lost of it is ours. Controls: the
-source image as expression, and the backend's frames in another order. The report goes to benchmarks/detail.md.
+Each unseen person is enhanced from a *simulated* still backend: one frame with the true mouth of every
+moment, spoiled as backends spoil theirs (kpbe/training/simulated_backends.py). So the true mouth is in the
+backend's frames, and what is lost of it is ours. Controls: the source image as expression, and the backend's
+frames in another order. The report goes to benchmarks/detail.md.
 """
 
 from __future__ import annotations
@@ -142,14 +144,14 @@ def page(frontend_path: Path, clips: Sequence[Clip], frames: int, rows: Sequence
     """The report."""
     return f"""# What frames are made of
 
-`python -m benchmarks.detail CLIPS` writes this page: {len(clips)} clips of as many people on whom nothing was trained, {frames} frames
-of each at most, at {clips[0].width}x{clips[0].height}; means over clips. Seed {SEED}, {processor()}.
-Frontend: `{frontend_path.name}`, sha256 `{file_sha256(frontend_path)[:12]}`.
+`python -m benchmarks.detail CLIPS` writes this page: {len(clips)} clips of as many people on whom nothing was
+trained, {frames} frames of each at most, at {clips[0].width}x{clips[0].height}; means over clips. Seed
+{SEED}, {processor()}. Frontend: `{frontend_path.name}`, sha256 `{file_sha256(frontend_path)[:12]}`.
 
-The backend is a *simulated* one: one still frame with the true mouth of every moment, spoiled as backends spoil theirs. `none` is the
-paper's decoder; `warp` adds the source image, moved at its own size; `warp_both` also the backend's frame, moved (docs/training.md).
-Opening r is Pearson's, of the lips' opening with the truth's and with the backend's; turn, across and down are the shares that heads
-make of the true movements.
+The backend is a *simulated* one: one still frame with the true mouth of every moment, spoiled as backends
+spoil theirs. `none` is the paper's decoder; `warp` adds the source image, moved at its own size; `warp_both`
+also the backend's frame, moved (docs/training.md). Opening r is Pearson's, of the lips' opening with the
+truth's and with the backend's; turn, across and down are the shares that heads make of the true movements.
 
 {table(["", *(heading for heading, _ in COLUMNS.values())], rows)}
 """

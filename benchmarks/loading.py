@@ -1,6 +1,8 @@
-"""Two random frames of a random clip, as training asks for them, from every kind of storage: `python -m benchmarks.loading`.
+"""Two random frames of a random clip, as training asks for them, from every kind of storage: `python -m
+benchmarks.loading`.
 
-All ways read the same frames of the same clips in turns in one process. The report goes to benchmarks/loading.md.
+All ways read the same frames of the same clips in turns in one process. The report goes to
+benchmarks/loading.md.
 """
 
 from __future__ import annotations
@@ -256,8 +258,10 @@ def report(settings: Settings, about: str, name: str, clips: Sequence[Clip], way
         "# Loading: two random frames of a random clip",
         "Written by `python -m benchmarks.loading`; run it again rather than edit this file.",
         about,
-        f"{name}, {settings.size}x{settings.size}, {seconds:.0f} s together; H.264 with crf {CRF}. {settings.rounds} rounds of "
-        f"{settings.draws} pairs and {settings.batches} batches, all ways in turns on the same draws in one process; medians of the "
+        f"{name}, {settings.size}x{settings.size}, {seconds:.0f} s together; H.264 with crf {CRF}. "
+        f"{settings.rounds} rounds of "
+        f"{settings.draws} pairs and {settings.batches} batches, all ways in turns on the same draws in one "
+        f"process; medians of the "
         "rounds (fastest and slowest). The files are in the operating system's cache.",
         table(header, rows),
         WHAT.format(peer=peer.name, threads=settings.threads),
@@ -271,13 +275,16 @@ def _range(values: Sequence[float]) -> str:
 
 WHAT = """\
 - A pair: open the clip, decode two random frames, close it; one thread. `times as fast` is against {peer}.
-- Batches: the training's loader with {threads} threads, two images a sample, up to where the bytes go to the device. PNG folders and decord
-  take our loader's place for frames only: threads, order and buffers are the same.
-- PNG folders: what FOMM recommends; the folder is listed at every access, as its loader does. No video decoding, but every frame is stored
-  by itself, without loss.
-- ours: `FrameAccess`. It remembers where each clip's frames lie after its first opening (the row `first opening` shows what that costs),
-  enters the file at the key frame before, and leaves out pictures that no other picture needs.
-- `Recording.at`: our reader for whole videos. It looks through the file at every opening, to tell damaged ones apart.
+- Batches: the training's loader with {threads} threads, two images a sample, up to where the bytes go to the
+  device. PNG folders and decord take our loader's place for frames only: threads, order and buffers are the
+  same.
+- PNG folders: what FOMM recommends; the folder is listed at every access, as its loader does. No video
+  decoding, but every frame is stored by itself, without loss.
+- ours: `FrameAccess`. It remembers where each clip's frames lie after its first opening (the row `first
+  opening` shows what that costs), enters the file at the key frame before, and leaves out pictures that no
+  other picture needs.
+- `Recording.at`: our reader for whole videos. It looks through the file at every opening, to tell damaged
+  ones apart.
 - memory: `compute.frames: memory`, frames as bytes; the size is theirs."""
 
 

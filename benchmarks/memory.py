@@ -14,7 +14,9 @@ from typing import Literal
 from benchmarks.talk import FPS, Source
 
 NARROW = 0.0625
-"""Width multiplier of the networks: what is asked is how much of the video is kept, not how large the networks are."""
+"""Width multiplier of the networks: what is asked is how much of the video is kept, not how large the
+networks are.
+"""
 
 Procedure = Literal["Wav2Lip, ours", "Wav2Lip, reference", "PC-AVS, ours"]
 

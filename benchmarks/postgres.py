@@ -1,4 +1,6 @@
-"""A PostgreSQL server of our own in a temporary folder, reached by a socket in it, where its programs are installed."""
+"""A PostgreSQL server of our own in a temporary folder, reached by a socket in it, where its programs are
+installed.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class Postgres:
     Args:
         programs: folder of initdb and postgres.
         folder: an empty one of our own.
-        durable: wait for the disk; without it what a killed process had stored is safe, what a power cut met is not.
+        durable: wait for the disk; without it what a killed process had stored is safe, what a power cut met
+            is not.
     """
 
     def __init__(self, programs: Path, folder: Path, durable: bool = True) -> None:

@@ -1,11 +1,13 @@
-"""Batch synthesis as PC-AVS's inference script does it, written from a description of the procedure (DESIGN's reference/06, 6.2).
+"""Batch synthesis as PC-AVS's inference script does it, written from a description of the procedure (DESIGN's
+reference/06, 6.2).
 
-Aligned frames lie on the disk as pictures. For every frame of every batch of 16 the picture that shows the person is read and encoded
-again, the non-identity encoder sees the pose frame and that picture, and two pictures are rendered: one that keeps the picture's head pose
-and one that follows the pose frame. Modulated convolutions have a weight of their own for every sample and run as one grouped convolution.
-Networks, weights, video writer and mel spectrogram are ours, so that nothing but the procedure differs; the second picture is rendered and
-not written. One departure keeps both videos equally long: the reference renders no frame whose 0.2 s of sound would begin before or end
-behind the speech, here it does.
+Aligned frames lie on the disk as pictures. For every frame of every batch of 16 the picture that shows the
+person is read and encoded again, the non-identity encoder sees the pose frame and that picture, and two
+pictures are rendered: one that keeps the picture's head pose and one that follows the pose frame. Modulated
+convolutions have a weight of their own for every sample and run as one grouped convolution. Networks,
+weights, video writer and mel spectrogram are ours, so that nothing but the procedure differs; the second
+picture is rendered and not written. One departure keeps both videos equally long: the reference renders no
+frame whose 0.2 s of sound would begin before or end behind the speech, here it does.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ class PCAVSReference:
         self.person = _write_aligned([talk.first], talk.landmarks[:1], folder / f"person{suffix}")[0]
 
     def run(self, out: Path, watch: Stopwatch) -> None:
-        """Write the pictures that follow the pose, FFV1 with the speech; parts of the watch are `encoders` and `generator`."""
+        """Write the pictures that follow the pose, FFV1 with the speech; parts of the watch are `encoders`
+        and `generator`.
+        """
         count = len(self.talk.frames)
         mel = pcavs_mel(self.talk.wave)
         starts = window_starts(count, FPS)
@@ -101,9 +105,11 @@ def _write_aligned(frames: Iterable[np.ndarray], landmarks: np.ndarray, path: Pa
 
 
 class GroupedGenerator:
-    """A generator's weights, run with one weight per sample in grouped convolutions, as the published code does.
+    """A generator's weights, run with one weight per sample in grouped convolutions, as the published code
+    does.
 
-    Written from the description of StyleGAN2's synthesis network; blur, noise, bias and activation are operations of their own.
+    Written from the description of StyleGAN2's synthesis network; blur, noise, bias and activation are
+    operations of their own.
 
     Args:
         generator: whose weights are used.

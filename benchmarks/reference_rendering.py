@@ -1,8 +1,10 @@
-"""How the reference code renders a frame (reference: zhanglonghao1992's OSFV demo, facts only), for comparison.
+"""How the reference code renders a frame (reference: zhanglonghao1992's OSFV demo, facts only), for
+comparison.
 
-Plain on purpose: one frame at a time, the whole generator for each, so the source is encoded again for every frame; all motions are sampled
-point by point from copies of the volume; batch norms are computed beside the convolutions. Networks and weights are KPBE's own, with
-torch's own convolutions and default layout of weights.
+Plain on purpose: one frame at a time, the whole generator for each, so the source is encoded again for every
+frame; all motions are sampled point by point from copies of the volume; batch norms are computed beside the
+convolutions. Networks and weights are KPBE's own, with torch's own convolutions and default layout of
+weights.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class PlainRenderer:
     """The reference's loop over driving frames.
 
     Args:
-        frontend: is copied; with the original decoder, detail `none` and first-order motion by translation; not prepared for rendering.
+        frontend: is copied; with the original decoder, detail `none` and first-order motion by translation;
+            not prepared for rendering.
     """
 
     def __init__(self, frontend: Frontend):
@@ -40,7 +43,9 @@ class PlainRenderer:
 
     @torch.no_grad()
     def __call__(self, source: Tensor, driving: Sequence[Tensor]) -> Iterator[np.ndarray]:
-        """Frames (H, W, 3) in [0, 1] that show the source (1, 3, H, W) with head pose and expression of each driving (1, 3, H, W)."""
+        """Frames (H, W, 3) in [0, 1] that show the source (1, 3, H, W) with head pose and expression of each
+        driving (1, 3, H, W).
+        """
         network = self.frontend
         canonical = network.canonical_keypoints(source)
         own_keypoints = self._keypoints(canonical, source)

@@ -1,9 +1,10 @@
-"""The reference's face detection: S3FD on whole frames in batches, with its loop over candidate cells in Python.
+"""The reference's face detection: S3FD on whole frames in batches, with its loop over candidate cells in
+Python.
 
-Written from a description of the procedure (DESIGN's reference/05, 5.6). The network is the face-alignment package's, with random weights,
-since its published file cannot be had here. What it would answer is planted behind it: a high score, and the box that our detector found,
-at every cell whose anchor overlaps the face by at least 0.35, which is what S3FD's training counts as the face. How long the loop takes is
-reported apart.
+Written from a description of the procedure (DESIGN's reference/05, 5.6). The network is the face-alignment
+package's, with random weights, since its published file cannot be had here. What it would answer is planted
+behind it: a high score, and the box that our detector found, at every cell whose anchor overlaps the face by
+at least 0.35, which is what S3FD's training counts as the face. How long the loop takes is reported apart.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class S3FD:
 
     @torch.no_grad()
     def plant(self, frame: np.ndarray, boxes: np.ndarray) -> Maps:
-        """What the network would answer to frames of the size of `frame` that show faces in `boxes` (N, 4)."""
+        """What the network would answer to frames of the size of `frame` that show faces in `boxes` (N,
+        4).
+        """
         answers = self._run([frame])
         return [_planted(2**i * SMALLEST_STRIDE, s.shape[-2:], boxes) for i, (s, _) in enumerate(answers)]
 
@@ -55,7 +58,8 @@ class S3FD:
     def detect(
         self, frames: Sequence[np.ndarray], planted: Maps, watch: Stopwatch
     ) -> list[np.ndarray | None]:
-        """The first box (4,) of each frame of a batch, None where there is none; parts of the watch are `S3FD` and `candidate loop`.
+        """The first box (4,) of each frame of a batch, None where there is none; parts of the watch are
+        `S3FD` and `candidate loop`.
 
         Args:
             frames: B uint8 RGB frames of one size.
@@ -77,7 +81,9 @@ class S3FD:
 
 
 def _candidates(maps: Sequence[tuple[Tensor, Tensor]]) -> np.ndarray:
-    """Every cell with a score, one after another; each gives a box for every frame of the batch: (cells, B, 5)."""
+    """Every cell with a score, one after another; each gives a box for every frame of the batch: (cells, B,
+    5).
+    """
     found = []
     for level, (scores, locations) in enumerate(maps):
         stride = 2**level * SMALLEST_STRIDE

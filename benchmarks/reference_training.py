@@ -1,8 +1,10 @@
-"""One step of stage 1 as the reference code makes it (reference: zhanglonghao1992's OSFV training, facts only), for comparison.
+"""One step of stage 1 as the reference code makes it (reference: zhanglonghao1992's OSFV training, facts
+only), for comparison.
 
-Plain on purpose: the pose teacher looks at every driving frame, VGG sees real and generated images one after the other, the
-generator's backward also fills the discriminator's gradients, which are then thrown away, and four Adam optimisers step in turn.
-Networks are KPBE's own with torch's own 3D convolutions and default layout of weights.
+Plain on purpose: the pose teacher looks at every driving frame, VGG sees real and generated images one after
+the other, the generator's backward also fills the discriminator's gradients, which are then thrown away, and
+four Adam optimisers step in turn. Networks are KPBE's own with torch's own 3D convolutions and default layout
+of weights.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Batch synthesis as Wav2Lip's inference script does it, written from a description of the procedure (DESIGN's reference/05).
+"""Batch synthesis as Wav2Lip's inference script does it, written from a description of the procedure
+(DESIGN's reference/05).
 
-All frames are read into a list; faces are detected in every one of them, 16 at a time; boxes are smoothed; crops are resized and batches
-of 128 built one frame after another; the generator, face encoder included, runs on every frame; faces are pasted one after another and
-each frame is written before the next. Network, weights, video reader, video writer and mel spectrogram are ours, so that nothing but the
-procedure differs.
+All frames are read into a list; faces are detected in every one of them, 16 at a time; boxes are smoothed;
+crops are resized and batches of 128 built one frame after another; the generator, face encoder included, runs
+on every frame; faces are pasted one after another and each frame is written before the next. Network,
+weights, video reader, video writer and mel spectrogram are ours, so that nothing but the procedure differs.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class Wav2LipReference:
             self.planted = detector.plant(talk.first, talk.boxes[:1] if still else talk.boxes)
 
     def run(self, out: Path, watch: Stopwatch) -> None:
-        """Write the talking video, FFV1 with the speech; parts of the watch are `generator` and those of `S3FD.detect`."""
+        """Write the talking video, FFV1 with the speech; parts of the watch are `generator` and those of
+        `S3FD.detect`.
+        """
         frames = list(islice(self.talk.frames, 1)) if self.still else list(self.talk.frames)
         windows = _mel_windows(speech_mel(self.talk.wave))
         frames = frames[: len(windows)]
@@ -82,7 +85,9 @@ class Wav2LipReference:
                     writer.write(frame)
 
     def _detect(self, detector: S3FD, frames: Sequence[np.ndarray], watch: Stopwatch) -> None:
-        """Detect every frame's face; what is found is dropped, because it is the talk's boxes that were planted."""
+        """Detect every frame's face; what is found is dropped, because it is the talk's boxes that were
+        planted.
+        """
         for start in range(0, len(frames), DETECTION_BATCH):
             batch = slice(start, start + DETECTION_BATCH)
             planted = [(scores[batch], boxes[batch]) for scores, boxes in self.planted]
@@ -115,7 +120,9 @@ class Wav2LipReference:
 
 
 def _mel_windows(mel: np.ndarray) -> list[np.ndarray]:
-    """One (80, 16) window per video frame; the video ends with the first one that would reach beyond the sound."""
+    """One (80, 16) window per video frame; the video ends with the first one that would reach beyond the
+    sound.
+    """
     windows = []
     while True:
         start = int(len(windows) * MEL_FRAMES_PER_SECOND / FPS)
@@ -135,7 +142,9 @@ def _smoothed(boxes: np.ndarray) -> np.ndarray:
 def _batches(
     frames: Sequence[np.ndarray], faces: Sequence[Face], windows: Sequence[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[np.ndarray], list[tuple[int, int, int, int]]]]:
-    """Network inputs (B, 96, 96, 6) and (B, 80, 16, 1), and B copied frames with the places of their faces."""
+    """Network inputs (B, 96, 96, 6) and (B, 80, 16, 1), and B copied frames with the places of their
+    faces.
+    """
     crops, mels, shown, places = [], [], [], []
     for i, window in enumerate(windows):
         index = i % len(frames)

@@ -1,7 +1,9 @@
-"""Frames per second of rendering against the plain procedure of the reference, and where the time goes: `python -m benchmarks.render`.
+"""Frames per second of rendering against the plain procedure of the reference, and where the time goes:
+`python -m benchmarks.render`.
 
-Both sides render the same frames with the same random weights in one process, in turns; the report goes to benchmarks/render.md. On a busy
-machine the processor's own time is the better clock: the page gives ratios by both.
+Both sides render the same frames with the same random weights in one process, in turns; the report goes to
+benchmarks/render.md. On a busy machine the processor's own time is the better clock: the page gives ratios by
+both.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ LARGEST_DIFFERENCE = 1e-3
 """Between our frames and the reference's, in [0, 1]."""
 
 LEARNED = 0.9
-"""Share of batch norms' statistics that are of the pictures: with all, random weights enlarge what was rounded a thousand times."""
+"""Share of batch norms' statistics that are of the pictures: with all, random weights enlarge what was
+rounded a thousand times.
+"""
 
 PARTS = {
     "appearance": "appearance",
@@ -115,7 +119,9 @@ class Speed:
 
 @torch.no_grad()
 def frontend_of(model: ModelParams) -> Frontend:
-    """The network with random weights, whose batch norms know random pictures: with none of their statistics all frames are grey."""
+    """The network with random weights, whose batch norms know random pictures: with none of their statistics
+    all frames are grey.
+    """
     torch.manual_seed(SEED)
     frontend = Frontend(model).train()
     for module in frontend.modules():
@@ -163,7 +169,9 @@ def compare(model: ModelParams, rounds: int, frames: int) -> Comparison:
 
 
 def measure(model: ModelParams, size: int, detail: Detail, rounds: int, frames: int) -> Speed:
-    """Render with pose and expression of two different videos, as `enhance` does; one part after the other is timed as well."""
+    """Render with pose and expression of two different videos, as `enhance` does; one part after the other is
+    timed as well.
+    """
     found, frontend = Speed(model.name, size, detail, frames), frontend_of(model).use_detail(detail)
     images = pictures(1 + 2 * frames, size)
     source, pose_frames, backend_frames = images[:1], images[1 : 1 + frames], images[1 + frames :]
@@ -224,7 +232,8 @@ def by_part(frontend: Frontend, render: Callable[[], None], reading: Callable[[]
 def matrix_rate() -> float:
     """1e9 operations per second of matrix products on this machine and number of threads.
 
-    The faster of a product by BLAS and of a convolution, which is one by oneDNN: on some processors one of them knows fewer instructions.
+    The faster of a product by BLAS and of a convolution, which is one by oneDNN: on some processors one of
+    them knows fewer instructions.
     """
     side, places = 1024, 64
     square = torch.rand(side, side)
@@ -267,17 +276,22 @@ def report(comparison: Comparison, speeds: Sequence[Speed], rate: float, about: 
     lines = [
         "# Rendering",
         "",
-        f"`python -m benchmarks.render` writes this page. {rounds} rounds of each, the two sides in turns, in one process; medians.",
+        f"`python -m benchmarks.render` writes this page. {rounds} rounds of each, the two sides in turns, "
+        f"in one process; medians.",
         "",
         about,
         f"- matrix products: {rate:.0f} GFLOP/s, measured",
         "",
         table(header, compared),
         "",
-        f"Random weights, the same on both sides; detail `none`; {comparison.frames} frames at once on ours, pose and expression of one "
-        f"video. No pixel differs by more than {comparison.difference:.1g}. Reference: the whole generator for each frame, the source "
-        "encoded again, sampling point by point. What both do once per video (canonical keypoints) is left out. Own time is the process's "
-        "time on the processors, all threads together, which other programs hardly change. The allocator's settings (`prepare_for`) serve "
+        f"Random weights, the same on both sides; detail `none`; {comparison.frames} frames at once on ours, "
+        f"pose and expression of one "
+        f"video. No pixel differs by more than {comparison.difference:.1g}. Reference: the whole generator "
+        f"for each frame, the source "
+        "encoded again, sampling point by point. What both do once per video (canonical keypoints) is left "
+        "out. Own time is the process's "
+        "time on the processors, all threads together, which other programs hardly change. The allocator's "
+        "settings (`prepare_for`) serve "
         "both sides.",
         "",
         "## Frames per second",
@@ -295,8 +309,10 @@ def report(comparison: Comparison, speeds: Sequence[Speed], rate: float, about: 
             [_speed_row(speed, rate) for speed in speeds],
         ),
         "",
-        "Pose frames and backend's frames differ, so both are looked at. The floor is the time that the network's operations would take as "
-        "matrix products at the measured rate. It counts the convolutions as published; ours need fewer where pictures are doubled and in "
+        "Pose frames and backend's frames differ, so both are looked at. The floor is the time that the "
+        "network's operations would take as "
+        "matrix products at the measured rate. It counts the convolutions as published; ours need fewer "
+        "where pictures are doubled and in "
         "large kernels.",
     ]
     for speed in speeds:

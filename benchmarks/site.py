@@ -1,7 +1,8 @@
 """How long the pages of the results site take to open in a browser: `python -m benchmarks.site`.
 
-It needs results (`make repro`, or KPBE_ROOT names another checkout), Debian's chromium and playwright. "First visit" is the first of a
-server that has just been started, the others are new browser sessions. The report goes to benchmarks/site.md.
+It needs results (`make repro`, or KPBE_ROOT names another checkout), Debian's chromium and playwright. "First
+visit" is the first of a server that has just been started, the others are new browser sessions. The report
+goes to benchmarks/site.md.
 """
 
 from __future__ import annotations
@@ -95,7 +96,9 @@ def served(module: Sequence[str], root: Path) -> Iterator[str]:
 
 
 def seconds_to_open(browser: Browser, address: str, page: str) -> float:
-    """From the request to a page that has stopped changing (with its first frame, for the explorer), in a session of its own."""
+    """From the request to a page that has stopped changing (with its first frame, for the explorer), in a
+    session of its own.
+    """
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     try:
         tab = context.new_page()
@@ -139,8 +142,10 @@ def report(found: dict[str, list[float]], about: str) -> str:
     lines = [
         "# The results site: seconds until a page is there",
         "",
-        "`python -m benchmarks.site` writes this page: Chromium on the same machine, from the request until the page has stopped changing "
-        "(for the clip explorer, until its first frame is decoded), a new browser session for each visit. The empty page, Streamlit with "
+        "`python -m benchmarks.site` writes this page: Chromium on the same machine, from the request until "
+        "the page has stopped changing "
+        "(for the clip explorer, until its first frame is decoded), a new browser session for each visit. "
+        "The empty page, Streamlit with "
         "the same settings and a title, says what this machine needs at least.",
         "",
         about,

@@ -9,7 +9,8 @@ from time import perf_counter
 
 
 class Stopwatch:
-    """Adds up the seconds of named parts; a part that runs on a GPU must end with a copy to the CPU, which waits for it.
+    """Adds up the seconds of named parts; a part that runs on a GPU must end with a copy to the CPU, which
+    waits for it.
 
     Attributes:
         seconds: part to seconds.

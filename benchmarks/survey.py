@@ -1,7 +1,8 @@
 """The survey's store under 50 raters at once, and killed in the middle: `python -m benchmarks.survey`.
 
-Server processes with a thread for each rater send answers as fast as the store takes them, and at a pace 25 times that of people. Every
-answer that was acknowledged is then looked up in the database. The report goes to benchmarks/survey.md.
+Server processes with a thread for each rater send answers as fast as the store takes them, and at a pace 25
+times that of people. Every answer that was acknowledged is then looked up in the database. The report goes to
+benchmarks/survey.md.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Results:
     absent: str = ""
 
 
-# -- all runs -----------------------------------------------------------------------------------------------------
+# -- all runs ----------------------------------------------------------------------------------------------
 
 
 def measure(settings: Settings, folder: Path) -> Results:
@@ -112,7 +113,9 @@ def _postgres_version(url: str) -> str:
 
 
 def fsync_ms(folder: Path, times: int = 50) -> float:
-    """Median milliseconds that the disk of `folder` takes to keep 4 KB for good: the least that an answer can take."""
+    """Median milliseconds that the disk of `folder` takes to keep 4 KB for good: the least that an answer can
+    take.
+    """
     taken = []
     with (folder / "fsync").open("wb") as file:
         for _ in range(times):
@@ -124,7 +127,7 @@ def fsync_ms(folder: Path, times: int = 50) -> float:
     return 1000 * median(taken)
 
 
-# -- report -------------------------------------------------------------------------------------------------------
+# -- report ------------------------------------------------------------------------------------------------
 
 
 def report(settings: Settings, results: Results) -> str:
@@ -138,12 +141,16 @@ def report(settings: Settings, results: Results) -> str:
             "Written by `python -m benchmarks.survey`; run it again rather than edit this file.",
             "",
             results.machine,
-            f"- databases: {versions}; keeping 4 KB on this disk for good takes {results.fsync_ms:.1f} ms (median)",
+            f"- databases: {versions}; keeping 4 KB on this disk for good takes {results.fsync_ms:.1f} ms "
+            f"(median)",
             *([f"- {results.absent}"] if results.absent else []),
             "",
-            f"{settings.raters} raters at the same time, each {settings.clips} clips x {len(METHODS) + 1} methods x 3 questions "
-            f"({total:,} answers), in {settings.processes} server processes with a thread for each rater. Before each answer its play "
-            f"is recorded; every tenth answer is clicked twice (both in flight together), {CHANGED_MINDS:.0%} are changed right away.",
+            f"{settings.raters} raters at the same time, each {settings.clips} clips x {len(METHODS) + 1} "
+            f"methods x 3 questions "
+            f"({total:,} answers), in {settings.processes} server processes with a thread for each rater. "
+            f"Before each answer its play "
+            f"is recorded; every tenth answer is clicked twice (both in flight together), "
+            f"{CHANGED_MINDS:.0%} are changed right away.",
             "",
             "## Load",
             "",
@@ -162,16 +169,18 @@ def report(settings: Settings, results: Results) -> str:
 
 
 LOAD_NOTES = """\
-A submission is one transaction with the answers to all three questions of a clip. *Pause* is the mean time that a rater waits before the
-next submission; people take about 25 s. *Lost*: acknowledged answers that are not in the database with their score; *duplicated*: answers
-beyond one for each rater, clip and question; *partial*: clips with one or two of three answers; *unexplained*: history rows that are
-neither a first answer nor a changed score."""
+A submission is one transaction with the answers to all three questions of a clip. *Pause* is the mean time
+that a rater waits before the next submission; people take about 25 s. *Lost*: acknowledged answers that are
+not in the database with their score; *duplicated*: answers beyond one for each rater, clip and question;
+*partial*: clips with one or two of three answers; *unexplained*: history rows that are neither a first answer
+nor a changed score."""
 
 KILL_NOTES = """\
-Each kill ends one process that serves all of them, or all processes of the database server, with a new database and at another moment.
-First the answers that had been acknowledged are looked up, then the raters go on to the end and everything is counted again; found beyond
-expected are answers that were stored when the kill cut off the acknowledgement. SIGKILL ends a process as a crash does;
-it does not show what a power cut does. For that the store asks the database to wait for the disk at each commit (`synchronous=FULL`,
+Each kill ends one process that serves all of them, or all processes of the database server, with a new
+database and at another moment. First the answers that had been acknowledged are looked up, then the raters go
+on to the end and everything is counted again; found beyond expected are answers that were stored when the
+kill cut off the acknowledgement. SIGKILL ends a process as a crash does; it does not show what a power cut
+does. For that the store asks the database to wait for the disk at each commit (`synchronous=FULL`,
 `synchronous_commit=on`)."""
 
 
@@ -204,8 +213,8 @@ def _load_table(runs: Sequence[LoadRun]) -> str:
 
 def _kill_table(runs: Sequence[KillRun]) -> str:
     header = (
-        "database, killed", "kills", "submissions acknowledged before", "lost", "partial", "at the end: expected", "found", "lost",
-        "duplicated", "partial", "unexplained",
+        "database, killed", "kills", "submissions acknowledged before", "lost", "partial",
+        "at the end: expected", "found", "lost", "duplicated", "partial", "unexplained",
     )  # fmt: skip
     rows = []
     for run in runs:

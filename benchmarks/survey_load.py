@@ -1,7 +1,8 @@
-"""Raters for the survey's load and kill runs: `python -m benchmarks.survey_load <job.json>` is one server process with many of them.
+"""Raters for the survey's load and kill runs: `python -m benchmarks.survey_load <job.json>` is one server
+process with many of them.
 
-Every answer that the store has taken is told on the standard output as one JSON line after the call returned: that is what an
-acknowledgement is.
+Every answer that the store has taken is told on the standard output as one JSON line after the call returned:
+that is what an acknowledgement is.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ def study_of(clips: int, methods: Sequence[str] = METHODS) -> Study:
 
 
 class LoadRater:
-    """One rater: plays and answers everything that is still unanswered, clicks twice now and then, changes their mind."""
+    """One rater: plays and answers everything that is still unanswered, clicks twice now and then, changes
+    their mind.
+    """
 
     def __init__(self, store: SurveyStore, job: Job, number: int, token: str) -> None:
         self.store, self.job, self.number, self.token = store, job, number, token

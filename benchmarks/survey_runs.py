@@ -1,4 +1,6 @@
-"""Runs of the survey's benchmark: a crowd of raters in server processes, what they were told, what the database holds."""
+"""Runs of the survey's benchmark: a crowd of raters in server processes, what they were told, what the
+database holds.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,9 @@ class LoadRun:
 
 @dataclass(frozen=True)
 class KillRun:
-    """Kills of one kind: database, who was killed, how often, acknowledged answers at the kills, counts then and at the end."""
+    """Kills of one kind: database, who was killed, how often, acknowledged answers at the kills, counts then
+    and at the end.
+    """
 
     database: str
     victim: str
@@ -222,7 +226,8 @@ def kill_run(
     folder: Path,
     postgres: Postgres | None = None,
 ) -> KillRun:
-    """Kill in the middle, start again, look whether everything acknowledged is there, and let the raters finish.
+    """Kill in the middle, start again, look whether everything acknowledged is there, and let the raters
+    finish.
 
     Args:
         database: its name.

@@ -27,7 +27,9 @@ REAL_CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips" / "vox2_pc
 
 @dataclass(frozen=True)
 class LoopedFrames:
-    """`count` frames of a video that starts again at its end; decoded anew at every iteration, so nothing is kept in memory."""
+    """`count` frames of a video that starts again at its end; decoded anew at every iteration, so nothing is
+    kept in memory.
+    """
 
     path: Path
     count: int
@@ -98,8 +100,9 @@ def load_source(video: Path | None, folder: Path, sample: SampleParams | None = 
     """A talking-head video and its faces.
 
     Args:
-        video: any video with one face in every frame; None takes the first clip of ../shared/clips/vox2_pcavs where that folder and
-            YuNet's weights are on this machine, else a clip that the built-in sample's renderer makes.
+        video: any video with one face in every frame; None takes the first clip of ../shared/clips/vox2_pcavs
+            where that folder and YuNet's weights are on this machine, else a clip that the built-in sample's
+            renderer makes.
         folder: for the rendered clip.
         sample: of the rendered clip; None renders 4 s at 256x256.
 

@@ -1,7 +1,8 @@
-"""Samples per second of a full stage-1 step against the plain procedure of the reference: `python -m benchmarks.training`.
+"""Samples per second of a full stage-1 step against the plain procedure of the reference: `python -m
+benchmarks.training`.
 
-Both sides train the same networks from the same weights on the same images in one process, in turns; ours with its loader, the reference
-with images that are already there. The report goes to benchmarks/training.md.
+Both sides train the same networks from the same weights on the same images in one process, in turns; ours
+with its loader, the reference with images that are already there. The report goes to benchmarks/training.md.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ FRAMES = 24
 CLIPS = 4
 SEED = 0
 LOSSES = FrontendLossParams(vgg19=10.0)
-"""The reference's: VGG-19 pyramid, hinge GAN, feature matching, equivariance, keypoint prior, head pose, expression."""
+"""The reference's: VGG-19 pyramid, hinge GAN, feature matching, equivariance, keypoint prior, head pose,
+expression.
+"""
 
 Step = Callable[[int], object]
 
@@ -72,7 +75,9 @@ class Case:
 
 @dataclass
 class Rates:
-    """Samples per second of each round, and peak memory of our side in GB (of the GPU, or of the process so far)."""
+    """Samples per second of each round, and peak memory of our side in GB (of the GPU, or of the process so
+    far).
+    """
 
     case: Case
     reference: list[float] = field(default_factory=list)
@@ -143,7 +148,9 @@ def our_step(case: Case, frontend: Frontend, clips: Sequence[Clip], head_poses: 
 
 
 def race(case: Case, rounds: int, steps: int, warm_up: int, narrow: bool = False) -> Rates:
-    """Run both sides in turns: `rounds` times `steps` steps each, after `warm_up` steps that are not timed."""
+    """Run both sides in turns: `rounds` times `steps` steps each, after `warm_up` steps that are not
+    timed.
+    """
     rates = Rates(case)
     device = torch.device(case.device)
     torch.manual_seed(SEED)
@@ -188,7 +195,9 @@ def race(case: Case, rounds: int, steps: int, warm_up: int, narrow: bool = False
 
 @dataclass(frozen=True)
 class Memory:
-    """What a step keeps in fp32, in GB: networks with gradients, optimiser states and average; and for each sample of a batch."""
+    """What a step keeps in fp32, in GB: networks with gradients, optimiser states and average; and for each
+    sample of a batch.
+    """
 
     fixed_gb: float
     sample_gb: float
@@ -264,17 +273,22 @@ def report(found: Sequence[Rates], kept: Memory, about: str, rounds: int, steps:
     lines = [
         "# Training: a full stage-1 step",
         "",
-        f"`python -m benchmarks.training` writes this page. {rounds} rounds of {steps} steps for each side, in turns, in one process; "
+        f"`python -m benchmarks.training` writes this page. {rounds} rounds of {steps} steps for each side, "
+        f"in turns, in one process; "
         "medians, with the slowest and fastest round.",
         "",
         about,
         "",
         table(header, rows),
         "",
-        "Networks: the published OSFV sizes (`vox256`) at each image size. Reference: the plain procedure in fp32 (torch's own 3D "
-        "convolutions and layout of weights, the pose teacher in the loop, the discriminator's gradients computed twice, four Adam "
-        "optimisers, not fused; VGG on real images keeps no graph there either, since neither its weights nor they want gradients); it is "
-        "given batches that are ready. Ours: stage 1's trainee with its loader, augmentation, moving average and checks. Peak memory is of "
+        "Networks: the published OSFV sizes (`vox256`) at each image size. Reference: the plain procedure in "
+        "fp32 (torch's own 3D "
+        "convolutions and layout of weights, the pose teacher in the loop, the discriminator's gradients "
+        "computed twice, four Adam "
+        "optimisers, not fused; VGG on real images keeps no graph there either, since neither its weights "
+        "nor they want gradients); it is "
+        "given batches that are ready. Ours: stage 1's trainee with its loader, augmentation, moving average "
+        "and checks. Peak memory is of "
         "the whole process on a CPU (both sides together) and of the GPU's allocator on a GPU.",
     ]
     lines += [
@@ -283,8 +297,10 @@ def report(found: Sequence[Rates], kept: Memory, about: str, rounds: int, steps:
         "",
         memory_table(kept),
         "",
-        "Counted on a CPU, not measured on a GPU: weights, gradients, Adam's moments and the average, and what autograd keeps for the "
-        "backward pass of one sample times the batch. bf16 halves most of the latter; convolutions' work space comes on top. "
+        "Counted on a CPU, not measured on a GPU: weights, gradients, Adam's moments and the average, and "
+        "what autograd keeps for the "
+        "backward pass of one sample times the batch. bf16 halves most of the latter; convolutions' work "
+        "space comes on top. "
         "`train.stageN.accumulate` divides the batch.",
     ]
     if not any(rates.case.device == "cuda" for rates in found):
@@ -317,7 +333,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = parser.parse_args(arguments)
     if find("vgg19") is None:  # ours would compare pixels, which is far cheaper
         sys.exit(
-            "error: VGG-19's weights are missing (`kpbe doctor` says where to get them): without them the two sides are not alike."
+            "error: VGG-19's weights are missing (`kpbe doctor` says where to get them): without them the "
+            "two sides are not alike."
         )
     about, found = machine(), []
     for case in cases():

@@ -1,9 +1,11 @@
-"""The ablation of stage 2: one DVC experiment for each variant of conf/ablation.yaml, and a table of what they give.
+"""The ablation of stage 2: one DVC experiment for each variant of conf/ablation.yaml, and a table of what
+they give.
 
     python -m flows.ablation [run ...] [-S data=folder ...]        (or `make ablation`)
 
-Variants are queued with `dvc exp run --queue` and run one after the other, each in a workspace of its own; stages that a variant does not
-change come from DVC's cache. A variant that DVC already knows is not run again. `dvc exp show` shows the same runs.
+Variants are queued with `dvc exp run --queue` and run one after the other, each in a workspace of its own;
+stages that a variant does not change come from DVC's cache. A variant that DVC already knows is not run
+again. `dvc exp show` shows the same runs.
 """
 
 from __future__ import annotations
@@ -67,7 +69,8 @@ class Row:
     """A variant's outcome: means over identities by method and metric, or why there are none.
 
     Attributes:
-        differences: paired by clip, from the first run; mean and ends of the 95 % interval, by method and metric.
+        differences: paired by clip, from the first run; mean and ends of the 95 % interval, by method and
+            metric.
     """
 
     name: str
@@ -83,8 +86,8 @@ def variants(config: Path = CONFIG, overrides: Sequence[str] = ()) -> list[Varia
 
     Args:
         config: the file.
-        overrides: what all of them change beside `all`, which gives way to it, as `dvc exp run -S` takes it. Their experiments have
-            names of their own.
+        overrides: what all of them change beside `all`, which gives way to it, as `dvc exp run -S` takes it.
+            Their experiments have names of their own.
 
     Raises:
         KPBEError: the file is damaged, or needs a weight file that the catalogue does not know.
@@ -178,7 +181,9 @@ def _facts(variant: Variant) -> tuple[str, str, tuple[str, ...]]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The ablation as Markdown: every enhanced method's SSIM, PSNR and LPIPS by variant, and their distances from the first run."""
+    """The ablation as Markdown: every enhanced method's SSIM, PSNR and LPIPS by variant, and their distances
+    from the first run.
+    """
     methods = sorted({method for row in rows for method in row.metrics if is_enhanced(method)})
     metrics = [m for m in METRICS if any(m in values for row in rows for values in row.metrics.values())]
     head = ["run", *(f"{method} {metric.upper()}" for method in methods for metric in metrics), "what it is"]
@@ -253,8 +258,10 @@ def main() -> None:
         known = known_experiments()
         rows = [outcome(variant, known, chosen[0].name) for variant in chosen]
         about = [
-            "Ablation of stage 2: means over identities that no training has seen, held out of the training split (the test clips take no "
-            "part); in brackets the distance from the first run, paired by clip, with its 95 % interval over identities. How much two "
+            "Ablation of stage 2: means over identities that no training has seen, held out of the training "
+            "split (the test clips take no "
+            "part); in brackets the distance from the first run, paired by clip, with its 95 % interval over "
+            "identities. How much two "
             "trainings of the same kind differ is not in it: there is one of each.",
             "The same data, seed and number of steps in every run. Settings: "
             f"{' '.join(parsed.set_param) or 'those of conf/'}; what the runs change is in {CONFIG}.",

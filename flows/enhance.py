@@ -1,4 +1,6 @@
-"""Stage `enhance@<backend>`: data/clips, data/backend/<backend>, checkpoints/stage2/<backend> -> data/enhanced/<backend>."""
+"""Stage `enhance@<backend>`: data/clips, data/backend/<backend>, checkpoints/stage2/<backend> ->
+data/enhanced/<backend>.
+"""
 
 from __future__ import annotations
 

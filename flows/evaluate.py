@@ -1,4 +1,6 @@
-"""Stage `evaluate@<backend>`: data/clips, data/backend/<backend>, data/enhanced/<backend> -> reports/results/evaluation/<backend>."""
+"""Stage `evaluate@<backend>`: data/clips, data/backend/<backend>, data/enhanced/<backend> ->
+reports/results/evaluation/<backend>.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,9 @@ from kpbe import paths
 
 
 def label_expression(context: StageContext) -> Path:
-    """Label points on the face and blendshapes of training frames: true points where they are known, FaceLandmarker's elsewhere."""
+    """Label points on the face and blendshapes of training frames: true points where they are known,
+    FaceLandmarker's elsewhere.
+    """
     from kpbe.data.expression.label import label_expressions
 
     found = label_expressions(

@@ -9,7 +9,9 @@ from kpbe import paths
 
 
 def label_pose(context: StageContext) -> Path:
-    """Label the head pose of every frame of the training clips: true poses where they are known, a teacher's elsewhere."""
+    """Label the head pose of every frame of the training clips: true poses where they are known, a teacher's
+    elsewhere.
+    """
     from kpbe.data.head_pose.label import label_head_pose
 
     found = label_head_pose(

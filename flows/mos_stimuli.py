@@ -1,4 +1,6 @@
-"""Stage `mos_stimuli`: data/clips, data/backend, data/enhanced -> reports/static/stimuli, data/survey/study.json."""
+"""Stage `mos_stimuli`: data/clips, data/backend, data/enhanced -> reports/static/stimuli,
+data/survey/study.json.
+"""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
     python -m flows.pipeline [stage ...] [--force]
 
-Stages are reproduced in order by `dvc repro --single-item`, each a task with live logs that says ran, cached or restored; the
-stages' own flows appear in the same UI. The graph is asked of DVC and stands nowhere else.
+Stages are reproduced in order by `dvc repro --single-item`, each a task with live logs that says ran, cached
+or restored; the stages' own flows appear in the same UI. The graph is asked of DVC and stands nowhere else.
 """
 
 from __future__ import annotations

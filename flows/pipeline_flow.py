@@ -27,7 +27,9 @@ def reproduce_stage(stage: str, force: bool) -> Any:
 
 @flow(name="pipeline", log_prints=True)
 def pipeline_flow(targets: list[str] | None = None, force: bool = False) -> Any:
-    """Reproduce all stages, or `targets` (e.g. evaluate@wav2lip) and what they need; DVC decides which have to run."""
+    """Reproduce all stages, or `targets` (e.g. evaluate@wav2lip) and what they need; DVC decides which have
+    to run.
+    """
     os.environ["PREFECT_API_URL"] = (
         PREFECT_API_URL.value() or ""
     )  # the stages' own flows go to the same server

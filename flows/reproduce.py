@@ -1,4 +1,6 @@
-"""One stage of the DAG reproduced by DVC, and the order of the stages; the graph is asked of DVC and stands nowhere else."""
+"""One stage of the DAG reproduced by DVC, and the order of the stages; the graph is asked of DVC and stands
+nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,9 @@ def reproduce(stage: str, force: bool = False, say: Callable[[str], Any] = print
 
 @contextmanager
 def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose whole family is told to stop (trainings then save themselves) when the block is left by an error."""
+    """A process whose whole family is told to stop (trainings then save themselves) when the block is left by
+    an error.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT__")}
     environment["PYTHONUNBUFFERED"] = "1"
     # dvc.yaml says `python`: this one, also where its environment is not activated

@@ -1,7 +1,8 @@
 """The Prefect UI with the pipeline in it: `make ui`, or `python -m flows.serve`.
 
-Uses the server of PREFECT_API_URL (or of Prefect's active profile) when one is configured; otherwise starts one on this machine
-and stops it at the end. Shells that set the printed PREFECT_API_URL have their `dvc repro` in the same UI.
+Uses the server of PREFECT_API_URL (or of Prefect's active profile) when one is configured; otherwise starts
+one on this machine and stops it at the end. Shells that set the printed PREFECT_API_URL have their `dvc
+repro` in the same UI.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ START_TIMEOUT_S = 120.0
 
 @contextmanager
 def prefect_server() -> Iterator[None]:
-    """A server on this machine for the length of the block; one that already answers there is used and left alone.
+    """A server on this machine for the length of the block; one that already answers there is used and left
+    alone.
 
     Raises:
         KPBEError: it did not start.

@@ -1,4 +1,6 @@
-"""What every `python -m flows.<stage>` does: read params, run the work, say what went wrong in one sentence."""
+"""What every `python -m flows.<stage>` does: read params, run the work, say what went wrong in one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from kpbe.params import ComputeParams, Params, load_params
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage's work is given: the params, the backend it is for ("" for the others), how shards are run."""
+    """What a stage's work is given: the params, the backend it is for ("" for the others), how shards are
+    run.
+    """
 
     params: Params
     backend: str
@@ -37,8 +41,9 @@ class Stage:
     Attributes:
         work: does the work and returns the stage's output folder; its name is the stage's name.
         per_backend: whether the stage is run once for each backend.
-        holds_network: the work keeps a network in memory. On a GPU its shards run one by one in this process; on a CPU, where several
-            processes with a network each are faster than one with several threads, `compute.runner` decides.
+        holds_network: the work keeps a network in memory. On a GPU its shards run one by one in this process;
+            on a CPU, where several processes with a network each are faster than one with several threads,
+            `compute.runner` decides.
     """
 
     work: Callable[[StageContext], Path]
@@ -74,14 +79,16 @@ def _has_processes_with_networks(compute: ComputeParams) -> bool:
 
 
 def local_map(compute: ComputeParams, one_by_one: bool) -> ShardMap:
-    """Shards on this machine, without Prefect; `one_by_one` in this process instead of `compute.workers` others.
+    """Shards on this machine, without Prefect; `one_by_one` in this process instead of `compute.workers`
+    others.
 
     Raises:
         ParamsError: `compute.runner` is a cluster, which only Prefect reaches.
     """
     if compute.runner in ("dask", "ray"):
         raise ParamsError(
-            f"compute.runner = {compute.runner} needs a Prefect API: start one with `make ui` and set PREFECT_API_URL, "
+            f"compute.runner = {compute.runner} needs a Prefect API: start one with `make ui` and set "
+            f"PREFECT_API_URL, "
             "or choose processes."
         )
     if one_by_one:
@@ -90,7 +97,9 @@ def local_map(compute: ComputeParams, one_by_one: bool) -> ShardMap:
 
 
 def main(stage: Stage) -> None:
-    """Entry point of `python -m flows.<stage>`; exits with 1 and one message when something is wrong for the user."""
+    """Entry point of `python -m flows.<stage>`; exits with 1 and one message when something is wrong for the
+    user.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m flows.{stage.name}", description=stage.work.__doc__)
     if stage.per_backend:
         parser.add_argument("--backend", required=True, help="one of `backends` in params.yaml")

@@ -1,6 +1,7 @@
 """Prefect around the work: seen in the UI with logs, retries, progress and artifacts.
 
-Prefect is imported only when an API is configured, since the import takes 2-3 s and a server of its own 16-20 s.
+Prefect is imported only when an API is configured, since the import takes 2-3 s and a server of its own 16-20
+s.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ PROGRESS_EVERY_S = 2.0
 
 
 def tracked() -> bool:
-    """Whether a Prefect API is configured, by PREFECT_API_URL or by Prefect's active profile (an empty URL means no)."""
+    """Whether a Prefect API is configured, by PREFECT_API_URL or by Prefect's active profile (an empty URL
+    means no).
+    """
     if "PREFECT_API_URL" in os.environ:
         return bool(os.environ["PREFECT_API_URL"])
     home = Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect"))
@@ -90,9 +93,11 @@ def run_in_prefect(
 
 
 def prefect_map(compute: ComputeParams, one_by_one: bool) -> ShardMap:
-    """Each shard a Prefect task: retried, named, with a progress artifact for all; to be called inside a flow.
+    """Each shard a Prefect task: retried, named, with a progress artifact for all; to be called inside a
+    flow.
 
-    At most two shards for each worker are submitted ahead, so a failing stage does not run through the rest first.
+    At most two shards for each worker are submitted ahead, so a failing stage does not run through the rest
+    first.
     """
     from prefect import Task
     from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -136,7 +141,9 @@ def prefect_map(compute: ComputeParams, one_by_one: bool) -> ShardMap:
 
 @contextmanager
 def _shard_function(compute: ComputeParams, one_by_one: bool) -> Iterator[Callable[[Any, Any], Any]]:
-    """The function that a task calls; with `processes` its thread only waits for a process of our own pool."""
+    """The function that a task calls; with `processes` its thread only waits for a process of our own
+    pool.
+    """
     if one_by_one or compute.runner != "processes":
         yield _run_here
         return

@@ -1,4 +1,6 @@
-"""Stage `train_backend@<backend>`: data/clips, data/expression, checkpoints/sync/<backend> -> checkpoints/backends/<backend>."""
+"""Stage `train_backend@<backend>`: data/clips, data/expression, checkpoints/sync/<backend> ->
+checkpoints/backends/<backend>.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 TABLE1 = Path("reports/results/table1.txt")
 BACKEND_CHECKPOINTS = Path("checkpoints/backends")
 CHECKPOINT_HELP = (
-    "a frontend of ours, a training's folder such as checkpoints/stage2/wav2lip, or a public checkpoint of OSFV or SadTalker; "
+    "a frontend of ours, a training's folder such as checkpoints/stage2/wav2lip, or a public checkpoint of "
+    "OSFV or SadTalker; "
     "without it the one in weights/released"
 )
 MODEL_HELP = "of a public checkpoint that does not tell the order of its rotations: vox256 or vox256_beta"
@@ -41,7 +42,8 @@ def kpbe() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Show versions, codecs, weights and the state of this folder: what is there, what is missing, where to get it.
+    """Show versions, codecs, weights and the state of this folder: what is there, what is missing, where to
+    get it.
 
     Exits with 1 when something that even the built-in sample needs is wrong.
     """
@@ -71,7 +73,8 @@ def table1() -> None:
     typer.echo(TABLE1.read_text(encoding="utf-8"))
     folder = TABLE1.parent
     typer.echo(
-        f"Table: {folder / 'table1.md'}, figure: {folder / 'figures' / 'figure3.png'}, videos and curves: make report"
+        f"Table: {folder / 'table1.md'}, figure: {folder / 'figures' / 'figure3.png'}, videos and curves: "
+        f"make report"
     )
 
 
@@ -132,8 +135,9 @@ def enhance(
 ) -> None:
     """Enhance one talking video: any mp4 of any backend, with a picture of the person.
 
-    With --yaw, --pitch, --roll, --translate, --views or --rotation the head pose is yours instead of a video's, and what you leave open
-    stays that of the source picture. The shorter of the talking video, --pose, --views and a list of rotations ends the result.
+    With --yaw, --pitch, --roll, --translate, --views or --rotation the head pose is yours instead of a
+    video's, and what you leave open stays that of the source picture. The shorter of the talking video,
+    --pose, --views and a list of rotations ends the result.
     """
     from kpbe.inference.enhance_video import enhance_video
     from kpbe.inference.framing import framing_of
@@ -223,7 +227,9 @@ def score(
 
 @app.command()
 def release(backend: Annotated[str, typer.Argument(help="a backend that the last `dvc repro` ran")]) -> None:
-    """Write small copies of the trained frontend and backend, with what they are, to weights/released for git."""
+    """Write small copies of the trained frontend and backend, with what they are, to weights/released for
+    git.
+    """
     from kpbe.inference.frontends import RELEASED
     from kpbe.inference.release import release as write_release
 
@@ -241,7 +247,8 @@ def _backend_weights(backend: str) -> Path:
     trained = BACKEND_CHECKPOINTS / backend
     if not released.is_file() and not trained.is_dir():
         raise MissingWeights(
-            f"there are no weights for {backend}, neither {released} nor {trained}: train it (dvc repro train_backend@{backend}), or name "
+            f"there are no weights for {backend}, neither {released} nor {trained}: train it (dvc repro "
+            f"train_backend@{backend}), or name "
             "a file with --checkpoint."
         )
     return released if released.is_file() and not trained.is_dir() else trained_weights(trained)

@@ -36,30 +36,48 @@ PACKAGES = (
 DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "ffv1", "aac", "pcm_s16le")
 ENCODERS = ("libx264", "ffv1", "aac", "pcm_s16le")
 WITHOUT: dict[str, str] = {
-    "yunet": "data.detector: yunet (the default of data=folder) stops with a message; `kpbe speak` and `enhance` find frontal faces only",
+    "yunet": (
+        "data.detector: yunet (the default of data=folder) stops with a message; `kpbe speak` and `enhance` "
+        "find frontal faces only"
+    ),
     "blazeface": "data.detector: blazeface stops with a message",
     "blazeface_anchors": "data.detector: blazeface stops with a message",
     "blazefaceback": "blazeface's back-camera model cannot be chosen",
     "blazefaceback_anchors": "blazeface's back-camera model cannot be chosen",
     "sfd": "data.detector: sfd stops with a message; its network is not run in the tests",
-    "vgg19": "train=folder uses a pyramid of pixels and gradients in its place, and the report says so; train=voxceleb1 stops",
-    "vgg19_torchvision": "our normalised file serves as vgg19; torchvision's own was not at hand and is untested here",
+    "vgg19": (
+        "train=folder uses a pyramid of pixels and gradients in its place, and the report says so; "
+        "train=voxceleb1 stops"
+    ),
+    "vgg19_torchvision": (
+        "our normalised file serves as vgg19; torchvision's own was not at hand and is untested here"
+    ),
     "alexnet": "tables have no LPIPS column",
     "wav2lip": "the DAG trains a narrow generator of its own; the published one is untested here",
     "wav2lip_gan": "the DAG trains a narrow generator of its own; the published one is untested here",
     "lipsync_expert": "the DAG trains a narrow expert of its own; the published one is untested here",
     "fan": "landmarks come from yunet or with the data; the published network is untested here",
     "pcavs": "the DAG trains a narrow PC-AVS of its own; the published one is untested here",
-    "hopenet": "head poses are labelled by the next teacher that is there (fsanet, whenet); the published network is untested here",
+    "hopenet": (
+        "head poses are labelled by the next teacher that is there (fsanet, whenet); the published network "
+        "is untested here"
+    ),
     "whenet": "head poses are labelled by hopenet or fsanet, or not at all",
     "fsanet_1x1": "label_pose.teacher: fsanet stops with a message",
     "fsanet_var": "label_pose.teacher: fsanet stops with a message",
     "arcface": "no identity similarity",
-    "face_landmarker": "no mouth opening, and no head pose of pictures; data.detector: mediapipe stops with a message",
+    "face_landmarker": (
+        "no mouth opening, and no head pose of pictures; data.detector: mediapipe stops with a message"
+    ),
     "syncnet_v2": "no lip sync error; the published network is untested here",
-    "osfv": "the frontend is trained from scratch; loading of the published one is tested on its key list only",
+    "osfv": (
+        "the frontend is trained from scratch; loading of the published one is tested on its key list only"
+    ),
     "osfv_sadtalker": "as for osfv: this file holds the same frontend",
-    "vgg_face": "the loss vgg_face (train=voxceleb1, eq. 3) stops with a message, or pixels stand in; the published file is untested here",
+    "vgg_face": (
+        "the loss vgg_face (train=voxceleb1, eq. 3) stops with a message, or pixels stand in; the published "
+        "file is untested here"
+    ),
 }
 
 Mark = Literal["ok", "--", "WRONG"]
@@ -67,7 +85,9 @@ Mark = Literal["ok", "--", "WRONG"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: `ok` is fine, `--` is absent but not needed for the built-in sample, `WRONG` has to be mended."""
+    """One line: `ok` is fine, `--` is absent but not needed for the built-in sample, `WRONG` has to be
+    mended.
+    """
 
     mark: Mark
     what: str
@@ -75,7 +95,9 @@ class Finding:
 
 
 def examine() -> Iterator[tuple[str, list[Finding]]]:
-    """Look at everything; yields a heading and its findings at a time, and never raises because something is missing."""
+    """Look at everything; yields a heading and its findings at a time, and never raises because something is
+    missing.
+    """
     yield (
         "Versions",
         [Finding("ok", "kpbe", __version__), _python(), *map(_package, PACKAGES), _torch(), _opencv()],
@@ -127,7 +149,10 @@ def _opencv() -> Finding:
         importlib.import_module("cv2")
         return Finding("ok", "cv2", "can be imported")
     except ImportError as error:
-        hint = "install libgl1 and libglib2.0-0, or pip install --force-reinstall --no-deps opencv-python-headless"
+        hint = (
+            "install libgl1 and libglib2.0-0, or pip install --force-reinstall --no-deps "
+            "opencv-python-headless"
+        )
         return Finding("WRONG", "cv2", f"cannot be imported ({_first_line(error)}): {hint}")
 
 

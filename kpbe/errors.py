@@ -16,7 +16,9 @@ class MissingWeights(KPBEError):
 
 
 class FetchFailed(KPBEError):
-    """A weight file cannot be fetched: no network, a refusal, another file than the published one, a disk that is full."""
+    """A weight file cannot be fetched: no network, a refusal, another file than the published one, a disk
+    that is full.
+    """
 
 
 class BadCheckpoint(KPBEError):
@@ -28,4 +30,6 @@ class BadClip(KPBEError):
 
 
 class SurveyError(KPBEError):
-    """The survey cannot take an answer or do what was asked: unknown link, forged item, clip not played, database out of reach."""
+    """The survey cannot take an answer or do what was asked: unknown link, forged item, clip not played,
+    database out of reach.
+    """

@@ -1,7 +1,7 @@
 """The methods that are compared: their names in result files and folders, and as people read them.
 
-A method is `static source`, a backend (`wav2lip`), the backend enhanced by KPBE (`wav2lip+kpbe`), or a control of
-that (`wav2lip+kpbe+source_expression`), which is KPBE with one of its inputs replaced.
+A method is `static source`, a backend (`wav2lip`), the backend enhanced by KPBE (`wav2lip+kpbe`), or a
+control of that (`wav2lip+kpbe+source_expression`), which is KPBE with one of its inputs replaced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ SHUFFLED_BACKEND = "shuffled_backend"
 REAL_EXPRESSION = "real_expression"
 """The real frames stand in for the backend's: what a perfect backend would get."""
 SOURCE_POSE = "source_pose"
-"""The source image stands in for the pose video: what the backend's mouth is worth without the true head pose."""
+"""The source image stands in for the pose video: what the backend's mouth is worth without the true head
+pose.
+"""
 
 CONTROLS = (SOURCE_EXPRESSION, SHUFFLED_BACKEND, REAL_EXPRESSION, SOURCE_POSE)
 

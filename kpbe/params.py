@@ -1,7 +1,7 @@
 """params.yaml as typed objects: one class per section, the only reader of that file.
 
-`conf/` holds the Hydra groups that compose it (`dvc exp run -S data=folder`); whatever they compose must fit these classes. The class of
-a backend's section lies with the backend (`kpbe.backends`).
+`conf/` holds the Hydra groups that compose it (`dvc exp run -S data=folder`); whatever they compose must fit
+these classes. The class of a backend's section lies with the backend (`kpbe.backends`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-# -- data ---------------------------------------------------------------------------------------------------------
+# -- data --------------------------------------------------------------------------------------------------
 
 
 class SampleParams(Section):
@@ -37,7 +37,8 @@ class SampleParams(Section):
 
 
 class GridParams(Section):
-    """Drawn people in every combination of poses and mouths, for the frontend's trainings (kpbe/data/sample/grids.py).
+    """Drawn people in every combination of poses and mouths, for the frontend's trainings
+    (kpbe/data/sample/grids.py).
 
     They are other people than those of the sample: `seed` is theirs.
     """
@@ -64,8 +65,8 @@ class CropParams(Section):
 class DataParams(Section):
     """Where videos come from and how they become clips of `image_size` x `image_size` pixels.
 
-    With `validation_identities` above 0 so many training identities take the place of the test split: for comparing variants without a look
-    at the test clips.
+    With `validation_identities` above 0 so many training identities take the place of the test split: for
+    comparing variants without a look at the test clips.
     """
 
     source: Literal["sample", "folder", "voxceleb1"] = "sample"
@@ -93,8 +94,8 @@ class DataParams(Section):
 class LabelPoseParams(Section):
     """Who labels the head pose of training frames (kpbe/data/head_pose/label.py).
 
-    `auto` takes the true poses where they are known, and otherwise the first of mediapipe, hopenet, fsanet, whenet whose weights
-    are found.
+    `auto` takes the true poses where they are known, and otherwise the first of mediapipe, hopenet, fsanet,
+    whenet whose weights are found.
     `batch` is the number of pictures per forward pass of hopenet.
     """
 
@@ -105,13 +106,14 @@ class LabelPoseParams(Section):
 class LabelExpressionParams(Section):
     """Who labels points on the face and blendshapes of training frames (kpbe/data/expression/label.py).
 
-    `auto` takes the true points where they are known, and otherwise MediaPipe's FaceLandmarker where its file is found.
+    `auto` takes the true points where they are known, and otherwise MediaPipe's FaceLandmarker where its file
+    is found.
     """
 
     teacher: Literal["auto", "known", "mediapipe", "off"] = "auto"
 
 
-# -- frontend -----------------------------------------------------------------------------------------------------
+# -- frontend ----------------------------------------------------------------------------------------------
 
 
 class CanonicalKeypointParams(Section):
@@ -127,8 +129,8 @@ class CanonicalKeypointParams(Section):
 class PoseExpressionParams(Section):
     """Head pose and expression estimator: a bottleneck ResNet with binned angles.
 
-    `pooling` of its last features: their `mean` over the picture, as published, or a `grid` that keeps where they are; from a grid, small
-    networks learn places and angles several times as fast.
+    `pooling` of its last features: their `mean` over the picture, as published, or a `grid` that keeps where
+    they are; from a grid, small networks learn places and angles several times as fast.
     """
 
     width: int = Field(default=64, ge=4)
@@ -163,10 +165,11 @@ Detail = Literal["none", "warp", "warp_both"]
 class GeneratorParams(Section):
     """Generator: warped volume to image, with OSFV's plain or SPADE decoder.
 
-    `detail` says what a frame is made of: of the decoder's picture alone (`none`, the paper's way), also of the source image, moved at its
-    own resolution (`warp`), or of these and the backend's frame, moved likewise (`warp_both`). `detail_width` is the width of the network
-    that chooses among them. `backend_reach` is how far around the driving lips the backend's frame counts, in widths of the mouth; it needs
-    a training that guides keypoints to the lips (`losses.guides`). Null: everywhere.
+    `detail` says what a frame is made of: of the decoder's picture alone (`none`, the paper's way), also of
+    the source image, moved at its own resolution (`warp`), or of these and the backend's frame, moved
+    likewise (`warp_both`). `detail_width` is the width of the network that chooses among them.
+    `backend_reach` is how far around the driving lips the backend's frame counts, in widths of the mouth; it
+    needs a training that guides keypoints to the lips (`losses.guides`). Null: everywhere.
     """
 
     decoder: Literal["original", "spade"] = "original"
@@ -178,12 +181,14 @@ class GeneratorParams(Section):
 
 
 class ConventionParams(Section):
-    """What a checkpoint's numbers mean; stored with it (reference: zhanglonghao1992's OSFV code, golden/README section 4).
+    """What a checkpoint's numbers mean; stored with it (reference: zhanglonghao1992's OSFV code,
+    golden/README section 4).
 
-    `pitch_sign` is the pitch that the network estimates for one degree of a label's or a user's pitch, which is positive for a head that
-    looks down: 1 with our labels, -1 in public OSFV checkpoints, which learned from Hopenet's. `first_order` says how the neighbourhood
-    of a keypoint moves: `translation` with the keypoint, as in the public code; `rotation` also turns it by R_s R_d^T about the keypoint.
-    The defaults of these two are what checkpoints without the fields were trained with.
+    `pitch_sign` is the pitch that the network estimates for one degree of a label's or a user's pitch, which
+    is positive for a head that looks down: 1 with our labels, -1 in public OSFV checkpoints, which learned
+    from Hopenet's. `first_order` says how the neighbourhood of a keypoint moves: `translation` with the
+    keypoint, as in the public code; `rotation` also turns it by R_s R_d^T about the keypoint. The defaults of
+    these two are what checkpoints without the fields were trained with.
     """
 
     degree_offset: float = 99.0
@@ -210,7 +215,7 @@ class ModelParams(Section):
     conventions: ConventionParams = ConventionParams()
 
 
-# -- training -----------------------------------------------------------------------------------------------------
+# -- training ----------------------------------------------------------------------------------------------
 
 
 class OptimiserParams(Section):
@@ -226,8 +231,8 @@ class OptimiserParams(Section):
 class ScheduleParams(Section):
     """How long a training stage runs and how often it reports.
 
-    `validation_pairs` pairs of frames are rendered at every report, and `validation_frames` frames of as many clips for the opening of the
-    mouth, where FaceLandmarker's file is found.
+    `validation_pairs` pairs of frames are rendered at every report, and `validation_frames` frames of as many
+    clips for the opening of the mouth, where FaceLandmarker's file is found.
     """
 
     steps: int = Field(ge=0)
@@ -253,11 +258,12 @@ class VGGTermParams(Section):
 class PerceptualParams(Section):
     """The perceptual terms' image pyramids, and what to do where a VGG's weights are not found.
 
-    `scales` and `layer_weights` (of relu1_1 .. relu5_1) are those of all terms; `vgg19` and `vgg_face` may have their own. `vgg19_unit`:
-    with `normalised`, torchvision's VGG-19 file is measured so that its layers count as those of our normalised file; with `own`, features
-    are compared as the file has them, which with torchvision's is the published loss.
-    `missing`: `refuse` stops with a sentence, `pixels` puts the pixel pyramid in the place of that term, at the term's weight, and the
-    report says so. With `refuse`, a head pose term without any label stops as well.
+    `scales` and `layer_weights` (of relu1_1 .. relu5_1) are those of all terms; `vgg19` and `vgg_face` may
+    have their own. `vgg19_unit`: with `normalised`, torchvision's VGG-19 file is measured so that its layers
+    count as those of our normalised file; with `own`, features are compared as the file has them, which with
+    torchvision's is the published loss. `missing`: `refuse` stops with a sentence, `pixels` puts the pixel
+    pyramid in the place of that term, at the term's weight, and the report says so. With `refuse`, a head
+    pose term without any label stops as well.
     """
 
     scales: tuple[float, ...] = Field(default=(1.0, 0.5, 0.25, 0.125), min_length=1)
@@ -274,7 +280,9 @@ class PerceptualParams(Section):
 
 
 class PerceptualWeights(Section):
-    """Weights of the terms that compare pictures: VGG-19 and VGGFace features, and the pixel pyramid. 0 turns a term off."""
+    """Weights of the terms that compare pictures: VGG-19 and VGGFace features, and the pixel pyramid. 0 turns
+    a term off.
+    """
 
     vgg19: float = Field(default=10.0, ge=0)
     vgg_face: float = Field(default=0.0, ge=0)
@@ -284,14 +292,16 @@ class PerceptualWeights(Section):
 class FrontendLossParams(PerceptualWeights):
     """Weights of the frontend's loss terms (reference/02 2.3 for stage 1; paper eq. 3 and 4 for stage 2).
 
-    `mouth` is how many times as much the mouth counts in the pixel terms as the rest of the picture, where the points of the face are
-    known. `parts` judges what frames are put together from: the decoder's picture, the moved source, the moved backend. The next four
-    need expression labels: `guides` draws six keypoints to lips and eyes, `lips` asks for the lips' height and width between their
-    keypoints, `motion` asks the motion field to carry the points of face and scene to their places, `shapes` reads blendshapes from the
-    expression. `mouth_share` asks that the pixels of the mouth are the backend's where its frame is a second source. `decoder_share` is a
-    price on what the decoder, which is soft, has of the picture. `head_pose` asks for the pose of the head, `turn` for its turn between
-    source and pose frame. `expression_depth` is a penalty on the depth in the expression, beside `expression` on all of it: what stands
-    there does not turn with the head.
+    `mouth` is how many times as much the mouth counts in the pixel terms as the rest of the picture, where
+    the points of the face are known. `parts` judges what frames are put together from: the decoder's picture,
+    the moved source, the moved backend. The next four need expression labels: `guides` draws six keypoints to
+    lips and eyes, `lips` asks for the lips' height and width between their keypoints, `motion` asks the
+    motion field to carry the points of face and scene to their places, `shapes` reads blendshapes from the
+    expression. `mouth_share` asks that the pixels of the mouth are the backend's where its frame is a second
+    source. `decoder_share` is a price on what the decoder, which is soft, has of the picture. `head_pose`
+    asks for the pose of the head, `turn` for its turn between source and pose frame. `expression_depth` is a
+    penalty on the depth in the expression, beside `expression` on all of it: what stands there does not turn
+    with the head.
     """
 
     mouth: float = Field(default=1.0, ge=1)
@@ -317,12 +327,13 @@ Goal = Literal["labels", "motion", "frames"]
 
 
 class WarmUpParams(Section):
-    """What comes first. Until step `labels_until` only the labels are learned (pose, guides, shapes), until step `motion_until` those and
-    the motion of the face's points; nothing is rendered, and a step is several times as fast. Pairs grow apart: the same frame until step
-    `same_frame_until`, any two frames of a clip from step `any_frame_from`.
+    """What comes first. Until step `labels_until` only the labels are learned (pose, guides, shapes), until
+    step `motion_until` those and the motion of the face's points; nothing is rendered, and a step is several
+    times as fast. Pairs grow apart: the same frame until step `same_frame_until`, any two frames of a clip
+    from step `any_frame_from`.
 
-    Self-reconstruction teaches appearance and decoder first; motion is then learned from sharp, slightly displaced features. Zeros
-    turn it off (FOMM's sampling from the first step).
+    Self-reconstruction teaches appearance and decoder first; motion is then learned from sharp, slightly
+    displaced features. Zeros turn it off (FOMM's sampling from the first step).
     """
 
     labels_until: int = Field(default=0, ge=0)
@@ -343,13 +354,15 @@ class WarmUpParams(Section):
 
 
 class SamplingParams(Section):
-    """FOMM's sampling: an epoch shows each identity (each clip if not `by_identity`) `num_repeats` times, in random order.
+    """FOMM's sampling: an epoch shows each identity (each clip if not `by_identity`) `num_repeats` times, in
+    random order.
 
-    A sample is a random clip of the identity and two of its frames, drawn with replacement. `drawn_share` of the samples are quadruples of
-    drawn people instead (data.grids). With `simulate_backends` the expression comes from a frame that a simulated backend made
-    (kpbe/training/simulated_backends.py) where there is no backend's video; without, from the driving frame itself, as OSFV has it.
-    With `generator.detail` = warp_both the expression frame is a second source in `second_source_share` of the samples: the network learns
-    to do with it and without.
+    A sample is a random clip of the identity and two of its frames, drawn with replacement. `drawn_share` of
+    the samples are quadruples of drawn people instead (data.grids). With `simulate_backends` the expression
+    comes from a frame that a simulated backend made (kpbe/training/simulated_backends.py) where there is no
+    backend's video; without, from the driving frame itself, as OSFV has it. With `generator.detail` =
+    warp_both the expression frame is a second source in `second_source_share` of the samples: the network
+    learns to do with it and without.
     """
 
     by_identity: bool = True
@@ -362,10 +375,11 @@ class SamplingParams(Section):
 class AugmentParams(Section):
     """FOMM's augmentation, the same for all images of a sample.
 
-    With `time_flip`, every second pair is played backwards; of the others (of all without `time_flip`), `mirror` turns every second one
-    left to right. Brightness, contrast and saturation are scaled by up to 1 +- their value, the hue is turned by up to +- its share of a
-    full turn, in random order; 0 leaves it alone. Not FOMM's: pictures are rolled by up to +- `roll` degrees, scaled by up to 1 + `scale`
-    or its inverse, and shifted by up to +- `shift` of half their side, their labels with them.
+    With `time_flip`, every second pair is played backwards; of the others (of all without `time_flip`),
+    `mirror` turns every second one left to right. Brightness, contrast and saturation are scaled by up to 1
+    +- their value, the hue is turned by up to +- its share of a full turn, in random order; 0 leaves it
+    alone. Not FOMM's: pictures are rolled by up to +- `roll` degrees, scaled by up to 1 + `scale` or its
+    inverse, and shifted by up to +- `shift` of half their side, their labels with them.
     """
 
     time_flip: bool = True
@@ -382,9 +396,9 @@ class AugmentParams(Section):
 class FrontendTrainParams(Section):
     """One of the frontend's two training stages.
 
-    `start` names a frontend to begin with (stage 1: instead of random weights; stage 2: instead of stage 1's result). Each batch is made in
-    `accumulate` parts whose gradients are added up, for a GPU that does not hold it. `ema_decay` above 0 judges and hands on the moving
-    average of the weights.
+    `start` names a frontend to begin with (stage 1: instead of random weights; stage 2: instead of stage 1's
+    result). Each batch is made in `accumulate` parts whose gradients are added up, for a GPU that does not
+    hold it. `ema_decay` above 0 judges and hands on the moving average of the weights.
     """
 
     schedule: ScheduleParams
@@ -400,7 +414,9 @@ class FrontendTrainParams(Section):
 
 
 class Stage2Params(FrontendTrainParams):
-    """Stage 2; `videos` are those of the frontend's `own` backend, or of `all` backends: one frontend for every backend."""
+    """Stage 2; `videos` are those of the frontend's `own` backend, or of `all` backends: one frontend for
+    every backend.
+    """
 
     videos: Literal["own", "all"] = "own"
 
@@ -413,7 +429,7 @@ class TrainParams(Section):
     stage2: Stage2Params
 
 
-# -- evaluation and compute ---------------------------------------------------------------------------------------
+# -- evaluation and compute --------------------------------------------------------------------------------
 
 
 Measure = Literal["auto", "on", "off"]
@@ -422,13 +438,13 @@ Measure = Literal["auto", "on", "off"]
 class EvaluateParams(Section):
     """Protocol of Table I: what is measured, and how it is compared.
 
-    `lpips`, `faces` (mouth opening and the share of the way, by the FaceLandmarker), `head_pose` (degrees, by the teacher of `label_pose`),
-    `identity` (CSIM, by ArcFace) and `lip_sync` (LSE, by SyncNet) need a network's file: `auto` measures where it is there and says
-    what is missing, `on` stops without it. All methods are scored on every `score_every`-th frame, and only these are rendered of the
-    controls, whose videos hold them in between. The networks, all but LPIPS and SyncNet, look at every `face_every`-th of the scored
-    frames.
-    `primary_metric` is the one by which an enhanced backend is judged against its source-expression control; the p-values of all other
-    comparisons are adjusted for their number (Holm).
+    `lpips`, `faces` (mouth opening and the share of the way, by the FaceLandmarker), `head_pose` (degrees, by
+    the teacher of `label_pose`), `identity` (CSIM, by ArcFace) and `lip_sync` (LSE, by SyncNet) need a
+    network's file: `auto` measures where it is there and says what is missing, `on` stops without it. All
+    methods are scored on every `score_every`-th frame, and only these are rendered of the controls, whose
+    videos hold them in between. The networks, all but LPIPS and SyncNet, look at every `face_every`-th of the
+    scored frames. `primary_metric` is the one by which an enhanced backend is judged against its
+    source-expression control; the p-values of all other comparisons are adjusted for their number (Holm).
     """
 
     seed: int = Field(default=2210, ge=0)
@@ -445,11 +461,13 @@ class EvaluateParams(Section):
 
 
 class ComputeParams(Section):
-    """Where and how the work runs; apart from the trainings' `precision` it never changes a result beyond rounding.
+    """Where and how the work runs; apart from the trainings' `precision` it never changes a result beyond
+    rounding.
 
-    The frontend's trainings share their batches among `devices` x `nodes` processes. `compile` has torch compile the frontend and the VGGs.
-    `frames` says where they take their frames from: `memory` holds all clips decoded, in each process; `video` reads the asked frames from
-    the files; `auto` takes memory where the clips fit into `frames_memory_gb`. `loader_threads` decode ahead of the step.
+    The frontend's trainings share their batches among `devices` x `nodes` processes. `compile` has torch
+    compile the frontend and the VGGs. `frames` says where they take their frames from: `memory` holds all
+    clips decoded, in each process; `video` reads the asked frames from the files; `auto` takes memory where
+    the clips fit into `frames_memory_gb`. `loader_threads` decode ahead of the step.
     """
 
     device: Literal["cpu", "cuda", "auto"] = "auto"
@@ -466,17 +484,19 @@ class ComputeParams(Section):
     loader_threads: int = Field(default=2, ge=1)
 
 
-# -- survey -------------------------------------------------------------------------------------------------------
+# -- survey ------------------------------------------------------------------------------------------------
 
 
 class ScreeningParams(Section):
-    """Which raters are left out of the scores (kpbe/survey/scores/screening.py); fixed before answers come in.
+    """Which raters are left out of the scores (kpbe/survey/scores/screening.py); fixed before answers come
+    in.
 
-    A rater counts who scored at least the share `min_completed` of the clips, played at most `max_unwatched` of them less than
-    `min_watched` through, answered at least `min_traps_passed` of the traps and `min_gold_passed` of the gold items as may be, was on
-    average at most `max_repeat_difference` points off where a clip came again, and whose scores have a variance of at least `min_variance`.
-    `bt500` rejects erratic raters among those (ITU-R BT.500-14 A1-2.3.1), `min_correlation` those who correlate less with the mean of
-    all (after ITU-T P.913).
+    A rater counts who scored at least the share `min_completed` of the clips, played at most `max_unwatched`
+    of them less than `min_watched` through, answered at least `min_traps_passed` of the traps and
+    `min_gold_passed` of the gold items as may be, was on average at most `max_repeat_difference` points off
+    where a clip came again, and whose scores have a variance of at least `min_variance`. `bt500` rejects
+    erratic raters among those (ITU-R BT.500-14 A1-2.3.1), `min_correlation` those who correlate less with the
+    mean of all (after ITU-T P.913).
     """
 
     min_completed: float = Field(default=0.9, ge=0, le=1)
@@ -493,13 +513,14 @@ class ScreeningParams(Section):
 class SurveyParams(Section):
     """The MOS survey (DESIGN section 7).
 
-    Every rater sees `clips` test clips by every backend but those of `leave_out`, by their enhancements, and the ground truth; `traps`
-    items whose sound comes `trap_shift_ms` late; `gold` items with a known answer (an even number: plainly good and plainly bad in
-    turn); `repeats` items a second time; and before them `training` items with feedback (good and bad in turn). Videos are the first
-    `max_seconds` of a clip (ITU-T P.910 advises 8 to 10 s), `image_size` pixels on their longer side, with sound at `loudness_lufs`
-    (EBU R128). `planned_raters` orders are made (ITU-T P.913: 35 raters outside a laboratory; P.910: at least 15); a break is offered
-    after every `break_after` items. `ratings` is what Table II is made from; `accept_demo` lets invented answers
-    (`kpbe survey simulate`) into it, and it then says so.
+    Every rater sees `clips` test clips by every backend but those of `leave_out`, by their enhancements, and
+    the ground truth; `traps` items whose sound comes `trap_shift_ms` late; `gold` items with a known answer
+    (an even number: plainly good and plainly bad in turn); `repeats` items a second time; and before them
+    `training` items with feedback (good and bad in turn). Videos are the first `max_seconds` of a clip (ITU-T
+    P.910 advises 8 to 10 s), `image_size` pixels on their longer side, with sound at `loudness_lufs` (EBU
+    R128). `planned_raters` orders are made (ITU-T P.913: 35 raters outside a laboratory; P.910: at least 15);
+    a break is offered after every `break_after` items. `ratings` is what Table II is made from; `accept_demo`
+    lets invented answers (`kpbe survey simulate`) into it, and it then says so.
     """
 
     study: str = Field(default="main", pattern=r"^[\w.-]+$", max_length=100)
@@ -525,19 +546,20 @@ class SurveyParams(Section):
     def _even(cls, gold: int) -> int:
         if gold % 2:
             raise ValueError(
-                f"survey.gold = {gold} is odd: gold items are plainly good and plainly bad in turn, set an even number."
+                f"survey.gold = {gold} is odd: gold items are plainly good and plainly bad in turn, set an "
+                f"even number."
             )
         return gold
 
 
-# -- the whole ----------------------------------------------------------------------------------------------------
+# -- the whole ---------------------------------------------------------------------------------------------
 
 
 class Params(Section):
     """The whole of params.yaml.
 
-    `backends` are the backends that the DAG carries through; `backend` holds a section for each by the same name, whose keys its own
-    class knows (`kpbe.backends.base.backend_settings` reads it).
+    `backends` are the backends that the DAG carries through; `backend` holds a section for each by the same
+    name, whose keys its own class knows (`kpbe.backends.base.backend_settings` reads it).
     """
 
     data: DataParams
@@ -553,7 +575,9 @@ class Params(Section):
 
     @property
     def rated_backends(self) -> tuple[str, ...]:
-        """The backends that raters see: all but those of `survey.leave_out`, or all where these would be none."""
+        """The backends that raters see: all but those of `survey.leave_out`, or all where these would be
+        none.
+        """
         return tuple(name for name in self.backends if name not in self.survey.leave_out) or self.backends
 
     @field_validator("backends")
@@ -571,7 +595,8 @@ class Params(Section):
     def _backends_have_sections(self) -> Params:
         if missing := [name for name in self.backends if name not in self.backend]:
             raise ValueError(
-                f"backend has no section {', '.join(missing)}, but backends names it: add conf/backend/{missing[0]}.yaml "
+                f"backend has no section {', '.join(missing)}, but backends names it: add "
+                f"conf/backend/{missing[0]}.yaml "
                 "to the choice of `backend`"
             )
         return self
@@ -581,8 +606,8 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     """Read and validate a params file.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, or a value does not fit; the message names every wrong key,
-            its value and what is allowed.
+        ParamsError: the file is missing, is not YAML, or a value does not fit; the message names every wrong
+            key, its value and what is allowed.
     """
     path = Path(path)
     try:

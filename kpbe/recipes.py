@@ -1,4 +1,6 @@
-"""The version of what each stage makes: one number per stage in recipes.yaml, part of DVC's params and of every fingerprint."""
+"""The version of what each stage makes: one number per stage in recipes.yaml, part of DVC's params and of
+every fingerprint.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ RECIPES_FILE = Path(__file__).with_name("recipes.yaml")
 
 @cache
 def all_recipes() -> dict[str, Any]:
-    """The contents of recipes.yaml: a number for each stage, or one for each kind of backend that the stage trains."""
+    """The contents of recipes.yaml: a number for each stage, or one for each kind of backend that the stage
+    trains.
+    """
     return yaml.safe_load(RECIPES_FILE.read_text(encoding="utf-8"))
 
 

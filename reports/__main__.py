@@ -1,4 +1,5 @@
-"""The site with what its pages need already loaded, so that the first visitor does not wait for it: `python -m reports`, or `make report`.
+"""The site with what its pages need already loaded, so that the first visitor does not wait for it: `python
+-m reports`, or `make report`.
 
 Arguments are those of `streamlit run`, e.g. `--server.port 8600`.
 """

@@ -15,7 +15,8 @@ ABLATION = "ablation.json"
 
 @dataclass(frozen=True)
 class Variant:
-    """A run of the ablation: what it changes, and its methods' means by metric; a note says why there are none.
+    """A run of the ablation: what it changes, and its methods' means by metric; a note says why there are
+    none.
 
     Attributes:
         differences: from the first run; mean and ends of the 95 % interval, by method and metric.

@@ -1,4 +1,6 @@
-"""Who may see the survey's administration: a password (argon2 hash in .streamlit/secrets.toml), or `st.login` where that is set up."""
+"""Who may see the survey's administration: a password (argon2 hash in .streamlit/secrets.toml), or `st.login`
+where that is set up.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,8 @@ def _by_login(title: str, survey: Mapping[str, Any]) -> bool:
     st.title(title, anchor=False)
     if not admins:
         st.html(
-            '<div class="kp-empty"><b>This page is closed: nobody may administer.</b><br><br>List the e-mail addresses of those who may as '
+            '<div class="kp-empty"><b>This page is closed: nobody may administer.</b><br><br>List the e-mail '
+            "addresses of those who may as "
             "<code>admins</code> below <code>[survey]</code> in <code>.streamlit/secrets.toml</code>.</div>"
         )
     elif st.user.is_logged_in:
@@ -89,7 +92,9 @@ def _by_login(title: str, survey: Mapping[str, Any]) -> bool:
 
 
 def _visitor() -> str:
-    """The address that attempts are counted for; behind a proxy that hides addresses all visitors share one."""
+    """The address that attempts are counted for; behind a proxy that hides addresses all visitors share
+    one.
+    """
     return st.context.ip_address or "this machine"
 
 

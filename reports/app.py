@@ -1,6 +1,7 @@
 """The site: `make report`, or `streamlit run reports/app.py` from the repository root.
 
-The pages are not in a folder called `pages`: Streamlit would run a page that is opened first without this file.
+The pages are not in a folder called `pages`: Streamlit would run a page that is opened first without this
+file.
 """
 
 from __future__ import annotations

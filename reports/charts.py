@@ -1,7 +1,9 @@
-"""The pages' charts, as Vega-Lite describes them. Colours follow `method_color`; axes and texts follow Streamlit's theme.
+"""The pages' charts, as Vega-Lite describes them. Colours follow `method_color`; axes and texts follow
+Streamlit's theme.
 
-Plain dictionaries, since importing Altair and checking its schema take longer than the rest of a page. A chart's data lie in its layers:
-Streamlit turns only a chart's own data into Arrow, which small tables need not wait for.
+Plain dictionaries, since importing Altair and checking its schema take longer than the rest of a page. A
+chart's data lie in its layers: Streamlit turns only a chart's own data into Arrow, which small tables need
+not wait for.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ Chart = dict[str, Any]
 
 
 def joined_clips(table: Table1, scores: Sequence[ClipScore], backend: str, metric: str) -> Chart:
-    """Each clip's scores of a backend's methods and first control, joined by a thin line, over them Table I's means."""
+    """Each clip's scores of a backend's methods and first control, joined by a thin line, over them Table I's
+    means.
+    """
     methods = (*methods_of(backend), control_method(backend, SOURCE_EXPRESSION))
     values = {method: finite_values(scores, method, metric) for method in methods}
     points = [
@@ -60,15 +64,20 @@ def joined_clips(table: Table1, scores: Sequence[ClipScore], backend: str, metri
     lines = {"type": "line", "color": STATIC_COLOR, "strokeWidth": 1, "opacity": visible}
     layers = [
         _layer(points, lines, x=x, y=y, detail={"field": "clip", "type": "nominal"}),
-        _layer(points, {"type": "circle", "size": 26, "opacity": visible}, x=x, y=y, color=color, tooltip=clip_tip),
-        _layer(means, {"type": "rule", "strokeWidth": 3}, x=x, y=y | {"field": "low"}, y2={"field": "high"}, color=color),
-        _layer(means, {"type": "circle", "size": 130}, x=x, y=y | {"field": "mean"}, color=color, tooltip=mean_tip),
+        _layer(points, {"type": "circle", "size": 26, "opacity": visible}, x=x, y=y, color=color,
+        tooltip=clip_tip),
+        _layer(means, {"type": "rule", "strokeWidth": 3}, x=x, y=y | {"field": "low"}, y2={"field": "high"},
+        color=color),
+        _layer(means, {"type": "circle", "size": 130}, x=x, y=y | {"field": "mean"}, color=color,
+        tooltip=mean_tip),
     ]  # fmt: skip
     return {"layer": layers, "height": 280, "title": _title(HEADINGS[metric])}
 
 
 def gain_bars(scores: Sequence[ClipScore], backend: str, metric: str, chosen: str) -> Chart:
-    """The gain enhanced - backend of each clip, sorted; a click picks a clip (selection `PICK`, field clip)."""
+    """The gain enhanced - backend of each clip, sorted; a click picks a clip (selection `PICK`, field
+    clip).
+    """
     bars = [
         {"clip": clip_id, "gain": gain, "chosen": clip_id == chosen}
         for clip_id, gain in project.clip_gains(scores, backend, metric).items()
@@ -118,7 +127,9 @@ def training_curve(curves: pd.DataFrame, column: str, logarithmic: bool = False)
 
 
 def identity_bars(clips: Sequence[Clip]) -> Chart:
-    """Seconds of each identity, a block for each clip; a histogram of them where there are very many identities."""
+    """Seconds of each identity, a block for each clip; a histogram of them where there are very many
+    identities.
+    """
     color = _split_color(clips) | {"legend": {"orient": "top"}}
     if len({clip.identity for clip in clips}) > LONG_LIST:
         seconds: dict[tuple[str, str], float] = defaultdict(float)
@@ -151,7 +162,8 @@ def identity_bars(clips: Sequence[Clip]) -> Chart:
     shade = {"condition": {"test": "datum.even", "value": 1}, "value": 0.65}
     tooltip = [_tip("clip"), _tip("seconds", ".2f")]
     layer = _layer(
-        blocks, {"type": "bar", "cornerRadius": 2}, x=x, y=y, color=color, opacity=shade, detail=by_clip, order=by_clip, tooltip=tooltip
+        blocks, {"type": "bar", "cornerRadius": 2}, x=x, y=y, color=color, opacity=shade, detail=by_clip,
+        order=by_clip, tooltip=tooltip
     )  # fmt: skip
     return {"layer": [layer], "height": {"step": 22}}
 
@@ -163,14 +175,16 @@ def lengths(clips: Sequence[Clip]) -> Chart:
 
 
 def in_words(column: str) -> str:
-    """A column of curves.csv as people write it: validation_ssim -> "SSIM", keypoint_prior -> "Keypoint prior"."""
+    """A column of curves.csv as people write it: validation_ssim -> "SSIM", keypoint_prior -> "Keypoint
+    prior".
+    """
     name = column.removeprefix("validation_")
     if name in HEADINGS:
         return HEADINGS[name]
     return name.replace("_", " ").capitalize().replace("Gan", "GAN")
 
 
-# -- parts of charts ----------------------------------------------------------------------------------------------
+# -- parts of charts ---------------------------------------------------------------------------------------
 
 
 def _layer(values: Iterable[dict[str, Any]], mark: dict[str, Any], **encoding: Any) -> Chart:

@@ -1,6 +1,8 @@
-"""One video in which a clip's methods lie in a grid: a browser that plays it shows all of them at the same frame.
+"""One video in which a clip's methods lie in a grid: a browser that plays it shows all of them at the same
+frame.
 
-The page's viewing copy, made when a clip is opened: metrics are computed from the lossless files that it is made from.
+The page's viewing copy, made when a clip is opened: metrics are computed from the lossless files that it is
+made from.
 """
 
 from __future__ import annotations

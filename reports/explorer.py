@@ -1,9 +1,11 @@
-"""The clip explorer, a component in plain JavaScript (reports/web/explorer): panels, one scrubber, curves that follow and seek.
+"""The clip explorer, a component in plain JavaScript (reports/web/explorer): panels, one scrubber, curves
+that follow and seek.
 
-All methods lie in one video (`reports.comparison`), whose parts the browser draws: they cannot drift apart. The video is handed to
-Streamlit's media files, as `st.video` does: it is served with byte ranges, which Safari needs and seeking profits from, under the
-digest of its content, only while a session shows it. A static folder would serve every clip to whoever guesses its name, and would
-have to be cleaned; in the component's data the whole video would go through the websocket before its first frame is seen.
+All methods lie in one video (`reports.comparison`), whose parts the browser draws: they cannot drift apart.
+The video is handed to Streamlit's media files, as `st.video` does: it is served with byte ranges, which
+Safari needs and seeking profits from, under the digest of its content, only while a session shows it. A
+static folder would serve every clip to whoever guesses its name, and would have to be cleaned; in the
+component's data the whole video would go through the websocket before its first frame is seen.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ MOUTH_SIDE = 1.3
 """Side of the mouth's square, in distances between the eyes."""
 
 MOUTH_IN_BOX = (0.5, 0.78, 0.5)
-"""Where a face box has its mouth, and the square's side, as shares of the box; for clips without landmarks."""
+"""Where a face box has its mouth, and the square's side, as shares of the box; for clips without
+landmarks.
+"""
 
 STEADY_FRAMES = 5
 """Landmarks are averaged over so many frames, else the zoomed picture trembles."""
@@ -47,7 +51,9 @@ STEADY_FRAMES = 5
 
 @dataclass(frozen=True)
 class Mouth:
-    """Where the mouth is: middles (frames, 2) and the side of a square around it, as shares of the picture."""
+    """Where the mouth is: middles (frames, 2) and the side of a square around it, as shares of the
+    picture.
+    """
 
     middles: np.ndarray
     side: float
@@ -111,7 +117,9 @@ def explorer_data(
 
 
 def served(video: bytes) -> str:
-    """Hand a video to Streamlit's media files for as long as this session shows it; its address on the server."""
+    """Hand a video to Streamlit's media files for as long as this session shows it; its address on the
+    server.
+    """
     return runtime.get_instance().media_file_mgr.add(video, "video/mp4", "kpbe explorer")
 
 

@@ -1,9 +1,10 @@
 """The headphone check: which of three tones is the softest?
 
-Woods, Siegel, Traer and McDermott, "Headphone screening to facilitate web-based auditory experiments", Attention, Perception &
-Psychophysics 79 (2017): three tones of 200 Hz, one of them 6 dB softer, another one with its two channels in opposite phase. Over
-headphones the softer one is heard; over loudspeakers or a mono device the opposed channels cancel, and the wrong tone seems softest.
-Six trials, five must be right: by guessing 1.8 % pass. Which side a sound comes from is not asked: the clips' sound is mono.
+Woods, Siegel, Traer and McDermott, "Headphone screening to facilitate web-based auditory experiments",
+Attention, Perception & Psychophysics 79 (2017): three tones of 200 Hz, one of them 6 dB softer, another one
+with its two channels in opposite phase. Over headphones the softer one is heard; over loudspeakers or a mono
+device the opposed channels cancel, and the wrong tone seems softest. Six trials, five must be right: by
+guessing 1.8 % pass. Which side a sound comes from is not asked: the clips' sound is mono.
 
 The sounds are uncompressed: audio coders do not keep the phase between channels.
 """
@@ -49,10 +50,11 @@ class Trial:
 
 
 class Heard(BaseModel):
-    """What came from the check's page: which tone was chosen (0: the volume is right), after how many plays, on what device.
+    """What came from the check's page: which tone was chosen (0: the volume is right), after how many plays,
+    on what device.
 
-    `device` holds numbers only: width and height of the screen in CSS pixels, `ratio` of device pixels to them, `hz` of the display,
-    whether it is touched.
+    `device` holds numbers only: width and height of the screen in CSS pixels, `ratio` of device pixels to
+    them, `hz` of the display, whether it is touched.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -104,7 +106,7 @@ def new_check(rng: random.Random | None = None) -> Check:
     return Check(tuple(trials))
 
 
-# -- sounds -------------------------------------------------------------------------------------------------------
+# -- sounds ------------------------------------------------------------------------------------------------
 
 
 def tone(level: float = LEVEL, seconds: float = TONE_SECONDS) -> np.ndarray:
@@ -129,7 +131,9 @@ def trial_sound(trial: Trial) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def volume_sound() -> np.ndarray:
-    """(samples, 2) float: three seconds of soft noise whose energy falls with frequency as that of speech does, for setting the volume."""
+    """(samples, 2) float: three seconds of soft noise whose energy falls with frequency as that of speech
+    does, for setting the volume.
+    """
     count = 3 * RATE
     spectrum = np.fft.rfft(np.random.default_rng(0).normal(size=count))
     frequency = np.fft.rfftfreq(count, 1 / RATE)
@@ -158,7 +162,7 @@ def tone_times() -> list[list[float]]:
     return [[place * step, place * step + TONE_SECONDS] for place in range(TONES)]
 
 
-# -- the page's component -----------------------------------------------------------------------------------------
+# -- the page's component ----------------------------------------------------------------------------------
 
 
 def listen(

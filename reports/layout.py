@@ -89,7 +89,9 @@ class Card:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, a second line in small letters, its look ("left", "wrap", "paper", "strong")."""
+    """A cell of a table: its text, a second line in small letters, its look ("left", "wrap", "paper",
+    "strong").
+    """
 
     text: str
     below: str = ""
@@ -224,7 +226,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-# -- numbers ------------------------------------------------------------------------------------------------------
+# -- numbers -----------------------------------------------------------------------------------------------
 
 
 def method_color(method: str) -> str:
@@ -240,7 +242,9 @@ def number(value: float, metric: str, sign: str = "") -> str:
 
 
 def in_decimals(value: float, name: str) -> str:
-    """A value with its metric's number of decimals, or with four digits where `name` is no metric of Table I."""
+    """A value with its metric's number of decimals, or with four digits where `name` is no metric of Table
+    I.
+    """
     return number(value, name) if name in DECIMALS else f"{value:.4g}"
 
 

@@ -1,4 +1,6 @@
-"""Benchmarks are written as Markdown; here it is taken apart, so that tables get the looks that tables have on this site."""
+"""Benchmarks are written as Markdown; here it is taken apart, so that tables get the looks that tables have
+on this site.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""The player that raters see: a clip with sound, its three questions, the way on; what it tells is checked here.
+"""The player that raters see: a clip with sound, its three questions, the way on; what it tells is checked
+here.
 
-A component of our own and not `st.video` with `st.radio`, for two reasons. `st.video` tells nothing about playback, and answers in the
-same component need no round trip to the server for each click: what is chosen shows at once, keys work, and a slow line delays only the
-step to the next clip. The server believes none of it: the store decides whether a clip was played and may be rated.
+A component of our own and not `st.video` with `st.radio`, for two reasons. `st.video` tells nothing about
+playback, and answers in the same component need no round trip to the server for each click: what is chosen
+shows at once, keys work, and a slow line delays only the step to the next clip. The server believes none of
+it: the store decides whether a clip was played and may be rated.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ WEB = Path(__file__).with_name("web")
 SCALE = (5, 4, 3, 2, 1)
 STIMULI_URL = "app/static/stimuli"
 CLIP_TEXTS = (
-    "loading", "play", "again", "resume", "play_first", "rate", "missing", "ready", "next", "saving", "not_saved", "failed", "retry",
+    "loading", "play", "again", "resume", "play_first", "rate", "missing", "ready", "next", "saving",
+    "not_saved", "failed", "retry",
     "video", "progress",
 )  # fmt: skip
 
@@ -149,7 +152,9 @@ def play(
 
 
 def keys(texts: Texts, page: str) -> dict[str, str]:
-    """What the line about the keys says: which do what on a page (`clip`, `headphones`), and the words of its switch."""
+    """What the line about the keys says: which do what on a page (`clip`, `headphones`), and the words of its
+    switch.
+    """
     return {name: texts(f"keys.{name}") for name in ("are_off", "turn_off", "turn_on")} | {
         "keys": texts(f"keys.{page}")
     }
@@ -201,7 +206,9 @@ def _clip_component() -> Any:
 
 
 def component(name: str, *parts: str) -> Any:
-    """The component of web/<name>.js, of its `parts` and of what all components share; what it returns mounts it."""
+    """The component of web/<name>.js, of its `parts` and of what all components share; what it returns mounts
+    it.
+    """
     style = (WEB / "survey.css").read_text(encoding="utf-8")
     script = "".join((WEB / f"{file}.js").read_text(encoding="utf-8") for file in ("common", *parts, name))
     script = re.sub(r"^\s*//.*\n", "", script, flags=re.MULTILINE)  # raters need not read our remarks

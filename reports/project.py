@@ -35,7 +35,9 @@ Content = TypeVar("Content")
 
 @dataclass(frozen=True)
 class Training:
-    """A training that has at least its curves: how it is called, its folder, its losses and metrics by step."""
+    """A training that has at least its curves: how it is called, its folder, its losses and metrics by
+    step.
+    """
 
     name: str
     folder: Path
@@ -72,7 +74,8 @@ def place(folder: Path | str) -> Path:
 
 
 def read_when_changed(reader: Callable[[Path], Content]) -> Callable[[Path], Content | None]:
-    """Make a reader remember what it read until the file's time or size changes, and answer None without the file.
+    """Make a reader remember what it read until the file's time or size changes, and answer None without the
+    file.
 
     What it returns is shared by all visitors and must not be changed.
     """
@@ -91,7 +94,7 @@ def read_when_changed(reader: Callable[[Path], Content]) -> Callable[[Path], Con
     return read
 
 
-# -- results ------------------------------------------------------------------------------------------------------
+# -- results -----------------------------------------------------------------------------------------------
 
 
 def table1() -> Table1 | None:
@@ -136,7 +139,9 @@ def clip_scores(backend: str) -> list[ClipScore]:
 
 
 def clip_gains(scores: Sequence[ClipScore], backend: str, metric: str) -> dict[str, float]:
-    """Enhanced - backend by clip_id, greatest first; clips where one of them is infinite or missing are left out."""
+    """Enhanced - backend by clip_id, greatest first; clips where one of them is infinite or missing are left
+    out.
+    """
     before = finite_values(scores, backend, metric)
     after = finite_values(scores, enhanced_method(backend), metric)
     gains = {clip_id: after[clip_id] - before[clip_id] for clip_id in before.keys() & after.keys()}
@@ -156,7 +161,9 @@ def evaluation_settings(backend: str) -> dict[str, Any]:
 
 
 def method_videos(clip: Clip, controls_for: str | None = None) -> dict[str, Path]:
-    """Every method's video of a test clip that is on this machine, by method: all backends', then the controls of one."""
+    """Every method's video of a test clip that is on this machine, by method: all backends', then the
+    controls of one.
+    """
     videos = {}
     for backend in evaluated_backends():
         videos[backend] = backend_video(place(paths.BACKEND_VIDEOS) / backend, clip)
@@ -168,7 +175,7 @@ def method_videos(clip: Clip, controls_for: str | None = None) -> dict[str, Path
     return {method: path for method, path in videos.items() if path.is_file()}
 
 
-# -- data, trainings, params --------------------------------------------------------------------------------------
+# -- data, trainings, params -------------------------------------------------------------------------------
 
 
 def clips() -> list[Clip] | None:
@@ -211,7 +218,9 @@ def params() -> Params | None:
 
 
 def fitting_params() -> Params | None:
-    """As `params`, and None when it does not fit: for pages that can do without (the overview says what is wrong)."""
+    """As `params`, and None when it does not fit: for pages that can do without (the overview says what is
+    wrong).
+    """
     try:
         return params()
     except KPBEError:
@@ -224,7 +233,7 @@ def _folders_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: order.index(path.name) if path.name in order else len(order))
 
 
-# -- readers ------------------------------------------------------------------------------------------------------
+# -- readers -----------------------------------------------------------------------------------------------
 
 
 def _read_table1(path: Path) -> Table1:

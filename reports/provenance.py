@@ -1,4 +1,6 @@
-"""What a result was made from: the git revision, what dvc.lock recorded, and which params have changed since."""
+"""What a result was made from: the git revision, what dvc.lock recorded, and which params have changed
+since.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def revision() -> Revision | None:
 
 
 def recorded() -> Revision | None:
-    """The commit that dvc.lock, and so the run, is of; `dirty` when a later run changed it. None where git does not have it."""
+    """The commit that dvc.lock, and so the run, is of; `dirty` when a later run changed it. None where git
+    does not have it.
+    """
     commit = _git("log", "-1", "--format=%h", "--", LOCK)
     if not commit:
         return None

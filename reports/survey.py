@@ -1,7 +1,8 @@
 """The raters' own site: `make survey`, or `streamlit run reports/survey.py` from the repository root.
 
-Raters reach their page at `/?rater=<token>`, the administrator theirs at `/admin`; there is nothing else, no results and no name of a
-method. It is the one to be put on the internet; the lab's site (`reports/app.py`) is not.
+Raters reach their page at `/?rater=<token>`, the administrator theirs at `/admin`; there is nothing else, no
+results and no name of a method. It is the one to be put on the internet; the lab's site (`reports/app.py`) is
+not.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ if str(REPORTS.parent) not in sys.path:  # `streamlit run` puts only this file's
 
 
 def main() -> None:
-    """Draw the asked-for page; what it cannot read is said in one sentence to the administrator, to nobody else."""
+    """Draw the asked-for page; what it cannot read is said in one sentence to the administrator, to nobody
+    else.
+    """
     from kpbe.errors import KPBEError
     from reports.layout import STYLE
 

@@ -52,7 +52,8 @@ ol.sv-steps.sv-steps {{ display: flex; flex-wrap: wrap; gap: 0.3rem 1.6rem; list
 
 
 def look(texts: Texts | None = None, step: str = "", wide: bool = False) -> None:
-    """The page's style, wide for a clip beside its questions and narrow for reading, and a line that says where the rater is.
+    """The page's style, wide for a clip beside its questions and narrow for reading, and a line that says
+    where the rater is.
 
     Args:
         texts: in the rater's language; without them there is no such line.
@@ -70,9 +71,12 @@ def look(texts: Texts | None = None, step: str = "", wide: bool = False) -> None
 
 
 def speak(language: str) -> None:
-    """Say in the page's head which language it is in, for screen readers; `language` is an HTML language tag."""
+    """Say in the page's head which language it is in, for screen readers; `language` is an HTML language
+    tag.
+    """
     st.html(
-        f'<div class="sv-language"><script>document.documentElement.lang = {json.dumps(language)};</script></div>',
+        f'<div class="sv-language"><script>document.documentElement.lang = '
+        f"{json.dumps(language)};</script></div>",
         unsafe_allow_javascript=True,
     )
 

@@ -1,4 +1,6 @@
-"""The free view's talking videos: which one gives expression and sound, and how it is rendered from a view."""
+"""The free view's talking videos: which one gives expression and sound, and how it is rendered from a
+view.
+"""
 
 from __future__ import annotations
 

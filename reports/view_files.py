@@ -1,4 +1,6 @@
-"""The free view's files: a rotation matrix in place of the angles, and views that are other ones in each frame."""
+"""The free view's files: a rotation matrix in place of the angles, and views that are other ones in each
+frame.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ class ViewFiles:
         """The viewpoints that the files and, for what they do not give, a view make.
 
         Raises:
-            KPBEError: as `kpbe.inference.viewpoints.viewpoints` says, or there is a view for each frame where nothing `talks`.
+            KPBEError: as `kpbe.inference.viewpoints.viewpoints` says, or there is a view for each frame where
+                nothing `talks`.
         """
         from kpbe.inference.viewpoints import viewpoints
 
@@ -66,13 +69,15 @@ class ViewFiles:
         if seen_from.constant or talks:
             return seen_from
         raise KPBEError(
-            f"{self.table or self.rotation} holds a view for each frame, and a picture has one: choose a talking video as the "
+            f"{self.table or self.rotation} holds a view for each frame, and a picture has one: choose a "
+            f"talking video as the "
             "expression, or give a single rotation."
         )
 
 
 def choose_files(talks: bool) -> ViewFiles:
-    """Uploaded files that take the place of sliders; the table is offered where there is a video, which `talks`.
+    """Uploaded files that take the place of sliders; the table is offered where there is a video, which
+    `talks`.
 
     Raises:
         KPBEError: a file is too large.
@@ -81,7 +86,8 @@ def choose_files(talks: bool) -> ViewFiles:
         rotation = _upload(
             "Rotation (JSON)",
             "json",
-            "A 3x3 matrix in place of the angles, such as [[1,0,0],[0,1,0],[0,0,1]], for column vectors (x to the right, y down, z away "
+            "A 3x3 matrix in place of the angles, such as [[1,0,0],[0,1,0],[0,0,1]], for column vectors (x "
+            "to the right, y down, z away "
             "from you); for a talking video also a list of such matrices, one for each frame.",
         )
         if not talks:
@@ -90,7 +96,8 @@ def choose_files(talks: bool) -> ViewFiles:
         table = _upload(
             "Views (CSV)",
             "csv",
-            "A row for each frame at 25 fps; the first line names some of yaw,pitch,roll,x,y,z. An empty cell leaves the source image's "
+            "A row for each frame at 25 fps; the first line names some of yaw,pitch,roll,x,y,z. An empty "
+            "cell leaves the source image's "
             "own. The shorter of the table and the talking video ends the result.",
         )
         return ViewFiles(table, rotation)

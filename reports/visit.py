@@ -1,4 +1,5 @@
-"""Who visits the raters' page, where they are and what is next: all of it from the database, nothing from the browser but the token.
+"""Who visits the raters' page, where they are and what is next: all of it from the database, nothing from the
+browser but the token.
 
 So a refresh, another device and a second tab show the same place.
 """
@@ -88,7 +89,8 @@ class Visit:
 
 
 def arrive(token: str) -> Visit | None:
-    """The visit of a link; None where the link is missing, unknown, revoked or of another study: outside nobody can tell which.
+    """The visit of a link; None where the link is missing, unknown, revoked or of another study: outside
+    nobody can tell which.
 
     Raises:
         KPBEError: there is no study, or its database cannot be reached.

@@ -20,7 +20,8 @@ def describe_clip(
     suffix: str = ".mp4",
     **changes: Any,
 ) -> Clip:
-    """The row of clips.csv of a whole square video at 25 fps with sound; `changes` replace what else a row holds.
+    """The row of clips.csv of a whole square video at 25 fps with sound; `changes` replace what else a row
+    holds.
 
     Its files are the test's matter; the digest is that of the video where it is there already.
     """

@@ -30,7 +30,8 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-# In CI the examples of property tests are the same every time, so that no change is refused by chance; elsewhere they are drawn anew.
+# In CI the examples of property tests are the same every time, so that no change is refused by chance;
+# elsewhere they are drawn anew.
 settings.register_profile("ci", derandomize=True, database=None)
 if os.environ.get("CI"):
     settings.load_profile("ci")

@@ -1,7 +1,8 @@
-"""Large arrays kept as a sample: how they are stored in fixtures, and how one is compared with what was stored.
+"""Large arrays kept as a sample: how they are stored in fixtures, and how one is compared with what was
+stored.
 
-A key holds the whole array, or, with a suffix, `__shape`, `__stride`, `__sample` (every stride-th element of the flattened array) and
-`__summary` (mean, deviation, largest magnitude, count of the whole array).
+A key holds the whole array, or, with a suffix, `__shape`, `__stride`, `__sample` (every stride-th element of
+the flattened array) and `__summary` (mean, deviation, largest magnitude, count of the whole array).
 """
 
 from __future__ import annotations

@@ -1,1 +1,3 @@
-"""Audio-driven talking-head methods ("backends") behind one protocol; a new one is a new module of this package."""
+"""Audio-driven talking-head methods ("backends") behind one protocol; a new one is a new module of this
+package.
+"""

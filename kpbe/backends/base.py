@@ -1,8 +1,8 @@
 """What KPBE asks of an audio-driven method.
 
-A backend is a class that follows `Backend`, or `TrainableBackend` where the DAG trains it, listed in registry.py, and one file
-conf/backend/<name>.yaml with its settings. The stages loop over `backends` of params.yaml, and two backends may be of the same kind (two
-checkpoints of one method, two external programs).
+A backend is a class that follows `Backend`, or `TrainableBackend` where the DAG trains it, listed in
+registry.py, and one file conf/backend/<name>.yaml with its settings. The stages loop over `backends` of
+params.yaml, and two backends may be of the same kind (two checkpoints of one method, two external programs).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class BackendSettings(Section):
         kind: which class of `kpbe.backends` it is.
         feed: what the backend is given of a clip: one frame of it, or all of them.
         checkpoint: published weights; None where the DAG trains them or the backend needs none.
-        weights_of: another backend of params.yaml whose trained weights this one uses. It is not trained, and its section holds only
-            what differs from the other's; the rest is taken from there (`backend_of`).
+        weights_of: another backend of params.yaml whose trained weights this one uses. It is not trained, and
+            its section holds only what differs from the other's; the rest is taken from there (`backend_of`).
     """
 
     kind: str
@@ -41,7 +41,9 @@ class BackendSettings(Section):
 
     @property
     def given_head_pose(self) -> bool | None:
-        """Whether the backend is given the real video's head pose, by its frames or as a pose video; None where nobody knows."""
+        """Whether the backend is given the real video's head pose, by its frames or as a pose video; None
+        where nobody knows.
+        """
         return self.feed == "video"
 
     def refuse_unfit(self, params: Params, name: str) -> None:
@@ -82,15 +84,20 @@ class SynthesisRequest:
 
     Attributes:
         name: file named in messages.
-        source_frames: uint8 RGB (H, W, 3) frames of the speaker, all of one size. Exactly one frame means a still image. May be
-            iterated more than once, and is read again from its start when the audio lasts longer.
+        source_frames: uint8 RGB (H, W, 3) frames of the speaker, all of one size. Exactly one frame means a
+            still image. May be iterated more than once, and is read again from its start when the audio lasts
+            longer.
         wave: float32 mono speech in [-1, 1] at 16 kHz; sample 0 belongs to the first frame.
         fps: frames per second of the source and of the output.
-        boxes: (N, 4) face boxes of the source frames as left, top, right, bottom in pixels; None lets the backend detect faces.
-        landmarks: (N, 3, 2) eyes and mouth of the source frames (`kpbe.data.landmarks`); None lets the backend find them.
-        pose_frames: uint8 RGB frames whose head pose the output follows, at `fps`; only for backends that take pose from a video.
+        boxes: (N, 4) face boxes of the source frames as left, top, right, bottom in pixels; None lets the
+            backend detect faces.
+        landmarks: (N, 3, 2) eyes and mouth of the source frames (`kpbe.data.landmarks`); None lets the
+            backend find them.
+        pose_frames: uint8 RGB frames whose head pose the output follows, at `fps`; only for backends that
+            take pose from a video.
         pose_landmarks: as `landmarks`, of the pose frames.
-        source_frame: which of the source frames is the source image, for backends that take a person's looks from one picture.
+        source_frame: which of the source frames is the source image, for backends that take a person's looks
+            from one picture.
         clip_id: for backends that look clips up by it.
         drawn: how the clip was drawn; None where it is not a clip of the built-in sample with a source frame.
         log: file for what a program prints that the backend runs, overwritten; None keeps nothing of it.
@@ -190,11 +197,14 @@ class Backend(Protocol):
 
     @classmethod
     def made_from(cls, settings: Any, clip_id: str) -> Any:
-        """What a clip's pixels depend on beyond checkpoint and clip, JSON-able (digests for files); no batch sizes, no paths."""
+        """What a clip's pixels depend on beyond checkpoint and clip, JSON-able (digests for files); no batch
+        sizes, no paths.
+        """
         ...
 
     def prepare(self, request: SynthesisRequest) -> Any:
-        """Whatever `synthesize` needs to know of the whole clip before its first frame: faces, alignment, speech features.
+        """Whatever `synthesize` needs to know of the whole clip before its first frame: faces, alignment,
+        speech features.
 
         Raises:
             BadClip: this video cannot be done (no face, no source frame).
@@ -202,7 +212,8 @@ class Backend(Protocol):
         ...
 
     def synthesize(self, request: SynthesisRequest, prepared: Any) -> Iterator[np.ndarray]:
-        """Yield exactly `request.frames` uint8 RGB frames of the source's size, the first at time zero, in constant memory.
+        """Yield exactly `request.frames` uint8 RGB frames of the source's size, the first at time zero, in
+        constant memory.
 
         Args:
             request: source, speech and pose.

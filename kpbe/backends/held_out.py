@@ -14,8 +14,9 @@ PEOPLE_PER_PAIR = 6
 def hold_out_people(clips: Sequence[Clip], pairs: int) -> tuple[list[Clip], list[Clip]]:
     """Split training clips into (training, validation), by people where there are enough of them.
 
-    One clip each of `pairs` people, evenly spread over the sorted names, is the validation, and nothing else of these people is trained on.
-    With fewer than six people for each, it is `hold_out_validation`: other clips of people that are trained on.
+    One clip each of `pairs` people, evenly spread over the sorted names, is the validation, and nothing else
+    of these people is trained on. With fewer than six people for each, it is `hold_out_validation`: other
+    clips of people that are trained on.
     """
     people = sorted({clip.identity for clip in clips})
     if len(people) < PEOPLE_PER_PAIR * pairs:

@@ -1,4 +1,5 @@
-"""Lip openings in backends' trainings: labels where they are known, and whether painted mouths open when the true ones do.
+"""Lip openings in backends' trainings: labels where they are known, and whether painted mouths open when the
+true ones do.
 
 L1 and PSNR cannot tell: a mouth that is half open in every frame has the best of them.
 """
@@ -24,7 +25,9 @@ FRAMES_PER_CLIP = 24
 """So many frames of a clip are read, evenly spaced: FaceLandmarker takes about 20 ms for each."""
 
 BORDER = 0.25
-"""Width of the grey border around a face crop, as a share of its edge: without one, one face in twenty is not found."""
+"""Width of the grey border around a face crop, as a share of its edge: without one, one face in twenty is not
+found.
+"""
 
 
 class OpeningJudge:
@@ -40,7 +43,9 @@ class OpeningJudge:
 
     @classmethod
     def load(cls) -> OpeningJudge | None:
-        """With FaceLandmarker; None where its file or mediapipe is missing, so that trainings need neither."""
+        """With FaceLandmarker; None where its file or mediapipe is missing, so that trainings need
+        neither.
+        """
         try:
             return cls(load_face_landmarker())
         except MissingWeights:
@@ -49,7 +54,8 @@ class OpeningJudge:
     def follows(
         self, name: str, frames: int, true: Callable[[int], np.ndarray], painted: Callable[[int], np.ndarray]
     ) -> float | None:
-        """How the painted mouth of a clip follows the true one, see `opening_correlation`; None where the true one does not move.
+        """How the painted mouth of a clip follows the true one, see `opening_correlation`; None where the
+        true one does not move.
 
         Args:
             name: of the clip; its true openings are kept under it.
@@ -78,7 +84,8 @@ def _with_border(crop: np.ndarray) -> np.ndarray:
 
 
 def known_openings(clip: Clip, folder: Path, frames: int) -> Tensor:
-    """Lip openings of a clip by its expression labels, (N,) with mean 0 and standard deviation 1 over the clip; NaN where unknown.
+    """Lip openings of a clip by its expression labels, (N,) with mean 0 and standard deviation 1 over the
+    clip; NaN where unknown.
 
     Args:
         clip: of the manifest; it may have no labels.

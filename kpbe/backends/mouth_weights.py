@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 def mouth_weights(size: int, mouth: float, place: tuple[float, float], spread: tuple[float, float]) -> Tensor:
-    """Weights (size, size) of a picture's L1 term: 1, and up to `mouth` more around the mouth (a Gaussian), scaled to a mean of 1.
+    """Weights (size, size) of a picture's L1 term: 1, and up to `mouth` more around the mouth (a Gaussian),
+    scaled to a mean of 1.
 
     Args:
         size: edge of the picture in pixels.

@@ -1,4 +1,5 @@
-"""The backend kind `perfect`, for the built-in sample only: the clip's true mouth on the still pose of its source frame.
+"""The backend kind `perfect`, for the built-in sample only: the clip's true mouth on the still pose of its
+source frame.
 
 It tells what a backend without any fault would be worth, and whether an enhancement carries the mouth over.
 """
@@ -28,7 +29,9 @@ OF_THE_HEAD = ("brow",)
 """Controls that do not belong to the mouth."""
 
 LARGEST_ERROR = 200.0
-"""Mean squared error (25 dB) between the clip's source frame and the same frame drawn again; what codecs change is a tenth of it."""
+"""Mean squared error (25 dB) between the clip's source frame and the same frame drawn again; what codecs
+change is a tenth of it.
+"""
 
 
 class PerfectSettings(BackendSettings):
@@ -42,7 +45,8 @@ class PerfectSettings(BackendSettings):
         """Raise ParamsError where the data are not the built-in sample."""
         if params.data.source != "sample":
             raise ParamsError(
-                f"params.yaml: data.source is {params.data.source}, and {SAMPLE_ONLY}: take {name} out of `backend` and `backends`."
+                f"params.yaml: data.source is {params.data.source}, and {SAMPLE_ONLY}: take {name} out of "
+                f"`backend` and `backends`."
             )
 
 
@@ -92,7 +96,8 @@ class PerfectBackend:
         again = _draw(prepared, still)
         if again.shape != source.shape or np.mean((again.astype(np.float64) - source) ** 2) > LARGEST_ERROR:
             raise BadClip(
-                f"{request.name} is not what data.sample of params.yaml draws: make the clips again (dvc repro preprocess)."
+                f"{request.name} is not what data.sample of params.yaml draws: make the clips again (dvc "
+                f"repro preprocess)."
             )
         return prepared
 

@@ -41,8 +41,9 @@ def backend_of(params: Params, name: str) -> tuple[type[Backend], Any]:
     """Class and settings of the backend that params.yaml calls `name`.
 
     Raises:
-        ParamsError: there is no section backend.<name>, it does not fit its class (the message names each wrong key) or the rest of
-            params.yaml, or `weights_of` names no backend of the same kind that is trained.
+        ParamsError: there is no section backend.<name>, it does not fit its class (the message names each
+            wrong key) or the rest of params.yaml, or `weights_of` names no backend of the same kind that is
+            trained.
         KPBEError: its kind is unknown.
     """
     values = _section(params, name)
@@ -58,25 +59,30 @@ def _section(params: Params, name: str) -> dict[str, Any]:
     values = params.backend.get(name)
     if values is None:
         raise ParamsError(
-            f"params.yaml has no section backend.{name}: it has {', '.join(params.backend) or 'none'}; see conf/backend/."
+            f"params.yaml has no section backend.{name}: it has {', '.join(params.backend) or 'none'}; see "
+            f"conf/backend/."
         )
     return values
 
 
 def _with_weights_of(params: Params, name: str, backend: type[Backend]) -> dict[str, Any]:
-    """The section of a backend that uses another's weights, with the other's settings where it says nothing."""
+    """The section of a backend that uses another's weights, with the other's settings where it says
+    nothing.
+    """
     own = _section(params, name)
     of = own["weights_of"]
     other = params.backend.get(of) if isinstance(of, str) and of != name else None
     said = f"params.yaml: backend.{name}.weights_of is {of}"
     if other is None:
         raise ParamsError(
-            f"{said}, which is no other backend: name one of {', '.join(n for n in params.backend if n != name) or 'none'}, or choose "
+            f"{said}, which is no other backend: name one of "
+            f"{', '.join(n for n in params.backend if n != name) or 'none'}, or choose "
             f"{of} as well (backend=[{of},{name}])."
         )
     if other.get("kind") != backend.kind or not is_trainable(backend):
         raise ParamsError(
-            f"{said}, whose kind is {other.get('kind')}: a backend of kind {backend.kind} needs a trained one of its own kind."
+            f"{said}, whose kind is {other.get('kind')}: a backend of kind {backend.kind} needs a trained "
+            f"one of its own kind."
         )
     if other.get("weights_of") is not None:
         raise ParamsError(f"{said}, which uses those of {other['weights_of']} itself: name that one.")

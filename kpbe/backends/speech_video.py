@@ -45,7 +45,9 @@ def request_of_files(
 
 
 def with_finders(settings: Settings) -> Settings:
-    """A backend's settings for files of whose faces nothing is known, and for a machine without YuNet's file."""
+    """A backend's settings for files of whose faces nothing is known, and for a machine without YuNet's
+    file.
+    """
     asked = (key for key in ("detector", "landmarks") if hasattr(settings, key))
     unknown = [
         key
@@ -61,7 +63,8 @@ def write_speech_video(path: Path, backend: Backend, request: SynthesisRequest, 
     Decoding, the backend and encoding run beside each other.
 
     Args:
-        path: .mkv for lossless pictures (FFV1) and the very samples of uncompressed sound; .mp4 for people (H.264, AAC).
+        path: .mkv for lossless pictures (FFV1) and the very samples of uncompressed sound; .mp4 for people
+            (H.264, AAC).
         backend: loaded and ready.
         request: what to speak.
         audio: the file that `request.wave` was read from.

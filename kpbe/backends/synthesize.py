@@ -1,4 +1,6 @@
-"""The synthesize stage: every clip's speech through one backend, as lossless videos that training and metrics read."""
+"""The synthesize stage: every clip's speech through one backend, as lossless videos that training and metrics
+read.
+"""
 
 from __future__ import annotations
 
@@ -43,23 +45,25 @@ def synthesize(
 ) -> tuple[list[tuple[ClipTask, dict[str, Any]]], list[Rejection]]:
     """Synthesise the clips of some splits; clips that are already whole stay.
 
-    Writes `out`/<split>/<clip_id>.mkv (FFV1, the clip's frame rate and number of frames, its sound as PCM, bit for bit), a record beside
-    each, `out`/logs/<clip_id>.log where the backend runs a program, and `out`/rejected.csv. The backend gets the clip's source frame (feed
-    "source_image"), or all its frames and which of them is the source frame ("video"), and its frames as pose video. Decoding, the backend
-    and encoding run beside each other.
+    Writes `out`/<split>/<clip_id>.mkv (FFV1, the clip's frame rate and number of frames, its sound as PCM,
+    bit for bit), a record beside each, `out`/logs/<clip_id>.log where the backend runs a program, and
+    `out`/rejected.csv. The backend gets the clip's source frame (feed "source_image"), or all its frames and
+    which of them is the source frame ("video"), and its frames as pose video. Decoding, the backend and
+    encoding run beside each other.
 
     Args:
         backend_name: the backend's name in params.yaml.
         params: all params.
         clips_folder: the folder of clips.csv.
-        trained: what train_backend left (checkpoints/backends/<name>); backends that cannot be trained take `settings.checkpoint`,
-            and those with `settings.weights_of` the folder of that name beside it.
+        trained: what train_backend left (checkpoints/backends/<name>); backends that cannot be trained take
+            `settings.checkpoint`, and those with `settings.weights_of` the folder of that name beside it.
         out: data/backend/<name>.
         map: how shards of clips are run; the default suits a network on one device.
         splits: which clips.
 
     Returns:
-        (task, facts) of all whole clips, and the rejections; facts are `frames`, `fps` and `source_frame` (None for feed "video").
+        (task, facts) of all whole clips, and the rejections; facts are `frames`, `fps` and `source_frame`
+        (None for feed "video").
 
     Raises:
         KPBEError: unknown backend, bad checkpoint, too many rejected clips.

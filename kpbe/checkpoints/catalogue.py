@@ -1,7 +1,8 @@
-"""The catalogue of public weight files: what each is for, its licence, who publishes it, where it is looked for.
+"""The catalogue of public weight files: what each is for, its licence, who publishes it, where it is looked
+for.
 
-`kpbe weights get` alone downloads (fetch.py). A file is looked for in the folders of KPBE_WEIGHTS, then in `weights/` and
-`../shared/weights/` of the repository root (the working directory).
+`kpbe weights get` alone downloads (fetch.py). A file is looked for in the folders of KPBE_WEIGHTS, then in
+`weights/` and `../shared/weights/` of the repository root (the working directory).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class WeightFile:
         source: the project and page that publish it.
         sha256: digest of the published file, or its first digits; None where it is not known.
         size: of the published file in bytes; None where it is not known.
-        url: where its publisher has the file itself; None where there is only a page for people, or the file was derived.
+        url: where its publisher has the file itself; None where there is only a page for people, or the file
+            was derived.
     """
 
     file: str

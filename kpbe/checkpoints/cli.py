@@ -18,7 +18,8 @@ app = typer.Typer(add_completion=False)
 
 @app.callback(invoke_without_command=True)
 def weights(context: typer.Context) -> None:
-    """List the published weight files that KPBE can use: what each is for, its licence and publisher, whether it is here.
+    """List the published weight files that KPBE can use: what each is for, its licence and publisher, whether
+    it is here.
 
     KPBE works without all of them; `kpbe doctor` says what is left out without each.
     """

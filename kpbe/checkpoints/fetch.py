@@ -1,7 +1,8 @@
-"""Fetching a catalogued weight file from its publisher: resumable, checked by its digest, written whole or not at all.
+"""Fetching a catalogued weight file from its publisher: resumable, checked by its digest, written whole or
+not at all.
 
-What has arrived lies in `<file>.part` beside the file to be; `<file>.part.json` says which version of which address it is a part of, so
-that a later call goes on only where the publisher still has the same file.
+What has arrived lies in `<file>.part` beside the file to be; `<file>.part.json` says which version of which
+address it is a part of, so that a later call goes on only where the publisher still has the same file.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def fetch(name: str, folder: Path, quiet: bool = False) -> Fetched:
         quiet: no progress bar.
 
     Raises:
-        FetchFailed: the file has no address, the network or the publisher says no, what arrived is not the file, or it cannot be written.
-            What has arrived of the right file is kept for the next call.
+        FetchFailed: the file has no address, the network or the publisher says no, what arrived is not the
+            file, or it cannot be written. What has arrived of the right file is kept for the next call.
     """
     entry = CATALOGUE[name]
     if entry.url is None:
@@ -77,7 +78,8 @@ def fetch(name: str, folder: Path, quiet: bool = False) -> Fetched:
         part.remove()
     except OSError as error:
         raise FetchFailed(
-            f"{folder / entry.file} cannot be written ({error.strerror or error}): free some space or name another folder with --to."
+            f"{folder / entry.file} cannot be written ({error.strerror or error}): free some space or name "
+            f"another folder with --to."
         ) from None
     return Fetched(path, digest, entry.sha256 is not None)
 
@@ -94,7 +96,8 @@ class _Part:
         return self.path.with_name(f"{self.path.name}.json")
 
     def begun(self, checked: bool) -> tuple[int, str]:
-        """Bytes that have arrived, and the publisher's mark of their version; (0, "") where no call can go on.
+        """Bytes that have arrived, and the publisher's mark of their version; (0, "") where no call can go
+        on.
 
         Args:
             checked: a digest tells afterwards whether two versions were mixed, so that no mark is needed.
@@ -193,7 +196,9 @@ def _why(error: Exception) -> str:
 
 
 def _version(response: Response) -> str:
-    """What tells one version of the file from another: a strong entity tag, else the date; empty without either."""
+    """What tells one version of the file from another: a strong entity tag, else the date; empty without
+    either.
+    """
     tag = response.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
 
@@ -205,7 +210,8 @@ def _page(entry: WeightFile, part: _Part) -> FetchFailed:
 
 def _interrupted(url: str) -> FetchFailed:
     return FetchFailed(
-        f"the connection to {url} ended before the file was whole: run the same command again, which goes on from there."
+        f"the connection to {url} ended before the file was whole: run the same command again, which goes on "
+        f"from there."
     )
 
 

@@ -1,4 +1,6 @@
-"""One strict reader and writer of weights: any layout to a plain state dict, filled into a network or refused in one sentence."""
+"""One strict reader and writer of weights: any layout to a plain state dict, filled into a network or refused
+in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from kpbe.core.files import whole
 from kpbe.errors import BadCheckpoint, MissingWeights
 
 FACTS = "kpbe"
-"""The one metadata key of a file. Several would be written in another order by every process, and digests would differ."""
+"""The one metadata key of a file. Several would be written in another order by every process, and digests
+would differ.
+"""
 
 WRAPPINGS = ("state_dict", "model", "model_state_dict", "generator")
 """Keys under which trainings keep a network's weights beside other things."""
@@ -40,14 +44,14 @@ UNREADABLE = (
 """What torch and safetensors raise for damaged and foreign files."""
 
 
-# -- reading ------------------------------------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------------------
 
 
 def read_content(path: Path) -> Mapping[str, Any]:
     """What a file of weights holds, as it is stored.
 
-    Read are pickled dictionaries (no code of theirs is run), TorchScript archives (which torch.load refuses), and safetensors, whatever
-    their name.
+    Read are pickled dictionaries (no code of theirs is run), TorchScript archives (which torch.load refuses),
+    and safetensors, whatever their name.
 
     Raises:
         MissingWeights: there is no such file.
@@ -86,8 +90,8 @@ def read_metadata(path: Path) -> dict[str, str]:
 def read_state(path: Path, method: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors of one network by name, and the facts that `write_state` was given (none for other files).
 
-    The state dict may lie under a key of `WRAPPINGS`. The prefixes that DataParallel (`module.`) and torch.compile (`_orig_mod.`) put
-    before names are dropped.
+    The state dict may lie under a key of `WRAPPINGS`. The prefixes that DataParallel (`module.`) and
+    torch.compile (`_orig_mod.`) put before names are dropped.
 
     Args:
         path: see `read_content`.
@@ -114,7 +118,7 @@ def without_wrapper(name: str) -> str:
     return re.sub(r"^((module|_orig_mod)\.)+", "", name)
 
 
-# -- writing ------------------------------------------------------------------------------------------------------
+# -- writing -----------------------------------------------------------------------------------------------
 
 
 def write_state(
@@ -134,7 +138,7 @@ def write_state(
         save_file(tensors, temporary, {key: json.dumps(dict(facts), sort_keys=True)})
 
 
-# -- filling ------------------------------------------------------------------------------------------------------
+# -- filling -----------------------------------------------------------------------------------------------
 
 
 def fill(
@@ -145,14 +149,16 @@ def fill(
     names: Mapping[str, str] | None = None,
     optional: tuple[str, ...] = (),
 ) -> None:
-    """Load `state` strictly; only the batch counters, which some converters drop, and `optional` tensors may be missing.
+    """Load `state` strictly; only the batch counters, which some converters drop, and `optional` tensors may
+    be missing.
 
     Args:
         network: keeps what it has where `state` may lack a tensor.
         state: tensors by stored name.
         origin: file named in messages.
         what: the network in words, e.g. "Wav2Lip generator".
-        names: the network's own names to stored ones; entries of the network that it leaves out keep their values. None: they are equal.
+        names: the network's own names to stored ones; entries of the network that it leaves out keep their
+            values. None: they are equal.
         optional: beginnings of stored names.
 
     Raises:
@@ -176,7 +182,8 @@ def fill(
     for name, tensor in found.items():
         if tensor.shape != own[name].shape:
             raise BadCheckpoint(
-                f"{origin} is not a {what} of this size: {stored_names[name]} has the shape {tuple(tensor.shape)} instead of "
+                f"{origin} is not a {what} of this size: {stored_names[name]} has the shape "
+                f"{tuple(tensor.shape)} instead of "
                 f"{tuple(own[name].shape)}."
             )
     network.load_state_dict(own | found)
@@ -195,7 +202,9 @@ def number_fact(facts: Mapping[str, Any], name: str, default: float, path: Path)
 
 
 def _facts(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Facts of the one key, or of the older layout with a key for each; metadata of other programs is no fact."""
+    """Facts of the one key, or of the older layout with a key for each; metadata of other programs is no
+    fact.
+    """
     try:
         if FACTS in metadata:
             return dict(json.loads(metadata[FACTS]))

@@ -1,8 +1,9 @@
 """Per-clip work that survives `kill -9`: records with fingerprints, rejected clips, shards.
 
-A stage describes each clip as a `ClipTask` (what it is made from, which files it makes) and hands `run_clip_tasks` a plain function
-that makes one clip. A clip whose record carries the right fingerprint is not made again; a clip that cannot be made goes to
-rejected.csv; files of clips that are no longer asked for are removed.
+A stage describes each clip as a `ClipTask` (what it is made from, which files it makes) and hands
+`run_clip_tasks` a plain function that makes one clip. A clip whose record carries the right fingerprint is
+not made again; a clip that cannot be made goes to rejected.csv; files of clips that are no longer asked for
+are removed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ REJECTED_COLUMNS = ("clip_id", "path", "stage", "reason")
 class ClipTask:
     """One clip to make, or one video that gives clips not known beforehand.
 
-    In the second case the facts that `make` returns hold a list `outputs`: names of the files, relative to the record's folder.
+    In the second case the facts that `make` returns hold a list `outputs`: names of the files, relative to
+    the record's folder.
 
     Attributes:
         clip_id: unique within the stage.
@@ -80,15 +82,17 @@ def run_clip_tasks(
     shard_size: int = 64,
     max_rejected_fraction: float = 1.0,
 ) -> tuple[list[tuple[ClipTask, dict[str, Any]]], list[Rejection]]:
-    """Make every clip that is not whole yet; leave `folder` with the asked-for clips and rejected.csv, nothing else.
+    """Make every clip that is not whole yet; leave `folder` with the asked-for clips and rejected.csv,
+    nothing else.
 
     Args:
         stage: name written into rejected.csv.
         tasks: the clips; their records and outputs lie below `folder`.
-        make: makes one clip and returns facts about it (JSON-able); raises `BadClip` when the clip is to be rejected.
-            Must be picklable when `map` uses processes.
-        folder: the stage's own output folder; files below it that no task asks for are removed, except in folders and
-            files whose record format is not ours (only clip outputs, records and unfinished files are ever removed).
+        make: makes one clip and returns facts about it (JSON-able); raises `BadClip` when the clip is to be
+            rejected. Must be picklable when `map` uses processes.
+        folder: the stage's own output folder; files below it that no task asks for are removed, except in
+            folders and files whose record format is not ours (only clip outputs, records and unfinished files
+            are ever removed).
         map: see `ShardMap`.
         shard_size: clips per shard.
         max_rejected_fraction: share of clips that may be rejected before the stage fails.
@@ -138,7 +142,9 @@ def _make_shard(
 
 
 def _remove_stale(folder: Path, tasks: Sequence[ClipTask], facts: dict[str, dict[str, Any]]) -> None:
-    """Remove unfinished files and everything of clips that are no longer asked for; `facts` are those of finished tasks."""
+    """Remove unfinished files and everything of clips that are no longer asked for; `facts` are those of
+    finished tasks.
+    """
     wanted = {
         path for task in tasks for path in (task.record, *task.all_outputs(facts.get(task.clip_id, {})))
     }
@@ -155,7 +161,8 @@ def refuse_too_many(stage: str, asked: int, rejections: Sequence[Rejection], all
     """Stop a stage of which too much was rejected.
 
     Raises:
-        KPBEError: nothing was asked for, nothing is left, or more than the share `allowed` was rejected; lists the reasons.
+        KPBEError: nothing was asked for, nothing is left, or more than the share `allowed` was rejected;
+            lists the reasons.
     """
     if not asked:
         raise KPBEError(f"{stage}: there is no clip to process.")
@@ -163,5 +170,6 @@ def refuse_too_many(stage: str, asked: int, rejections: Sequence[Rejection], all
         reasons = "\n".join(f"  {r.path or r.clip_id}: {r.reason}" for r in rejections[:20])
         more = f"\n  ... and {len(rejections) - 20} more" if len(rejections) > 20 else ""
         raise KPBEError(
-            f"{stage}: {len(rejections)} of {asked} clips were rejected (allowed: {allowed:.0%}):\n{reasons}{more}"
+            f"{stage}: {len(rejections)} of {asked} clips were rejected (allowed: "
+            f"{allowed:.0%}):\n{reasons}{more}"
         )

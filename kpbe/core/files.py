@@ -22,9 +22,11 @@ RECORD_SUFFIX = ".json"
 
 @contextmanager
 def whole(path: Path | str) -> Iterator[Path]:
-    """Give a temporary name in the folder of `path`; rename it to `path` when the block succeeds, else remove it.
+    """Give a temporary name in the folder of `path`; rename it to `path` when the block succeeds, else remove
+    it.
 
-    The suffix is kept, since muxers choose the container by it. Readers see the old file or the new one, never a part.
+    The suffix is kept, since muxers choose the container by it. Readers see the old file or the new one,
+    never a part.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
 """Shards of work over processes and threads; processes begin within half a second.
 
-Measured on one core, two workers that import torch and load a frontend: 9 to 10 s before the first result of every map with processes that
-are spawned; 7 s for the first map and 0.4 s for the next ones with processes that are forked from a server, which imports once what this
-process has imported. Threads need no time to begin, but share one interpreter; `compute.runner` = threads chooses them.
+Measured on one core, two workers that import torch and load a frontend: 9 to 10 s before the first result of
+every map with processes that are spawned; 7 s for the first map and 0.4 s for the next ones with processes
+that are forked from a server, which imports once what this process has imported. Threads need no time to
+begin, but share one interpreter; `compute.runner` = threads chooses them.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ _starting = Lock()
 
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that share the cores evenly; shards not begun are dropped when the block is left by an error."""
+    """Processes that share the cores evenly; shards not begun are dropped when the block is left by an
+    error.
+    """
     threads = max(1, (os.cpu_count() or 1) // workers)
     pool = ProcessPoolExecutor(
         workers,
@@ -77,7 +80,9 @@ def result_of(future: Future[Any]) -> Any:
 
 
 def _context(threads: int) -> BaseContext:
-    """How workers begin: forked from a server that has imported what they need, or spawned where there is no such server."""
+    """How workers begin: forked from a server that has imported what they need, or spawned where there is no
+    such server.
+    """
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     from multiprocessing import forkserver
@@ -111,7 +116,9 @@ def _threads(environment: Mapping[str, str], threads: int) -> dict[str, str]:
 
 
 def _begin_worker(environment: dict[str, str], threads: int) -> None:
-    """Take the environment of the process that asked, share the cores, and do not outlive that process when it is killed."""
+    """Take the environment of the process that asked, share the cores, and do not outlive that process when
+    it is killed.
+    """
     os.environ.clear()
     os.environ.update(environment | _threads(environment, threads))
     if "torch" in sys.modules:  # imported by the server, whose pools may have been of another size
@@ -167,7 +174,8 @@ def thread_map(workers: int) -> ShardMap:
 def kept_by_worker(load: Callable[P, T]) -> Callable[P, T]:
     """Decorator: every thread of every worker keeps what it loaded last, and loads anew for other arguments.
 
-    Networks and detectors are loaded once for all clips of a shard; those that remember their last picture are not shared by threads.
+    Networks and detectors are loaded once for all clips of a shard; those that remember their last picture
+    are not shared by threads.
     """
     kept = local()
 
@@ -186,12 +194,15 @@ def kept_by_worker(load: Callable[P, T]) -> Callable[P, T]:
 def let_idle_threads_sleep() -> None:
     """Keep the threads of numeric libraries from spinning while they wait for each other.
 
-    Spinning gains little on an idle machine; on a busy one a training step of 0.3 s takes 15 s (measured: two threads, two cores, one
-    other process). Only has an effect before torch is imported; a value that the user set stays.
+    Spinning gains little on an idle machine; on a busy one a training step of 0.3 s takes 15 s (measured: two
+    threads, two cores, one other process). Only has an effect before torch is imported; a value that the user
+    set stays.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def is_follower() -> bool:
-    """Whether this is not the first process of a training over several (their numbers are torchrun's and Lightning's)."""
+    """Whether this is not the first process of a training over several (their numbers are torchrun's and
+    Lightning's).
+    """
     return any(os.environ.get(rank, "0") != "0" for rank in ("RANK", "LOCAL_RANK", "NODE_RANK"))

@@ -1,4 +1,6 @@
-"""From a source of videos (built-in sample, a folder, VoxCeleb1 metadata) to the list of raw videos, data/raw/videos.csv."""
+"""From a source of videos (built-in sample, a folder, VoxCeleb1 metadata) to the list of raw videos,
+data/raw/videos.csv.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ LIST_COLUMNS = ("path", "identity", "split")
 def acquire(data: DataParams, out: Path, map: ShardMap = serial_map) -> list[RawVideo]:
     """Write `out`/videos.csv and `out`/rejected.csv; the built-in sample also writes its videos below `out`.
 
-    Videos of the sources `folder` and `voxceleb1` stay where they are. Rows are sorted, so the same files give the same list.
+    Videos of the sources `folder` and `voxceleb1` stay where they are. Rows are sorted, so the same files
+    give the same list.
 
     Args:
         data: the data section of params.yaml.
@@ -35,8 +38,8 @@ def acquire(data: DataParams, out: Path, map: ShardMap = serial_map) -> list[Raw
         The rows of videos.csv.
 
     Raises:
-        KPBEError: the folder, list or metadata is missing or wrong, train and test share an identity, a split would be empty,
-            or too many videos are missing.
+        KPBEError: the folder, list or metadata is missing or wrong, train and test share an identity, a split
+            would be empty, or too many videos are missing.
     """
     out.mkdir(parents=True, exist_ok=True)
     rejections: list[Rejection] = []
@@ -60,7 +63,8 @@ def acquire(data: DataParams, out: Path, map: ShardMap = serial_map) -> list[Raw
 def listed_videos(list_file: Path, root: Path) -> tuple[list[RawVideo], list[Rejection]]:
     """Videos that a CSV with the columns path, identity and split lists.
 
-    A path counts from `root`, or from the repository root (the working directory) where `root` has no such file.
+    A path counts from `root`, or from the repository root (the working directory) where `root` has no such
+    file.
 
     Raises:
         KPBEError: the list does not exist, lacks a column, lists a path twice or has an empty or wrong value.
@@ -97,8 +101,8 @@ def listed_videos(list_file: Path, root: Path) -> tuple[list[RawVideo], list[Rej
 def found_videos(root: Path) -> tuple[list[RawVideo], list[Rejection]]:
     """All videos below a folder.
 
-    The identity is the first folder below `root`, for files directly in it their name. The identities with the smallest
-    SHA-256 of their name, `TEST_SHARE` of all and at least one, are the test split.
+    The identity is the first folder below `root`, for files directly in it their name. The identities with
+    the smallest SHA-256 of their name, `TEST_SHARE` of all and at least one, are the test split.
 
     Raises:
         KPBEError: there is no such folder, it has no videos, or all are of one identity.
@@ -112,7 +116,8 @@ def found_videos(root: Path) -> tuple[list[RawVideo], list[Rejection]]:
     ranked = sorted(set(identities.values()), key=lambda name: hashlib.sha256(name.encode()).digest())
     if len(ranked) < 2:
         raise KPBEError(
-            f"{root} (data.root) holds one identity, {ranked[0]}, but train and test must not share one: use one folder for "
+            f"{root} (data.root) holds one identity, {ranked[0]}, but train and test must not share one: use "
+            f"one folder for "
             "each identity, or give a list (data.list)."
         )
     test = set(ranked[: max(1, round(TEST_SHARE * len(ranked)))])

@@ -1,9 +1,10 @@
 """Faces by OpenCV's frontal face cascade, which scikit-image packages: nothing has to be fetched for it.
 
-It finds upright faces that look into the camera, as squares from the brows to the chin. Boxes as YuNet draws them, eyes and mouth are that
-square in fixed proportions, medians of real faces; proportions do not tilt with the head. On 224 frames of 56 real videos of talking
-people in which YuNet sees a face, the largest box agreed with YuNet's (IoU above 0.5) in 86 %, was another one in 5 %, and none was found
-in 9 %. Eyes and mouth lay 0.11 distances of the eyes from YuNet's (median; 0.29 or more in a tenth).
+It finds upright faces that look into the camera, as squares from the brows to the chin. Boxes as YuNet draws
+them, eyes and mouth are that square in fixed proportions, medians of real faces; proportions do not tilt with
+the head. On 224 frames of 56 real videos of talking people in which YuNet sees a face, the largest box agreed
+with YuNet's (IoU above 0.5) in 86 %, was another one in 5 %, and none was found in 9 %. Eyes and mouth lay
+0.11 distances of the eyes from YuNet's (median; 0.29 or more in a tenth).
 
 Source: local binary patterns in multi-scale blocks (Liao et al. 2007), OpenCV's `lbpcascade_frontalface.xml`.
 """

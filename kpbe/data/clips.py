@@ -64,13 +64,15 @@ class Clip:
 
     @property
     def boxes(self) -> Path:
-        """Face boxes, float32 (frames, 4) left, top, right, bottom in clip pixels; absent when they are not known."""
+        """Face boxes, float32 (frames, 4) left, top, right, bottom in clip pixels; absent when they are not
+        known.
+        """
         return self.video.with_suffix(".boxes.npy")
 
     @property
     def landmarks(self) -> Path:
-        """Eyes (from left to right in the picture) and middle of the mouth, float32 (frames, 3, 2) in clip pixels; absent when they are
-        not known."""
+        """Eyes (from left to right in the picture) and middle of the mouth, float32 (frames, 3, 2) in clip
+        pixels; absent when they are not known."""
         return self.video.with_suffix(".landmarks.npy")
 
 
@@ -114,7 +116,8 @@ def read_manifest(folder: Path | str, split: str | None = None) -> list[Clip]:
     """Clips of `folder`/clips.csv, all or those of one split.
 
     Raises:
-        KPBEError: there is no manifest, a column is missing or holds something else, or the splits share an identity.
+        KPBEError: there is no manifest, a column is missing or holds something else, or the splits share an
+            identity.
     """
     path = Path(folder) / MANIFEST
     try:

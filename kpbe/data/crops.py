@@ -1,7 +1,7 @@
 """Box tubes and crops, exactly as FOMM's video preprocessing cuts them.
 
-Source: AliaksandrSiarohin/video-preprocessing, crop_vox.py and util.py. Boxes are (left, top, right, bottom) in pixels; a row of
-zeros stands for a frame without a face.
+Source: AliaksandrSiarohin/video-preprocessing, crop_vox.py and util.py. Boxes are (left, top, right, bottom)
+in pixels; a row of zeros stands for a frame without a face.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class Tube:
 
 
 def iou(box: Sequence[float] | np.ndarray, others: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes (..., 4), broadcast; a box that ends at pixel r includes pixel r (the +1 convention)."""
+    """Intersection over union of boxes (..., 4), broadcast; a box that ends at pixel r includes pixel r (the
+    +1 convention).
+    """
     a, b = np.asarray(box, float), np.asarray(others, float)
     overlap = np.minimum(a[..., 2:4], b[..., 2:4]) - np.maximum(a[..., :2], b[..., :2]) + 1
     intersection = np.prod(np.maximum(overlap, 0), axis=-1)
@@ -53,8 +55,8 @@ def union(boxes: Sequence[Sequence[float]] | np.ndarray) -> Box:
 def box_tubes(boxes: np.ndarray, iou_with_first: float, max_frames: int) -> list[Tube]:
     """Cut a track (N, 4) into tubes.
 
-    A tube ends before the frame whose box has an IoU below `iou_with_first` with the tube's first box, before a frame without a
-    face, or after `max_frames`. Frames without a face belong to no tube.
+    A tube ends before the frame whose box has an IoU below `iou_with_first` with the tube's first box, before
+    a frame without a face, or after `max_frames`. Frames without a face belong to no tube.
     """
     tubes: list[Tube] = []
     visible = (boxes != 0).any(axis=1)
@@ -72,7 +74,8 @@ def box_tubes(boxes: np.ndarray, iou_with_first: float, max_frames: int) -> list
 
 
 def increase_to_square(box: Sequence[float], increase: float) -> PixelBox:
-    """Enlarge a box about its centre to a square of (1 + 2 `increase`) times its longer side, in whole pixels.
+    """Enlarge a box about its centre to a square of (1 + 2 `increase`) times its longer side, in whole
+    pixels.
 
     Coordinates are cut towards zero one by one, so sides may differ by a pixel.
     """
@@ -89,7 +92,9 @@ def increase_to_square(box: Sequence[float], increase: float) -> PixelBox:
 
 
 def shift_inside(crop: PixelBox, width: int, height: int) -> PixelBox:
-    """Slide a crop into a frame; a crop larger than the frame becomes the largest square about its centre that fits."""
+    """Slide a crop into a frame; a crop larger than the frame becomes the largest square about its centre
+    that fits.
+    """
     left, top, right, bottom = crop
     crop_width, crop_height = right - left, bottom - top
     if crop_width > width or crop_height > height:
@@ -129,7 +134,8 @@ def require_length(frames: int, min_frames: int, fps: float) -> None:
     """
     if frames < min_frames:
         raise BadClip(
-            f"{frames} frames ({frames / fps:.2f} s) can be used, less than data.crop.min_frames = {min_frames}"
+            f"{frames} frames ({frames / fps:.2f} s) can be used, less than data.crop.min_frames = "
+            f"{min_frames}"
         )
 
 
@@ -141,14 +147,18 @@ def centred_square(width: int, height: int) -> PixelBox:
 
 
 def boxes_in_crop(boxes: np.ndarray, crop: PixelBox, image_size: int) -> np.ndarray:
-    """Boxes (N, 4) of the frame as float32 boxes in pixels of the crop resized to `image_size`, cut at its borders."""
+    """Boxes (N, 4) of the frame as float32 boxes in pixels of the crop resized to `image_size`, cut at its
+    borders.
+    """
     left, top, right, bottom = crop
     scale = image_size / np.array([right - left, bottom - top] * 2, float)
     return np.clip((boxes - (left, top, left, top)) * scale, 0, image_size).astype(np.float32)
 
 
 def points_in_crop(points: np.ndarray, crop: PixelBox, image_size: int) -> np.ndarray:
-    """Points (..., 2) of the frame as float32 points in pixels of the crop resized to `image_size`; they may lie outside."""
+    """Points (..., 2) of the frame as float32 points in pixels of the crop resized to `image_size`; they may
+    lie outside.
+    """
     left, top, right, bottom = crop
     scale = image_size / np.array([right - left, bottom - top], float)
     # pixel centres lie at whole numbers, and stay where they are in the picture

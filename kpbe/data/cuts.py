@@ -27,7 +27,9 @@ from kpbe.media.recording import Recording, sample_times
 from kpbe.params import CropParams
 
 KEPT_BYTES = 256 * 2**20
-"""Frames of a video up to this size stay in memory between detection and cropping; longer ones are decoded twice."""
+"""Frames of a video up to this size stay in memory between detection and cropping; longer ones are decoded
+twice.
+"""
 
 LONG_VIDEO_FRAMES = 3000
 """Longer videos (two minutes) show a progress bar of their own."""
@@ -64,7 +66,8 @@ class Refusal:
 
 
 class SampledFrames:
-    """The asked part of a video at a constant rate; can be gone through more than once, decoding once if it is short.
+    """The asked part of a video at a constant rate; can be gone through more than once, decoding once if it
+    is short.
 
     Attributes:
         start: seconds into the video of the first frame.
@@ -108,8 +111,8 @@ def plan_cuts(
 ) -> tuple[list[Cut], list[Refusal]]:
     """Decide which parts of a video become clips.
 
-    A crop known from metadata is taken as it is. Otherwise `crop.mode` says whether face tubes are cut or whole frames are
-    taken (their middle square, in pieces of at most `crop.max_frames`).
+    A crop known from metadata is taken as it is. Otherwise `crop.mode` says whether face tubes are cut or
+    whole frames are taken (their middle square, in pieces of at most `crop.max_frames`).
 
     Args:
         video: the row of videos.csv.
@@ -190,7 +193,8 @@ def _annotated_cut(video: RawVideo, info: VideoInfo, frames: SampledFrames, trac
         asked = native_frames(video.start, video.end, info.fps)
         if asked.stop > info.frames + 1:  # average rates are rounded
             raise BadClip(
-                f"the video has {info.frames} frames, the clip needs {asked.start} to {asked.stop - 1}: fetch it again"
+                f"the video has {info.frames} frames, the clip needs {asked.start} to {asked.stop - 1}: "
+                f"fetch it again"
             )
     box = shift_inside(_native_bbox(video, info), info.width, info.height)
     return Cut(0, len(frames), box, None if track is None else fill_missing(track.boxes))

@@ -1,6 +1,8 @@
-"""Face boxes from a picture: OpenCV's YuNet, SFD and BlazeFace of the face-alignment package, MediaPipe, a cascade, behind one protocol.
+"""Face boxes from a picture: OpenCV's YuNet, SFD and BlazeFace of the face-alignment package, MediaPipe, a
+cascade, behind one protocol.
 
-Weights come from local folders only (kpbe/checkpoints/catalogue.py); face-alignment would otherwise download them. The cascade needs none.
+Weights come from local folders only (kpbe/checkpoints/catalogue.py); face-alignment would otherwise download
+them. The cascade needs none.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ def weight_files(kind: DetectorKind) -> list[Path]:
     """The weight files of a detector; none for `known`.
 
     Raises:
-        MissingWeights: a file, or the package that reads it, is not on this machine; the message says where to get it.
+        MissingWeights: a file, or the package that reads it, is not on this machine; the message says where
+            to get it.
     """
     if kind == "mediapipe":
         return [require_face_landmarker()]
@@ -66,7 +69,8 @@ def weight_files(kind: DetectorKind) -> list[Path]:
 
 
 def finder_here() -> FinderKind:
-    """The first of `FINDERS` whose files are on this machine; where only the cascade is left, that is said once.
+    """The first of `FINDERS` whose files are on this machine; where only the cascade is left, that is said
+    once.
 
     Raises:
         MissingWeights: not even that is here.
@@ -86,7 +90,8 @@ def finder_here() -> FinderKind:
 def _say_cascade() -> None:
     """One sentence on stderr, once in a process."""
     print(
-        "faces are looked for by OpenCV's frontal cascade, which misses turned and tilted heads: `kpbe weights get yunet` fetches a better "
+        "faces are looked for by OpenCV's frontal cascade, which misses turned and tilted heads: `kpbe "
+        "weights get yunet` fetches a better "
         "detector (0.2 MB, MIT).",
         file=sys.stderr,
         flush=True,
@@ -97,8 +102,9 @@ def get_detector(kind: DetectorKind, device: str = "cpu") -> FaceDetector | None
     """A detector with its weights, or None for `known` (boxes come with the data).
 
     Args:
-        kind: `yunet` is the fastest; `sfd` is FOMM's and Wav2Lip's own and slow on a CPU; `blazeface` looks at the centre square;
-            `mediapipe` is for faces that fill a good part of the picture; `cascade` needs no file and finds frontal faces only.
+        kind: `yunet` is the fastest; `sfd` is FOMM's and Wav2Lip's own and slow on a CPU; `blazeface` looks
+            at the centre square; `mediapipe` is for faces that fill a good part of the picture; `cascade`
+            needs no file and finds frontal faces only.
         device: torch device of `sfd` and `blazeface`.
 
     Raises:
@@ -173,7 +179,8 @@ class YuNet:
     def detect_with_landmarks(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Faces as `detect` gives them, and their points (n, 5, 2) in pixels.
 
-        The points are right eye, left eye, nose tip, right and left corner of the mouth, right and left being the person's.
+        The points are right eye, left eye, nose tip, right and left corner of the mouth, right and left being
+        the person's.
         """
         self._network.setInputSize((frame.shape[1], frame.shape[0]))
         _, found = self._network.detect(np.ascontiguousarray(frame[..., ::-1]))
@@ -208,7 +215,9 @@ class FaceAlignmentDetector:
 
 
 class MediaPipe:
-    """MediaPipe's FaceLandmarker: the box around its points, of up to four faces, the largest first. It gives no score: 1 stands for it."""
+    """MediaPipe's FaceLandmarker: the box around its points, of up to four faces, the largest first. It gives
+    no score: 1 stands for it.
+    """
 
     def __init__(self, landmarker: FaceLandmarker) -> None:
         self._landmarker = landmarker

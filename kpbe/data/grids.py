@@ -1,4 +1,6 @@
-"""Grids of drawn people, every combination of some poses and some mouths, as they lie on disk; kpbe/data/sample/grids.py draws them."""
+"""Grids of drawn people, every combination of some poses and some mouths, as they lie on disk;
+kpbe/data/sample/grids.py draws them.
+"""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ def label_clips(
     shard_size: int,
     max_rejected_fraction: float,
 ) -> tuple[list[tuple[ClipTask, dict[str, Any]]], list[Rejection]]:
-    """`run_clip_tasks` for a stage that may have nothing to label; labels of clips that no task is for are removed.
+    """`run_clip_tasks` for a stage that may have nothing to label; labels of clips that no task is for are
+    removed.
 
     Where all that is labelled is known (`truth` of the tasks' payloads), no worker is started for it.
     """
@@ -52,7 +53,9 @@ def label_clips(
 
 
 def _remove_others(out: Path, tasks: Iterable[ClipTask]) -> None:
-    """Remove labels and records of clips that no task is for; every clip_id has a `#`, other files have none."""
+    """Remove labels and records of clips that no task is for; every clip_id has a `#`, other files have
+    none.
+    """
     out.mkdir(parents=True, exist_ok=True)
     wanted = {path for task in tasks for path in (task.record, *task.outputs)}
     for path in set(out.glob("*#*")) - wanted:

@@ -1,7 +1,8 @@
 """Eyes and mouth of a face: the three points by which faces are aligned.
 
-YuNet's five points, the 68 of the face-alignment package's FAN, the 478 of MediaPipe's FaceLandmarker, or proportions of a square that a
-cascade found. Order: left eye, right eye (as seen in the picture), middle of the mouth; pixels, whose centres lie at whole numbers.
+YuNet's five points, the 68 of the face-alignment package's FAN, the 478 of MediaPipe's FaceLandmarker, or
+proportions of a square that a cascade found. Order: left eye, right eye (as seen in the picture), middle of
+the mouth; pixels, whose centres lie at whole numbers.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ def get_landmark_finder(kind: LandmarkKind, device: str = "cpu") -> LandmarkFind
     """A finder with its weights, or None for `known` (landmarks come with the data).
 
     Args:
-        kind: `yunet` and `mediapipe` take a few milliseconds per picture; `fan` is what PC-AVS's authors used, and slow on a CPU;
-            `cascade` needs no file, and knows of a face only where it is and how large.
+        kind: `yunet` and `mediapipe` take a few milliseconds per picture; `fan` is what PC-AVS's authors
+            used, and slow on a CPU; `cascade` needs no file, and knows of a face only where it is and how
+            large.
         device: torch device of `fan`.
 
     Raises:
@@ -85,7 +87,8 @@ class MediaPipeFinder:
 
 
 def three_points(landmarks: np.ndarray) -> np.ndarray:
-    """Eyes (left, right in the picture) and mouth of 68 landmarks: the means of points 36-41, 42-47 and 60-67 (the inner lips).
+    """Eyes (left, right in the picture) and mouth of 68 landmarks: the means of points 36-41, 42-47 and 60-67
+    (the inner lips).
 
     Args:
         landmarks: (N, 68, 2).
@@ -98,7 +101,8 @@ def three_points(landmarks: np.ndarray) -> np.ndarray:
 
 
 class FanFinder:
-    """The 68 points of FAN (Bulat and Tzimiropoulos 2017) in YuNet's box; means of points 36-41, 42-47 and 60-67, as PC-AVS takes them.
+    """The 68 points of FAN (Bulat and Tzimiropoulos 2017) in YuNet's box; means of points 36-41, 42-47 and
+    60-67, as PC-AVS takes them.
 
     Args:
         weights: the face-alignment package's file of its 2D network.

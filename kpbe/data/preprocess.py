@@ -1,6 +1,8 @@
-"""Raw videos to clips: detect, follow, cut and crop faces; constant frame rate; 16 kHz sound beside the video.
+"""Raw videos to clips: detect, follow, cut and crop faces; constant frame rate; 16 kHz sound beside the
+video.
 
-The unit of resumable work is one raw video (or one annotated part of it); its record lists the clips that it gave.
+The unit of resumable work is one raw video (or one annotated part of it); its record lists the clips that it
+gave.
 """
 
 from __future__ import annotations
@@ -53,10 +55,11 @@ def preprocess(
 ) -> list[Clip]:
     """Cut the videos of `raw`/videos.csv into clips and write `out`/clips.csv and `out`/rejected.csv.
 
-    Each clip is `out`/<split>/<clip_id>.mp4 (square, constant rate, H.264), .wav (16 kHz mono) and, where faces are known,
-    .boxes.npy, and .landmarks.npy where they came with the video. A video is rejected when it cannot be read, has no or silent
-    sound, shows no face, or gives no clip; single tubes that are too short, too small, at the border or show two faces are listed
-    in rejected.csv as well, but only videos without any clip count for `data.max_rejected_fraction`.
+    Each clip is `out`/<split>/<clip_id>.mp4 (square, constant rate, H.264), .wav (16 kHz mono) and, where
+    faces are known, .boxes.npy, and .landmarks.npy where they came with the video. A video is rejected when
+    it cannot be read, has no or silent sound, shows no face, or gives no clip; single tubes that are too
+    short, too small, at the border or show two faces are listed in rejected.csv as well, but only videos
+    without any clip count for `data.max_rejected_fraction`.
 
     Args:
         data: the data section of params.yaml.
@@ -100,7 +103,8 @@ def preprocess(
 def with_validation_identities(videos: Sequence[RawVideo], count: int) -> list[RawVideo]:
     """Put training identities in the place of the test split, which is left out; 0 changes nothing.
 
-    Variants of a method are compared on these, so that the test clips are looked at once, when all is decided.
+    Variants of a method are compared on these, so that the test clips are looked at once, when all is
+    decided.
 
     Args:
         videos: of both splits.
@@ -114,7 +118,8 @@ def with_validation_identities(videos: Sequence[RawVideo], count: int) -> list[R
     training = {video.identity for video in videos if video.split == "train"}
     if count >= len(training):
         raise ParamsError(
-            f"data.validation_identities = {count} leaves none of the {len(training)} training identities to train on."
+            f"data.validation_identities = {count} leaves none of the {len(training)} training identities to "
+            f"train on."
         )
     ranked = sorted(training, key=lambda name: sha256(name.encode()).digest())
     chosen = set(ranked[:count])
@@ -131,7 +136,8 @@ def _require_boxes(videos: Iterable[RawVideo], data: DataParams) -> None:
     unknown = next((video.path for video in videos if video.boxes is None and video.bbox is None), None)
     if unknown is not None:
         raise ParamsError(
-            f"data.detector is known, but the faces in {unknown} are not: choose yunet, blazeface or sfd, or set "
+            f"data.detector is known, but the faces in {unknown} are not: choose yunet, blazeface or sfd, or "
+            f"set "
             "data.crop.mode to whole."
         )
 
@@ -160,14 +166,15 @@ def _task(job: Job, out: Path, detector: list[str | None], digest: Callable[[Pat
     return ClipTask(name, out / video.split / f"{name}.json", (), made_from, str(video.path), job)
 
 
-# -- one video ----------------------------------------------------------------------------------------------------
+# -- one video ---------------------------------------------------------------------------------------------
 
 
 def make_clips(task: ClipTask) -> dict[str, Any]:
     """Make all clips of one raw video.
 
     Returns:
-        Facts for its record: `clips` (rows of clips.csv), `rejected` ([clip_id, reason] of parts that gave no clip) and
+        Facts for its record: `clips` (rows of clips.csv), `rejected` ([clip_id, reason] of parts that gave no
+            clip) and
         `outputs` (names of the files written).
 
     Raises:

@@ -47,7 +47,8 @@ class RawVideo:
         bbox: crop known from metadata, in pixels of a `width` x `height` frame; None when it is to be found.
         width, height, fps: reference size and rate of `bbox`, `start` and `end`; None when there is none.
         boxes: .npy with face boxes (frames of the raw video, 4); None when they are to be detected.
-        landmarks: .npy with eyes and mouth (frames of the raw video, 3, 2), only beside `boxes`; None when they are not known.
+        landmarks: .npy with eyes and mouth (frames of the raw video, 3, 2), only beside `boxes`; None when
+            they are not known.
         source_url: where the video comes from, may be empty.
     """
 

@@ -6,7 +6,8 @@ from hashlib import sha256
 
 
 def source_frame_index(clip_id: str, frames: int, seed: int) -> int:
-    """Which frame of a clip is its source image: drawn evenly, the same on every machine and for every method.
+    """Which frame of a clip is its source image: drawn evenly, the same on every machine and for every
+    method.
 
     Args:
         clip_id: the clip.

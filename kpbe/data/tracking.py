@@ -34,8 +34,9 @@ def track_face(
 ) -> FaceTrack:
     """Detect faces in every frame and follow one of them.
 
-    The face with the largest IoU with the previous box is kept (with `reference`, as FOMM does with its annotations, the
-    largest IoU with that); where none overlaps, as at the beginning and after a cut, the largest.
+    The face with the largest IoU with the previous box is kept (with `reference`, as FOMM does with its
+    annotations, the largest IoU with that); where none overlaps, as at the beginning and after a cut, the
+    largest.
 
     Args:
         frames: (H, W, 3) uint8 RGB.
@@ -62,7 +63,9 @@ def track_face(
 
 
 def fill_missing(boxes: np.ndarray) -> np.ndarray:
-    """Boxes (N, 4) with rows of zeros replaced by interpolation between the neighbouring ones; one row must be known."""
+    """Boxes (N, 4) with rows of zeros replaced by interpolation between the neighbouring ones; one row must
+    be known.
+    """
     known = np.flatnonzero(boxes.any(axis=1))
     return np.stack(
         [np.interp(np.arange(len(boxes)), known, boxes[known, side]) for side in range(4)], axis=1

@@ -1,6 +1,7 @@
 """VoxCeleb clips from already downloaded videos, as FOMM's vox-metadata.csv lists them.
 
-Source: AliaksandrSiarohin/video-preprocessing, load_videos.py. The videos are files `<video_id>.<any extension>` in one folder.
+Source: AliaksandrSiarohin/video-preprocessing, load_videos.py. The videos are files `<video_id>.<any
+extension>` in one folder.
 """
 
 from __future__ import annotations
@@ -99,7 +100,9 @@ def native_frames(start: int, end: int, native_fps: float) -> range:
 
 
 def reference_frames(start: int, frames: int, fps: float) -> np.ndarray:
-    """The frames at 25 fps that lie nearest to each of a clip's `frames` frames at `fps`, int64 (frames,); `start` is `Clip.start`."""
+    """The frames at 25 fps that lie nearest to each of a clip's `frames` frames at `fps`, int64 (frames,);
+    `start` is `Clip.start`.
+    """
     return start + np.round(np.arange(frames) * REFERENCE_FPS / fps).astype(int)
 
 
@@ -111,10 +114,11 @@ def scale_bbox(bbox: PixelBox, reference: tuple[int, int], native: tuple[int, in
 
 
 def raw_videos(metadata: Path, folder: Path) -> tuple[list[RawVideo], list[Rejection]]:
-    """Rows of `metadata` whose videos are in `folder`, and a rejection for each other row; a clip listed twice counts once.
+    """Rows of `metadata` whose videos are in `folder`, and a rejection for each other row; a clip listed
+    twice counts once.
 
-    The published file lists 299 clips more than once, three of them in both partitions; those are test clips here, which
-    leaves no person in both.
+    The published file lists 299 clips more than once, three of them in both partitions; those are test clips
+    here, which leaves no person in both.
 
     Raises:
         KPBEError: the metadata cannot be read, or `folder` does not exist.

@@ -1,8 +1,8 @@
 """The evaluate stage: every method's test videos against the ground truth.
 
-For each backend: the source frame held still ("static source"), the backend, the backend enhanced by KPBE, and KPBE's controls
-(`kpbe.methods`). All are scored on the same frames of the same clips, without the source frame; a clip for which one video is missing or
-does not fit is rejected for all of them.
+For each backend: the source frame held still ("static source"), the backend, the backend enhanced by KPBE,
+and KPBE's controls (`kpbe.methods`). All are scored on the same frames of the same clips, without the source
+frame; a clip for which one video is missing or does not fit is rejected for all of them.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def evaluate(
 ) -> None:
     """Score a backend's and its enhanced test videos and the controls; write the results into `out`.
 
-    Writes per_clip.csv (a row per clip and method), per_frame.csv (SSIM and PSNR of every scored frame), metrics.json
-    (means for `dvc metrics`, differences, settings), rejected.csv, and clips/<clip_id>.json,
+    Writes per_clip.csv (a row per clip and method), per_frame.csv (SSIM and PSNR of every scored frame),
+    metrics.json (means for `dvc metrics`, differences, settings), rejected.csv, and clips/<clip_id>.json,
     by which an interrupted evaluation goes on where it stopped.
 
     Args:
@@ -104,7 +104,8 @@ def evaluate(
     allowed = [metric for metric in METRICS if metric not in ONE_IS_BEST]
     if params.evaluate.primary_metric not in allowed:
         raise ParamsError(
-            f"evaluate.primary_metric = {params.evaluate.primary_metric!r} cannot judge: choose one of {', '.join(allowed)}."
+            f"evaluate.primary_metric = {params.evaluate.primary_metric!r} cannot judge: choose one of "
+            f"{', '.join(allowed)}."
         )
     networks = choose_networks(params.evaluate, params.label_pose.teacher, params.compute)
     scoring = Scoring(
@@ -136,7 +137,7 @@ def evaluate(
     write_json(out / METRICS_FILE, {**means, "settings": settings})
 
 
-# -- one clip --------------------------------------------------------------------------------------------------
+# -- one clip ----------------------------------------------------------------------------------------------
 
 
 def _videos(
@@ -186,11 +187,13 @@ def _score_task(task: ClipTask, scoring: Scoring) -> dict[str, Any]:
 def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[str, VideoScores]]:
     """The scored frames' indices, and each method's scores of them.
 
-    A video may be up to 5 frames shorter or longer than the clip (audio-driven methods end with the audio); all
-    methods are scored on the frames that every video has (or every so-many-th of them), without the source frame.
+    A video may be up to 5 frames shorter or longer than the clip (audio-driven methods end with the audio);
+    all methods are scored on the frames that every video has (or every so-many-th of them), without the
+    source frame.
 
     Raises:
-        BadClip: a video is missing, unreadable, of another size, or differs in length by more than that; or no frame is left.
+        BadClip: a video is missing, unreadable, of another size, or differs in length by more than that; or
+            no frame is left.
     """
     clip = videos.clip
     truth = Recording(clip.video)
@@ -220,7 +223,9 @@ def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[st
 
 
 def _mouth(clip: Clip, truth: Recording, networks: Networks) -> MouthBoxes | None:
-    """Where the true mouth is, where that does not take the FaceLandmarker: known with the data, else found by another network."""
+    """Where the true mouth is, where that does not take the FaceLandmarker: known with the data, else found
+    by another network.
+    """
     if clip.landmarks.is_file():
         return boxes_from_three_points(np.load(clip.landmarks), clip.width, clip.height)
     if networks.measures("faces") or networks.landmarks is None:
@@ -230,7 +235,7 @@ def _mouth(clip: Clip, truth: Recording, networks: Networks) -> MouthBoxes | Non
     return boxes_from_three_points(points, clip.width, clip.height)
 
 
-# -- results ---------------------------------------------------------------------------------------------------
+# -- results -----------------------------------------------------------------------------------------------
 
 
 def _clip_scores(clip: Clip, indices: Sequence[int], methods: Mapping[str, Any]) -> list[ClipScore]:
@@ -291,7 +296,9 @@ def _settings(
 
 
 def _data_source(params: Params) -> str:
-    """The kind of data and, for a folder, which: only last names, so that results do not hold private paths."""
+    """The kind of data and, for a folder, which: only last names, so that results do not hold private
+    paths.
+    """
     if params.data.source != "folder":
         return params.data.source
     return f"folder {(params.data.list or params.data.root).name}"

@@ -1,4 +1,6 @@
-"""Figures of the evaluation: the methods' frames one below the other (the paper's Fig. 3), scores per clip."""
+"""Figures of the evaluation: the methods' frames one below the other (the paper's Fig. 3), scores per
+clip.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,8 @@ def figure3(clips_folder: Path, videos: Sequence[tuple[str, Path]], out: Path, c
     if not complete:
         folders = ", ".join(str(folder) for _, folder in videos)
         raise KPBEError(
-            f"no test clip of {clips_folder} has a video in each of {folders}: run the stages before (dvc repro)."
+            f"no test clip of {clips_folder} has a video in each of {folders}: run the stages before (dvc "
+            f"repro)."
         )
     labels = ["Ground truth", *(label for label, _ in videos)]
     rows: list[tuple[str, list[np.ndarray]]] = [(label, []) for label in labels]
@@ -79,7 +82,8 @@ def figure3(clips_folder: Path, videos: Sequence[tuple[str, Path]], out: Path, c
 
 
 def score_plot(results_folder: Path, backend: str, out: Path) -> None:
-    """Write a PNG that joins each test clip's scores: static source, backend, enhanced, enhanced by the source's expression.
+    """Write a PNG that joins each test clip's scores: static source, backend, enhanced, enhanced by the
+    source's expression.
 
     Thin lines are clips, dots with bars the means over identities with 95 % intervals.
 

@@ -1,4 +1,6 @@
-"""Where the true mouth is in each frame of a clip: boxes of one size, in which every method's mouth is scored."""
+"""Where the true mouth is in each frame of a clip: boxes of one size, in which every method's mouth is
+scored.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class MouthBoxes:
     height: int
 
     def crop(self, frames: np.ndarray, indices: Sequence[int]) -> np.ndarray:
-        """What the boxes hold, (n, height, width, 3), of frames (n, H, W, 3) that stand at `indices` of the clip."""
+        """What the boxes hold, (n, height, width, 3), of frames (n, H, W, 3) that stand at `indices` of the
+        clip.
+        """
         placed = zip(frames, self.corners[list(indices)], strict=True)
         return np.stack([f[top : top + self.height, left : left + self.width] for f, (left, top) in placed])
 
@@ -40,7 +44,8 @@ def boxes_from_three_points(points: np.ndarray, width: int, height: int) -> Mout
 def boxes_from_faces(
     faces: Sequence[FaceLandmarks | None], looked_at: Sequence[int], frames: int, width: int, height: int
 ) -> MouthBoxes | None:
-    """Boxes from the landmarks of some frames; frames between them get what lies between, None without any face.
+    """Boxes from the landmarks of some frames; frames between them get what lies between, None without any
+    face.
 
     Args:
         faces: of the frames `looked_at`, ascending; None without a face.

@@ -57,7 +57,8 @@ class Networks:
         used: keys of `METRICS_OF`, and who measures: "LPIPS-alex v0.1 ...", "WHENet".
         absent: keys of `METRICS_OF`, and the sentence that says what is missing.
         teacher: of `head_pose`; None where it is absent.
-        landmarks: who finds the true mouth where neither the data nor the FaceLandmarker tell it; None where nobody does.
+        landmarks: who finds the true mouth where neither the data nor the FaceLandmarker tell it; None where
+            nobody does.
         digest: changes with the networks' files.
     """
 
@@ -78,7 +79,8 @@ def choose_networks(evaluate: EvaluateParams, teacher: str, compute: ComputePara
 
     Args:
         evaluate: which networks.
-        teacher: `label_pose.teacher`, who also measures the head pose; where it is no network, the first that is here does.
+        teacher: `label_pose.teacher`, who also measures the head pose; where it is no network, the first that
+            is here does.
         compute: where they run.
 
     Raises:

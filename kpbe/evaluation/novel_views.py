@@ -1,4 +1,6 @@
-"""A talking test clip seen from several sides, as the paper's Fig. 4: the enhancement at head poses that no video gave (IV.F)."""
+"""A talking test clip seen from several sides, as the paper's Fig. 4: the enhancement at head poses that no
+video gave (IV.F).
+"""
 
 from __future__ import annotations
 
@@ -35,17 +37,18 @@ CELL = 128
 def figure4(
     params: Params, backend: str, clips_folder: Path, backend_videos: Path, checkpoint: Path, out: Path
 ) -> None:
-    """Write a PNG like the paper's Fig. 4: a row for each yaw, a column for each moment, and the backend's frames above.
+    """Write a PNG like the paper's Fig. 4: a row for each yaw, a column for each moment, and the backend's
+    frames above.
 
-    Appearance comes from the test clip's source image, the expression of each column from the backend's frame, the head pose from the row
-    alone: pitch and roll are 0, the translation is the source image's.
+    Appearance comes from the test clip's source image, the expression of each column from the backend's
+    frame, the head pose from the row alone: pitch and roll are 0, the translation is the source image's.
 
     Args:
         params: the whole params.
         backend: its name.
         clips_folder: data/clips.
-        backend_videos: data/backend/<backend>. Of the first `LOOKED_AT` test clips that have a video there, the one is shown whose source
-            image looks most straight ahead.
+        backend_videos: data/backend/<backend>. Of the first `LOOKED_AT` test clips that have a video there,
+            the one is shown whose source image looks most straight ahead.
         checkpoint: the frontend of stage 2.
         out: the PNG.
 
@@ -61,7 +64,8 @@ def figure4(
     ]
     if not spoken_clips:
         raise KPBEError(
-            f"no test clip of {clips_folder} has a video in {backend_videos}: run the stages before (dvc repro)."
+            f"no test clip of {clips_folder} has a video in {backend_videos}: run the stages before (dvc "
+            f"repro)."
         )
     frontend = load_frontend(checkpoint, str(torch_device(params.compute))).for_rendering()
     clip, source = _most_frontal(frontend, spoken_clips[:LOOKED_AT], params.evaluate.seed)

@@ -1,4 +1,6 @@
-"""The report stage: Table I with notes on how its methods were trained, figures, and the trainings' curves for `dvc plots`."""
+"""The report stage: Table I with notes on how its methods were trained, figures, and the trainings' curves
+for `dvc plots`.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,9 @@ def write_report(
 ) -> str:
     """Write table1.md, table1.csv, table1.json, trainings.json, figures/ and curves/ into `results`.
 
-    trainings.json holds the numbers of every training's summary, for `dvc metrics` and `dvc exp show`. figures/ holds figure3.png,
-    figure4.png (of the first backend), scores_<backend>.png and the last sheet of each training; curves/<column>/<training>.csv the
-    losses and validation metrics by step.
+    trainings.json holds the numbers of every training's summary, for `dvc metrics` and `dvc exp show`.
+    figures/ holds figure3.png, figure4.png (of the first backend), scores_<backend>.png and the last sheet of
+    each training; curves/<column>/<training>.csv the losses and validation metrics by step.
 
     Args:
         params: the whole params.
@@ -81,7 +83,9 @@ def write_report(
 
 
 def write_curves(name: str, training: Path, results: Path) -> None:
-    """Hand a training's curves and last sheet to `dvc plots`, one small file for each curve; nothing for what was not trained."""
+    """Hand a training's curves and last sheet to `dvc plots`, one small file for each curve; nothing for what
+    was not trained.
+    """
     try:
         rows = read_csv(training / CURVES_FILE)
     except FileNotFoundError:
@@ -96,12 +100,17 @@ def write_curves(name: str, training: Path, results: Path) -> None:
 
 
 def training_note(name: str, folder: Path) -> str | None:
-    """One line on a training: clips, steps, seconds, seed and which perceptual term it had; None without a summary."""
+    """One line on a training: clips, steps, seconds, seed and which perceptual term it had; None without a
+    summary.
+    """
     summary = _summary(folder)
     if summary is None:
         return None
     ended = " (ended by its time budget)" if summary["stopped_by_time_budget"] else ""
-    line = f"{name}: {summary['clips']} training clips, {summary['steps']} steps in {summary['seconds']:.0f} s{ended}"
+    line = (
+        f"{name}: {summary['clips']} training clips, {summary['steps']} steps in {summary['seconds']:.0f} "
+        f"s{ended}"
+    )
     line += f", seed {summary['seed']}"
     if "perceptual" in summary:
         line += f"; perceptual term: {summary['perceptual']}"

@@ -1,4 +1,6 @@
-"""The result files of the evaluate stage, reports/results/evaluation/<backend>/, and what is read out of them."""
+"""The result files of the evaluate stage, reports/results/evaluation/<backend>/, and what is read out of
+them.
+"""
 
 from __future__ import annotations
 
@@ -173,8 +175,9 @@ def summary(
 ) -> dict[str, dict[str, float]]:
     """What metrics.json holds besides settings: the methods' means, and what the enhanced backend differs by.
 
-    Keys: method -> metric -> mean over identities; "difference" (from the backend) and "difference_from_control" (from the
-    source-expression control) -> metric -> mean difference, and <metric>_p, its p-value, where there are at least two identities.
+    Keys: method -> metric -> mean over identities; "difference" (from the backend) and
+    "difference_from_control" (from the source-expression control) -> metric -> mean difference, and
+    <metric>_p, its p-value, where there are at least two identities.
     """
     options = {"resamples": resamples, "seed": seed}
     result: dict[str, dict[str, float]] = {}

@@ -52,10 +52,11 @@ def score_files(
 
     Args:
         truth: the real video; its sound is what LSE hears.
-        tests: videos of the same size and length (five frames more or less), frame k standing for the truth's frame k.
+        tests: videos of the same size and length (five frames more or less), frame k standing for the truth's
+            frame k.
         compute: device and batch.
-        source_frame: which of the truth's frames the tests were made from: it is not scored, and the share of the way counts from it.
-            None scores all frames and leaves the share of the way out.
+        source_frame: which of the truth's frames the tests were made from: it is not scored, and the share of
+            the way counts from it. None scores all frames and leaves the share of the way out.
 
     Raises:
         BadClip: a video cannot be read or does not fit the truth.

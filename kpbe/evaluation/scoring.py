@@ -60,7 +60,8 @@ def open_like(truth: Recording, path: Path) -> Recording:
     """A video that stands for the truth, frame by frame.
 
     Raises:
-        BadClip: it is missing or unreadable, has another size or frame rate, or differs in length by more than `SPARE_FRAMES`.
+        BadClip: it is missing or unreadable, has another size or frame rate, or differs in length by more
+            than `SPARE_FRAMES`.
     """
     if not path.is_file():
         raise BadClip(f"{path} is missing: if a stage makes it, that stage's rejected.csv says why.")
@@ -72,7 +73,8 @@ def open_like(truth: Recording, path: Path) -> Recording:
         )
     if abs(reader.fps - truth.fps) > 0.01 * truth.fps:
         raise BadClip(
-            f"{path} has {reader.fps:g} frames a second, but its ground truth {truth.info.path} has {truth.fps:g}."
+            f"{path} has {reader.fps:g} frames a second, but its ground truth {truth.info.path} has "
+            f"{truth.fps:g}."
         )
     if abs(len(reader) - len(truth)) > SPARE_FRAMES:
         raise BadClip(
@@ -105,7 +107,9 @@ class VideoScores:
             self.clip[metric] = value
 
     def means(self) -> dict[str, float]:
-        """One value per metric: the clip's own, or the mean over frames (NaN left out; PSNR as `image.mean_psnr`)."""
+        """One value per metric: the clip's own, or the mean over frames (NaN left out; PSNR as
+        `image.mean_psnr`).
+        """
         found = dict(self.clip)
         for metric, values in self.frames.items():
             array = np.array(values)
@@ -138,11 +142,14 @@ def score_videos(
         methods: method -> its video, of the truth's size.
         indices: the frames that are scored, ascending.
         measured: which networks take part.
-        source: (H, W, 3) uint8 RGB, from which poses are counted for the share of the way; None leaves it out.
-        mouth: where the true mouth is; None takes it from the FaceLandmarker, and leaves the mouth's metrics out without one.
+        source: (H, W, 3) uint8 RGB, from which poses are counted for the share of the way; None leaves it
+            out.
+        mouth: where the true mouth is; None takes it from the FaceLandmarker, and leaves the mouth's metrics
+            out without one.
         followed: method -> the method whose mouth it is to follow (`opening_r_backend`).
         wave: (S,) mono sound at 16 kHz of the whole video, which has 25 frames a second; None leaves LSE out.
-        held: methods whose videos hold the scored frames in between: LSE, which hears and sees all frames, is not theirs.
+        held: methods whose videos hold the scored frames in between: LSE, which hears and sees all frames, is
+            not theirs.
         face_every: the face networks look at every so-many-th scored frame.
         batch: frames at once.
 
@@ -215,7 +222,9 @@ def _see(frame: np.ndarray, measured: Networks) -> _Seen:
 
 
 class _Run:
-    """One video on its way through: its scores, and what is remembered of its frames until the clip is whole."""
+    """One video on its way through: its scores, and what is remembered of its frames until the clip is
+    whole.
+    """
 
     def __init__(self, video: Frames, measured: Networks) -> None:
         self.video = video
@@ -247,7 +256,9 @@ class _Run:
         return frames
 
     def jitter(self, face_size: float) -> float | None:
-        """How much the face's points tremble, see `temporal_jitter`; the frames looked at that follow each other evenly."""
+        """How much the face's points tremble, see `temporal_jitter`; the frames looked at that follow each
+        other evenly.
+        """
         rows: list[np.ndarray] = []
         step = min(np.diff(self.looked_at).tolist(), default=1)
         last = None
@@ -349,6 +360,7 @@ def _check_against_scikit_image(
     for metric, value in expected.items():
         if abs(value - values[metric]) > CHECK_TOLERANCE:
             raise KPBEError(
-                f"{metric.upper()} of {method} is {values[metric]:.6f} and scikit-image gives {value:.6f}: the metrics "
+                f"{metric.upper()} of {method} is {values[metric]:.6f} and scikit-image gives {value:.6f}: "
+                f"the metrics "
                 "of this installation cannot be trusted, so nothing was written."
             )

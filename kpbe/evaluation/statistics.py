@@ -1,8 +1,9 @@
 """Means with intervals, and paired comparison of two methods, with the identity as the unit.
 
-Frames of a clip resemble each other, and so do clips of a person: neither are independent. A value per clip enters here; each identity's
-clips are averaged, and intervals and p-values come from the identities' means. Below `FEW_IDENTITIES` identities these are Student's t and
-the exact sign-flip test, from there on a bootstrap over identities (Cameron, Gelbach and Miller 2008 on few clusters).
+Frames of a clip resemble each other, and so do clips of a person: neither are independent. A value per clip
+enters here; each identity's clips are averaged, and intervals and p-values come from the identities' means.
+Below `FEW_IDENTITIES` identities these are Student's t and the exact sign-flip test, from there on a
+bootstrap over identities (Cameron, Gelbach and Miller 2008 on few clusters).
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ class PairedDifference(Mean):
 def mean_interval(values: Values, identities: Identities, *, resamples: int = 10000, seed: int = 0) -> Mean:
     """Mean of the identities' means with its 95 % interval.
 
-    Below `FEW_IDENTITIES` identities: mean +- t(0.975, n-1) s / sqrt(n). From there on: bootstrap-t over identities,
-    symmetric (Hall 1988); Student's t where so many samples are of one value that the bootstrap has no quantile.
+    Below `FEW_IDENTITIES` identities: mean +- t(0.975, n-1) s / sqrt(n). From there on: bootstrap-t over
+    identities, symmetric (Hall 1988); Student's t where so many samples are of one value that the bootstrap
+    has no quantile.
 
     Args:
         values: a value per clip.
@@ -80,9 +82,9 @@ def paired_difference(
 ) -> PairedDifference:
     """Mean of second - first over identities, with interval (as `mean_interval`), p-value and ICC.
 
-    Below `FEW_IDENTITIES` identities p is that of the exact sign-flip test: the share of all 2^n sign patterns of the identities' mean
-    differences whose mean is at least as far from zero. It cannot fall below 2 / 2^n: with four identities below 0.125, whatever the data.
-    From there on p is that of the bootstrap-t.
+    Below `FEW_IDENTITIES` identities p is that of the exact sign-flip test: the share of all 2^n sign
+    patterns of the identities' mean differences whose mean is at least as far from zero. It cannot fall below
+    2 / 2^n: with four identities below 0.125, whatever the data. From there on p is that of the bootstrap-t.
 
     Args:
         first: a value per clip of the one method.
@@ -106,13 +108,15 @@ def paired_difference(
 
 
 def intraclass_correlation(values: Values, identities: Identities) -> float | None:
-    """ICC(1) of clips within identities: one-way analysis of variance, unequal numbers of clips (Donner 1986).
+    """ICC(1) of clips within identities: one-way analysis of variance, unequal numbers of clips (Donner
+    1986).
 
-    1: all clips of a person give the same value, so that further clips tell nothing; 0: a person's clips are as different as anybody's
-    (estimates may lie below 0).
+    1: all clips of a person give the same value, so that further clips tell nothing; 0: a person's clips are
+    as different as anybody's (estimates may lie below 0).
 
     Returns:
-        None with fewer than two identities, one clip per identity throughout, or values that are all the same.
+        None with fewer than two identities, one clip per identity throughout, or values that are all the
+        same.
 
     Raises:
         ValueError: as for `mean_interval`.
@@ -141,7 +145,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-# -- of identities ---------------------------------------------------------------------------------------------
+# -- of identities -----------------------------------------------------------------------------------------
 
 
 def _identity_means(values: np.ndarray, identities: np.ndarray) -> np.ndarray:
@@ -168,7 +172,9 @@ def _sign_flip_p(means: np.ndarray) -> float:
 
 @lru_cache(maxsize=4)
 def _signs(count: int) -> np.ndarray:
-    """All sign patterns of `count` values whose last sign is +, which stand for their mirror images too: (2^(count-1), count)."""
+    """All sign patterns of `count` values whose last sign is +, which stand for their mirror images too:
+    (2^(count-1), count).
+    """
     patterns = np.arange(2 ** (count - 1))[:, None] >> np.arange(count) & 1
     return (1 - 2 * patterns).astype(np.float32)
 

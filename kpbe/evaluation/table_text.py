@@ -46,10 +46,11 @@ CSV_COLUMNS: tuple[str, ...] = (
 
 
 def render_table1(results_root: Path, backends: Sequence[str], notes: Sequence[str] = ()) -> str:
-    """Build Table I from reports/results/evaluation/<backend>/; write table1.md, table1.csv, table1.json into `results_root`.
+    """Build Table I from reports/results/evaluation/<backend>/; write table1.md, table1.csv, table1.json into
+    `results_root`.
 
-    table1.csv is tidy: one row per method (or difference) and metric. table1.json holds the same with the lines
-    about the data.
+    table1.csv is tidy: one row per method (or difference) and metric. table1.json holds the same with the
+    lines about the data.
 
     Args:
         results_root: reports/results.
@@ -70,7 +71,9 @@ def render_table1(results_root: Path, backends: Sequence[str], notes: Sequence[s
 
 
 def markdown(table: Table1) -> str:
-    """The table as Markdown: findings, then the means and differences by group of metrics, then the lines about the data."""
+    """The table as Markdown: findings, then the means and differences by group of metrics, then the lines
+    about the data.
+    """
     parts = ["# Table I", "", *(line + "\n" for line in table.findings)]
     for title, cells in (("Means", _method_cells), ("Paired differences", _difference_cells)):
         for group, members in METRIC_GROUPS.items():
@@ -92,7 +95,9 @@ def plain_text(table: Table1) -> str:
 
 
 def _in_terminal(row: DifferenceRow) -> bool:
-    """Whether a row compares the enhanced backend with its control or with the backend; table1.md has the others too."""
+    """Whether a row compares the enhanced backend with its control or with the backend; table1.md has the
+    others too.
+    """
     return bool(row.primary) or row.compared_with == backend_of_method(row.method)
 
 

@@ -1,4 +1,6 @@
-"""Table I: the methods' and controls' means with 95 % intervals, paired differences, and what they say in sentences."""
+"""Table I: the methods' and controls' means with 95 % intervals, paired differences, and what they say in
+sentences.
+"""
 
 from __future__ import annotations
 
@@ -90,8 +92,10 @@ class DifferenceRow:
     """Paired differences method - compared_with on the same clips.
 
     Attributes:
-        primary: the metric by which the backend is judged, "" in all rows but that of the source-expression control.
-        p_holm: p-values adjusted for the number of the backend's comparisons, by metric; the primary one has none.
+        primary: the metric by which the backend is judged, "" in all rows but that of the source-expression
+            control.
+        p_holm: p-values adjusted for the number of the backend's comparisons, by metric; the primary one has
+            none.
     """
 
     method: str
@@ -153,7 +157,9 @@ def _method_row(scores: Sequence[ClipScore], method: str, settings: dict[str, An
 
 
 def _compared(scores: Sequence[ClipScore], backend: str, settings: dict[str, Any]) -> list[DifferenceRow]:
-    """The enhanced backend against its source-expression control, which comes first, and against the others."""
+    """The enhanced backend against its source-expression control, which comes first, and against the
+    others.
+    """
     others = (
         control_method(backend, SOURCE_EXPRESSION),
         backend,
@@ -190,7 +196,7 @@ def _difference_row(
     return DifferenceRow(method, other, differences, paper)
 
 
-# -- in sentences ----------------------------------------------------------------------------------------------
+# -- in sentences ------------------------------------------------------------------------------------------
 
 
 def direction(difference: PairedDifference, metric: str) -> int:
@@ -204,7 +210,9 @@ def direction(difference: PairedDifference, metric: str) -> int:
 def _finding(
     backend: str, compared: Sequence[DifferenceRow], methods: Sequence[MethodRow], settings: dict[str, Any]
 ) -> str:
-    """What the backend is worth to KPBE first; then what KPBE makes of the backend, and what it was given for that."""
+    """What the backend is worth to KPBE first; then what KPBE makes of the backend, and what it was given for
+    that.
+    """
     given = _given(display_name(backend), settings)
     from_control, from_backend, *_ = compared
     parts = (
@@ -239,7 +247,8 @@ def _worth(row: DifferenceRow, methods: Sequence[MethodRow]) -> str:
     control = next(of.means.get(metric) for of in methods if of.method == row.compared_with)
     if difference is None:
         return (
-            f"{name} cannot be judged against its own source-expression control (KPBE with no backend at all): "
+            f"{name} cannot be judged against its own source-expression control (KPBE with no backend at "
+            f"all): "
             f"{heading} was not measured."
         )
     if difference.low is None:
@@ -248,11 +257,15 @@ def _worth(row: DifferenceRow, methods: Sequence[MethodRow]) -> str:
     verdict = {1: "gains from", 0: "shows no gain from", -1: "is worse for"}[seen] + " its backend"
     people = _count(difference.identities, "identity", "identities")
     if seen and (difference.p or 0.0) >= 1 - CONFIDENCE:
-        verdict = f"{'may gain from' if seen > 0 else 'may be worse for'} its backend, but p of {people} is too large to tell"
+        verdict = (
+            f"{'may gain from' if seen > 0 else 'may be worse for'} its backend, but p of {people} is too "
+            f"large to tell"
+        )
     value = value_in_words(difference, metric, difference.clips, sign="+")
     share = f" ({difference.mean / control.mean:+.1%})" if control and control.mean else ""
     return (
-        f"{name} {verdict}: against its own source-expression control (KPBE with no backend at all) its {heading} changes by "
+        f"{name} {verdict}: against its own source-expression control (KPBE with no backend at all) its "
+        f"{heading} changes by "
         f"{value}{share}, p {p_in_words(difference.p)}, {people}."
     )
 
@@ -265,7 +278,10 @@ def _carried(methods: Sequence[MethodRow]) -> str:
         return ""
     found = means["face_found"].mean
     if found < SEEN_FACES:
-        return f"Whether {name}'s lips follow the backend's cannot be told: a face is found in {found:.0%} of its frames."
+        return (
+            f"Whether {name}'s lips follow the backend's cannot be told: a face is found in {found:.0%} of "
+            f"its frames."
+        )
     if "opening_r_backend" not in means:
         return "The backend's lips hardly move, so that there is nothing to follow."
     followed = means["opening_r_backend"]
@@ -303,10 +319,13 @@ def _about(settings: dict[str, Any], scores: Sequence[ClipScore]) -> list[str]:
     lines = [
         f"Data: {settings['data_source']}, {settings['image_size']}, {_count(clips, 'test clip')} of "
         f"{_count(identities, 'identity', 'identities')}, {rejected} rejected; seed {settings['seed']}. "
-        f"{settings['scored_frames']} frames scored{_every(settings)}: each clip's source frame is left out for every method.",
-        f"{display_name(backend)} was fed with {_feed(settings['feed'])}; KPBE's frontend is {settings['frontend']}.",
+        f"{settings['scored_frames']} frames scored{_every(settings)}: each clip's source frame is left out "
+        f"for every method.",
+        f"{display_name(backend)} was fed with {_feed(settings['feed'])}; KPBE's frontend is "
+        f"{settings['frontend']}.",
         _unit(settings, identities),
-        f"Primary: {plain_heading(settings['primary_metric'])} against the source-expression control. The p-values of a backend's "
+        f"Primary: {plain_heading(settings['primary_metric'])} against the source-expression control. The "
+        f"p-values of a backend's "
         "other comparisons are Holm's, over all of them.",
     ]
     for name, network in settings["measured_by"].items():
@@ -323,7 +342,8 @@ def _about(settings: dict[str, Any], scores: Sequence[ClipScore]) -> list[str]:
         if identical:
             frames = sum(score.frames for score in scores if score.method == method)
             lines.append(
-                f"PSNR of {display_name(method)} leaves out {identical} of {frames} frames identical to the truth."
+                f"PSNR of {display_name(method)} leaves out {identical} of {frames} frames identical to the "
+                f"truth."
             )
     return lines
 
@@ -339,7 +359,8 @@ def _unit(settings: dict[str, Any], identities: int) -> str:
         return f"{line} One identity has neither intervals nor p-values."
     if identities < FEW_IDENTITIES:
         return (
-            f"{line} 95 % t-intervals over identities; p by the exact sign-flip test, which cannot fall below "
+            f"{line} 95 % t-intervals over identities; p by the exact sign-flip test, which cannot fall "
+            f"below "
             f"{2 / 2**identities:.3g} with {identities} identities."
         )
     return f"{line} Intervals and p by a bootstrap-t over identities ({settings['bootstrap']} resamples)."
@@ -365,7 +386,9 @@ def _feed(feed: str) -> str:
 def value_in_words(
     value: Mean | PairedDifference | None, metric: str, clips: int, sign: str = "", brief: bool = False
 ) -> str:
-    """Mean with its interval, as [low, high] or briefly as ± half its width; n where it is not that of the row."""
+    """Mean with its interval, as [low, high] or briefly as ± half its width; n where it is not that of the
+    row.
+    """
     if value is None:
         return "-"
     spec = f"{sign}.{DECIMALS[metric]}f"

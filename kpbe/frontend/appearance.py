@@ -1,4 +1,6 @@
-"""Appearance feature extractor: a source image becomes a feature volume (paper Fig. 1, front of OSFV's generator)."""
+"""Appearance feature extractor: a source image becomes a feature volume (paper Fig. 1, front of OSFV's
+generator).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def feature_size(model: ModelParams) -> int:
 
 
 class Appearance(nn.Module):
-    """2D convolutions that halve the image, a 1x1 convolution whose channels become depth, 3D residual blocks.
+    """2D convolutions that halve the image, a 1x1 convolution whose channels become depth, 3D residual
+    blocks.
 
     Raises:
         ParamsError: see `feature_size`.

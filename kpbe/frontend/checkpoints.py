@@ -1,8 +1,9 @@
 """Reading and writing frontends: our own safetensors files, and the checkpoints of the public OSFV code.
 
-Public checkpoints come as a pickled dictionary with `generator`, `kp_detector` and `he_estimator` (`*.pth.tar`), or as SadTalker's
-safetensors with the prefixes `generator.`, `kp_extractor.` and `he_estimator.`, or in other wrappings: `public_networks` finds the
-networks. Names are mapped by `public_keys`.
+Public checkpoints come as a pickled dictionary with `generator`, `kp_detector` and `he_estimator`
+(`*.pth.tar`), or as SadTalker's safetensors with the prefixes `generator.`, `kp_extractor.` and
+`he_estimator.`, or in other wrappings: `public_networks` finds the networks. Names are mapped by
+`public_keys`.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from kpbe.params import ModelParams
 
 FORMAT = "kpbe-frontend"
 PUBLIC_CONVENTIONS = {"pitch_sign": -1, "first_order": "translation"}
-"""Of all public OSFV checkpoints: their labels were Hopenet's, whose pitch is positive for a head that looks up, and their keypoints'
-neighbourhoods do not turn."""
+"""Of all public OSFV checkpoints: their labels were Hopenet's, whose pitch is positive for a head that looks
+up, and their keypoints' neighbourhoods do not turn."""
 
 OTHER_NETWORKS = {
     "face_encoder_blocks.": "a Wav2Lip checkpoint",
@@ -51,11 +52,13 @@ OTHER_NETWORKS = {
 }
 
 
-# -- our own files ------------------------------------------------------------------------------------------------
+# -- our own files -----------------------------------------------------------------------------------------
 
 
 def save_frontend(path: Path | str, frontend: Frontend, metadata: Mapping[str, Any]) -> None:
-    """Write weights, `ModelParams` and JSON-able facts about them as one safetensors file, whole or not at all."""
+    """Write weights, `ModelParams` and JSON-able facts about them as one safetensors file, whole or not at
+    all.
+    """
     facts = {"model": frontend.params.model_dump(mode="json"), "facts": dict(metadata)}
     write_state(path, frontend, facts, FORMAT)
 
@@ -98,13 +101,14 @@ def is_frontend_file(path: Path | str) -> bool:
         return False
 
 
-# -- public checkpoints -------------------------------------------------------------------------------------------
+# -- public checkpoints ------------------------------------------------------------------------------------
 
 
 def load_public_checkpoint(checkpoint: Path | str | Mapping[str, Any], model: ModelParams) -> Frontend:
     """A frontend (CPU, eval mode) with the weights of a public OSFV checkpoint.
 
-    Its params are those of `model`, but with the pitch sign and the first-order motion that all public checkpoints were trained with.
+    Its params are those of `model`, but with the pitch sign and the first-order motion that all public
+    checkpoints were trained with.
 
     Args:
         checkpoint: a `.pth.tar` or SadTalker safetensors file, or what such a file holds.
@@ -153,7 +157,9 @@ def _filled(networks: Mapping[Network, Mapping[str, Tensor]], model: ModelParams
 
 
 def public_state_dicts(frontend: Frontend) -> dict[str, dict[str, Tensor]]:
-    """The frontend's weights in the public layout: state dicts of `generator`, `kp_detector` and `he_estimator`."""
+    """The frontend's weights in the public layout: state dicts of `generator`, `kp_detector` and
+    `he_estimator`.
+    """
     state = frontend.state_dict()
     networks = {
         network: {public: state[ours] for ours, public in public_keys(state, table).items()}
@@ -213,5 +219,6 @@ def _refuse_other_input_scale(kp_detector: Mapping[str, Tensor], model: ModelPar
             f"model.canonical_keypoints.input_scale = 1 and model.conventions.rotation = beta."
         )
     raise BadCheckpoint(
-        f"{origin} finds canonical keypoints on a reduced image: set model.canonical_keypoints.input_scale = {1 / reduction:g}."
+        f"{origin} finds canonical keypoints on a reduced image: set model.canonical_keypoints.input_scale = "
+        f"{1 / reduction:g}."
     )

@@ -22,9 +22,10 @@ TINY_IMAGE = 16
 class SameConv3d(nn.Conv3d, Foldable):
     """A 3D convolution with bias that keeps the size.
 
-    On a CPU all depth taps are convolved in two dimensions at once and their results are added up: tiny images as one matrix product,
-    large kernels by the convolution theorem. Where gradients are wanted, forward and backward pass together take a quarter to two
-    thirds of the time so. Without them torch's own is about as fast, but for large kernels whose spectrum stays (`fold`): a third.
+    On a CPU all depth taps are convolved in two dimensions at once and their results are added up: tiny
+    images as one matrix product, large kernels by the convolution theorem. Where gradients are wanted,
+    forward and backward pass together take a quarter to two thirds of the time so. Without them torch's own
+    is about as fast, but for large kernels whose spectrum stays (`fold`): a third.
     """
 
     bias: Tensor
@@ -72,7 +73,9 @@ def _convolve_as_matrix_product(volume: Tensor, weight: Tensor) -> Tensor:
 
 
 def _spectrum(weight: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Frequencies of height and width of a kernel (C', C, K, K, K) in images of a size: (frequencies, C, K, C')."""
+    """Frequencies of height and width of a kernel (C', C, K, K, K) in images of a size: (frequencies, C, K,
+    C').
+    """
     rows, columns, taps = size[0], size[1] // 2 + 1, weight.shape[2]
     waves = torch.kron(_waves(rows, size[0], taps), _waves(columns, size[1], taps)).to(weight.device)
     waves = waves.to(torch.promote_types(weight.dtype, torch.complex64))
@@ -81,7 +84,9 @@ def _spectrum(weight: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def _convolve_by_fourier(volume: Tensor, spectrum: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Convolution of (B, D, H, W, C) with a kernel of a `_spectrum`, sizes kept: a matrix product over channels for each frequency."""
+    """Convolution of (B, D, H, W, C) with a kernel of a `_spectrum`, sizes kept: a matrix product over
+    channels for each frequency.
+    """
     batch, depth, height, width, channels = volume.shape
     of_volume = torch.fft.rfft2(volume.to(spectrum.real.dtype), s=size, dim=(2, 3))
     rows, columns = of_volume.shape[2:4]

@@ -1,7 +1,8 @@
-"""Detail at the source's own resolution: sharp pictures are moved by the motion field, and a network chooses among them pixel by pixel.
+"""Detail at the source's own resolution: sharp pictures are moved by the motion field, and a network chooses
+among them pixel by pixel.
 
-Not part of the KPBE paper, whose generator has the decoder alone. After Animating Through Warping (arXiv 2008.00362), which lifts a
-low-resolution motion field to the picture's size, and FOMM's occlusion map.
+Not part of the KPBE paper, whose generator has the decoder alone. After Animating Through Warping (arXiv
+2008.00362), which lifts a low-resolution motion field to the picture's size, and FOMM's occlusion map.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ LEAST_MOUTH = 0.1
 """Least width of a mouth in the picture's coordinates: a face that was not found still has one."""
 
 HALVINGS = 4
-"""Of the chooser's input; colours are matched on a grid of image_size / 2^4 cells, which holds low frequencies only."""
+"""Of the chooser's input; colours are matched on a grid of image_size / 2^4 cells, which holds low
+frequencies only.
+"""
 
 
 @full_precision
@@ -55,8 +58,8 @@ def image_displacement(deformation: Tensor, depth_weights: Tensor, align_corners
         align_corners: whether the outer samples of the volume lie at -1 and 1, as in `grid_sample`.
 
     Returns:
-        (B, 2, h, w): what to add, in x and y, to a place in the rendered picture to get the place in the source, in coordinates whose -1
-        and 1 are the picture's edges.
+        (B, 2, h, w): what to add, in x and y, to a place in the rendered picture to get the place in the
+        source, in coordinates whose -1 and 1 are the picture's edges.
     """
     _, _, height, width, _ = deformation.shape
     moved = deformation[..., :2] - coordinate_grid_2d(height, width, deformation)
@@ -67,7 +70,8 @@ def image_displacement(deformation: Tensor, depth_weights: Tensor, align_corners
 
 @full_precision
 def plane_weights(depth: Tensor, planes: int) -> Tensor:
-    """How much each depth plane counts for a picture whose surface has these depths: linear interpolation between two planes.
+    """How much each depth plane counts for a picture whose surface has these depths: linear interpolation
+    between two planes.
 
     Free weights would all go to one plane, where nothing shows how a head that turns is shaped.
 
@@ -100,11 +104,12 @@ def warp_image(image: Tensor, displacement: Tensor, size: tuple[int, int]) -> Te
 def around_mouth(lips: Tensor, reach: float, size: int) -> Tensor:
     """How much the backend's frame may count: around the mouth only.
 
-    The width of the mouth is that in the picture, and no gradient goes through it. With the width in three dimensions and a gradient, a
-    training moved the corners apart in depth until the reach was the whole face.
+    The width of the mouth is that in the picture, and no gradient goes through it. With the width in three
+    dimensions and a gradient, a training moved the corners apart in depth until the reach was the whole face.
 
     Args:
-        lips: (B, 4, 3) keypoints in the picture's coordinates (-1 and 1 are its edges): left corner, upper lip, right corner, lower lip.
+        lips: (B, 4, 3) keypoints in the picture's coordinates (-1 and 1 are its edges): left corner, upper
+            lip, right corner, lower lip.
         reach: in widths of the mouth.
         size: S.
 
@@ -127,7 +132,8 @@ class Composite:
 
     Attributes:
         frame: (B, 3, H, W) in [0, 1].
-        shares: (B, 2 or 3, H, W) of the decoder's picture, the moved source and the moved backend's frame; they sum to one.
+        shares: (B, 2 or 3, H, W) of the decoder's picture, the moved source and the moved backend's frame;
+            they sum to one.
         matched_backend: (B, 3, H, W) the moved backend's frame in the source's colours; None without one.
     """
 
@@ -137,17 +143,21 @@ class Composite:
 
 
 def put_together(shares: Tensor, decoded: Tensor, source: Tensor, matched_backend: Tensor | None) -> Tensor:
-    """Frames (B, 3, H, W) of pictures and their shares, see `Composite`; the decoder's picture (B, 3, S, S) is enlarged."""
+    """Frames (B, 3, H, W) of pictures and their shares, see `Composite`; the decoder's picture (B, 3, S, S)
+    is enlarged.
+    """
     decoded = resized(decoded.contiguous(), (source.shape[-2], source.shape[-1])).float()
     frame = shares[:, DECODER, None] * decoded + shares[:, SOURCE, None] * source
     return frame if matched_backend is None else frame + shares[:, BACKEND, None] * matched_backend
 
 
 class Compositor(nn.Module):
-    """A U-Net at the frontend's inner size that looks at the candidate pictures and gives each a share of every pixel.
+    """A U-Net at the frontend's inner size that looks at the candidate pictures and gives each a share of
+    every pixel.
 
-    Before that the backend's picture gets the source's skin: a gain per colour on a coarse grid, so that its low frequencies change and
-    its lips do not. There is no offset: with one, a training took contrast away wherever the motion was uncertain, and faces were veiled.
+    Before that the backend's picture gets the source's skin: a gain per colour on a coarse grid, so that its
+    low frequencies change and its lips do not. There is no offset: with one, a training took contrast away
+    wherever the motion was uncertain, and faces were veiled.
     """
 
     def __init__(self, model: ModelParams) -> None:
@@ -191,7 +201,8 @@ class Compositor(nn.Module):
             source: (B, 3, H, W) the moved source.
             backend: (B, 3, H, W) the moved backend's frame; None where there is none.
             backend_seen: (B,) bool, in which samples it counts; None counts all.
-            lips: (B, 4, 3) of the frames that are put together, see `around_mouth`; where there is a backend whose reach is bounded.
+            lips: (B, 4, 3) of the frames that are put together, see `around_mouth`; where there is a backend
+                whose reach is bounded.
         """
         size = (source.shape[-2], source.shape[-1])
         inner = (self.image_size, self.image_size)
@@ -209,7 +220,8 @@ class Compositor(nn.Module):
         x = coarse = skips.pop()
         for up in self.up:
             x = torch.cat([up(x), skips.pop()], dim=1)
-        # planar: torch enlarges and adds up such pictures several times as fast as those that are channels last
+        # planar: torch enlarges and adds up such pictures several times as fast as those that are channels
+        # last
         logits, matched = self.choice(x).contiguous(), None
         if backend is None:
             logits = logits[:, :BACKEND]

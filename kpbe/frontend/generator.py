@@ -1,4 +1,6 @@
-"""Generator: the warped feature volume becomes a frame (paper Fig. 1), with OSFV's plain or its SPADE decoder."""
+"""Generator: the warped feature volume becomes a frame (paper Fig. 1), with OSFV's plain or its SPADE
+decoder.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ SPADE_SLOPE = 0.2
 
 
 class PlainDecoder(nn.Module):
-    """Residual blocks at feature size, blocks that double it, a 7x7 convolution to RGB (OSFV's `original` generator)."""
+    """Residual blocks at feature size, blocks that double it, a 7x7 convolution to RGB (OSFV's `original`
+    generator).
+    """
 
     def __init__(self, width: int, blocks: int, doublings: int) -> None:
         super().__init__()
@@ -64,7 +68,8 @@ class SpadeBlock(nn.Module):
 
 
 class SpadeDecoder(nn.Module):
-    """SPADE blocks at feature size, then one per doubling, a 3x3 convolution to RGB (OSFV's `spade` generator).
+    """SPADE blocks at feature size, then one per doubling, a 3x3 convolution to RGB (OSFV's `spade`
+    generator).
 
     The map that modulates every block is the decoder's own input, repeated to the block's size.
     """
@@ -105,7 +110,8 @@ class Generator(nn.Module):
         decoder, factor = (PlainDecoder, 2**doublings) if params.decoder == "original" else (SpadeDecoder, 4)
         if params.width % factor:
             raise ParamsError(
-                f"model.generator.width = {params.width} must be a multiple of {factor} for the {params.decoder} decoder "
+                f"model.generator.width = {params.width} must be a multiple of {factor} for the "
+                f"{params.decoder} decoder "
                 f"with model.appearance.down_blocks = {doublings}."
             )
         self.align_corners = model.conventions.align_corners

@@ -1,7 +1,8 @@
 """Head pose, keypoint and motion maths of the frontend; no learned weights.
 
-Coordinates are x (right), y (down), z (depth), each in [-1, 1] from the first to the last sample of its axis. Sources: the KPBE
-paper's eq. (1) and (2), and the conventions of the public OSFV code that its checkpoints depend on (`ConventionParams`).
+Coordinates are x (right), y (down), z (depth), each in [-1, 1] from the first to the last sample of its axis.
+Sources: the KPBE paper's eq. (1) and (2), and the conventions of the public OSFV code that its checkpoints
+depend on (`ConventionParams`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from kpbe.params import ConventionParams
 DEGREES_PER_BIN = 3.0
 HEATMAP_VARIANCE = 0.01
 LEAST_HEAT = 1e-12
-"""Below it a heat map is 0: its tails would be denormal numbers, with which CPUs compute many times slower, and no picture shows them."""
+"""Below it a heat map is 0: its tails would be denormal numbers, with which CPUs compute many times slower,
+and no picture shows them.
+"""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -43,7 +46,7 @@ def full_precision(function: Function) -> Function:
     return run  # pyright: ignore[reportReturnType]
 
 
-# -- head pose ----------------------------------------------------------------------------------------------------
+# -- head pose ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,9 @@ def expected_degrees(logits: Tensor, offset: float) -> Tensor:
 def rotation_matrix(degrees: Tensor, conventions: ConventionParams) -> Tensor:
     """Rotation (B, 3, 3) from (B, 3) yaw, pitch, roll in degrees.
 
-    `pitch_yaw_roll` is R = Rx(pitch) Ry(yaw) Rz(roll). The `beta` checkpoint was trained with the three angles on other axes:
-    R = Rx(roll) Ry(pitch) Rz(yaw). Public checkpoints were trained with pi = 3.14, hence `conventions.pi`.
+    `pitch_yaw_roll` is R = Rx(pitch) Ry(yaw) Rz(roll). The `beta` checkpoint was trained with the three
+    angles on other axes: R = Rx(roll) Ry(pitch) Rz(yaw). Public checkpoints were trained with pi = 3.14,
+    hence `conventions.pi`.
     """
     yaw, pitch, roll = (degrees * (conventions.pi / 180.0)).unbind(-1)
     about_x, about_y, about_z = (
@@ -88,9 +92,11 @@ def rotation_matrix(degrees: Tensor, conventions: ConventionParams) -> Tensor:
 
 
 def with_own_pitch_sign(degrees: Tensor, conventions: ConventionParams) -> Tensor:
-    """Labels' or a user's angles as the network has them, or the other way round: (B, 3) yaw, pitch, roll in degrees.
+    """Labels' or a user's angles as the network has them, or the other way round: (B, 3) yaw, pitch, roll in
+    degrees.
 
-    Labels and users mean by a positive pitch a head that looks down in the picture; `conventions.pitch_sign` is the network's side.
+    Labels and users mean by a positive pitch a head that looks down in the picture; `conventions.pitch_sign`
+    is the network's side.
     """
     return degrees * degrees.new_tensor([1.0, conventions.pitch_sign, 1.0])
 
@@ -113,7 +119,9 @@ def rotation_with_own_pitch_sign(rotation: np.ndarray, conventions: ConventionPa
 
 @full_precision
 def relative_rotation(source: Tensor, driving: Tensor) -> Tensor:
-    """R_s R_d^T (B, 3, 3), which turns the driving head back to the source's, of rotations (1 or B, 3, 3) and (B, 3, 3)."""
+    """R_s R_d^T (B, 3, 3), which turns the driving head back to the source's, of rotations (1 or B, 3, 3) and
+    (B, 3, 3).
+    """
     return source @ driving.mT
 
 
@@ -127,7 +135,7 @@ def _rotation_about(axis: int, radians: Tensor) -> Tensor:
     return rotation
 
 
-# -- keypoints ----------------------------------------------------------------------------------------------------
+# -- keypoints ---------------------------------------------------------------------------------------------
 
 
 @full_precision
@@ -180,7 +188,9 @@ def expected_coordinates(probabilities: Tensor) -> Tensor:
 
 @full_precision
 def keypoint_heatmaps(keypoints: Tensor, size: tuple[int, int, int]) -> Tensor:
-    """Gaussians exp(-|p - k|^2 / (2 * 0.01)) around (B, K, 3) keypoints: (B, K, D, H, W) for size (D, H, W); below 1e-12 they are 0."""
+    """Gaussians exp(-|p - k|^2 / (2 * 0.01)) around (B, K, 3) keypoints: (B, K, D, H, W) for size (D, H, W);
+    below 1e-12 they are 0.
+    """
 
     def along(axis: int, length: int) -> Tensor:
         distance = coordinate_axis(length, keypoints) - keypoints[..., axis, None]
@@ -192,23 +202,28 @@ def keypoint_heatmaps(keypoints: Tensor, size: tuple[int, int, int]) -> Tensor:
     return F.threshold(along(2, depth)[..., :, None, None] * plane[..., None, :, :], LEAST_HEAT, 0.0)
 
 
-# -- motion -------------------------------------------------------------------------------------------------------
+# -- motion ------------------------------------------------------------------------------------------------
 
 
 def coordinate_axis(length: int, like: Tensor | None = None) -> Tensor:
-    """Coordinates (length,) from -1 to 1, both included; on the device and of the type of `like`, else float32 on the CPU."""
+    """Coordinates (length,) from -1 to 1, both included; on the device and of the type of `like`, else
+    float32 on the CPU.
+    """
     if like is None:
         return torch.linspace(-1.0, 1.0, length)
     return torch.linspace(-1.0, 1.0, length, dtype=like.dtype, device=like.device)
 
 
 def pixel_centres(length: int, like: Tensor) -> Tensor:
-    """Where the centres of `length` pixels lie, (length,), -1 and 1 being the picture's edges; on the device and of the type of `like`."""
+    """Where the centres of `length` pixels lie, (length,), -1 and 1 being the picture's edges; on the device
+    and of the type of `like`.
+    """
     return (torch.arange(length, device=like.device, dtype=like.dtype) * 2 + 1) / length - 1
 
 
 def picture_scale(cells: int, align_corners: bool) -> float:
-    """What coordinates of a volume of so many cells are multiplied by, so that -1 and 1 are the picture's edges.
+    """What coordinates of a volume of so many cells are multiplied by, so that -1 and 1 are the picture's
+    edges.
 
     Where corners are aligned, -1 and 1 are the centres of the volume's outer cells, half a cell inside.
     """
@@ -231,7 +246,8 @@ def coordinate_grid(size: tuple[int, int, int], like: Tensor | None = None) -> T
 def motion_shifts(source: Tensor, driving: Tensor, rotation: Tensor | None = None) -> Tensor:
     """What each sparse motion adds to the identity: zero for the background, then source - driving.
 
-    With a rotation R the motion of a keypoint is z -> R (z - driving) + source, and its shift is what it adds to R z.
+    With a rotation R the motion of a keypoint is z -> R (z - driving) + source, and its shift is what it adds
+    to R z.
 
     Args:
         source: (1 or B, K, 3) keypoints.
@@ -248,10 +264,12 @@ def motion_shifts(source: Tensor, driving: Tensor, rotation: Tensor | None = Non
 
 @full_precision
 def combine_motions(mask: Tensor, shifts: Tensor, rotation: Tensor | None = None) -> Tensor:
-    """Deformation (B, D, H, W, 3): the sparse motions, weighted by a mask (B, K + 1, D, H, W) that sums to one.
+    """Deformation (B, D, H, W, 3): the sparse motions, weighted by a mask (B, K + 1, D, H, W) that sums to
+    one.
 
-    All motions are translations by (B, K + 1, 3) shifts, so their weighted sum is the identity plus the weighted sum of the shifts. With
-    a rotation (B, 3, 3), which all keypoints share, the identity is turned by it where the mask gives a keypoint's motion.
+    All motions are translations by (B, K + 1, 3) shifts, so their weighted sum is the identity plus the
+    weighted sum of the shifts. With a rotation (B, 3, 3), which all keypoints share, the identity is turned
+    by it where the mask gives a keypoint's motion.
     """
     size = (mask.shape[2], mask.shape[3], mask.shape[4])
     moved = torch.bmm(mask.flatten(2).mT, shifts).unflatten(1, size)
@@ -263,13 +281,16 @@ def combine_motions(mask: Tensor, shifts: Tensor, rotation: Tensor | None = None
 
 @full_precision
 def rotated_grid(size: tuple[int, int, int], rotation: Tensor) -> Tensor:
-    """R z for every point z of the identity motion field: (B, D, H, W, 3) for size (D, H, W) and rotations (B, 3, 3)."""
+    """R z for every point z of the identity motion field: (B, D, H, W, 3) for size (D, H, W) and rotations
+    (B, 3, 3).
+    """
     return torch.einsum("bij,dhwj->bdhwi", rotation, coordinate_grid(size, rotation))
 
 
 @full_precision
 def moved_volumes(volume: Tensor, shifts: Tensor, rotation: Tensor, align_corners: bool) -> Tensor:
-    """The volume moved by each sparse motion whose keypoints turn by a rotation; the first motion is the still background.
+    """The volume moved by each sparse motion whose keypoints turn by a rotation; the first motion is the
+    still background.
 
     Args:
         volume: (1 or B, C, D, H, W).
@@ -290,10 +311,11 @@ def moved_volumes(volume: Tensor, shifts: Tensor, rotation: Tensor, align_corner
 
 @full_precision
 def translated_volumes(volume: Tensor, shifts: Tensor, align_corners: bool) -> Tensor:
-    """The volume sampled on the identity grid plus each shift: `grid_sample` (trilinear, zero padding) of pure translations.
+    """The volume sampled on the identity grid plus each shift: `grid_sample` (trilinear, zero padding) of
+    pure translations.
 
-    Trilinear weights of a translation are a product of one weight per axis, so three small matrix products replace sampling
-    point by point.
+    Trilinear weights of a translation are a product of one weight per axis, so three small matrix products
+    replace sampling point by point.
 
     Args:
         volume: (1 or B, C, D, H, W).
@@ -314,7 +336,9 @@ def translated_volumes(volume: Tensor, shifts: Tensor, align_corners: bool) -> T
 
 
 def _interpolation_weights(length: int, shift: Tensor, align_corners: bool) -> Tensor:
-    """Linear interpolation weights (B, M, length, length) that sample an axis at its own coordinates plus (B, M) shifts."""
+    """Linear interpolation weights (B, M, length, length) that sample an axis at its own coordinates plus (B,
+    M) shifts.
+    """
     from_first_edge = 0.5 * (coordinate_axis(length, shift) + shift[..., None] + 1.0)
     positions = from_first_edge * (length - 1) if align_corners else from_first_edge * length - 0.5
     samples = torch.arange(length, dtype=shift.dtype, device=shift.device)

@@ -22,7 +22,9 @@ def to_uint8(images: Tensor) -> np.ndarray:
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images (B, C, H, W) at another size (height, width): means of the pixels where both sides shrink, bilinear otherwise."""
+    """Images (B, C, H, W) at another size (height, width): means of the pixels where both sides shrink,
+    bilinear otherwise.
+    """
     height, width = images.shape[-2:]
     if (height, width) == size:
         return images

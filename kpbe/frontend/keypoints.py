@@ -1,4 +1,6 @@
-"""Canonical keypoint estimator: where the face's keypoints lie in a neutral, frontal head (paper Fig. 1, OSFV's kp_detector)."""
+"""Canonical keypoint estimator: where the face's keypoints lie in a neutral, frontal head (paper Fig. 1,
+OSFV's kp_detector).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from kpbe.frontend.layers import (
 from kpbe.params import ModelParams
 
 LARGEST_DIFFERENCE = 50.0
-"""Of logits that softmax sees: probabilities of e^-50 move no keypoint; smaller ones and their gradients would be denormal numbers."""
+"""Of logits that softmax sees: probabilities of e^-50 move no keypoint; smaller ones and their gradients
+would be denormal numbers.
+"""
 
 
 class CanonicalKeypoints(nn.Module):
@@ -33,8 +37,10 @@ class CanonicalKeypoints(nn.Module):
         factor = round(1 / params.input_scale)
         if abs(factor * params.input_scale - 1) > 1e-6 or model.image_size % (factor * 2**params.blocks):
             raise ParamsError(
-                f"model.image_size = {model.image_size} does not fit model.canonical_keypoints: input_scale must be 1/n and "
-                f"image_size a multiple of n * 2^blocks, here input_scale = {params.input_scale:g}, blocks = {params.blocks}."
+                f"model.image_size = {model.image_size} does not fit model.canonical_keypoints: input_scale "
+                f"must be 1/n and "
+                f"image_size a multiple of n * 2^blocks, here input_scale = {params.input_scale:g}, blocks = "
+                f"{params.blocks}."
             )
         channels = widths(params.width, params.blocks, params.max_width)
         self.depth, self.temperature = model.depth, params.temperature

@@ -1,6 +1,8 @@
-"""Building blocks shared by the frontend's modules; structure of OSFV's blocks (reference code: zhanglonghao1992).
+"""Building blocks shared by the frontend's modules; structure of OSFV's blocks (reference code:
+zhanglonghao1992).
 
-Blocks are two- or three-dimensional (`dims`); three-dimensional ones change height and width only, never depth.
+Blocks are two- or three-dimensional (`dims`); three-dimensional ones change height and width only, never
+depth.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def double(x: Tensor) -> Tensor:
 
 
 def doubling_convolution(conv: nn.Conv2d | nn.Conv3d) -> nn.ConvTranspose2d | nn.ConvTranspose3d:
-    """What a convolution of 3 taps a side makes of doubled pictures, as one convolution of the pictures themselves.
+    """What a convolution of 3 taps a side makes of doubled pictures, as one convolution of the pictures
+    themselves.
 
     Taps that meet copies of the same pixel are added up: four ninths of the products are left.
 
@@ -114,7 +117,9 @@ class ResidualBlock(Foldable):
 
 
 class AntiAliasDownscale(nn.Module):
-    """Gaussian blur with sigma (n - 1) / 2 and zero padding, then every n-th pixel (FOMM's anti-alias interpolation)."""
+    """Gaussian blur with sigma (n - 1) / 2 and zero padding, then every n-th pixel (FOMM's anti-alias
+    interpolation).
+    """
 
     kernel: Tensor
 
@@ -138,5 +143,7 @@ class AntiAliasDownscale(nn.Module):
 
 
 def widths(first: int, blocks: int, largest: int) -> list[int]:
-    """Channels before and after `blocks` blocks that each double them, up to `largest`: blocks + 1 numbers."""
+    """Channels before and after `blocks` blocks that each double them, up to `largest`: blocks + 1
+    numbers.
+    """
     return [min(largest, first * 2**i) for i in range(blocks + 1)]

@@ -1,6 +1,7 @@
 """The frontend as one model: decompose an image, compose keypoints, render a frame (paper Fig. 1 and 2).
 
-Images of any size go in and frames of the source's size come out; the five modules work at `ModelParams.image_size`.
+Images of any size go in and frames of the source's size come out; the five modules work at
+`ModelParams.image_size`.
 
 Example:
     source = frontend.decompose(source_image)
@@ -84,7 +85,8 @@ class Rendering:
 
 
 class Frontend(nn.Module):
-    """The five modules, and what puts sharp pictures together (`ModelParams.generator.detail`); sizes and conventions from `ModelParams`.
+    """The five modules, and what puts sharp pictures together (`ModelParams.generator.detail`); sizes and
+    conventions from `ModelParams`.
 
     Attributes:
         detail: what frames are made of; `use_detail` takes less than the weights were trained with.
@@ -113,7 +115,8 @@ class Frontend(nn.Module):
         trained = self.params.generator.detail
         if DETAILS.index(detail) > DETAILS.index(trained):
             raise ParamsError(
-                f"these weights were trained with model.generator.detail = {trained} and cannot give {detail}."
+                f"these weights were trained with model.generator.detail = {trained} and cannot give "
+                f"{detail}."
             )
         self.detail = detail
         return self
@@ -169,7 +172,8 @@ class Frontend(nn.Module):
     def second_source(self, source: Decomposition, images: Tensor, same_person: bool = True) -> Decomposition:
         """The backend's frames (B, 3, H, W) as pictures of the source's person: k_b = R_b k_c + t_b + exp_b.
 
-        They have the source's canonical keypoints; and, where `detail` is warp_both and they show the `same_person`, an appearance.
+        They have the source's canonical keypoints; and, where `detail` is warp_both and they show the
+        `same_person`, an appearance.
         """
         inner = self.inner(images)
         pose, expression = self._pose_expression(inner)
@@ -193,12 +197,14 @@ class Frontend(nn.Module):
         Args:
             source: with its appearance and image.
             driving_keypoints: (B, K, 3).
-            driving_pose: that they were made with, batch B; only `conventions.first_order` = rotation needs it.
+            driving_pose: that they were made with, batch B; only `conventions.first_order` = rotation needs
+                it.
             second: the backend's frames, batch B (`second_source`); counts where `detail` is warp_both.
             second_counts: (B,) bool, in which samples it counts; None counts all.
 
         Raises:
-            ValueError: the source was decomposed without its appearance, or the driving pose is needed and missing.
+            ValueError: the source was decomposed without its appearance, or the driving pose is needed and
+                missing.
         """
         motion, second_motion = self.motions(source, driving_keypoints, driving_pose, second)
         assert source.appearance is not None
@@ -233,7 +239,8 @@ class Frontend(nn.Module):
         driving_pose: HeadPose | None = None,
         second: Decomposition | None = None,
     ) -> tuple[Motion, Motion | None]:
-        """The motion of the source, and that of the backend's frame where it is a second source, to the driving keypoints; see `render`.
+        """The motion of the source, and that of the backend's frame where it is a second source, to the
+        driving keypoints; see `render`.
 
         Both come from one pass, so that batch norms see them together.
         """

@@ -1,4 +1,6 @@
-"""Motion field estimator: how the source's features move to follow the driving keypoints (OSFV's dense motion network)."""
+"""Motion field estimator: how the source's features move to follow the driving keypoints (OSFV's dense motion
+network).
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Motion:
         mask: (B, K + 1, D, h, w) share of the background's and each keypoint's motion; sums to one.
         deformation: (B, D, h, w, 3) coordinates in the source's volume.
         occlusion: (B, 1, h, w) in [0, 1]; 0 where the source shows nothing usable.
-        displacement: (B, 2, h, w) the deformation as one of the picture, see `image_displacement`; None with `generator.detail` = none.
+        displacement: (B, 2, h, w) the deformation as one of the picture, see `image_displacement`; None with
+            `generator.detail` = none.
     """
 
     mask: Tensor
@@ -51,10 +54,11 @@ class Motion:
 
 
 class FewMaps(nn.Conv2d):
-    """A convolution of a volume's channels and depth together, (B, C, D, h, w), to few maps (B, C', h, w); keeps the size.
+    """A convolution of a volume's channels and depth together, (B, C, D, h, w), to few maps (B, C', h, w);
+    keeps the size.
 
-    On a CPU, where a convolution with so few results leaves most of the processor idle: one matrix product for all taps, whose results
-    are then shifted and added up.
+    On a CPU, where a convolution with so few results leaves most of the processor idle: one matrix product
+    for all taps, whose results are then shifted and added up.
     """
 
     bias: Tensor
@@ -117,7 +121,8 @@ class MotionField(nn.Module):
         size, factor = feature_size(model), 2**params.blocks
         if size % factor:
             raise ParamsError(
-                f"model.image_size = {model.image_size} gives features of {size}x{size}, which model.motion_field.blocks = "
+                f"model.image_size = {model.image_size} gives features of {size}x{size}, which "
+                f"model.motion_field.blocks = "
                 f"{params.blocks} cannot halve: they must be a multiple of {factor}."
             )
         motions = model.num_keypoints + 1
@@ -148,7 +153,8 @@ class MotionField(nn.Module):
             appearance: (1 or B, C, D, h, w) feature volume of the source.
             source_keypoints: (1 or B, K, 3).
             driving_keypoints: (B, K, 3).
-            rotation: (B, 3, 3) that the neighbourhoods of keypoints turn by (`relative_rotation`); None moves them by translations.
+            rotation: (B, 3, 3) that the neighbourhoods of keypoints turn by (`relative_rotation`); None moves
+                them by translations.
         """
         shifts = motion_shifts(source_keypoints, driving_keypoints, rotation)
         features = self.hourglass(self.hypotheses(appearance, source_keypoints, driving_keypoints, rotation))
@@ -168,7 +174,8 @@ class MotionField(nn.Module):
         driving_keypoints: Tensor,
         rotation: Tensor | None = None,
     ) -> Tensor:
-        """What the hourglass sees of every motion: its heat map difference and the source's features moved by it.
+        """What the hourglass sees of every motion: its heat map difference and the source's features moved by
+        it.
 
         Arguments are those of `forward`.
 

@@ -1,4 +1,6 @@
-"""Head pose and expression estimator (paper Fig. 1, OSFV's he_estimator): a bottleneck ResNet with binned angles."""
+"""Head pose and expression estimator (paper Fig. 1, OSFV's he_estimator): a bottleneck ResNet with binned
+angles.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class PoseExpressionHeads:
 
 
 class Bottleneck(Foldable):
-    """ResNet bottleneck that keeps its channels; a stride-2 one has a convolution with batch norm on its skip path."""
+    """ResNet bottleneck that keeps its channels; a stride-2 one has a convolution with batch norm on its skip
+    path.
+    """
 
     NORMS = (("conv1", "norm1"), ("conv2", "norm2"), ("conv3", "norm3"), ("skip", "norm4"))
 
@@ -68,7 +72,9 @@ class Bottleneck(Foldable):
 
 
 class Stage(Foldable):
-    """1x1 convolution that widens, batch norm, ReLU; a stride-2 bottleneck unless it is the first stage; bottlenecks."""
+    """1x1 convolution that widens, batch norm, ReLU; a stride-2 bottleneck unless it is the first stage;
+    bottlenecks.
+    """
 
     NORMS = (("conv", "norm"),)
 
@@ -84,7 +90,9 @@ class Stage(Foldable):
 
 
 class GridPooling(Foldable):
-    """Features (B, C, h, w) to (B, C) that know where in the picture they are: few channels of every cell, a linear layer."""
+    """Features (B, C, h, w) to (B, C) that know where in the picture they are: few channels of every cell, a
+    linear layer.
+    """
 
     NORMS = (("conv", "norm"),)
     CHANNELS = 32
@@ -100,7 +108,9 @@ class GridPooling(Foldable):
 
 
 class PoseExpression(Foldable):
-    """Stem, four stages of 4, 8, 16 and 32 times `width` channels, global average or `GridPooling`, five linear heads."""
+    """Stem, four stages of 4, 8, 16 and 32 times `width` channels, global average or `GridPooling`, five
+    linear heads.
+    """
 
     NORMS = (("conv", "norm"),)
 

@@ -1,7 +1,9 @@
-"""How networks lie in memory, and what is divided into their weights, for training and for rendering: decided here and nowhere else.
+"""How networks lie in memory, and what is divided into their weights, for training and for rendering: decided
+here and nowhere else.
 
-Measured on CPUs: convolutions run fastest channels last; the gradients of 2D weights take up to three times as long that way, those of
-3D weights do not. What stays the same from frame to frame (spectral norms, batch norms' statistics) is computed once.
+Measured on CPUs: convolutions run fastest channels last; the gradients of 2D weights take up to three times
+as long that way, those of 3D weights do not. What stays the same from frame to frame (spectral norms, batch
+norms' statistics) is computed once.
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ def prepare_for(network: Network, device: torch.device | str, training: bool) ->
     Args:
         network: any; its `Foldable` parts are folded for rendering.
         device: is moved there.
-        training: whether its weights are to be learned. Without it, the network is frozen: it is in eval mode, wants no gradients, and
-            can be neither trained nor saved afterwards.
+        training: whether its weights are to be learned. Without it, the network is frozen: it is in eval
+            mode, wants no gradients, and can be neither trained nor saved afterwards.
     """
     device = torch.device(device)
     if device.type == "cpu":
@@ -65,8 +67,8 @@ def prepare_for(network: Network, device: torch.device | str, training: bool) ->
 def denormals_as_zero() -> Iterator[None]:
     """Let denormal numbers count as 0 in this thread: CPUs compute many times slower with them.
 
-    For trainings, whose optimisers leave such numbers wherever a weight gets no more gradients. It is no setting for a whole process: code
-    that is not ours may count on them (Hypothesis refuses to work without).
+    For trainings, whose optimisers leave such numbers wherever a weight gets no more gradients. It is no
+    setting for a whole process: code that is not ours may count on them (Hypothesis refuses to work without).
     """
     torch.set_flush_denormal(True)
     try:
@@ -76,9 +78,11 @@ def denormals_as_zero() -> Iterator[None]:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc hand out freed memory again instead of returning it to the system, which would have to clear it for every large result.
+    """Let glibc hand out freed memory again instead of returning it to the system, which would have to clear
+    it for every large result.
 
-    Measured: `vox256` renders in 1.16 instead of 1.43 s (four frames at once), `small` in 74 instead of 91 ms at 512x512.
+    Measured: `vox256` renders in 1.16 instead of 1.43 s (four frames at once), `small` in 74 instead of 91 ms
+    at 512x512.
     """
     trim_threshold, mmap_max = -1, -4  # numbers of malloc.h
     try:

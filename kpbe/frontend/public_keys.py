@@ -1,7 +1,9 @@
-"""Names of the frontend's weights in public OSFV checkpoints, and ours: one explicit table per public network.
+"""Names of the frontend's weights in public OSFV checkpoints, and ours: one explicit table per public
+network.
 
-A table maps the name of one of our submodules to its public name; entries below it (weight, bias, running_mean, ...) keep their
-names, except those of spectral norms. Every table is one to one, so it serves loading and exporting.
+A table maps the name of one of our submodules to its public name; entries below it (weight, bias,
+running_mean, ...) keep their names, except those of spectral norms. Every table is one to one, so it serves
+loading and exporting.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ def frontend_tables(model: ModelParams) -> dict[str, dict[str, str]]:
 
 
 def discriminator_table(blocks: int) -> dict[str, str]:
-    """Table of the public `discriminator` at full scale (its names say `discs.1`), relative to `PatchDiscriminator`."""
+    """Table of the public `discriminator` at full scale (its names say `discs.1`), relative to
+    `PatchDiscriminator`.
+    """
     table = {"score": "discs.1.conv"}
     for i in range(blocks):
         table[f"blocks.{i}.conv"] = f"discs.1.down_blocks.{i}.conv"

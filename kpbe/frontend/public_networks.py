@@ -1,8 +1,9 @@
-"""What a public OSFV checkpoint is, found in its tensors: where its networks lie, how large they are, which decoder they have.
+"""What a public OSFV checkpoint is, found in its tensors: where its networks lie, how large they are, which
+decoder they have.
 
-People meet the same three networks in many wrappings: the authors' `.pth.tar`, SadTalker's packed safetensors, state dicts below `model` or
-`state_dict`, names that DataParallel (`module.`) or torch.compile (`_orig_mod.`) have changed. A network is found by the entries that only
-it has, whatever lies around it.
+People meet the same three networks in many wrappings: the authors' `.pth.tar`, SadTalker's packed
+safetensors, state dicts below `model` or `state_dict`, names that DataParallel (`module.`) or torch.compile
+(`_orig_mod.`) have changed. A network is found by the entries that only it has, whatever lies around it.
 """
 
 from __future__ import annotations
@@ -37,13 +38,19 @@ USUAL_NAMES: dict[Network, tuple[str, ...]] = {
 """Where a network lies in the authors' files and in SadTalker's."""
 
 WRAPPERS = frozenset({"module", "_orig_mod"})
-"""Parts of names that DataParallel and torch.compile put in; no public network has an entry of such a name."""
+"""Parts of names that DataParallel and torch.compile put in; no public network has an entry of such a
+name.
+"""
 
 Conventions = Literal["vox256", "vox256_beta"]
-"""What weights do not tell: the order of the rotations, of the published configurations vox-256 and vox-256-beta."""
+"""What weights do not tell: the order of the rotations, of the published configurations vox-256 and
+vox-256-beta.
+"""
 
 IMAGE_SIZE = 256
-"""Of every published checkpoint; a fully convolutional network does not tell the size that it was trained with."""
+"""Of every published checkpoint; a fully convolutional network does not tell the size that it was trained
+with.
+"""
 
 
 def plain_name(name: str) -> str:
@@ -64,7 +71,8 @@ def conventions_of(word: str) -> Conventions:
 
 
 def networks_in(content: Mapping[str, Any], origin: str) -> dict[Network, dict[str, Tensor]]:
-    """The state dicts of the networks that a checkpoint holds, by public network name; absent ones are left out.
+    """The state dicts of the networks that a checkpoint holds, by public network name; absent ones are left
+    out.
 
     Args:
         content: what the file holds: tensors, and mappings of them in any depth.
@@ -85,7 +93,8 @@ def networks_in(content: Mapping[str, Any], origin: str) -> dict[Network, dict[s
         chosen = usual if len(usual) == 1 else prefixes
         if len(chosen) > 1:
             raise BadCheckpoint(
-                f"{origin} holds several networks of the kind {network}: {', '.join(p.rstrip('.') for p in chosen)}; "
+                f"{origin} holds several networks of the kind {network}: "
+                f"{', '.join(p.rstrip('.') for p in chosen)}; "
                 "keep one of them."
             )
         prefix = chosen[0]
@@ -100,9 +109,10 @@ def model_of(
 ) -> ModelParams:
     """The parameters of a public checkpoint: sizes and decoder by the shapes of its tensors.
 
-    The published checkpoints without `beta` look for keypoints on a reduced picture and turn heads in the order pitch, yaw, roll; `beta`
-    looks at the whole picture and has its rotations in another order, which no tensor tells. So a checkpoint that looks at the whole
-    picture is `beta` only if its name or the user says so.
+    The published checkpoints without `beta` look for keypoints on a reduced picture and turn heads in the
+    order pitch, yaw, roll; `beta` looks at the whole picture and has its rotations in another order, which no
+    tensor tells. So a checkpoint that looks at the whole picture is `beta` only if its name or the user says
+    so.
 
     Args:
         networks: of `networks_in`, all three.
@@ -110,7 +120,8 @@ def model_of(
         conventions: those that the user names; None looks for them.
 
     Raises:
-        BadCheckpoint: an entry that tells a size is missing, or the conventions are unclear or contradict the weights.
+        BadCheckpoint: an entry that tells a size is missing, or the conventions are unclear or contradict the
+            weights.
     """
     origin = str(path)
     keypoints, pose, generator = (
@@ -186,13 +197,17 @@ PUBLISHED_SIZES = sizes_of(ModelParams())
 
 
 def blur_reduction(kp_detector: Mapping[str, Tensor]) -> int:
-    """How many times smaller than the picture is what the keypoint detector looks at, by the size of its blur kernel."""
+    """How many times smaller than the picture is what the keypoint detector looks at, by the size of its blur
+    kernel.
+    """
     blur = kp_detector.get(BLUR_KERNEL)
     return 1 if blur is None else (blur.shape[-1] - 1) // 4 + 1  # its radius is 2 (n - 1)
 
 
 def _widths(width: int, widest: int, blocks: int, published: int) -> dict[str, int]:
-    """`width` and `max_width` of blocks that double the one up to the other; the published limit where it cut nothing."""
+    """`width` and `max_width` of blocks that double the one up to the other; the published limit where it cut
+    nothing.
+    """
     limit = max(widest, published) if widest == width * 2**blocks else widest
     return {"width": width, "max_width": limit}
 
@@ -201,13 +216,16 @@ def _rotation(scale: float, path: Path, conventions: Conventions | None) -> str:
     if scale < 1:
         if conventions == "vox256_beta":
             raise BadCheckpoint(
-                f"{path} finds canonical keypoints on a reduced picture, which vox256_beta does not: leave --model out."
+                f"{path} finds canonical keypoints on a reduced picture, which vox256_beta does not: leave "
+                f"--model out."
             )
         return "pitch_yaw_roll"
     if conventions is None and not any("beta" in part.lower() for part in (path.name, path.parent.name)):
         raise BadCheckpoint(
-            f"{path} finds canonical keypoints on the whole picture, as vox-256-beta does, and nothing in it tells the order of its "
-            "rotations: name it with --model vox256_beta, or --model vox256 for pitch, yaw and roll as in the later code."
+            f"{path} finds canonical keypoints on the whole picture, as vox-256-beta does, and nothing in it "
+            f"tells the order of its "
+            "rotations: name it with --model vox256_beta, or --model vox256 for pitch, yaw and roll as in "
+            "the later code."
         )
     return "pitch_yaw_roll" if conventions == "vox256" else "beta"
 

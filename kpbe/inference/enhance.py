@@ -58,8 +58,8 @@ def enhance(
         frontend: trained networks in eval mode.
         source_image: (H, W, 3) uint8 RGB; gives appearance and canonical keypoints.
         pose_frames: frames that the head pose is taken from, uint8 RGB of one size.
-        backend_frames: frames of the same person that the expression is taken from, one for each pose frame; with the detail `warp_both`
-            they are the second source.
+        backend_frames: frames of the same person that the expression is taken from, one for each pose frame;
+            with the detail `warp_both` they are the second source.
         batch_size: frames rendered at once; fewer where they are large.
 
     Yields:
@@ -122,9 +122,9 @@ def enhance_clips(
 ) -> list[Rejection]:
     """Enhance the backend's videos of all test clips, and render their controls.
 
-    Writes for each test clip `test/<clip_id>.mkv` and `<control>/<clip_id>.mkv` (lossless, what the metrics read), and
-    `viewing/<clip_id>.mp4` (ground truth, backend, enhanced side by side, with sound). Controls are rendered on the frames that are
-    scored (every `evaluate.score_every`-th) and held in between.
+    Writes for each test clip `test/<clip_id>.mkv` and `<control>/<clip_id>.mkv` (lossless, what the metrics
+    read), and `viewing/<clip_id>.mp4` (ground truth, backend, enhanced side by side, with sound). Controls
+    are rendered on the frames that are scored (every `evaluate.score_every`-th) and held in between.
 
     Args:
         backend: name shown in the viewing copies.

@@ -1,4 +1,6 @@
-"""Enhancing one video by hand: any talking video, a picture of the person, and optionally a video of the head pose."""
+"""Enhancing one video by hand: any talking video, a picture of the person, and optionally a video of the head
+pose.
+"""
 
 from __future__ import annotations
 
@@ -47,15 +49,18 @@ def enhance_video(
 ) -> int:
     """Enhance a talking video, or show it from other viewpoints (paper IV.F); whole or not at all.
 
-    The result has the size of the source's square. Frames are decoded, rendered and encoded side by side, never all held in memory.
+    The result has the size of the source's square. Frames are decoded, rendered and encoded side by side,
+    never all held in memory.
 
     Args:
         frontend: trained networks in eval mode.
-        talking: the backend's video; gives expression and sound (a .wav of the same name beside a mute video counts).
+        talking: the backend's video; gives expression and sound (a .wav of the same name beside a mute video
+            counts).
         source: picture of the person, or a video whose first frame is taken.
         out: .mp4 for people, .mkv without loss.
         pose: video of the head pose; `talking` itself when None.
-        framing: how pictures and videos become the square that the frontend is shown (`kpbe.inference.framing.square_of`).
+        framing: how pictures and videos become the square that the frontend is shown
+            (`kpbe.inference.framing.square_of`).
         fps: videos are sampled at it.
         batch_size: frames rendered at once.
         viewpoints: the head pose, where no video gives it; what it leaves open stays that of `source`.

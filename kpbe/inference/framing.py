@@ -1,6 +1,7 @@
 """Which square of a picture or video the frontend is shown, and at which size.
 
-Training clips are squares around a face (kpbe/data/crops.py); what people bring from elsewhere is cut to such a square first.
+Training clips are squares around a face (kpbe/data/crops.py); what people bring from elsewhere is cut to such
+a square first.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ LOOKED_AT = 8
 """Frames of a video in which a face is looked for."""
 
 LARGEST_SIDE = 1024
-"""Squares of larger faces are reduced to it: a face has no more detail than this in any video that people make."""
+"""Squares of larger faces are reduced to it: a face has no more detail than this in any video that people
+make.
+"""
 
 AROUND_FACE = 0.2
 """Room around the face, as a share of its box; a clip's crop has 0.1 around the union of all its boxes."""
@@ -44,9 +47,10 @@ def square_of(frames: Sequence[np.ndarray] | Iterable[np.ndarray], framing: Fram
 
     Args:
         frames: (H, W, 3) uint8 RGB, of one size; the first few are looked at.
-        framing: `whole` takes the picture as it is, `centre` the largest square in its middle, `face` a square around the largest
-            face that YuNet finds, or what stands in for it (`kpbe.data.faces.finder_here`). `auto`: square pictures whole (they are
-            crops already), others `face` where a face is found, else `centre`.
+        framing: `whole` takes the picture as it is, `centre` the largest square in its middle, `face` a
+            square around the largest face that YuNet finds, or what stands in for it
+            (`kpbe.data.faces.finder_here`). `auto`: square pictures whole (they are crops already), others
+            `face` where a face is found, else `centre`.
         name: file that messages name.
 
     Returns:
@@ -73,7 +77,9 @@ def square_of(frames: Sequence[np.ndarray] | Iterable[np.ndarray], framing: Fram
 
 
 def own_side(box: PixelBox) -> int:
-    """The side in pixels at which a square is shown without enlarging it: its own, even for the video encoder, at most `LARGEST_SIDE`."""
+    """The side in pixels at which a square is shown without enlarging it: its own, even for the video
+    encoder, at most `LARGEST_SIDE`.
+    """
     side = min(box[2] - box[0], box[3] - box[1], LARGEST_SIDE)
     return max(2, side - side % 2)
 

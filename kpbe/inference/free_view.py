@@ -1,7 +1,7 @@
 """Free view: a source image with its head turned and moved at will, as in OSFV's demo.
 
-Angles and shifts are absolute: what is given replaces what the frontend estimated of the source, what is not given stays. OSFV's
-authors recommend yaw within 45 degrees, pitch and roll within 20.
+Angles and shifts are absolute: what is given replaces what the frontend estimated of the source, what is not
+given stays. OSFV's authors recommend yaw within 45 degrees, pitch and roll within 20.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ LARGEST_DEGREES = {"yaw": 45.0, "pitch": 20.0, "roll": 20.0}
 """What OSFV's authors recommend; the frontend has not learned more."""
 
 PLACE_OF_ANGLES = {"pitch_yaw_roll": (0, 1, 2), "beta": (1, 2, 0)}
-"""Where a convention keeps the angles about the vertical, the horizontal and the viewing axis: the `beta` checkpoint calls them pitch,
-roll and yaw."""
+"""Where a convention keeps the angles about the vertical, the horizontal and the viewing axis: the `beta`
+checkpoint calls them pitch, roll and yaw."""
 
 TURN_BY = 30.0
 """Degrees of yaw that a video turns to each side when no other view is asked for."""
@@ -39,8 +39,9 @@ class View:
     """Where a head looks and is; None leaves the source's own.
 
     Attributes:
-        yaw, pitch, roll: degrees about the vertical, the horizontal and the viewing axis; as in labels, positive for a head that, as
-            seen in the picture, turns to the left, looks down and tilts clockwise.
+        yaw, pitch, roll: degrees about the vertical, the horizontal and the viewing axis; as in labels,
+            positive for a head that, as seen in the picture, turns to the left, looks down and tilts
+            clockwise.
         x, y, z: translation of the keypoints; x to the right and y down, where the picture goes from -1 to 1.
     """
 
@@ -114,7 +115,8 @@ def images_at_once(batch_size: int, source: Decomposition) -> int:
 
 
 def look_around(own: View, asked: View, frames: int) -> list[View]:
-    """Views that swing from the head's own to the one asked for, as far to the other side, and back; they repeat without a jump.
+    """Views that swing from the head's own to the one asked for, as far to the other side, and back; they
+    repeat without a jump.
 
     A view that is the same as `own` swings by `TURN_BY` degrees of yaw.
     """
@@ -139,7 +141,8 @@ def write_free_view(
     seconds: float = 3.0,
     fps: float = 25.0,
 ) -> View:
-    """Write one view as .png, or a video (.mp4, .mkv) that looks around to it (`look_around`); whole or not at all.
+    """Write one view as .png, or a video (.mp4, .mkv) that looks around to it (`look_around`); whole or not
+    at all.
 
     Args:
         path: the file.

@@ -1,4 +1,6 @@
-"""The frontends that trainings left in checkpoints/, the released one, and one that a user names: which there are, how they are opened."""
+"""The frontends that trainings left in checkpoints/, the released one, and one that a user names: which there
+are, how they are opened.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,8 @@ def trained_frontends(root: Path = Path()) -> dict[str, Path]:
 def frontend_file(checkpoint: Path | None) -> Path:
     """The file of a checkpoint that a user names: a file or a training's folder.
 
-    Without a name it is the released one, which has seen real faces (that of `make repro` has seen drawn ones), else the first of
-    `trained_frontends`.
+    Without a name it is the released one, which has seen real faces (that of `make repro` has seen drawn
+    ones), else the first of `trained_frontends`.
 
     Raises:
         MissingWeights: there is none.
@@ -46,7 +48,8 @@ def frontend_file(checkpoint: Path | None) -> Path:
         found = trained_frontends()
         if not found:
             raise MissingWeights(
-                f"there is no {RELEASED / WEIGHTS} and no trained frontend in checkpoints/: run `make repro` first, or name one with "
+                f"there is no {RELEASED / WEIGHTS} and no trained frontend in checkpoints/: run `make repro` "
+                f"first, or name one with "
                 "--checkpoint."
             )
         return found.get("Released") or next(iter(found.values()))

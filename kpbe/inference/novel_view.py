@@ -1,7 +1,8 @@
-"""A talking head from viewpoints that a user defines (paper IV.F): the pose is the user's, the expression that of a talking video.
+"""A talking head from viewpoints that a user defines (paper IV.F): the pose is the user's, the expression
+that of a talking video.
 
-Eq. (2) with a rotation and a translation that no video gave: k = R k_c + t + exp, where exp is estimated from every frame of the talking
-video and appearance and k_c from one picture of the person.
+Eq. (2) with a rotation and a translation that no video gave: k = R k_c + t + exp, where exp is estimated from
+every frame of the talking video and appearance and k_c from one picture of the person.
 """
 
 from __future__ import annotations
@@ -48,10 +49,12 @@ def talking_view(
         viewpoints: one for each frame; angles and translations that are None stay the source's own.
         talking_frames: (H, W, 3) uint8 RGB frames whose expressions are taken one by one.
         batch_size: frames rendered at once; fewer where they are large.
-        same_person: whether they show the source's person; then they are the second source where the frontend has one.
+        same_person: whether they show the source's person; then they are the second source where the frontend
+            has one.
 
     Yields:
-        One uint8 RGB frame of the source's size for each pair, until the shorter of `viewpoints` and `talking_frames` ends.
+        One uint8 RGB frame of the source's size for each pair, until the shorter of `viewpoints` and
+        `talking_frames` ends.
     """
     own = own_view(frontend, source)
     device = source.canonical_keypoints.device
@@ -73,7 +76,8 @@ def one_view(
         frontend: trained networks in eval mode.
         source: of one picture (`kpbe.inference.free_view.decompose_image`).
         viewpoint: angles and translations that are None stay the source's own.
-        expression: (1, K, 3) of another picture (`kpbe.inference.free_view.expression_of`); the source's own when None.
+        expression: (1, K, 3) of another picture (`kpbe.inference.free_view.expression_of`); the source's own
+            when None.
 
     Returns:
         (H, W, 3) uint8 RGB of the source's size.
@@ -84,7 +88,9 @@ def one_view(
 
 
 def head_poses(frontend: Frontend, viewpoints: Sequence[Viewpoint], own: View) -> HeadPose:
-    """Poses of a batch of viewpoints; `own` completes them. The degrees of those that give a rotation are NaN."""
+    """Poses of a batch of viewpoints; `own` completes them. The degrees of those that give a rotation are
+    NaN.
+    """
     pose = complete_poses(frontend, [viewpoint.view for viewpoint in viewpoints], own)
     rotation, degrees = pose.rotation.clone(), pose.degrees.clone()
     for index, viewpoint in enumerate(viewpoints):
@@ -103,7 +109,8 @@ def write_viewpoints(
     expression_image: np.ndarray | None = None,
     fps: float = 25.0,
 ) -> View:
-    """Write a silent head from one viewpoint as .png, or from one after the other as a video (.mp4, .mkv); whole or not at all.
+    """Write a silent head from one viewpoint as .png, or from one after the other as a video (.mp4, .mkv);
+    whole or not at all.
 
     Args:
         path: the file.

@@ -1,8 +1,10 @@
-"""Small copies of trained weights for git, with everything that tells what they are: digests, params, trainings, metrics.
+"""Small copies of trained weights for git, with everything that tells what they are: digests, params,
+trainings, metrics.
 
-`weights/released/` then holds frontend.safetensors, <backend>.safetensors of each backend that the run trained, <backend>.sync.safetensors
-where it has an expert, params.yaml and release.json; `reports/released/` the Table I of the same run. The copies load like the originals:
-matrices and kernels are in half precision, biases and statistics stay as they are.
+`weights/released/` then holds frontend.safetensors, <backend>.safetensors of each backend that the run
+trained, <backend>.sync.safetensors where it has an expert, params.yaml and release.json; `reports/released/`
+the Table I of the same run. The copies load like the originals: matrices and kernels are in half precision,
+biases and statistics stay as they are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Viewpoints that a user defines: constants, a table with a row for each frame, rotation matrices (paper IV.F)."""
+"""Viewpoints that a user defines: constants, a table with a row for each frame, rotation matrices (paper
+IV.F).
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,9 @@ class Viewpoint:
 
     Attributes:
         view: angles in degrees and translation; what is None stays the source's own.
-        rotation: (3, 3) R of eq. (2) in place of the angles, acting on column vectors whose axes are x to the right, y down, z away
-            from the viewer. R = Rx(pitch) Ry(yaw) Rz(roll) is the view of these angles, for every frontend.
+        rotation: (3, 3) R of eq. (2) in place of the angles, acting on column vectors whose axes are x to the
+            right, y down, z away from the viewer. R = Rx(pitch) Ry(yaw) Rz(roll) is the view of these angles,
+            for every frontend.
     """
 
     view: View
@@ -63,7 +66,8 @@ class Viewpoints:
 def viewpoints(view: View, table: File | None = None, rotation: File | None = None) -> Viewpoints:
     """Viewpoints from what a user gives.
 
-    A table and a list of rotations have one entry for each frame of the video, from the first on; the shorter ends it.
+    A table and a list of rotations have one entry for each frame of the video, from the first on; the shorter
+    ends it.
 
     Args:
         view: constants for all frames.
@@ -92,18 +96,21 @@ def viewpoints(view: View, table: File | None = None, rotation: File | None = No
 def _refuse_twice(names: Sequence[str], file: str) -> None:
     if names:
         raise KPBEError(
-            f"{', '.join(names)} would come from {file} and from elsewhere: give each angle and translation once."
+            f"{', '.join(names)} would come from {file} and from elsewhere: give each angle and translation "
+            f"once."
         )
 
 
 def read_views(path: File) -> tuple[tuple[str, ...], list[View]]:
-    """A CSV with any of the columns yaw, pitch, roll (degrees) and x, y, z (translation), a row for each frame.
+    """A CSV with any of the columns yaw, pitch, roll (degrees) and x, y, z (translation), a row for each
+    frame.
 
     Returns:
         Its columns, and a view for each row; an empty cell leaves the source's own.
 
     Raises:
-        KPBEError: it cannot be read, has another column or no row, or a cell is no finite number; the message names file and line.
+        KPBEError: it cannot be read, has another column or no row, or a cell is no finite number; the message
+            names file and line.
     """
     try:
         rows = list(csv.reader(_text_of(path).splitlines()))
@@ -113,12 +120,14 @@ def read_views(path: File) -> tuple[tuple[str, ...], list[View]]:
         rows.pop()
     if len(rows) < 2:
         raise KPBEError(
-            f"{path} has no row: give a first line with some of {','.join(COLUMNS)}, and a row for each frame."
+            f"{path} has no row: give a first line with some of {','.join(COLUMNS)}, and a row for each "
+            f"frame."
         )
     columns = tuple(cell.strip().lower() for cell in rows[0])
     if wrong := [name for name in columns if name not in COLUMNS]:
         raise KPBEError(
-            f"{path}: {', '.join(map(repr, wrong))} is no column of views: the first line names some of {','.join(COLUMNS)}."
+            f"{path}: {', '.join(map(repr, wrong))} is no column of views: the first line names some of "
+            f"{','.join(COLUMNS)}."
         )
     if len(set(columns)) < len(columns):
         raise KPBEError(f"{path} has a column twice: name each once in its first line.")
@@ -148,13 +157,15 @@ def _number(cell: str, what: str) -> float:
 
 
 def read_rotations(path: File) -> np.ndarray:
-    """Rotation matrices from a JSON file: three rows of three numbers, or a list of such matrices, one for each frame.
+    """Rotation matrices from a JSON file: three rows of three numbers, or a list of such matrices, one for
+    each frame.
 
     Returns:
         (3, 3) for one matrix, (N, 3, 3) for a list; float64.
 
     Raises:
-        KPBEError: the file cannot be read, is no JSON or has another shape, or a matrix is no rotation; the message says why.
+        KPBEError: the file cannot be read, is no JSON or has another shape, or a matrix is no rotation; the
+            message says why.
     """
     try:
         content = json.loads(_text_of(path))

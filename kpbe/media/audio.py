@@ -148,7 +148,8 @@ def _decode(path: Path, zero: float | None, start: float, end: float | None) -> 
     with _open(path) as container:
         track = container.streams.audio[0]
         rate = track.rate
-        # Matroska's times are rounded to milliseconds: after a seek the samples would sit a little beside their place
+        # Matroska's times are rounded to milliseconds: after a seek the samples would sit a little beside
+        # their place
         exact = container.format.name in INDEXED_CONTAINERS and track.time_base * rate <= 1
         skips = zero is not None and exact and start > 2 * SEEK_MARGIN
         if zero is not None and skips:

@@ -1,4 +1,6 @@
-"""A video file's packets: where its frames are, and decoding from any of them. `kpbe.media.recording` reads with it."""
+"""A video file's packets: where its frames are, and decoding from any of them. `kpbe.media.recording` reads
+with it.
+"""
 
 from __future__ import annotations
 
@@ -345,7 +347,9 @@ def _whole_packets(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
 
 
 def _packets_until_fed(container: Any, stream: Any, awaited: set[int]) -> Iterator[Any]:
-    """Packets until those with the `awaited` timestamps are handed out (they are taken off), then None, which empties the decoder."""
+    """Packets until those with the `awaited` timestamps are handed out (they are taken off), then None, which
+    empties the decoder.
+    """
     for packet in _whole_packets(container, [stream]):
         yield packet
         awaited.discard(packet.pts)

@@ -56,16 +56,17 @@ def wav2lip_mel(wave: np.ndarray, padding: Literal["zeros", "reflect"] = "zeros"
 def pcavs_mel(wave: np.ndarray) -> np.ndarray:
     """PC-AVS's log-mel spectrogram of a 16 kHz wave (Hangz-nju-cuhk/Talking-Face_PC-AVS, AudioConfig.py).
 
-    The wave is brought to a root mean square of 0.1 (amplified at most a thousandfold), so the numbers depend on the whole of it.
-    Magnitude STFT of the `lws` package (1280, hop 160, root of a half-sample symmetric Hann window, halved), 80 Slaney mel bands
-    from 125 to 7600 Hz, 20 log10 with floor 1e-5, minus 20 dB, -100..0 dB mapped to 0..1 and clipped.
+    The wave is brought to a root mean square of 0.1 (amplified at most a thousandfold), so the numbers depend
+    on the whole of it. Magnitude STFT of the `lws` package (1280, hop 160, root of a half-sample symmetric
+    Hann window, halved), 80 Slaney mel bands from 125 to 7600 Hz, 20 log10 with floor 1e-5, minus 20 dB,
+    -100..0 dB mapped to 0..1 and clipped.
 
     Args:
         wave: (n,) samples in [-1, 1] at 16 kHz.
 
     Returns:
-        (ceil(n / 160) + 7, 80) float32 in [0, 1], 100 rows per second; row m covers samples 160 m - 1120 to 160 m + 159, outside of
-        which there is silence. Silence is 0.
+        (ceil(n / 160) + 7, 80) float32 in [0, 1], 100 rows per second; row m covers samples 160 m - 1120 to
+        160 m + 159, outside of which there is silence. Silence is 0.
 
     Raises:
         ValueError: `wave` is empty or not one-dimensional.
@@ -82,7 +83,9 @@ def pcavs_mel(wave: np.ndarray) -> np.ndarray:
 
 
 def _mel_decibels(padded: np.ndarray, window: np.ndarray, hop: int, bands: np.ndarray) -> np.ndarray:
-    """20 log10 of mel magnitudes with floor 1e-5, minus 20 dB, (T, bands); in blocks, since a long wave's spectra fill the memory."""
+    """20 log10 of mel magnitudes with floor 1e-5, minus 20 dB, (T, bands); in blocks, since a long wave's
+    spectra fill the memory.
+    """
     frames = np.lib.stride_tricks.sliding_window_view(padded, len(window))[::hop]
     blocks = (frames[first : first + MEL_BLOCK] for first in range(0, len(frames), MEL_BLOCK))
     mels = [np.abs(np.fft.rfft(block * window, axis=1)) @ bands.T for block in blocks]

@@ -16,8 +16,8 @@ WAIT_SECONDS = 0.1
 def prefetched(items: Iterable[Item], ahead: int = 32) -> Generator[Item]:
     """The same items in the same order, made by a thread that runs up to `ahead` items before the reader.
 
-    Video coders, OpenCV and torch release the interpreter lock, so both sides really run at once. An error of the items is raised at
-    its place; when the reader stops early, the thread ends after the item it is at.
+    Video coders, OpenCV and torch release the interpreter lock, so both sides really run at once. An error of
+    the items is raised at its place; when the reader stops early, the thread ends after the item it is at.
 
     Args:
         items: anything iterable, e.g. decoded frames.

@@ -1,7 +1,8 @@
-"""A video file, scanned once: its facts, its frames in order, at a constant rate and at any place, the sound of any span.
+"""A video file, scanned once: its facts, its frames in order, at a constant rate and at any place, the sound
+of any span.
 
-The time line of a video starts with its first shown frame, whatever its timestamp; `kpbe.media.audio` uses the same zero. All frames are
-(H, W, 3) uint8 RGB and upright: a phone's rotation mark is applied.
+The time line of a video starts with its first shown frame, whatever its timestamp; `kpbe.media.audio` uses
+the same zero. All frames are (H, W, 3) uint8 RGB and upright: a phone's rotation mark is applied.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Recording:
         return self.info.frames
 
     def frames(self, size: tuple[int, int] | None = None) -> np.ndarray:
-        """All frames as stored, (N, H, W, 3) uint8 RGB; `size` (width, height) scales them with area averaging.
+        """All frames as stored, (N, H, W, 3) uint8 RGB; `size` (width, height) scales them with area
+        averaging.
 
         Raises:
             BrokenVideo: a frame cannot be decoded.
@@ -89,7 +91,8 @@ class Recording:
         stop = seconds if end is None else end
         if start < 0 or stop <= start or stop > seconds + 1.0 / fps:
             raise BadClip(
-                f"{self.info.path} lasts {seconds:.2f} s, it has nothing from {start:.2f} to {stop:.2f} s: check the times."
+                f"{self.info.path} lasts {seconds:.2f} s, it has nothing from {start:.2f} to {stop:.2f} s: "
+                f"check the times."
             )
         # rounded timestamps (Matroska: ms) are forgiven
         times = start + sample_times(stop - start, fps) + 0.1 / fps
@@ -103,8 +106,8 @@ class Recording:
     def at(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Frames as stored in the order of `indices`, (n, H, W, 3) uint8 RGB; each is decoded once.
 
-        decord decodes where it is installed and known to give the same pixels as PyAV (upright 4:2:0 H.264 in MP4 or Matroska); PyAV
-        decodes everything else (FFV1, AV1, RGB, rotated, MPEG).
+        decord decodes where it is installed and known to give the same pixels as PyAV (upright 4:2:0 H.264 in
+        MP4 or Matroska); PyAV decodes everything else (FFV1, AV1, RGB, rotated, MPEG).
 
         Raises:
             IndexError: an index is out of range.
@@ -124,7 +127,8 @@ class Recording:
     def a_few_at(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """As `at`, decoding only what the asked frames depend on; nothing stays open.
 
-        In a clip with a key frame every 12 frames that is less than opening it with decord costs (benchmarks/loading.md).
+        In a clip with a key frame every 12 frames that is less than opening it with decord costs
+        (benchmarks/loading.md).
 
         Raises:
             IndexError, BrokenVideo: as `at`.
@@ -161,7 +165,8 @@ class Recording:
 
 @dataclass(frozen=True)
 class FramesAtFps:
-    """Frames of a recording at a constant rate; every iteration decodes them again, so that one is in memory at a time.
+    """Frames of a recording at a constant rate; every iteration decodes them again, so that one is in memory
+    at a time.
 
     Attributes:
         path: the file.
@@ -198,7 +203,8 @@ class FramesAtFps:
 class FrameAccess:
     """A few frames each of many videos, every video opened for a moment; may be used from several threads.
 
-    Where the frames of a video lie is found out at its first opening and kept (some kB a video, until the file changes).
+    Where the frames of a video lie is found out at its first opening and kept (some kB a video, until the
+    file changes).
     """
 
     def __init__(self) -> None:

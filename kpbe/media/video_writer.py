@@ -26,7 +26,9 @@ PCM_FORMATS = {
     "pcm_s32le": "s32",
     "pcm_f32le": "flt",
 }
-"""Uncompressed sound that .mkv keeps as it is, with the sample format that its coder works in; all else becomes pcm_s16le there."""
+"""Uncompressed sound that .mkv keeps as it is, with the sample format that its coder works in; all else
+becomes pcm_s16le there.
+"""
 
 
 class VideoWriter:

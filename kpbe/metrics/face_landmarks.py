@@ -51,10 +51,11 @@ class FaceLandmarks:
     """What FaceLandmarker reads in one frame.
 
     Attributes:
-        points: (478, 3) float32; x, y in pixels of the frame, whose centres lie at whole numbers; z in the same unit, smaller is nearer.
+        points: (478, 3) float32; x, y in pixels of the frame, whose centres lie at whole numbers; z in the
+            same unit, smaller is nearer.
         blendshapes: MediaPipe's 52 names, such as "jawOpen", with values in [0, 1].
-        pose: (4, 4) float64, from the canonical face to the camera, centimetres; x right, y up, z towards the viewer, as MediaPipe
-            gives it.
+        pose: (4, 4) float64, from the canonical face to the camera, centimetres; x right, y up, z towards the
+            viewer, as MediaPipe gives it.
     """
 
     points: np.ndarray
@@ -63,7 +64,9 @@ class FaceLandmarks:
 
     @property
     def opening(self) -> float:
-        """Height between the inner lips over the distance of the eyes' outer corners, both in the picture: free of scale."""
+        """Height between the inner lips over the distance of the eyes' outer corners, both in the picture:
+        free of scale.
+        """
         upper, lower = self.points[[UPPER_INNER_LIP, LOWER_INNER_LIP], :2]
         right, left = self.points[[RIGHT_EYE_CORNERS[0], LEFT_EYE_CORNERS[0]], :2]
         return float(np.linalg.norm(lower - upper) / max(np.linalg.norm(left - right), 1e-6))
@@ -98,7 +101,8 @@ class FaceLandmarks:
 
     @property
     def five_points(self) -> np.ndarray:
-        """(5, 2) float32 eyes (left, right in the picture), tip of the nose, corners of the mouth (left, right): ArcFace's five.
+        """(5, 2) float32 eyes (left, right in the picture), tip of the nose, corners of the mouth (left,
+        right): ArcFace's five.
 
         An eye is the middle of its corners, which the gaze does not move.
         """
@@ -143,7 +147,8 @@ class FaceLandmarker:
         except (RuntimeError, ValueError, OSError):
             raise BadCheckpoint(f"{path} cannot be loaded as FaceLandmarker: get it again.") from None
         weakref.finalize(self, self._network.close).atexit = False
-        # MediaPipe's own clean-up prints an error at the interpreter's end: this reference keeps it from running there
+        # MediaPipe's own clean-up prints an error at the interpreter's end: this reference keeps it from
+        # running there
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._network))
 
     def read(self, frame: np.ndarray) -> FaceLandmarks | None:
@@ -196,11 +201,14 @@ def load_face_landmarker() -> FaceLandmarker:
 
 
 def require_face_landmarker() -> Path:
-    """The published file of FaceLandmarker; raises MissingWeights when it or the package `mediapipe` is missing."""
+    """The published file of FaceLandmarker; raises MissingWeights when it or the package `mediapipe` is
+    missing.
+    """
     path = catalogue.require("face_landmarker")
     if importlib.util.find_spec("mediapipe") is None:
         raise MissingWeights(
-            f"{path.name} is read by the Python package mediapipe, which is missing: pip install 'kpbe[landmarks]'."
+            f"{path.name} is read by the Python package mediapipe, which is missing: pip install "
+            f"'kpbe[landmarks]'."
         )
     return path
 

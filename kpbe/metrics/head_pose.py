@@ -11,11 +11,15 @@ from scipy.spatial.transform import Rotation
 from kpbe.metrics.face_landmarks import FaceLandmarks
 
 LEAST_TURN = 2.0
-"""Degrees, root mean square over frames: a head that turns less from the source's pose hardly turns. FaceLandmarker's own noise
-is 0.2 (0.6 at the 95th percentile), which at this limit lowers a share by a tenth at most."""
+"""Degrees, root mean square over frames: a head that turns less from the source's pose hardly turns.
+FaceLandmarker's own noise is 0.2 (0.6 at the 95th percentile), which at this limit lowers a share by a tenth
+at most.
+"""
 
 LEAST_SHIFT = 0.02
-"""Face sizes, root mean square over frames, in each direction; the noise is 0.002 (0.004 at the 95th percentile)."""
+"""Face sizes, root mean square over frames, in each direction; the noise is 0.002 (0.004 at the 95th
+percentile).
+"""
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,15 @@ class AngleError:
 
 @dataclass(frozen=True)
 class ShareOfTheWay:
-    """How much of the driving head's movement away from the source a result makes: 1 is right, 0 stays at the source's pose.
+    """How much of the driving head's movement away from the source a result makes: 1 is right, 0 stays at the
+    source's pose.
 
     Attributes:
         turn: of the rotation about all three axes.
         across, down: of the shift of the face in the picture.
 
-    Each is None where the driving head hardly moves (2 degrees; 0.02 face sizes; root mean square) or no frame can be compared.
+    Each is None where the driving head hardly moves (2 degrees; 0.02 face sizes; root mean square) or no
+    frame can be compared.
     """
 
     turn: float | None
@@ -70,7 +76,8 @@ def share_of_the_way(
 
     Args:
         source: face of the source picture.
-        driving: faces of the N driving frames, which show the same person at the same scale (the clip drives its own head pose).
+        driving: faces of the N driving frames, which show the same person at the same scale (the clip drives
+            its own head pose).
         result: faces of the N frames of the result.
 
     Raises:
@@ -96,9 +103,11 @@ def share_of_the_way_of_poses(
     result: tuple[np.ndarray, np.ndarray],
     face_size: float,
 ) -> ShareOfTheWay:
-    """Slope of what the result moved on what the driving head moved, from the source: a regression through 0, pooled over frames.
+    """Slope of what the result moved on what the driving head moved, from the source: a regression through 0,
+    pooled over frames.
 
-    Rotation vectors of R_frame R_source^T (all three components pooled), and the shift of the face's centre over the face's size.
+    Rotation vectors of R_frame R_source^T (all three components pooled), and the shift of the face's centre
+    over the face's size.
 
     Args:
         source: (3, 3) rotation and (2,) centre of the face, pixels.

@@ -15,7 +15,9 @@ EMBEDDING = 512
 TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
-"""Where ArcFace's training put the eyes, the tip of the nose and the corners of the mouth in its 112x112 pictures, pixels."""
+"""Where ArcFace's training put the eyes, the tip of the nose and the corners of the mouth in its 112x112
+pictures, pixels.
+"""
 
 
 class ArcFace:
@@ -51,7 +53,8 @@ class ArcFace:
 
         Args:
             frame: (H, W, 3) uint8 RGB.
-            five_points: (5, 2) eyes (left, right in the picture), tip of the nose, corners of the mouth (left, right), pixels.
+            five_points: (5, 2) eyes (left, right in the picture), tip of the nose, corners of the mouth
+                (left, right), pixels.
 
         Returns:
             (512,) float32, not of unit length; compare by `cosine`.
@@ -78,7 +81,8 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def aligned_face(frame: np.ndarray, five_points: np.ndarray) -> np.ndarray:
-    """The face as ArcFace wants it: (112, 112, 3) uint8, its five points on the template's as nearly as a similarity can.
+    """The face as ArcFace wants it: (112, 112, 3) uint8, its five points on the template's as nearly as a
+    similarity can.
 
     Raises:
         ValueError: the points are not (5, 2) finite numbers, or all the same.
@@ -89,7 +93,9 @@ def aligned_face(frame: np.ndarray, five_points: np.ndarray) -> np.ndarray:
 
 
 def _similarity(five_points: np.ndarray) -> np.ndarray:
-    """(2, 3) matrix of turn, scale and shift with the least squared distance of the points from the template's (Umeyama 1991)."""
+    """(2, 3) matrix of turn, scale and shift with the least squared distance of the points from the
+    template's (Umeyama 1991).
+    """
     points = np.asarray(five_points, np.float64)
     if points.shape != (5, 2) or not np.isfinite(points).all() or not np.ptp(points):
         raise ValueError(f"a face needs five different finite points (5, 2), not {points.shape}.")

@@ -1,7 +1,8 @@
 """SSIM, PSNR and L1 between batches of frames, with scikit-image's definitions (DESIGN section 6).
 
-Frames are RGB, channels last, uint8 or floating point, always on the scale 0..255. Differences are never taken in
-uint8, where they wrap around (MCNet's published script does, and prints about 31 dB for whatever it is given).
+Frames are RGB, channels last, uint8 or floating point, always on the scale 0..255. Differences are never
+taken in uint8, where they wrap around (MCNet's published script does, and prints about 31 dB for whatever it
+is given).
 """
 
 from __future__ import annotations
@@ -54,23 +55,26 @@ def psnr(truth: Frames, other: Frames) -> Tensor:
 def mean_psnr(values: np.ndarray) -> float:
     """Mean PSNR in dB of frames; infinite ones (frames identical to the truth) are left out.
 
-    One identical frame, such as the source image itself in a static video, would make any mean infinite, and any cap
-    put in its place would be an invented number. When every frame is identical the mean is infinity.
+    One identical frame, such as the source image itself in a static video, would make any mean infinite, and
+    any cap put in its place would be an invented number. When every frame is identical the mean is infinity.
     """
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else float("inf")
 
 
 def l1(truth: Frames, other: Frames) -> Tensor:
-    """Mean absolute difference of each pair of frames, on the scale 0..1; arguments and errors as for `psnr`."""
+    """Mean absolute difference of each pair of frames, on the scale 0..1; arguments and errors as for
+    `psnr`.
+    """
     return _difference(truth, other).abs().mean((1, 2, 3), dtype=torch.float64) / PEAK
 
 
 def ssim(truth: Frames, other: Frames) -> Tensor:
     """Structural similarity of the luminance of each pair of frames (Wang et al. 2004).
 
-    Equals skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-    data_range=255) on unrounded luminance; arguments and errors as for `psnr`, H and W at least 11.
+    Equals skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False, data_range=255) on unrounded luminance; arguments and errors as for `psnr`, H
+    and W at least 11.
 
     Returns:
         (N,) float64, at most 1.

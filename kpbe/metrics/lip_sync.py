@@ -1,7 +1,8 @@
-"""LSE-D and LSE-C (Prajwal et al. 2020): how far lips and sound are from each other for SyncNet, and how sure it is of their offset.
+"""LSE-D and LSE-C (Prajwal et al. 2020): how far lips and sound are from each other for SyncNet, and how sure
+it is of their offset.
 
-The arithmetic is that of the public evaluation of SyncNet (joonson/syncnet_python): windows of five frames, sound shifted by up to
-15 frames either way and filled up with zeros, distances averaged over the video.
+The arithmetic is that of the public evaluation of SyncNet (joonson/syncnet_python): windows of five frames,
+sound shifted by up to 15 frames either way and filled up with zeros, distances averaged over the video.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def lip_sync_error(network: SyncNet, frames: np.ndarray, wave: np.ndarray) -> Li
         wave: (S,) mono sound at 16 kHz from the first frame on; int16, or floating point in [-1, 1].
 
     Raises:
-        ValueError: the frames have another shape, or frames and sound have less than six frames (0.24 s) in common.
+        ValueError: the frames have another shape, or frames and sound have less than six frames (0.24 s) in
+            common.
     """
     if frames.ndim != 4 or frames.shape[1:] != (SIDE, SIDE, 3) or frames.dtype != np.uint8:
         raise ValueError(f"frames must be (N, {SIDE}, {SIDE}, 3) uint8, not {frames.shape} {frames.dtype}.")
@@ -84,7 +86,9 @@ def error_of_embeddings(lips: Tensor, audio: Tensor, shifts: int = SHIFTS) -> Li
 
 
 def mean_distances(lips: Tensor, audio: Tensor, shifts: int = SHIFTS) -> Tensor:
-    """(2 shifts + 1,) mean distances of the lips from the sound -shifts .. shifts frames later; beyond its ends the sound is zeros."""
+    """(2 shifts + 1,) mean distances of the lips from the sound -shifts .. shifts frames later; beyond its
+    ends the sound is zeros.
+    """
     padded = torch.nn.functional.pad(audio, (0, 0, shifts, shifts))
     moved = (padded[start : start + len(lips)] for start in range(2 * shifts + 1))
     return torch.stack([torch.nn.functional.pairwise_distance(lips, other).mean() for other in moved])
@@ -93,13 +97,15 @@ def mean_distances(lips: Tensor, audio: Tensor, shifts: int = SHIFTS) -> Tensor:
 def crop_face_track(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """The face of every frame as SyncNet's public pipeline cuts it.
 
-    Boxes are interpolated over frames without one; centre and half size (of the longer side) go through a median of 13 frames; the
-    square reaches one half size above the centre, 1.8 below and 1.4 to either side, is grey outside the frame, and is resized bilinearly.
-    The pipeline stores its crops as lossy video and pictures in between; here nothing is stored.
+    Boxes are interpolated over frames without one; centre and half size (of the longer side) go through a
+    median of 13 frames; the square reaches one half size above the centre, 1.8 below and 1.4 to either side,
+    is grey outside the frame, and is resized bilinearly. The pipeline stores its crops as lossy video and
+    pictures in between; here nothing is stored.
 
     Args:
         frames: (N, H, W, 3) uint8, N at least 7.
-        boxes: (N, 4) left, top, right, bottom, pixels; NaN for a frame without a face. The pipeline's are S3FD's, with a score above 0.9.
+        boxes: (N, 4) left, top, right, bottom, pixels; NaN for a frame without a face. The pipeline's are
+            S3FD's, with a score above 0.9.
 
     Returns:
         (N, 224, 224, 3) uint8.
@@ -151,7 +157,8 @@ def similarity_by_offset(audio: Tensor, face: Tensor) -> Tensor:
         face: embeddings (N, C) of their mouths.
 
     Returns:
-        (N, 11); -inf where the offset reaches beyond the clip. A positive offset is sound from later than the mouths.
+        (N, 11); -inf where the offset reaches beyond the clip. A positive offset is sound from later than the
+        mouths.
     """
     moments = torch.arange(len(face), device=face.device)
     sounds = moments[:, None] + torch.arange(-MAX_OFFSET, MAX_OFFSET + 1, device=face.device)
@@ -160,10 +167,11 @@ def similarity_by_offset(audio: Tensor, face: Tensor) -> Tensor:
 
 
 def offset_accuracy(by_offset: Tensor, within: int = 0) -> float:
-    """Share of moments whose most similar sound is at most `within` frames from the true one; ties are errors.
+    """Share of moments whose most similar sound is at most `within` frames from the true one; ties are
+    errors.
 
-    Chance is 1/11 (9 %) for the frame itself and 3/11 (27 %) within one frame, more in short clips, whose first and last windows have
-    fewer offsets to choose from (`offset_chance`).
+    Chance is 1/11 (9 %) for the frame itself and 3/11 (27 %) within one frame, more in short clips, whose
+    first and last windows have fewer offsets to choose from (`offset_chance`).
 
     Args:
         by_offset: (N, 11) of `similarity_by_offset`.
@@ -177,7 +185,8 @@ def offset_accuracy(by_offset: Tensor, within: int = 0) -> float:
 
 
 def offset_chance(by_offset: Tensor, within: int = 0) -> float:
-    """`offset_accuracy` of an encoder that cannot tell: the mean share of the offsets to choose from that would be right.
+    """`offset_accuracy` of an encoder that cannot tell: the mean share of the offsets to choose from that
+    would be right.
 
     Args:
         by_offset: (N, 11) of `similarity_by_offset`.

@@ -1,7 +1,7 @@
 """LPIPS with the AlexNet trunk, version 0.1 (Zhang et al. 2018), without importing lpips or torchvision.
 
-The trunk's convolutions come from the weights catalogue (torchvision's key names), the linear heads from the file
-that the `lpips` package brings along.
+The trunk's convolutions come from the weights catalogue (torchvision's key names), the linear heads from the
+file that the `lpips` package brings along.
 """
 
 from __future__ import annotations

@@ -7,18 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 SIDE_PER_LIPS = 1.5
-"""Side of the box over the longer side of the lips' bounds. Measured on 64 real clips: the lips of another frame of the same clip,
-laid over this one by eyes and nose, stay inside the box in 95 % of pairs; so a wrong mouth is judged whole, and little besides."""
+"""Side of the box over the longer side of the lips' bounds. Measured on 64 real clips: the lips of another
+frame of the same clip, laid over this one by eyes and nose, stay inside the box in 95 % of pairs; so a wrong
+mouth is judged whole, and little besides.
+"""
 
 LIPS_PER_EYE_DISTANCE = 0.82
-"""Width of the lips over the distance of the eyes' middles: mean of the same clips, coefficient of variation 0.1."""
+"""Width of the lips over the distance of the eyes' middles: mean of the same clips, coefficient of variation
+0.1.
+"""
 
 SMALLEST_SIDE = 32
 """No box is smaller, so that SSIM (11x11) and LPIPS (31x31) take it as it is; nothing is enlarged."""
 
 LEAST_OPENING_STD = 0.008
-"""An opening that varies less, in its own unit, does not vary. Measured standard deviations: one frame with camera noise of 2 grey
-levels 0.0024 (0.0065 at the 95th percentile), real speech 0.011 to 0.065."""
+"""An opening that varies less, in its own unit, does not vary. Measured standard deviations: one frame with
+camera noise of 2 grey levels 0.0024 (0.0065 at the 95th percentile), real speech 0.011 to 0.065."""
 
 LEAST_COMMON_FRAMES = 8
 
@@ -33,9 +37,9 @@ def mouth_box(lips: np.ndarray, frame_size: tuple[int, int]) -> Box:
         frame_size: (height, width) of the frame.
 
     Returns:
-        left, top, right, bottom; right and bottom are the first pixels outside: `frame[top:bottom, left:right]`. The side is 1.5 times
-        the longer side of the lips' bounds and at least 32; the square is shifted, and cut only where it is larger than the frame, to
-        lie inside.
+        left, top, right, bottom; right and bottom are the first pixels outside: `frame[top:bottom,
+        left:right]`. The side is 1.5 times the longer side of the lips' bounds and at least 32; the square is
+        shifted, and cut only where it is larger than the frame, to lie inside.
 
     Raises:
         ValueError: the points are not finite, or the frame is smaller than 32x32.
@@ -48,7 +52,8 @@ def mouth_box(lips: np.ndarray, frame_size: tuple[int, int]) -> Box:
 
 
 def mouth_box_from_three_points(points: np.ndarray, frame_size: tuple[int, int]) -> Box:
-    """As `mouth_box`, from the eyes and the middle of the mouth alone: the lips are taken to be 0.82 eye distances wide.
+    """As `mouth_box`, from the eyes and the middle of the mouth alone: the lips are taken to be 0.82 eye
+    distances wide.
 
     Args:
         points: (3, 2) eye, eye, middle of the mouth, pixels.
@@ -83,15 +88,16 @@ def _square(centre: np.ndarray, side: float, frame_size: tuple[int, int]) -> Box
 def opening_correlation(
     followed: Sequence[float] | np.ndarray, result: Sequence[float] | np.ndarray
 ) -> float | None:
-    """Pearson's r of two mouth openings (see FaceLandmarks.opening) over the frames that both have: how a mouth follows another.
+    """Pearson's r of two mouth openings (see FaceLandmarks.opening) over the frames that both have: how a
+    mouth follows another.
 
     Args:
         followed: (N,) openings of the mouth that is to be followed; NaN for frames without a face.
         result: openings of the same frames.
 
     Returns:
-        r in [-1, 1]; 0 where the result does not vary (standard deviation below 0.008), since a still mouth follows nothing. None
-        where the followed mouth does not vary, or with fewer than 8 common frames.
+        r in [-1, 1]; 0 where the result does not vary (standard deviation below 0.008), since a still mouth
+        follows nothing. None where the followed mouth does not vary, or with fewer than 8 common frames.
 
     Raises:
         ValueError: the series differ in length.

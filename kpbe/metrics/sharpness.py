@@ -8,7 +8,8 @@ from kpbe.metrics.image import LUMINANCE
 
 
 def sharpness(frame: np.ndarray) -> float:
-    """Variance of the Laplacian (4 neighbours, reflected edges) of BT.601 luma, a usual measure of focus (Pech-Pacheco et al. 2000).
+    """Variance of the Laplacian (4 neighbours, reflected edges) of BT.601 luma, a usual measure of focus
+    (Pech-Pacheco et al. 2000).
 
     It grows with contrast and with noise, so it is to be read beside the truth's.
 
@@ -31,10 +32,12 @@ def sharpness(frame: np.ndarray) -> float:
 def temporal_jitter(points: np.ndarray, face_size: float | np.ndarray) -> float | None:
     """Mean length of the second difference over time of face points, over the size of the face.
 
-    A steady movement gives 0, trembling gives much; a real face accelerates too, so the truth's value is the mark.
+    A steady movement gives 0, trembling gives much; a real face accelerates too, so the truth's value is the
+    mark.
 
     Args:
-        points: (N, K, 2) of N frames in a row, pixels; a frame without a face is NaN and left out with its neighbours' differences.
+        points: (N, K, 2) of N frames in a row, pixels; a frame without a face is NaN and left out with its
+            neighbours' differences.
         face_size: of the whole video or (N,) of each frame, pixels (see FaceLandmarks.size).
 
     Returns:

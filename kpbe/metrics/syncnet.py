@@ -1,4 +1,5 @@
-"""SyncNet, version 2 (Chung and Zisserman 2016): lips and sound as vectors that lie near each other when they belong together.
+"""SyncNet, version 2 (Chung and Zisserman 2016): lips and sound as vectors that lie near each other when they
+belong together.
 
 The layers carry the public file's names, so that it loads as it is.
 """
@@ -54,7 +55,9 @@ class SyncNet(nn.Module):
         return self.netfcaud(self.netcnnaud(windows).flatten(1))
 
     def lip_features(self, frames: Tensor) -> Tensor:
-        """(N, 3, T, 224, 224) BGR frames, 0..255, T at least 5, to (N (T - 4), 512): one vector for every five frames in a row."""
+        """(N, 3, T, 224, 224) BGR frames, 0..255, T at least 5, to (N (T - 4), 512): one vector for every
+        five frames in a row.
+        """
         return self.netcnnlip(frames).flatten(2).transpose(1, 2).flatten(0, 1)
 
     def embed_lips(self, frames: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""`kpbe survey ...`: links, progress, export, the demo study, the administrator's password. Run from the repository root."""
+"""`kpbe survey ...`: links, progress, export, the demo study, the administrator's password. Run from the
+repository root.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +125,9 @@ def simulate(
     careless: Annotated[int, typer.Option(help="how many of them answer without looking", min=0)] = 1,
     seed: Annotated[int, typer.Option(help="of scores and times", min=0)] = 0,
 ) -> None:
-    """Fill the demo study with invented raters, so that the pages can be seen. The real study is not touched."""
+    """Fill the demo study with invented raters, so that the pages can be seen. The real study is not
+    touched.
+    """
     from tqdm import tqdm
 
     from kpbe.survey import simulate as simulation

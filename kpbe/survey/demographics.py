@@ -1,4 +1,5 @@
-"""What a report on ITU-T P.910 or P.913 tests says about its raters: age band, eyesight, colour vision, equipment; all of it optional.
+"""What a report on ITU-T P.910 or P.913 tests says about its raters: age band, eyesight, colour vision,
+equipment; all of it optional.
 
 It is what raters say of themselves: nobody measures their eyes.
 """
@@ -20,7 +21,9 @@ DEMOGRAPHICS: Mapping[str, tuple[str, ...]] = {
     "device": ("computer", "tablet", "phone", NOT_SAID),
     "sound": ("headphones", "earphones", "loudspeakers", NOT_SAID),
 }
-"""Question to its possible answers, in the order of the page and of the tables. Names are columns of ratings.csv."""
+"""Question to its possible answers, in the order of the page and of the tables. Names are columns of
+ratings.csv.
+"""
 
 _QUESTION_WORDS = {"age": "age", "vision": "eyesight", "colour_vision": "colour vision"}
 _ANSWER_WORDS = {

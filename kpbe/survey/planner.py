@@ -1,11 +1,13 @@
 """How many raters and clips a wished-for difference needs.
 
-The difference of two methods' scores by the same rater on the same clip is taken as mean + rater + clip + rest, with standard deviations in
-points. Over R raters and C clips the mean difference then has the standard error
+The difference of two methods' scores by the same rater on the same clip is taken as mean + rater + clip +
+rest, with standard deviations in points. Over R raters and C clips the mean difference then has the standard
+error
 
     sqrt(rater^2 / R + clip^2 / C + rest^2 / (R C)),
 
-which no number of raters brings below clip / sqrt(C): where the methods differ from clip to clip, only more clips help.
+which no number of raters brings below clip / sqrt(C): where the methods differ from clip to clip, only more
+clips help.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ MOST_CLIPS = 500
 
 
 ASSUMED = Spread(rater=0.25, clip=0.35, rest=1.0)
-"""Where no survey has been made: a single score with standard deviations of 0.18 (rater x method), 0.25 (clip x method) and 0.7 (rest),
-times sqrt(2) for a difference. Together with 0.4 for raters and 0.3 for clips, which a paired difference cancels, scores have the standard
-deviation of 0.9 that five-point scores of talking heads commonly have."""
+"""Where no survey has been made: a single score with standard deviations of 0.18 (rater x method), 0.25 (clip
+x method) and 0.7 (rest), times sqrt(2) for a difference. Together with 0.4 for raters and 0.3 for clips,
+which a paired difference cancels, scores have the standard deviation of 0.9 that five-point scores of talking
+heads commonly have.
+"""
 
 
 def standard_error(spread: Spread, raters: int, clips: int) -> float:
@@ -40,7 +44,8 @@ def standard_error(spread: Spread, raters: int, clips: int) -> float:
 def half_width(spread: Spread, raters: int, clips: int) -> float:
     """Half the width of the 95 % interval of a difference, in points: 1.96 standard errors.
 
-    A survey has to estimate its standard error as well; the interval that it prints is on average some 5 to 10 % wider with ten raters.
+    A survey has to estimate its standard error as well; the interval that it prints is on average some 5 to
+    10 % wider with ten raters.
     """
     return Z * standard_error(spread, raters, clips)
 
@@ -62,7 +67,9 @@ def power(spread: Spread, raters: int, clips: int, difference: float, comparison
 def raters_needed(
     spread: Spread, clips: int, difference: float, wanted: float = 0.8, comparisons: int = 1
 ) -> int | None:
-    """Fewest raters for which the power is `wanted`; None when even MOST_RATERS are too few for so few clips."""
+    """Fewest raters for which the power is `wanted`; None when even MOST_RATERS are too few for so few
+    clips.
+    """
     return _fewest(
         lambda raters: power(spread, raters, clips, difference, comparisons) >= wanted, MOST_RATERS
     )
@@ -71,14 +78,18 @@ def raters_needed(
 def clips_needed(
     spread: Spread, raters: int, difference: float, wanted: float = 0.8, comparisons: int = 1
 ) -> int | None:
-    """Fewest clips for which the power is `wanted`; None when even MOST_CLIPS are too few for so few raters."""
+    """Fewest clips for which the power is `wanted`; None when even MOST_CLIPS are too few for so few
+    raters.
+    """
     return _fewest(lambda clips: power(spread, raters, clips, difference, comparisons) >= wanted, MOST_CLIPS)
 
 
 def smallest_difference(
     spread: Spread, raters: int, clips: int, wanted: float = 0.8, comparisons: int = 1
 ) -> float:
-    """The difference in points that is found with the power `wanted` (the lesser tail, of no weight here, is left out)."""
+    """The difference in points that is found with the power `wanted` (the lesser tail, of no weight here, is
+    left out).
+    """
     z = NORMAL.inv_cdf(1 - LEVEL / comparisons / 2) + NORMAL.inv_cdf(wanted)
     return z * standard_error(spread, raters, clips)
 
@@ -93,4 +104,4 @@ def _fewest(enough: Callable[[int], bool], most: int) -> int | None:
     return low
 
 
-# -- from a survey ------------------------------------------------------------------------------------------------
+# -- from a survey -----------------------------------------------------------------------------------------

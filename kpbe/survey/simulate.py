@@ -1,7 +1,9 @@
-"""Invented raters for the demo study: they walk the same way through the same store as people do, and are marked wherever they appear.
+"""Invented raters for the demo study: they walk the same way through the same store as people do, and are
+marked wherever they appear.
 
-A simulated score is the quality of the method for the question + the clip's effect + the effect of this method on this clip
-+ the rater's bias + noise as large as the rater is inconsistent, rounded to 1 .. 5 (the model of ITU-T P.913 12.6 with a method effect).
+A simulated score is the quality of the method for the question + the clip's effect + the effect of this
+method on this clip + the rater's bias + noise as large as the rater is inconsistent, rounded to 1 .. 5 (the
+model of ITU-T P.913 12.6 with a method effect).
 """
 
 from __future__ import annotations
@@ -125,7 +127,8 @@ def simulate(
 ) -> int:
     """Empty a demo's database and fill it with invented raters.
 
-    The first `careless` of them do not look; the last one stops half-way; one more was invited and never came.
+    The first `careless` of them do not look; the last one stops half-way; one more was invited and never
+    came.
 
     Args:
         store: of a demo, with its design.

@@ -1,4 +1,6 @@
-"""The adversary of a generator: a patch discriminator, its optimiser, and the losses of both sides (hinge GAN with feature matching)."""
+"""The adversary of a generator: a patch discriminator, its optimiser, and the losses of both sides (hinge GAN
+with feature matching).
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ class Adversary:
         }
 
     def step(self, step: int, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Make the discriminator's step and return its loss; where loss or gradients are not finite it is not, and no weight changes.
+        """Make the discriminator's step and return its loss; where loss or gradients are not finite it is
+        not, and no weight changes.
 
         Args:
             step: number of the training step.

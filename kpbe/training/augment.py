@@ -1,7 +1,8 @@
 """Augmentation of image batches on the device that trains: mirroring, and FOMM's colour jitter.
 
-What is done to a sample is drawn beforehand (`sampling.py`), so that every device does the same. The jitter has torchvision's
-definitions of brightness, contrast, saturation and hue, each clamped to [0, 1], in an order of each sample's own.
+What is done to a sample is drawn beforehand (`sampling.py`), so that every device does the same. The jitter
+has torchvision's definitions of brightness, contrast, saturation and hue, each clamped to [0, 1], in an order
+of each sample's own.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def jitter_colours(images: Tensor, colours: np.ndarray, order: np.ndarray) -> Te
 
     Args:
         images: float32 (B, 3, H, W) in [0, 1].
-        colours: float32 (B, 4) factors of brightness, contrast and saturation, and turn of the hue in [-.5, .5]; see `Samples`.
+        colours: float32 (B, 4) factors of brightness, contrast and saturation, and turn of the hue in [-.5,
+            .5]; see `Samples`.
         order: (B, 4) the columns of `colours` in the order in which they are applied.
 
     Returns:
@@ -57,7 +59,8 @@ def jitter_colours(images: Tensor, colours: np.ndarray, order: np.ndarray) -> Te
         return images
     amounts = np.take_along_axis(colours, order, axis=1)
     for kind, amount in zip(order.T, amounts.T, strict=True):
-        # brightness, contrast and saturation are mixtures with black, the mean grey and the image's greys: one formula for all
+        # brightness, contrast and saturation are mixtures with black, the mean grey and the image's greys:
+        # one formula for all
         mix = np.where(kind == HUE, np.float32(1), amount)
         share, of_mean, of_greys = _columns(images, mix, kind == CONTRAST, kind == SATURATION)
         greys = (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)

@@ -10,9 +10,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class GlooBatchNorm(_BatchNorm):
-    """`torch.nn.SyncBatchNorm` for CPUs, which the original refuses: moments are summed over all processes, gradients flow back.
+    """`torch.nn.SyncBatchNorm` for CPUs, which the original refuses: moments are summed over all processes,
+    gradients flow back.
 
-    Eq. of batch norm with the mean and variance of the whole batch; the running variance is the unbiased one, as in torch.
+    Eq. of batch norm with the mean and variance of the whole batch; the running variance is the unbiased one,
+    as in torch.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -25,7 +27,8 @@ class GlooBatchNorm(_BatchNorm):
         axes = [0, *range(2, input.dim())]
         shape = (1, -1, *(1 for _ in input.shape[2:]))
         count = input.new_full((1,), input.numel() / input.shape[1])
-        # sums over processes, and over their gradients on the way back; twice, since E[x^2] - E[x]^2 would lose digits
+        # sums over processes, and over their gradients on the way back; twice, since E[x^2] - E[x]^2 would
+        # lose digits
         total, (count,) = all_reduce(torch.cat([input.sum(axes), count])).split([self.num_features, 1])
         mean = total / count
         centred = input - mean.view(shape)
@@ -43,7 +46,9 @@ class GlooBatchNorm(_BatchNorm):
 
 
 def synchronise_batch_norm(network: nn.Module, fabric: Fabric) -> None:
-    """Let the batch norms below `network` see the batches of all processes; parameters and their names stay."""
+    """Let the batch norms below `network` see the batches of all processes; parameters and their names
+    stay.
+    """
     if fabric.world_size == 1:
         return
     if fabric.device.type == "cuda":

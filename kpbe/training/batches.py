@@ -1,6 +1,7 @@
 """Training batches: samples drawn, decoded ahead by threads, moved to the device and augmented there.
 
-A batch is a pure function of (seed, step), so that a resumed training sees exactly the batches it would have seen.
+A batch is a pure function of (seed, step), so that a resumed training sees exactly the batches it would have
+seen.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ AHEAD = 3
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """Images of a training batch, float32 (B, 3, H, W) in [0, 1], and what is known of them; NaN where nothing is.
+    """Images of a training batch, float32 (B, 3, H, W) in [0, 1], and what is known of them; NaN where
+    nothing is.
 
     Attributes:
         source: gives appearance.
         pose: the frame that the head pose is taken from.
-        expression: the frame that the expression is taken from, a backend's or a simulated one's; the same tensor as `pose` where the
-            driving frame gives both.
+        expression: the frame that the expression is taken from, a backend's or a simulated one's; the same
+            tensor as `pose` where the driving frame gives both.
         target: what the output is compared with; the same tensor as `pose` where no grids are drawn from.
         degrees, source_degrees: (B, 3) yaw, pitch and roll of the pose frame and of the source.
         source_points, pose_points, expression_points, target_points: (B, POINTS, 2), see `ExpressionLabels`.
@@ -122,8 +124,8 @@ class BatchLoader:
         frames: to draw from.
         params: sampling, augmentation, warm-up, and the size of a batch of all processes together.
         seed: of the training.
-        fabric: launched; each of its processes gets the rows of the batch that are its share, and only they are decoded. None: one
-            process on the CPU.
+        fabric: launched; each of its processes gets the rows of the batch that are its share, and only they
+            are decoded. None: one process on the CPU.
         threads: that decode.
         source: where frames come from; None is `frames.source`, from the first batch on.
 
@@ -144,7 +146,8 @@ class BatchLoader:
         batch_size = params.schedule.batch_size
         if batch_size % world_size:
             raise ParamsError(
-                f"a batch of {batch_size} cannot be shared evenly among {world_size} processes: choose a schedule.batch_size that "
+                f"a batch of {batch_size} cannot be shared evenly among {world_size} processes: choose a "
+                f"schedule.batch_size that "
                 f"{world_size} divides."
             )
         share = batch_size // world_size
@@ -157,7 +160,9 @@ class BatchLoader:
 
     @property
     def samples_per_epoch(self) -> int:
-        """Samples, of all processes together, until every identity (or clip) was shown `num_repeats` times."""
+        """Samples, of all processes together, until every identity (or clip) was shown `num_repeats`
+        times.
+        """
         return self._sampler.samples_per_epoch
 
     def batch(self, step: int) -> TrainingBatch:
@@ -191,8 +196,8 @@ class BatchLoader:
         return raw
 
     def record_of(self, step: int) -> dict[str, np.ndarray]:
-        """All about a batch of all processes, for a file: its images (uint8, before mirroring and colours), labels and samples; decoded
-        by the calling thread.
+        """All about a batch of all processes, for a file: its images (uint8, before mirroring and colours),
+        labels and samples; decoded by the calling thread.
         """
         raw = self._empty(step, range(self._batch_size))
         for row in range(len(raw.samples)):
@@ -228,7 +233,9 @@ class BatchLoader:
         self.close()
 
     def _empty(self, step: int, rows: range) -> RawBatch:
-        """Room for these rows of a batch, with their numbers; page-locked for a GPU, so that copying need not wait."""
+        """Room for these rows of a batch, with their numbers; page-locked for a GPU, so that copying need not
+        wait.
+        """
         return _room(self._frames, self._sampler.draw(step, rows), self._device.type == "cuda")
 
     @property
@@ -285,9 +292,11 @@ def _fill(frames: ClipFrames, raw: RawBatch, row: int, source: FrameSource) -> N
 
 
 def fixed_batch(frames: ClipFrames, pairs: int, seed: int) -> TrainingBatch:
-    """A validation batch that stays the same for a whole training: two random frames of each clip in turn, and of each backend.
+    """A validation batch that stays the same for a whole training: two random frames of each clip in turn,
+    and of each backend.
 
-    They are few: they are read from the files, whatever the training does. A simulated backend is one that is fed with the source.
+    They are few: they are read from the files, whatever the training does. A simulated backend is one that is
+    fed with the source.
     """
     rng, source = np.random.default_rng((seed, 0xF1)), FrameAccess()
     rows = []
@@ -308,8 +317,8 @@ def fixed_batch(frames: ClipFrames, pairs: int, seed: int) -> TrainingBatch:
 def hold_out_validation(clips: Sequence[Clip], pairs: int) -> tuple[list[Clip], list[Clip]]:
     """Split training clips into (training, validation).
 
-    Validation takes the last clip of up to `pairs` identities that have more than one; where no identity has two clips,
-    validation repeats training clips and the sheets show seen material.
+    Validation takes the last clip of up to `pairs` identities that have more than one; where no identity has
+    two clips, validation repeats training clips and the sheets show seen material.
     """
     by_identity: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:

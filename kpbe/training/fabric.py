@@ -21,13 +21,15 @@ def launch(compute: ComputeParams, seed: int, data_parallel: bool = False) -> Fa
     """A launched Lightning Fabric; seeds torch so that fresh networks start from the same weights.
 
     Args:
-        compute: device and precision; `devices` and `nodes` count for data-parallel trainings only. On one node Fabric starts the other
-            processes itself, each running this process's command again; on several, torchrun has started all of them.
+        compute: device and precision; `devices` and `nodes` count for data-parallel trainings only. On one
+            node Fabric starts the other processes itself, each running this process's command again; on
+            several, torchrun has started all of them.
         seed: of the weights.
         data_parallel: whether the training shares its batches among several processes.
 
     Raises:
-        ParamsError: torchrun started several processes of a training that runs in one, or another number than params say.
+        ParamsError: torchrun started several processes of a training that runs in one, or another number than
+            params say.
     """
     processes = compute.devices * compute.nodes if data_parallel else 1
     started = int(os.environ.get("WORLD_SIZE", processes))

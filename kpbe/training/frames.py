@@ -1,4 +1,6 @@
-"""Where training takes its frames from: clips and backends' videos, decoded in memory or read at the asked moments."""
+"""Where training takes its frames from: clips and backends' videos, decoded in memory or read at the asked
+moments.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class LabelFolders(NamedTuple):
 
 
 class TrainingFolders(NamedTuple):
-    """What the frontend's trainings read: clips, their labels (a clip may have none) and drawn people (read where they are asked for)."""
+    """What the frontend's trainings read: clips, their labels (a clip may have none) and drawn people (read
+    where they are asked for).
+    """
 
     clips: Path
     head_pose: Path
@@ -60,7 +64,8 @@ class FrameSource(Protocol):
 
 
 class MemoryFrames:
-    """All frames of some videos, decoded at once by several threads, with a progress bar where it takes a while.
+    """All frames of some videos, decoded at once by several threads, with a progress bar where it takes a
+    while.
 
     Raises:
         BrokenVideo: a video is unreadable or cut off.
@@ -93,7 +98,8 @@ class MemoryFrames:
 
 
 class Pictures(NamedTuple):
-    """uint8 (H, W, 3) images of one sample, and the points (POINTS, 2) of each (see `ExpressionLabels`), NaN where unknown.
+    """uint8 (H, W, 3) images of one sample, and the points (POINTS, 2) of each (see `ExpressionLabels`), NaN
+    where unknown.
 
     `expression` is None where the pose frame gives it, too.
     """
@@ -109,20 +115,23 @@ class Pictures(NamedTuple):
 
 
 class ClipFrames:
-    """The frames of some clips, their labels, backends' videos of the same moments, and drawn people beside them.
+    """The frames of some clips, their labels, backends' videos of the same moments, and drawn people beside
+    them.
 
     Nothing is decoded before `source` is asked for.
 
     Args:
         clips: all of one size.
         labels: folders of head pose labels and expression labels (data/head_pose, data/expression).
-        backend_videos: folders of backends' videos, `<split>/<clip_id>.mkv` in each; none in stage 1. A clip may lack some of them.
+        backend_videos: folders of backends' videos, `<split>/<clip_id>.mkv` in each; none in stage 1. A clip
+            may lack some of them.
         where: memory or files, and how many threads fill the memory.
         grids: drawn people, of the clips' size; they are counted after the clips.
         simulate: whether a simulated backend gives the expression where no backend's video does.
 
     Raises:
-        KPBEError: there is no clip, clips have different sizes, no backend made a video of a clip, or labels do not fit their clip.
+        KPBEError: there is no clip, clips have different sizes, no backend made a video of a clip, or labels
+            do not fit their clip.
     """
 
     def __init__(
@@ -143,7 +152,8 @@ class ClipFrames:
         for clip in self._all:
             if (clip.height, clip.width) != self.size:
                 raise KPBEError(
-                    f"{clip.video} is {clip.width}x{clip.height}, but {clips[0].video} is {self.size[1]}x{self.size[0]}: run the stage "
+                    f"{clip.video} is {clip.width}x{clip.height}, but {clips[0].video} is "
+                    f"{self.size[1]}x{self.size[0]}: run the stage "
                     "preprocess again."
                 )
         self._real = [clip.video for clip in self._all]
@@ -260,11 +270,13 @@ class ClipFrames:
             frames = source.read(path, indices)
         except IndexError:
             raise KPBEError(
-                f"{path} has fewer frames than the {clip.frames} of its clip in clips.csv: run the stage that makes it again."
+                f"{path} has fewer frames than the {clip.frames} of its clip in clips.csv: run the stage "
+                f"that makes it again."
             ) from None
         if frames.shape[1:3] != self.size:
             raise KPBEError(
-                f"{path} is {frames.shape[2]}x{frames.shape[1]} instead of {self.size[1]}x{self.size[0]}: run the stage that makes it "
+                f"{path} is {frames.shape[2]}x{frames.shape[1]} instead of {self.size[1]}x{self.size[0]}: "
+                f"run the stage that makes it "
                 "again."
             )
         return frames
@@ -286,6 +298,7 @@ def _degrees(clip: Clip, head_poses: Path) -> np.ndarray:
     degrees = np.load(path)
     if degrees.shape != (clip.frames, 3):
         raise KPBEError(
-            f"{path} holds labels of shape {degrees.shape} for the {clip.frames} frames of its clip: run the stage label_pose again."
+            f"{path} holds labels of shape {degrees.shape} for the {clip.frames} frames of its clip: run the "
+            f"stage label_pose again."
         )
     return degrees

@@ -1,4 +1,6 @@
-"""What both stages of the frontend's training begin with: start weights, frames, labels, and the training's identity."""
+"""What both stages of the frontend's training begin with: start weights, frames, labels, and the training's
+identity.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,8 @@ def prepare(
         backend_videos: folders of the videos that the expression is taken from; none in stage 1.
 
     Raises:
-        KPBEError: no training clip, no label where one is asked for, a backend's reach around keypoints that are not guided, or a start of
-            other sizes or conventions.
+        KPBEError: no training clip, no label where one is asked for, a backend's reach around keypoints that
+            are not guided, or a start of other sizes or conventions.
     """
     _refuse_unguided(params, stage)
     train_clips, validation_clips = hold_out_validation(clips, stage.schedule.validation_pairs)
@@ -91,7 +93,8 @@ def _refuse_unguided(params: Params, stage: FrontendTrainParams) -> None:
     generator = params.model.generator
     if generator.detail == "warp_both" and generator.backend_reach is not None and not stage.losses.guides:
         raise ParamsError(
-            f"model.generator.backend_reach = {generator.backend_reach:g} needs keypoints at the lips, but the training's losses.guides is "
+            f"model.generator.backend_reach = {generator.backend_reach:g} needs keypoints at the lips, but "
+            f"the training's losses.guides is "
             "0: give it a weight, or set model.generator.backend_reach=null."
         )
 
@@ -100,14 +103,15 @@ def _refuse_unlabelled(params: Params, stage: FrontendTrainParams, trainee: Fron
     """Stop where the head pose terms would silently be nothing, unless the params say that this is meant.
 
     Raises:
-        ParamsError: one has a weight, no training clip has a label, and neither `perceptual.missing` nor `label_pose.teacher`
-            allows it.
+        ParamsError: one has a weight, no training clip has a label, and neither `perceptual.missing` nor
+            `label_pose.teacher` allows it.
     """
     meant = params.label_pose.teacher == "off" or stage.perceptual.missing != "refuse"
     asked = stage.losses.head_pose or stage.losses.turn
     if asked and not trainee.training.labelled and not meant:
         raise ParamsError(
-            "no training clip has a head pose label (data/head_pose): put a teacher's file into weights/ (`kpbe doctor` says which) and "
+            "no training clip has a head pose label (data/head_pose): put a teacher's file into weights/ "
+            "(`kpbe doctor` says which) and "
             "run label_pose again, or train without labels with label_pose.teacher=off."
         )
 
@@ -132,7 +136,8 @@ def _starting_frontend(start: Path | None, model: ModelParams) -> tuple[Frontend
 
 
 def _refuse_other_model(start: Path, own: ModelParams, asked: ModelParams) -> None:
-    """Stop before weights are trained on under other conventions than they learned, which would fight them silently.
+    """Stop before weights are trained on under other conventions than they learned, which would fight them
+    silently.
 
     Raises:
         ParamsError: the sizes or the conventions of the file `start` are not those that params.yaml asks for.
@@ -141,7 +146,8 @@ def _refuse_other_model(start: Path, own: ModelParams, asked: ModelParams) -> No
         return
     if own.model_copy(update={"conventions": asked.conventions}) != asked:
         raise ParamsError(
-            f"{start} is a frontend of other sizes ({own.name}) than params.yaml asks for ({asked.name}): choose the "
+            f"{start} is a frontend of other sizes ({own.name}) than params.yaml asks for ({asked.name}): "
+            f"choose the "
             "model group that it was trained with, or train=from_scratch."
         )
     trained_with, wanted = own.conventions.model_dump(), asked.conventions.model_dump()
@@ -149,7 +155,8 @@ def _refuse_other_model(start: Path, own: ModelParams, asked: ModelParams) -> No
     stated = ", ".join(f"{name} = {wanted[name]}" for name in other)
     needed = " and ".join(f"model.conventions.{name}={trained_with[name]}" for name in other)
     raise ParamsError(
-        f"{start} was trained with other conventions than params.yaml asks for ({stated}): set {needed}, or choose another start."
+        f"{start} was trained with other conventions than params.yaml asks for ({stated}): set {needed}, or "
+        f"choose another start."
     )
 
 

@@ -138,7 +138,9 @@ class FrontendTerms(nn.Module):
         return torch.stack(parts).mean()
 
     def _poses(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The head's pose, and how it turned from the source's: a few degrees, beside which people differ by more."""
+        """The head's pose, and how it turned from the source's: a few degrees, beside which people differ by
+        more.
+        """
         labels, source_labels = (
             with_own_pitch_sign(degrees, self.model.conventions)
             for degrees in (batch.degrees, batch.source_degrees)
@@ -164,7 +166,8 @@ class FrontendTerms(nn.Module):
         return torch.stack(found).mean()
 
     def _lips(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> Tensor:
-        """Width and height of the mouths, and how they changed from the source's, beside which people differ by more.
+        """Width and height of the mouths, and how they changed from the source's, beside which people differ
+        by more.
 
         Only the expression learns from it: a head that turns is an easier answer than a mouth that opens.
         """
@@ -194,14 +197,16 @@ class FrontendTerms(nn.Module):
 
 
 def by_fixed_shares(result: Mapping[str, Tensor]) -> Tensor:
-    """The generated frames (B, 3, H, W) of `Reconstruction`, put together so that they teach the pictures but not their shares."""
+    """The generated frames (B, 3, H, W) of `Reconstruction`, put together so that they teach the pictures but
+    not their shares.
+    """
     moved_backend = result.get("moved_backend")
     return put_together(result["shares"].detach(), result["decoded"], result["moved_source"], moved_backend)
 
 
 def shares(terms: Mapping[str, Tensor], weights: FrontendLossParams) -> dict[str, Tensor]:
-    """What each term makes up of the weighted loss (its magnitude of the sum of magnitudes), and `pictures`, the sum of those that compare
-    pictures.
+    """What each term makes up of the weighted loss (its magnitude of the sum of magnitudes), and `pictures`,
+    the sum of those that compare pictures.
     """
     magnitudes = {name: (getattr(weights, name) * value.detach()).abs() for name, value in terms.items()}
     total = torch.stack(list(magnitudes.values())).sum().clamp(min=1e-12)

@@ -1,7 +1,9 @@
-"""One training step of the frontend, the same for both stages; the stages differ in batches, start and weights.
+"""One training step of the frontend, the same for both stages; the stages differ in batches, start and
+weights.
 
-Stage 1 takes pose and expression from one driving frame. Stage 2 takes the head pose from the real frame and the expression from
-the backend's frame that stands for it (paper III.D); the output is compared with the real frame in both.
+Stage 1 takes pose and expression from one driving frame. Stage 2 takes the head pose from the real frame and
+the expression from the backend's frame that stands for it (paper III.D); the output is compared with the real
+frame in both.
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ FRONTEND_FILE = "frontend.safetensors"
 class FrontendTrainee:
     """The frontend and its discriminator under training (a `loop.Trainee`).
 
-    The batch is shared among the processes of `fabric` and, in each, made in `params.accumulate` parts; gradients and losses are means
-    over all of it.
+    The batch is shared among the processes of `fabric` and, in each, made in `params.accumulate` parts;
+    gradients and losses are means over all of it.
 
     Args:
         frontend: network to train.
@@ -55,8 +57,8 @@ class FrontendTrainee:
         compute: whether to compile, and how many threads load frames.
         seed: of batches and warps.
         fabric: launched Lightning Fabric.
-        facts: about this training; `self.facts` adds which perceptual terms and how many labels it has, for the exported checkpoint and
-            the summary.
+        facts: about this training; `self.facts` adds which perceptual terms and how many labels it has, for
+            the exported checkpoint and the summary.
 
     Raises:
         ParamsError: the batch cannot be shared evenly, or images are too small for the discriminator.
@@ -78,7 +80,8 @@ class FrontendTrainee:
         _refuse_uneven_parts(params, fabric.world_size)
         if frontend.params.generator.detail == "warp_both" and not training.gives_expression:
             raise ParamsError(
-                "with model.generator.detail = warp_both the driving frame must not be its own second source: set "
+                "with model.generator.detail = warp_both the driving frame must not be its own second "
+                "source: set "
                 "sampling.simulate_backends, or choose the detail warp."
             )
         reconstruction = Reconstruction(frontend)
@@ -92,7 +95,8 @@ class FrontendTrainee:
         wanted = params.losses.gan or params.losses.feature_matching
         if wanted and frontend.params.image_size < SMALLEST_IMAGE:
             raise ParamsError(
-                f"the terms gan and feature_matching need images of {SMALLEST_IMAGE} pixels or more, model.image_size is "
+                f"the terms gan and feature_matching need images of {SMALLEST_IMAGE} pixels or more, "
+                f"model.image_size is "
                 f"{frontend.params.image_size}: set both to 0 or enlarge the images."
             )
         self.adversary = Adversary(fabric, params.optimiser) if wanted else None
@@ -130,8 +134,8 @@ class FrontendTrainee:
         return parts
 
     def step(self, step: int) -> dict[str, float]:
-        """See `Trainee`; losses are means over the whole batch. Where one of the frontend's is not finite, no weight is changed;
-        where the discriminator's own is not, none of its weights is.
+        """See `Trainee`; losses are means over the whole batch. Where one of the frontend's is not finite, no
+        weight is changed; where the discriminator's own is not, none of its weights is.
         """
         self.trained.begin(step, self.params.accumulate)
         told: list[Tensor] = []
@@ -165,7 +169,9 @@ class FrontendTrainee:
         return losses
 
     def _parts_of(self, step: int) -> Iterator[tuple[TrainingBatch, RandomWarp | None, Tensor]]:
-        """The parts of this process's share of the batch, each with its warps, and with the samples that have a second source."""
+        """The parts of this process's share of the batch, each with its warps, and with the samples that have
+        a second source.
+        """
         batch = self.loader.batch(step)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         warp = None
@@ -197,7 +203,9 @@ class FrontendTrainee:
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
-        """See `Trainee`; SSIM and PSNR are Table I's, on the fixed pairs. `validation_opening_r` is that of the expression alone."""
+        """See `Trainee`; SSIM and PSNR are Table I's, on the fixed pairs. `validation_opening_r` is that of
+        the expression alone.
+        """
         fixed, judged = self.fixed, self.judged
         expression = None if fixed.expression is fixed.pose else fixed.expression
         with self.fabric.autocast():
@@ -234,6 +242,7 @@ def _refuse_uneven_parts(params: FrontendTrainParams, processes: int) -> None:
     size, parts = params.schedule.batch_size, params.accumulate
     if size % (processes * parts):
         raise ParamsError(
-            f"a batch of {size} cannot be shared evenly among {processes} processes in {parts} parts each: choose a schedule.batch_size "
+            f"a batch of {size} cannot be shared evenly among {processes} processes in {parts} parts each: "
+            f"choose a schedule.batch_size "
             f"that {processes * parts} divides."
         )

@@ -1,6 +1,8 @@
-"""The training loop: progress, curves, sheets, checkpoints, exact resume, a time budget, a clean stop at SIGTERM.
+"""The training loop: progress, curves, sheets, checkpoints, exact resume, a time budget, a clean stop at
+SIGTERM.
 
-With several processes (data parallel) all make the same steps; the first of them judges, writes and decides when to stop.
+With several processes (data parallel) all make the same steps; the first of them judges, writes and decides
+when to stop.
 """
 
 from __future__ import annotations
@@ -84,8 +86,8 @@ def train(
         trainee: what to train.
         schedule: steps, time budget (seconds of training, resumed parts included) and reporting.
         folder: gets state.pt, curves.csv, summary.json, sheets/ and what `trainee.export` writes.
-        identity: digest of data and params that determine the result. A state with another one, or with more steps than asked for, is
-            not continued; it stays as state.previous.pt until this training is done.
+        identity: digest of data and params that determine the result. A state with another one, or with more
+            steps than asked for, is not continued; it stays as state.previous.pt until this training is done.
         facts: written into summary.json beside the last metrics.
         fabric: of a training over several processes.
 
@@ -97,7 +99,9 @@ def train(
 
 
 class Training:
-    """One training in its folder, from the state that is there to the end of the schedule; see `train` for the arguments."""
+    """One training in its folder, from the state that is there to the end of the schedule; see `train` for
+    the arguments.
+    """
 
     def __init__(
         self,
@@ -149,7 +153,9 @@ class Training:
         return self.progress["curves"]
 
     def _resumed(self) -> dict[str, Any]:
-        """The progress on disk, with `parts` as they were then; a fresh one where there is nothing to go on from."""
+        """The progress on disk, with `parts` as they were then; a fresh one where there is nothing to go on
+        from.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         state = self.folder / STATE_FILE
         progress = load_state(state, self.parts, self.identity, self.schedule.steps)
@@ -196,7 +202,9 @@ class Training:
         return losses
 
     def _validate(self, losses: dict[str, float]) -> None:
-        """Let the first process judge the weights: a sheet, and a row of the curves with `losses` and the metrics."""
+        """Let the first process judge the weights: a sheet, and a row of the curves with `losses` and the
+        metrics.
+        """
         if not self.leads:
             return
         self.metrics, sheet = self.trainee.validate()
@@ -221,7 +229,9 @@ class Training:
         )
 
     def _give_up(self, wrong: Sequence[str]) -> NoReturn:
-        """End a training whose losses `wrong` are not finite, with the bad step's batch and the last good weights."""
+        """End a training whose losses `wrong` are not finite, with the bad step's batch and the last good
+        weights.
+        """
         advice = self._advice() if self.leads else ""
         self._leave_together()
         raise KPBEError(f"{self.name}: {', '.join(wrong)} is not finite at step {self.step}{advice}")
@@ -239,12 +249,15 @@ class Training:
             return f"{said}, before the first checkpoint: lower the learning rate."
         self.trainee.export(self.folder)
         return (
-            f"{said}; {self.folder} holds the last good state and its weights, of step {good['step']}: copy the weights, let the "
+            f"{said}; {self.folder} holds the last good state and its weights, of step {good['step']}: copy "
+            f"the weights, let the "
             "training start from the copy, and lower the learning rate."
         )
 
     def _leave_together(self) -> None:
-        """Wait until the first process has written; the others then leave in peace, since Fabric kills it when one of them fails."""
+        """Wait until the first process has written; the others then leave in peace, since Fabric kills it
+        when one of them fails.
+        """
         if self.processes is not None:
             self.processes.barrier()
             if not self.leads:
@@ -287,7 +300,9 @@ def _write_sheet(path: Path, sheet: np.ndarray) -> None:
 
 @contextmanager
 def _sigterm() -> Iterator[Callable[[], bool]]:
-    """Collect SIGTERM instead of dying of it (only possible in the main thread; elsewhere it keeps its meaning)."""
+    """Collect SIGTERM instead of dying of it (only possible in the main thread; elsewhere it keeps its
+    meaning).
+    """
     asked = False
 
     def ask(*_: object) -> None:

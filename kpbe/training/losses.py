@@ -1,4 +1,6 @@
-"""Loss terms of the frontend (OSFV's, reference/02 section 2.3, and the paper's eq. 4); each a pure function."""
+"""Loss terms of the frontend (OSFV's, reference/02 section 2.3, and the paper's eq. 4); each a pure
+function.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ def expression_magnitude(expression: Tensor) -> Tensor:
 
 
 def head_pose(degrees: Tensor, labels: Tensor) -> Tensor:
-    """Mean absolute difference of yaw, pitch and roll in degrees, summed over the three; NaN labels are left out.
+    """Mean absolute difference of yaw, pitch and roll in degrees, summed over the three; NaN labels are left
+    out.
 
     Args:
         degrees: estimated angles (B, 3).
@@ -49,7 +52,8 @@ def head_pose(degrees: Tensor, labels: Tensor) -> Tensor:
 
 
 def guide_difference(keypoints: Tensor, points: Tensor) -> Tensor:
-    """Mean distance in x and y of the first keypoints from the places that they are guided to; points with a NaN are left out.
+    """Mean distance in x and y of the first keypoints from the places that they are guided to; points with a
+    NaN are left out.
 
     After LivePortrait's landmark-guided keypoints (arXiv 2407.03168).
 
@@ -61,27 +65,31 @@ def guide_difference(keypoints: Tensor, points: Tensor) -> Tensor:
 
 
 def lip_extent(lips: Tensor) -> Tensor:
-    """Width and height of mouths as vectors (B, 2, 2), from corner to corner and from the upper lip to the lower.
+    """Width and height of mouths as vectors (B, 2, 2), from corner to corner and from the upper lip to the
+    lower.
 
     Args:
-        lips: (B, P, 2 or 3) keypoints or points, of which the first four are the lips', see `ExpressionLabels`.
+        lips: (B, P, 2 or 3) keypoints or points, of which the first four are the lips', see
+            `ExpressionLabels`.
     """
     return lips[:, 2:4, :2] - lips[:, 0:2, :2]
 
 
 def extent_difference(extent: Tensor, true_extent: Tensor) -> Tensor:
-    """Error of the lips' width and height (B, 2, 2), or of how they change: small against where a head is. True ones that are NaN are
-    left out.
+    """Error of the lips' width and height (B, 2, 2), or of how they change: small against where a head is.
+    True ones that are NaN are left out.
 
-    Half the squared error in units of `LIP_HEIGHT` below one unit, linear above (`smooth_l1_loss`). Squared, since most mouths are nearly
-    closed: the absolute error is least where all are, as long as little is known of an opening.
+    Half the squared error in units of `LIP_HEIGHT` below one unit, linear above (`smooth_l1_loss`). Squared,
+    since most mouths are nearly closed: the absolute error is least where all are, as long as little is known
+    of an opening.
     """
     error = F.smooth_l1_loss(extent, true_extent.nan_to_num(), reduction="none", beta=LIP_HEIGHT) / LIP_HEIGHT
     return _known_mean(error, _known_points(true_extent))
 
 
 def motion_error(displacement: Tensor, at: Tensor, wanted: Tensor) -> Tensor:
-    """Mean distance in x and y of where the motion field takes points of the rendered picture from, from where they lie in the source.
+    """Mean distance in x and y of where the motion field takes points of the rendered picture from, from
+    where they lie in the source.
 
     Args:
         displacement: (B, 2, h, w), see `kpbe.frontend.detail.image_displacement`.
@@ -126,11 +134,11 @@ def keypoint_prior(
 ) -> Tensor:
     """Keeps keypoints apart and their mean depth at `mean_depth`.
 
-    The first `guided` ones are not kept apart from each other: lips that may not be near would move apart in depth, and then no head turns
-    as it should.
+    The first `guided` ones are not kept apart from each other: lips that may not be near would move apart in
+    depth, and then no head turns as it should.
 
-    Sum over all ordered pairs, i = j included as in the reference, of max(0, 0.1 - |k_i - k_j|^2), plus |mean z - 0.33|;
-    mean over the batch. Keypoints (B, K, 3) in [-1, 1].
+    Sum over all ordered pairs, i = j included as in the reference, of max(0, 0.1 - |k_i - k_j|^2), plus |mean
+    z - 0.33|; mean over the batch. Keypoints (B, K, 3) in [-1, 1].
     """
     # pairwise_distance adds 1e-6 to every difference; the golden fixtures notice
     difference = keypoints[:, :, None] - keypoints[:, None] + 1e-6
@@ -142,7 +150,8 @@ def keypoint_prior(
 
 @dataclass(frozen=True)
 class RandomWarp:
-    """A random affine map followed by a thin-plate spline, of image coordinates in [-1, 1] (FOMM's `Transform`).
+    """A random affine map followed by a thin-plate spline, of image coordinates in [-1, 1] (FOMM's
+    `Transform`).
 
     Attributes:
         theta: affine maps, (B, 2, 3).
@@ -186,7 +195,9 @@ class RandomWarp:
         return affine + spline
 
     def warp_image(self, images: Tensor) -> Tensor:
-        """Warp images (B, 3, H, W); borders are reflected, sampling is bilinear (align_corners off as in the reference)."""
+        """Warp images (B, 3, H, W); borders are reflected, sampling is bilinear (align_corners off as in the
+        reference).
+        """
         batch, _, height, width = images.shape
         grid = coordinate_grid_2d(height, width, images).view(1, -1, 2).expand(batch, -1, -1)
         grid = self.warp_coordinates(grid).view(batch, height, width, 2)

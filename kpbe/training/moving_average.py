@@ -16,7 +16,8 @@ class MovingAverage:
     In the first updates the decay is (1 + n) / (10 + n), so that the untrained weights are soon forgotten.
 
     Args:
-        network: what is averaged; its floating-point buffers (batch norm's statistics) are averaged too, others are copied.
+        network: what is averaged; its floating-point buffers (batch norm's statistics) are averaged too,
+            others are copied.
         decay: share of the average that an update keeps, below 1.
     """
 

@@ -1,4 +1,6 @@
-"""Whether the expression opens the mouth: lip opening in rendered frames against the truth, on validation clips, during training."""
+"""Whether the expression opens the mouth: lip opening in rendered frames against the truth, on validation
+clips, during training.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,9 @@ class OpeningJudge:
 
     @torch.no_grad()
     def measure(self, frontend: Frontend) -> dict[str, float]:
-        """`validation_opening_r` of the expression alone, with the true expression; `validation_opening_r_both` with the true frame as a
-        second source, as a perfect backend would give it. The head pose is that of another moment. Empty where it cannot be measured.
+        """`validation_opening_r` of the expression alone, with the true expression;
+        `validation_opening_r_both` with the true frame as a second source, as a perfect backend would give
+        it. The head pose is that of another moment. Empty where it cannot be measured.
         """
         if self._videos is None:
             self._videos = self._read()

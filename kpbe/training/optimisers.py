@@ -16,8 +16,9 @@ from kpbe.params import OptimiserParams
 class FusedAdam(torch.optim.Adam):
     """torch's Adam as one fused kernel, several times as fast as its other forms.
 
-    On CPUs that kernel pairs weights, gradients and moments in memory order, also where one of them is channels last and another is not,
-    and would move the wrong weights; so all get their weight's layout first.
+    On CPUs that kernel pairs weights, gradients and moments in memory order, also where one of them is
+    channels last and another is not, and would move the wrong weights; so all get their weight's layout
+    first.
     """
 
     def __init__(self, parameters: Any, lr: float, betas: tuple[float, float]):
@@ -52,13 +53,15 @@ def scheduled_lr(params: OptimiserParams, step: int) -> float:
 class TrainedModule:
     """A module, its optimiser, and how one training step changes its weights.
 
-    A step is `begin`, forward pass and `backward` of each part of the batch (inside `part` where there are several), and `finish`.
+    A step is `begin`, forward pass and `backward` of each part of the batch (inside `part` where there are
+    several), and `finish`.
 
     Args:
         fabric: launched.
         module: in which every weight is to be trained.
         params: learning rate, betas, milestones, largest norm of the gradients.
-        groups: parameter groups for Adam, each with the `factor` of its learning rate; None puts all weights into one.
+        groups: parameter groups for Adam, each with the `factor` of its learning rate; None puts all weights
+            into one.
 
     Attributes:
         module: the module as Fabric wraps it, for forward passes.
@@ -77,7 +80,9 @@ class TrainedModule:
         self._parts = self._begun = 1
 
     def begin(self, step: int, parts: int = 1) -> None:
-        """Begin training step `step`, whose batch comes in `parts`: training mode, no gradients, the scheduled learning rate."""
+        """Begin training step `step`, whose batch comes in `parts`: training mode, no gradients, the
+        scheduled learning rate.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = scheduled_lr(self.params, step) * group.get("factor", 1.0)
         self.module.train()
@@ -96,7 +101,9 @@ class TrainedModule:
         self._fabric.backward(loss / self._parts)
 
     def clip(self) -> Tensor:
-        """Norm of all gradients before they are scaled down to `params.clip_norm` (0 leaves them as they are)."""
+        """Norm of all gradients before they are scaled down to `params.clip_norm` (0 leaves them as they
+        are).
+        """
         return nn.utils.clip_grad_norm_(self.module.parameters(), self.params.clip_norm or float("inf"))
 
     def apply(self) -> None:

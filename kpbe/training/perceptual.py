@@ -1,4 +1,6 @@
-"""Perceptual losses over an image pyramid: VGG-19 and VGGFace features, and pixels, which can stand in for missing weights."""
+"""Perceptual losses over an image pyramid: VGG-19 and VGGFace features, and pixels, which can stand in for
+missing weights.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ PIXELS = "multi-scale L1 + gradient"
 
 
 class ImagePyramid(nn.Module):
-    """Anti-aliased shrinking of images (B, 3, H, W) to each scale, as FOMM's image pyramid does it; always in float32.
+    """Anti-aliased shrinking of images (B, 3, H, W) to each scale, as FOMM's image pyramid does it; always in
+    float32.
 
     Args:
         scales: 1 and fractions 1/n.
@@ -121,7 +124,8 @@ class Attention:
     """How much more a place near the mouth counts than the rest of a picture.
 
     Attributes:
-        centres: (B, 2) of the mouths, -1 and 1 at the picture's edges; NaN where they are not known: all places count alike.
+        centres: (B, 2) of the mouths, -1 and 1 at the picture's edges; NaN where they are not known: all
+            places count alike.
         spread: (B,) standard deviation of the Gaussian around them, in the same unit.
         most: how many times as much the centre counts as the rest.
     """
@@ -136,7 +140,9 @@ class Attention:
         return weights / weights.mean((2, 3), keepdim=True)
 
     def nearness(self, images: Tensor) -> Tensor:
-        """(B, 1, H, W) for images (B, C, H, W): one at the mouth's centre, falling to zero; zero where the mouth is not known."""
+        """(B, 1, H, W) for images (B, C, H, W): one at the mouth's centre, falling to zero; zero where the
+        mouth is not known.
+        """
         height, width = images.shape[-2:]
         y, x = pixel_centres(height, self.centres), pixel_centres(width, self.centres)
         away = [
@@ -157,7 +163,8 @@ def _mean_difference(got: Tensor, want: Tensor) -> Tensor:
 
 
 class PerceptualTerms(nn.Module):
-    """The terms `vgg19`, `vgg_face` and `pixel` whose weights are above 0, over one pyramid of all scales that they need.
+    """The terms `vgg19`, `vgg_face` and `pixel` whose weights are above 0, over one pyramid of all scales
+    that they need.
 
     Args:
         params: scales and layer weights of the terms, and what to do where a VGG's weight file is missing.
@@ -215,8 +222,8 @@ class PerceptualTerms(nn.Module):
             generated: (B, 3, H, W) in [0, 1].
             real: the same.
             attention: places that the pixel terms count more.
-            for_pixels: the images of `generated` with other gradients, for the pixel terms; not used where there is no VGG, since pixels
-                have to teach everything then.
+            for_pixels: the images of `generated` with other gradients, for the pixel terms; not used where
+                there is no VGG, since pixels have to teach everything then.
         """
         if not self.terms:
             return {}
@@ -243,7 +250,9 @@ class PerceptualTerms(nn.Module):
 
 
 def _weight_file(term: str) -> tuple[str, Path | None]:
-    """Name in the catalogue and path of the file that a VGG term takes; the path is None where none is found."""
+    """Name in the catalogue and path of the file that a VGG term takes; the path is None where none is
+    found.
+    """
     for name in catalogue.serving(term):
         path = catalogue.find(name)
         if path is not None:
@@ -254,6 +263,8 @@ def _weight_file(term: str) -> tuple[str, Path | None]:
 def _how_to_do_without(name: str) -> str:
     entry = catalogue.CATALOGUE[name]
     return (
-        f"the loss weight {name} is not 0, but {entry.file} is missing: get it from {entry.source} (licence: {entry.licence}) and put it "
-        "into weights/ or a folder named by the environment variable KPBE_WEIGHTS, or set perceptual.missing to pixels."
+        f"the loss weight {name} is not 0, but {entry.file} is missing: get it from {entry.source} (licence: "
+        f"{entry.licence}) and put it "
+        "into weights/ or a folder named by the environment variable KPBE_WEIGHTS, or set perceptual.missing "
+        "to pixels."
     )

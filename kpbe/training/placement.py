@@ -10,14 +10,18 @@ from kpbe.training.sampling import DOWN, RIGHT, ROLL, SCALE
 
 
 def placing(placement: np.ndarray) -> np.ndarray:
-    """The map (2, 3) of a picture's coordinates, whose -1 and 1 are the picture's edges, for a row of `Samples.placements`."""
+    """The map (2, 3) of a picture's coordinates, whose -1 and 1 are the picture's edges, for a row of
+    `Samples.placements`.
+    """
     radians, scale = np.radians(placement[ROLL]), placement[SCALE]
     turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
     return np.column_stack([scale * turn, placement[[RIGHT, DOWN]]]).astype(np.float32)
 
 
 def placed_picture(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """A square picture (S, S, 3) uint8 with its contents moved by `placing`; what comes into view is the picture mirrored at its edge."""
+    """A square picture (S, S, 3) uint8 with its contents moved by `placing`; what comes into view is the
+    picture mirrored at its edge.
+    """
     side = picture.shape[0]
     centre = np.full(2, (side - 1) / 2)
     shift = centre - matrix[:, :2] @ centre + matrix[:, 2] * side / 2
@@ -36,7 +40,9 @@ def placed_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def rolled_degrees(degrees: np.ndarray, placement: np.ndarray) -> np.ndarray:
-    """Yaw, pitch and roll (3,) of R = Rx(pitch) Ry(yaw) Rz(roll) in a picture that was rolled; NaN stays NaN."""
+    """Yaw, pitch and roll (3,) of R = Rx(pitch) Ry(yaw) Rz(roll) in a picture that was rolled; NaN stays
+    NaN.
+    """
     if not np.isfinite(degrees).all() or placement[ROLL] == 0:
         return degrees
     yaw, pitch, roll = degrees

@@ -1,4 +1,6 @@
-"""One forward pass of the frontend in training, over plain tensors, so that it can be wrapped and compiled."""
+"""One forward pass of the frontend in training, over plain tensors, so that it can be wrapped and
+compiled.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from kpbe.params import Goal
 
 
 class Reconstruction(nn.Module):
-    """The frontend, and what only its training needs: a reader of blendshapes from the expression (as LivePortrait's guidance, it keeps
-    the expression alive).
+    """The frontend, and what only its training needs: a reader of blendshapes from the expression (as
+    LivePortrait's guidance, it keeps the expression alive).
     """
 
     def __init__(self, frontend: Frontend):
@@ -31,23 +33,27 @@ class Reconstruction(nn.Module):
         second_counts: Tensor | None = None,
         goal: Goal = "frames",
     ) -> dict[str, Tensor]:
-        """Render source images with the head pose of one image and the expression of another, all (B, 3, H, W) in [0, 1].
+        """Render source images with the head pose of one image and the expression of another, all (B, 3, H,
+        W) in [0, 1].
 
         Args:
             source: gives appearance and canonical keypoints.
             pose: the frames that give the head pose.
-            expression: the backend's frames; None takes the expression from `pose`, and they are no second source.
+            expression: the backend's frames; None takes the expression from `pose`, and they are no second
+                source.
             warped: `pose` after a `RandomWarp`, for the equivariance term.
-            second_counts: (B,) bool, in which samples the backend's frame is a second source; None counts all.
+            second_counts: (B,) bool, in which samples the backend's frame is a second source; None counts
+                all.
             goal: for `labels` there are neither pictures nor displacements, for `motion` no pictures.
 
         Returns:
-            generated (B, 3, H, W), driving_keypoints, source_keypoints, source_expression, expression (B, K, 3), degrees and source_degrees
-            (B, 3), shapes (B, S); with `expression`: expression_keypoints (B, K, 3); with `warped`: unwarped_keypoints and
-            warped_keypoints (B, K, 3), of the pose frame itself and of the warped one; with detail: decoded (B, 3, S, S), moved_source
-            (B, 3, H, W), shares (B, 2 or 3, H, W) of these pictures and the next, see `Composite`, source_displacement (B, 2, h, w), and
-            the same of the backend's frame where it is a second source, with backend_share (B, 1, H, W), its share of each pixel, NaN in
-            samples in which it does not count.
+            generated (B, 3, H, W), driving_keypoints, source_keypoints, source_expression, expression (B, K,
+            3), degrees and source_degrees (B, 3), shapes (B, S); with `expression`: expression_keypoints (B,
+            K, 3); with `warped`: unwarped_keypoints and warped_keypoints (B, K, 3), of the pose frame itself
+            and of the warped one; with detail: decoded (B, 3, S, S), moved_source (B, 3, H, W), shares (B, 2
+            or 3, H, W) of these pictures and the next, see `Composite`, source_displacement (B, 2, h, w), and
+            the same of the backend's frame where it is a second source, with backend_share (B, 1, H, W), its
+            share of each pixel, NaN in samples in which it does not count.
         """
         network = self.frontend
         moves = goal != "labels"
@@ -101,5 +107,7 @@ def _displacements(of_source: Motion, of_backend: Motion | None) -> dict[str, Te
 
 
 def second_source_counts(samples: int, share: float, generator: torch.Generator) -> Tensor:
-    """(B,) bool: in which samples of a batch the backend's frame is a second source; so one network learns to do with and without."""
+    """(B,) bool: in which samples of a batch the backend's frame is a second source; so one network learns to
+    do with and without.
+    """
     return torch.rand(samples, generator=generator) < share

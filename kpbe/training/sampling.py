@@ -1,7 +1,9 @@
-"""Which frames a training sees: identities, clips, moments, flips and colours, drawn as FOMM draws them. Numbers only.
+"""Which frames a training sees: identities, clips, moments, flips and colours, drawn as FOMM draws them.
+Numbers only.
 
-Sample i of a training is a function of (seed, i): resuming, other batch sizes and several processes see the same samples. Batch
-`step` holds the samples from step * batch_size on; only the warm-up looks at the step itself.
+Sample i of a training is a function of (seed, i): resuming, other batch sizes and several processes see the
+same samples. Batch `step` holds the samples from step * batch_size on; only the warm-up looks at the step
+itself.
 """
 
 from __future__ import annotations
@@ -39,15 +41,17 @@ class Samples:
 
     Attributes:
         clips: (b,) indices of clips, grids after all others.
-        frames: (b, 4) indices of frames of the clip: source, pose frame, head of a simulated backend, target (which has the pose of the
-            pose frame and the mouth of the backend). In a clip, pose frame and target are one frame.
+        frames: (b, 4) indices of frames of the clip: source, pose frame, head of a simulated backend, target
+            (which has the pose of the pose frame and the mouth of the backend). In a clip, pose frame and
+            target are one frame.
         videos: (b,) which of the clip's backend videos; 0 where there is none.
         spoiling: (b,) seeds of simulated backends.
         mirrored: (b,) whether left and right are exchanged.
-        colours: float32 (b, 4) factors of brightness, contrast and saturation, and turn of the hue (share of a full turn).
+        colours: float32 (b, 4) factors of brightness, contrast and saturation, and turn of the hue (share of
+            a full turn).
         order: (b, 4) these four in the order in which they are applied.
-        placements: float32 (b, 4) roll in degrees, clockwise; scale; shift to the right and down, the picture being from -1 to 1. They come
-            before mirroring.
+        placements: float32 (b, 4) roll in degrees, clockwise; scale; shift to the right and down, the picture
+            being from -1 to 1. They come before mirroring.
     """
 
     clips: np.ndarray
@@ -74,8 +78,8 @@ class Sampler:
     Args:
         clips: to draw from.
         videos: number of backend videos of each clip, zeros in stage 1.
-        params: what an epoch is, flips and colours, how far apart the two frames of a sample may be, samples per step of all processes
-            together.
+        params: what an epoch is, flips and colours, how far apart the two frames of a sample may be, samples
+            per step of all processes together.
         seed: of the training.
         grids: drawn people, of which `sampling.drawn_share` of the samples are.
     """
@@ -148,8 +152,8 @@ class Sampler:
 
 
 def _head_of_backend(rng: np.random.Generator, source: int, driving: int, frames: int) -> int:
-    """The frame whose head a simulated backend gives a mouth to: the source, as a still-fed backend's; the driving frame itself, as one
-    that is fed with the video; or any other.
+    """The frame whose head a simulated backend gives a mouth to: the source, as a still-fed backend's; the
+    driving frame itself, as one that is fed with the video; or any other.
     """
     kind = rng.random()
     return source if kind < 0.6 else driving if kind < 0.85 else int(rng.integers(frames))

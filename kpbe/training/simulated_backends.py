@@ -1,8 +1,9 @@
 """Frames as a backend would have made them, from frames that are clean: what the frontend learns to undo.
 
-A simulated backend has the mouth of one frame on the head of another, as Wav2Lip fed with a still picture gives it, and it is spoiled as
-the backends spoil theirs: the lower face blurred, recoloured, shifted, pasted as a box with edges or without (Wav2Lip); the whole picture,
-or a square around the head, soft to very soft and recoloured (PC-AVS); compressed.
+A simulated backend has the mouth of one frame on the head of another, as Wav2Lip fed with a still picture
+gives it, and it is spoiled as the backends spoil theirs: the lower face blurred, recoloured, shifted, pasted
+as a box with edges or without (Wav2Lip); the whole picture, or a square around the head, soft to very soft
+and recoloured (PC-AVS); compressed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ import numpy as np
 from kpbe.data.expression.labels import FACE, GUIDES, LIPS, in_picture, in_pixels
 
 CLEAN, SOFT = 0.12, 0.25
-"""Shares of frames that are left clean, and of those whose whole picture is soft; in the others the lower face is."""
+"""Shares of frames that are left clean, and of those whose whole picture is soft; in the others the lower
+face is.
+"""
 
 SOFTEST = 0.12
-"""Least share of its size to which a whole picture is reduced, and enlarged again: a small PC-AVS gives no more than that."""
+"""Least share of its size to which a whole picture is reduced, and enlarged again: a small PC-AVS gives no
+more than that.
+"""
 
 UNKNOWN_LOWER_FACE = (0.22, 0.52, 0.78, 0.95)
 """Left, top, right, bottom as shares of a tight crop, where no points are known."""
@@ -53,7 +58,8 @@ def simulate(head: Head, speaker: Head, rng: np.random.Generator) -> Head:
         rng: of everything that is drawn.
 
     Returns:
-        The spoiled picture, and where its points are. Where the points of one of the two are not known, the speaker itself is spoiled.
+        The spoiled picture, and where its points are. Where the points of one of the two are not known, the
+        speaker itself is spoiled.
     """
     if head is not speaker:
         laid = _with_mouth_of(head, speaker, rng)
@@ -75,10 +81,12 @@ def simulate(head: Head, speaker: Head, rng: np.random.Generator) -> Head:
 
 
 def lower_face(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom (exclusive) in pixels of what Wav2Lip replaces: from below the eyes to below the chin.
+    """Left, top, right, bottom (exclusive) in pixels of what Wav2Lip replaces: from below the eyes to below
+    the chin.
 
     Args:
-        points: (POINTS, 2) in the picture's coordinates; a fixed part of the picture is given where they are not known.
+        points: (POINTS, 2) in the picture's coordinates; a fixed part of the picture is given where they are
+            not known.
         size: height and width of the picture.
     """
     height, width = size
@@ -94,8 +102,8 @@ def lower_face(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int
 
 
 def head_square(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom (exclusive) in pixels of a square around the head, as PC-AVS crops it; all of the picture where no points
-    are known.
+    """Left, top, right, bottom (exclusive) in pixels of a square around the head, as PC-AVS crops it; all of
+    the picture where no points are known.
     """
     height, width = size
     known = _known_of_face(points)
@@ -113,7 +121,9 @@ def _known_of_face(points: np.ndarray) -> np.ndarray:
 
 
 def _box_within(corners: Sequence[float] | np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom (exclusive) in whole pixels of a picture of `size` (height, width), at least eight apart."""
+    """Left, top, right, bottom (exclusive) in whole pixels of a picture of `size` (height, width), at least
+    eight apart.
+    """
     height, width = size
     inside = np.clip(corners, 0, (width, height, width, height))
     left, top, right, bottom = inside.round().astype(int).tolist()
@@ -121,7 +131,9 @@ def _box_within(corners: Sequence[float] | np.ndarray, size: tuple[int, int]) ->
 
 
 def _with_mouth_of(head: Head, speaker: Head, rng: np.random.Generator) -> Head | None:
-    """The head with the speaker's lower face laid over by an affine map of the rest of the face; None where points are not known."""
+    """The head with the speaker's lower face laid over by an affine map of the rest of the face; None where
+    points are not known.
+    """
     size = head.size
     own, other = in_pixels(head.points, size), in_pixels(speaker.points, speaker.size)
     box = lower_face(head.points, size)
@@ -143,7 +155,9 @@ def _with_mouth_of(head: Head, speaker: Head, rng: np.random.Generator) -> Head 
 
 
 def _affine(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """(2, 3) affine map with the least squared error, drawn a little towards the best similarity, which few points determine better."""
+    """(2, 3) affine map with the least squared error, drawn a little towards the best similarity, which few
+    points determine better.
+    """
     centre, centre_onto = points.mean(0), onto.mean(0)
     a, b = (points - centre).astype(np.float64), (onto - centre_onto).astype(np.float64)
     power = max((a**2).sum(), 1e-6)

@@ -15,10 +15,12 @@ from kpbe.training.loop import train
 def train_stage1(params: Params, folders: TrainingFolders, out: Path) -> None:
     """Train the frontend on the training clips and leave it in `out`.
 
-    It begins with random weights, or with those of `train.stage1.start`. Drawn people take part where `sampling.drawn_share` says so.
+    It begins with random weights, or with those of `train.stage1.start`. Drawn people take part where
+    `sampling.drawn_share` says so.
 
     Raises:
-        KPBEError: no training clip, no label where one is asked for, a start of other sizes, SIGTERM, or a loss that is not finite.
+        KPBEError: no training clip, no label where one is asked for, a start of other sizes, SIGTERM, or a
+            loss that is not finite.
     """
     stage = params.train.stage1
     fabric = launch(params.compute, params.train.seed, data_parallel=True)

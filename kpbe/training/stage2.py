@@ -35,7 +35,8 @@ def train_stage2(
         folders: clips, labels and drawn people.
         backend_videos: data/backend; the videos of a backend are `<backend>/<split>/<clip_id>.mkv`.
         stage1: folder of stage 1's result; `train.stage2.start` replaces it.
-        out: folder for the result; where one frontend serves all backends, its neighbours may already hold the same training.
+        out: folder for the result; where one frontend serves all backends, its neighbours may already hold
+            the same training.
 
     Raises:
         KPBEError: a backend made no video of any training clip; otherwise as `train_stage1`.
@@ -72,7 +73,9 @@ def _clips_with_videos(clips: Sequence[Clip], folders: Sequence[Path]) -> list[C
 
 
 def _take_over(out: Path, identity: str) -> None:
-    """Go on from a neighbour's state when it is of the same training: one frontend for all backends is trained once."""
+    """Go on from a neighbour's state when it is of the same training: one frontend for all backends is
+    trained once.
+    """
     if is_state_of(out / STATE_FILE, identity):
         return
     for neighbour in sorted(out.parent.glob(f"*/{STATE_FILE}")):

@@ -30,8 +30,8 @@ def save_state(path: Path, parts: Mapping[str, Stateful], progress: dict[str, An
 def load_state(path: Path, parts: Mapping[str, Stateful], identity: str, steps: int) -> dict[str, Any] | None:
     """Restore `parts` in place and return the progress; None when there is nothing to go on from.
 
-    A state of other data or other params (another `identity`), or of more than `steps` steps, is not continued: the training starts anew
-    and says so.
+    A state of other data or other params (another `identity`), or of more than `steps` steps, is not
+    continued: the training starts anew and says so.
 
     Raises:
         BadCheckpoint: the file is damaged or does not fit the networks.

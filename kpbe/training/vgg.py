@@ -1,4 +1,6 @@
-"""The two VGG networks of the perceptual losses, up to relu5_1: VGG-19 of ImageNet, VGGFace (VGG-16 of Parkhi et al. 2015)."""
+"""The two VGG networks of the perceptual losses, up to relu5_1: VGG-19 of ImageNet, VGGFace (VGG-16 of Parkhi
+et al. 2015).
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ class VGGFeatures(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, images: Tensor, levels: int = LEVELS) -> list[Tensor]:
-        """The first `levels` of the features relu1_1 .. relu5_1 of images (B, 3, H, W), RGB in [0, 1], 16 pixels or more."""
+        """The first `levels` of the features relu1_1 .. relu5_1 of images (B, 3, H, W), RGB in [0, 1], 16
+        pixels or more.
+        """
         x = (images - self.mean) / self.deviation
         features = []
         for index, layer in enumerate(self.features):
@@ -83,7 +87,9 @@ class VGGFeatures(nn.Module):
 
     @staticmethod
     def stored_name(block: int, place: int, layer: int) -> str:
-        """What the published file calls a convolution: its block, its place in that (both from 1), torchvision's layer number."""
+        """What the published file calls a convolution: its block, its place in that (both from 1),
+        torchvision's layer number.
+        """
         raise NotImplementedError
 
     def _load(self, stored: Mapping[str, Tensor], names: Mapping[str, str], path: Path) -> None:
@@ -99,7 +105,9 @@ class VGGFeatures(nn.Module):
 
 
 class VGG19Features(VGGFeatures):
-    """VGG-19 with torchvision's names, `features.N.weight` and `.bias`: torchvision's own file, or safetensors, maybe in half precision."""
+    """VGG-19 with torchvision's names, `features.N.weight` and `.bias`: torchvision's own file, or
+    safetensors, maybe in half precision.
+    """
 
     what = "VGG-19"
     convolutions = (2, 2, 4, 4)
@@ -113,10 +121,12 @@ class VGG19Features(VGGFeatures):
 
 
 class VGGFaceFeatures(VGGFeatures):
-    """Parkhi's VGG-16 of faces as `vgg_face_dag.pth` holds it (`conv1_1` .. `conv5_3`, `fc6` .. `fc8`; the rest after conv5_1 is left).
+    """Parkhi's VGG-16 of faces as `vgg_face_dag.pth` holds it (`conv1_1` .. `conv5_3`, `fc6` .. `fc8`; the
+    rest after conv5_1 is left).
 
-    It sees pixels in 0..255 minus the means of its training set. Its features are therefore about 255 times those of a network that sees
-    [0, 1], and zhengkw18's face-vid2vid, which the layout and this use of it follow, divides their differences by 255.
+    It sees pixels in 0..255 minus the means of its training set. Its features are therefore about 255 times
+    those of a network that sees [0, 1], and zhengkw18's face-vid2vid, which the layout and this use of it
+    follow, divides their differences by 255.
     """
 
     what = "VGGFace"

@@ -1,10 +1,11 @@
 """Units in which a VGG-19's layers count the same, whichever file its weights come from.
 
-Rectified layers can be scaled without changing what a network sees, and the files differ in just that: torchvision's has the activations
-that its training left, ours the style-transfer form, whose activations are 1 on average (Gatys et al. 2015). Their layers therefore weigh
-differently in a loss. The factor of a layer is measured: how much its features change when pictures are blurred, which is what a loss
-between a generated and a real picture sees, divided by the same number of our file. The pictures are dead leaves (discs of all sizes that
-cover each other), whose statistics are those of photographs; every machine draws the same.
+Rectified layers can be scaled without changing what a network sees, and the files differ in just that:
+torchvision's has the activations that its training left, ours the style-transfer form, whose activations are
+1 on average (Gatys et al. 2015). Their layers therefore weigh differently in a loss. The factor of a layer is
+measured: how much its features change when pictures are blurred, which is what a loss between a generated and
+a real picture sees, divided by the same number of our file. The pictures are dead leaves (discs of all sizes
+that cover each other), whose statistics are those of photographs; every machine draws the same.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def dead_leaves() -> Tensor:
 
 @torch.no_grad()
 def change_by_blur(network: VGGFeatures) -> Tensor:
-    """Mean absolute change (5,) of a network's features when 5x5 pixels of the pictures are averaged; on the CPU."""
+    """Mean absolute change (5,) of a network's features when 5x5 pixels of the pictures are averaged; on the
+    CPU.
+    """
     pictures = dead_leaves()
     blurred = F.avg_pool2d(F.pad(pictures, (2, 2, 2, 2), mode="reflect"), 5, 1)
     pairs = zip(network(pictures), network(blurred), strict=True)
@@ -46,5 +49,7 @@ def change_by_blur(network: VGGFeatures) -> Tensor:
 
 
 def normalised_units(network: VGGFeatures) -> Tensor:
-    """What a VGG-19's features (5 layers) are divided by so that they count as those of our normalised file."""
+    """What a VGG-19's features (5 layers) are divided by so that they count as those of our normalised
+    file.
+    """
     return change_by_blur(network) / torch.tensor(OF_THE_NORMALISED_FILE)

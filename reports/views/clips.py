@@ -1,4 +1,6 @@
-"""One test clip at a time: all methods in step, picture by picture, its scores, and what KPBE changes on every clip."""
+"""One test clip at a time: all methods in step, picture by picture, its scores, and what KPBE changes on
+every clip.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ def page() -> None:
 
 
 def ordered_clips(scores: Sequence[ClipScore], backend: str, metric: str, smallest_first: bool) -> list[str]:
-    """Clips by gain of the metric (for distances a gain is a decrease); those without a finite gain come last."""
+    """Clips by gain of the metric (for distances a gain is a decrease); those without a finite gain come
+    last.
+    """
     gains = list(project.clip_gains(scores, backend, metric))
     if smallest_first != (metric in LOWER_IS_BETTER):
         gains.reverse()

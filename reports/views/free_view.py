@@ -1,4 +1,6 @@
-"""A head turned and moved at will, still or talking: a test clip's source image or an uploaded picture, rendered by a frontend."""
+"""A head turned and moved at will, still or talking: a test clip's source image or an uploaded picture,
+rendered by a frontend.
+"""
 
 from __future__ import annotations
 
@@ -92,11 +94,13 @@ def refuse(error: KPBEError, views: DeltaGenerator) -> None:
     views.error(str(error), icon=":material/error:")
 
 
-# -- what is chosen -----------------------------------------------------------------------------------------------
+# -- what is chosen ----------------------------------------------------------------------------------------
 
 
 def choose_picture() -> tuple[np.ndarray | None, str, str]:
-    """The picture (S, S, 3), what it is called, and who it shows (empty of an upload); None until one is chosen."""
+    """The picture (S, S, 3), what it is called, and who it shows (empty of an upload); None until one is
+    chosen.
+    """
     clips = test_clips()
     ways = [CLIP, UPLOAD] if clips else [UPLOAD]
     way = (clips and st.segmented_control("Picture", ways, default=ways[0])) or ways[0]
@@ -142,7 +146,9 @@ def choose_motion(frontend: Frontend) -> Motion:
 
 
 def choose_expression(frontend: Frontend) -> tuple[Tensor | None, Talking | None]:
-    """The expression of another frame, None for the source's own; and the talking video whose first frame it is, if any."""
+    """The expression of another frame, None for the source's own; and the talking video whose first frame it
+    is, if any.
+    """
     from kpbe.inference.free_view import expression_of
 
     clips = test_clips()
@@ -204,7 +210,7 @@ def choose_view(own: View, of: str, given: frozenset[str]) -> View:
     return View(**{name: value for name, value in values.items() if name not in given})
 
 
-# -- what is shown ------------------------------------------------------------------------------------------------
+# -- what is shown -----------------------------------------------------------------------------------------
 
 
 def render(
@@ -228,7 +234,10 @@ def take_away(
         )
         talking = make_talking is not None and st.toggle(
             "Talking video",
-            help=f"The head talks as the video does, seen from this view or your file's, with sound; {LONGEST_SECONDS:.0f} s at most.",
+            help=(
+                f"The head talks as the video does, seen from this view or your file's, with sound; "
+                f"{LONGEST_SECONDS:.0f} s at most."
+            ),
         )
     if turning and make_turning is not None:
         with st.spinner("Rendering"):
@@ -270,7 +279,7 @@ def in_words(view: View) -> str:
     return ", ".join(f"{angle} {round(getattr(view, angle)) + 0}°" for angle in ANGLES).replace("-", "−")
 
 
-# -- what is read -------------------------------------------------------------------------------------------------
+# -- what is read ------------------------------------------------------------------------------------------
 
 
 def test_clips() -> dict[str, Clip]:

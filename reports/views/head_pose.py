@@ -1,4 +1,6 @@
-"""A part of the data page: how the head poses of the training frames are distributed, and who labelled them."""
+"""A part of the data page: how the head poses of the training frames are distributed, and who labelled
+them.
+"""
 
 from __future__ import annotations
 

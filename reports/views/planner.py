@@ -40,20 +40,25 @@ def page() -> None:
     heading(
         "Planner",
         "How many raters and clips does the survey need?",
-        faint="Other raters and other clips would give another difference; the interval has to allow for both. With the paper's 10 raters "
-        "and 13 clips it is commonly about ±0.30 wide; the paper's gains are 0.03 to 0.26.",
+        faint=(
+            "Other raters and other clips would give another difference; the interval has to allow for both. "
+            "With the paper's 10 raters and 13 clips it is commonly about ±0.30 wide; the paper's gains are "
+            "0.03 to 0.26."
+        ),
     )
     spread = chosen_spread()
     raters, clips, difference, methods, comparisons = plan()
     if raters < LEAST_RATERS:
         st.warning(
-            f"{counted(raters, 'rater')}: ITU-T P.910 asks for at least {LEAST_RATERS}, P.913 for {WEB_RATERS} in a survey on the web.",
+            f"{counted(raters, 'rater')}: ITU-T P.910 asks for at least {LEAST_RATERS}, P.913 for "
+            f"{WEB_RATERS} in a survey on the web.",
             icon=":material/warning:",
         )
     answers(spread, raters, clips, difference, methods, comparisons)
     section(
         "Power",
-        f"Chance that a true difference of {difference:.2f} is found, by raters; each line is a number of clips.",
+        f"Chance that a true difference of {difference:.2f} is found, by raters; each line is a number of "
+        f"clips.",
     )
     st.vega_lite_chart(power_curves(spread, clips, difference, comparisons, raters))
     section("Half widths", "95 % interval of a paired difference between two methods, ± points.")
@@ -65,12 +70,16 @@ def page() -> None:
             "over R raters and C clips its standard error is "
             "√(rater² / R + clip² / C + rest² / (R C)).",
             f"Here: rater {spread.rater:.2f}, clip {spread.clip:.2f}, rest {spread.rest:.2f} points.",
-            "No number of raters brings the half width below 1.96 clip / √C: where a method helps some clips and not others, "
+            "No number of raters brings the half width below 1.96 clip / √C: where a method helps some clips "
+            "and not others, "
             "only more clips help.",
-            "The interval that a survey prints has to estimate these numbers and is on average 5 to 10 % wider with ten raters.",
-            f"Raters: at least {LEAST_RATERS} after screening (ITU-T P.910), and {WEB_RATERS} where each sits at their own screen (P.913); "
+            "The interval that a survey prints has to estimate these numbers and is on average 5 to 10 % "
+            "wider with ten raters.",
+            f"Raters: at least {LEAST_RATERS} after screening (ITU-T P.910), and {WEB_RATERS} where each "
+            f"sits at their own screen (P.913); "
             "invite some more, since screening leaves some out.",
-            f"Time: {SECONDS_PER_ITEM} s for each video with its three questions, one video for each clip and method.",
+            f"Time: {SECONDS_PER_ITEM} s for each video with its three questions, one video for each clip "
+            f"and method.",
         ]
     )
 
@@ -159,7 +168,9 @@ def half_widths(spread: Spread, raters: int, clips: int) -> None:
 def power_curves(
     spread: Spread, clips: int, difference: float, comparisons: int, raters: int
 ) -> dict[str, Any]:
-    """Power by raters, a line for each number of clips; the planned one stands out, as do the planned raters."""
+    """Power by raters, a line for each number of clips; the planned one stands out, as do the planned
+    raters.
+    """
     counts = sorted({*CLIP_COUNTS, clips})
     points = [
         {"raters": many, "power": power(spread, many, few, difference, comparisons), "clips": few}

@@ -94,7 +94,9 @@ def run_in_short(shown: Table1, run: Revision | None) -> list[tuple[str, str]]:
 
 
 def gains(shown: Table1, backend: str) -> list[Card]:
-    """Cards: what the backend is worth to KPBE by the primary metric, and what KPBE changes of the backend's pictures."""
+    """Cards: what the backend is worth to KPBE by the primary metric, and what KPBE changes of the backend's
+    pictures.
+    """
     found = []
     judged, control, enhanced = _rows(shown, backend, control_method(backend, SOURCE_EXPRESSION))
     if judged.primary in judged.differences:
@@ -236,7 +238,9 @@ def figures() -> None:
 
 
 def origin(shown: Table1, run: Revision | None) -> None:
-    """What the report stage noted, the revision, params that have changed since, and what dvc.lock recorded."""
+    """What the report stage noted, the revision, params that have changed since, and what dvc.lock
+    recorded.
+    """
     lines = list(shown.about)
     revision = provenance.revision()
     if revision is None:
@@ -303,7 +307,8 @@ def _params_now() -> tuple[list[str], list[provenance.ParamChange]]:
         return [str(error)], []
     size, inner = now.data.image_size, now.model.image_size
     line = (
-        f"Params: data {now.data.source} at {size}x{size}, frontend {now.model.name} ({inner}x{inner} inside), "
+        f"Params: data {now.data.source} at {size}x{size}, frontend {now.model.name} ({inner}x{inner} "
+        f"inside), "
         f"backends {', '.join(now.backends)}, device {now.compute.device}"
     )
     return [line], changes

@@ -1,4 +1,6 @@
-"""The rater's way: language, consent, headphones, about the rater, practice, clips with three questions, thanks. One step at a time."""
+"""The rater's way: language, consent, headphones, about the rater, practice, clips with three questions,
+thanks. One step at a time.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ RESTED, CHECK, TRIES, READY, DEVICE, SHOWN, PROBLEM, COMMENTED = (
     f"survey_{name}"
     for name in ("rested", "check", "tries", "ready", "device", "shown", "problem", "commented")
 )
-MIN_OF_LENGTH = 0.9  # a play that is told of sooner after the clip was shown than this part of its length has not reached the end
+# a play that is told of sooner after the clip was shown than this part of its length has not reached the end
+MIN_OF_LENGTH = 0.9
 
 
 def page() -> None:
@@ -61,7 +64,7 @@ def page() -> None:
         st.error(texts("closed.problem"), icon=":material/error:")
 
 
-# -- steps before the clips ---------------------------------------------------------------------------------------
+# -- steps before the clips --------------------------------------------------------------------------------
 
 
 def choose_language() -> None:
@@ -173,7 +176,7 @@ def describe_yourself(visit: Visit, texts: Texts) -> None:
         st.rerun()
 
 
-# -- clips --------------------------------------------------------------------------------------------------------
+# -- clips -------------------------------------------------------------------------------------------------
 
 
 def practise(visit: Visit, texts: Texts) -> None:

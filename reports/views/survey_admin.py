@@ -1,4 +1,6 @@
-"""The survey's administration, behind a password: who is where, links, scores so far, export; the demo plainly marked."""
+"""The survey's administration, behind a password: who is where, links, scores so far, export; the demo
+plainly marked.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,7 @@ def chosen() -> Shown:
     return Shown(store, store.design)
 
 
-# -- who is where -------------------------------------------------------------------------------------------------
+# -- who is where ------------------------------------------------------------------------------------------
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
@@ -159,7 +161,7 @@ def progress_table(shown: Shown, raters: list[RaterProgress]) -> pd.DataFrame:
     )
 
 
-# -- links --------------------------------------------------------------------------------------------------------
+# -- links -------------------------------------------------------------------------------------------------
 
 
 def links(shown: Shown) -> None:
@@ -219,7 +221,7 @@ def revoke(shown: Shown) -> None:
     st.rerun()
 
 
-# -- scores and export --------------------------------------------------------------------------------------------
+# -- scores and export -------------------------------------------------------------------------------------
 
 
 def scores_so_far(shown: Shown) -> None:
@@ -242,8 +244,10 @@ def scores_so_far(shown: Shown) -> None:
         st.warning("Screening leaves nobody: these are everybody's scores.", icon=":material/warning:")
     opinions(found, scores)
     st.html(
-        f'<p class="kp-faint">{counted(scores.raters, "rater")}, {counted(scores.clips, "clip")}; 95 % intervals, crossed bootstrap. Fix '
-        "the number of raters beforehand (Planner): to stop when the numbers look good makes them look better than they are.</p>"
+        f'<p class="kp-faint">{counted(scores.raters, "rater")}, {counted(scores.clips, "clip")}; 95 % '
+        f"intervals, crossed bootstrap. Fix "
+        "the number of raters beforehand (Planner): to stop when the numbers look good makes them look "
+        "better than they are.</p>"
     )
     if found.exclusions:
         label = counted(len({one.rater for one in found.exclusions}), "rater")

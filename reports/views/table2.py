@@ -45,7 +45,9 @@ def survey_table() -> Table2 | None:
 
 
 def table2_section() -> None:
-    """Table II as a part of a page; it says so where there are no ratings yet, and where they are invented."""
+    """Table II as a part of a page; it says so where there are no ratings yet, and where they are
+    invented.
+    """
     shown = survey_table()
     if shown is None or shown.everybody is None:
         section("Table II")
@@ -67,7 +69,8 @@ def table2_section() -> None:
 def _no_ratings(stage_has_run: bool) -> None:
     first = "" if stage_has_run else "Run <code>dvc repro mos_scores</code> first, which makes the videos. "
     st.html(
-        f'<div class="kp-empty"><b>No ratings yet.</b><br><br>{first}Invite raters with <code>kpbe survey invite -n 10</code>, '
+        f'<div class="kp-empty"><b>No ratings yet.</b><br><br>{first}Invite raters with <code>kpbe survey '
+        f"invite -n 10</code>, "
         "take their answers in with <code>kpbe survey export</code>, then <code>dvc repro</code>.</div>"
     )
 

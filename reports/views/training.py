@@ -90,7 +90,8 @@ def ablation_section() -> None:
         return
     section(
         "Ablation",
-        "The same training with one thing changed; below each number its distance from the first run, paired by clip [95 %].",
+        "The same training with one thing changed; below each number its distance from the first run, paired "
+        "by clip [95 %].",
     )
     measured = {
         (method, metric) for run in found.variants for method in run.metrics for metric in run.metrics[method]

@@ -11,7 +11,9 @@ from kpbe.data.expression.labels import ExpressionLabels, label_path
 
 
 def save_openings(clip: Clip, folder: Path, openings: np.ndarray) -> None:
-    """Labels of a face whose eyes are 1 apart and whose inner lips are `openings` (N,) apart; NaN is a frame without a face."""
+    """Labels of a face whose eyes are 1 apart and whose inner lips are `openings` (N,) apart; NaN is a frame
+    without a face.
+    """
     labels = ExpressionLabels.unknown(len(openings))
     labels.points[:, :6] = [(-0.3, 0.5), (0, 0.5), (0.3, 0.5), (0, 0.5), (-0.5, -0.3), (0.5, -0.3)]
     labels.points[:, 3, 1] += openings

@@ -71,7 +71,7 @@ def reason_of(tmp_path: Path, **values: Any) -> str:
     return str(error.value)
 
 
-# -- clips and the stage --------------------------------------------------------------------------------------------
+# -- clips and the stage -----------------------------------------------------------------------------------
 
 
 def write_clip(folder: Path, split: str, identity: str) -> Clip:
@@ -117,7 +117,7 @@ def videos(out: Path) -> dict[str, int]:
     return {path.name.split("#")[0]: path.stat().st_mtime_ns for path in found}
 
 
-# -- settings -------------------------------------------------------------------------------------------------------
+# -- settings ----------------------------------------------------------------------------------------------
 
 
 def test_both_kinds_are_registered_and_not_trained() -> None:
@@ -172,7 +172,7 @@ def test_the_examples_of_conf_are_accepted(name: str) -> None:
     assert backend.kind == section["kind"]
 
 
-# -- one clip -------------------------------------------------------------------------------------------------------
+# -- one clip ----------------------------------------------------------------------------------------------
 
 
 def test_the_program_is_given_picture_sound_and_pose_and_its_video_is_taken_over(tmp_path: Path) -> None:
@@ -192,7 +192,8 @@ def test_opencv_reads_what_the_program_is_given(tmp_path: Path) -> None:
         "import cv2, sys, wave\n"
         "video = cv2.VideoCapture(sys.argv[1]); n = 0\n"
         "while video.read()[0]: n += 1\n"
-        "print(n, video.get(cv2.CAP_PROP_FPS), cv2.imread(sys.argv[2])[0, 0].tolist(), wave.open(sys.argv[3]).readframes(2))\n"
+        "print(n, video.get(cv2.CAP_PROP_FPS), cv2.imread(sys.argv[2])[0, 0].tolist(), "
+        "wave.open(sys.argv[3]).readframes(2))\n"
     )
     command = f"{sys.executable} '{script}' {{pose_video}} {{image}} {{audio}} {{output}}"
     with pytest.raises(BadClip):
@@ -315,7 +316,9 @@ def test_children_that_a_program_leaves_behind_are_killed_too(tmp_path: Path) ->
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """SIGINT raises KeyboardInterrupt, also where a shell started the tests in the background and has it ignored."""
+    """SIGINT raises KeyboardInterrupt, also where a shell started the tests in the background and has it
+    ignored.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -355,7 +358,7 @@ def test_a_program_or_folder_that_is_not_there_stops_at_once(tmp_path: Path) -> 
         made(loaded(command="./empty {output}", working_folder=tmp_path), request(tmp_path))
 
 
-# -- the stage ------------------------------------------------------------------------------------------------------
+# -- the stage ---------------------------------------------------------------------------------------------
 
 
 def test_the_stage_makes_every_clip_with_its_sound_and_a_log(clips: list[Clip], tmp_path: Path) -> None:
@@ -441,7 +444,8 @@ def test_after_kill_9_only_missing_clips_are_made_and_nothing_is_left_running(
         "import yaml\nfrom pathlib import Path\n"
         "from kpbe.backends.synthesize import synthesize\nfrom kpbe.params import parse_params\n"
         f"values = yaml.safe_load(Path({str(tmp_path / 'params.yaml')!r}).read_text())\n"
-        f"synthesize('other', parse_params(values), Path({str(clips[0].folder)!r}), Path('x'), Path({str(out)!r}))\n"
+        f"synthesize('other', parse_params(values), Path({str(clips[0].folder)!r}), Path('x'), "
+        f"Path({str(out)!r}))\n"
     )
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params(**section).model_dump(mode="json")))
     environment = {**os.environ, "TMPDIR": str(scratch)}
@@ -478,7 +482,7 @@ def test_the_training_stages_leave_a_note_that_there_is_nothing_to_train(
         assert section["kind"] in note["reason"]
 
 
-# -- folder ---------------------------------------------------------------------------------------------------------
+# -- folder ------------------------------------------------------------------------------------------------
 
 
 def fill(

@@ -1,4 +1,6 @@
-"""Lip openings as labels: taken from a clip's expression labels, standardised, and refused where they are another clip's."""
+"""Lip openings as labels: taken from a clip's expression labels, standardised, and refused where they are
+another clip's.
+"""
 
 from __future__ import annotations
 

@@ -93,7 +93,9 @@ def request_of(clip: Clip) -> SynthesisRequest:
 
 
 def seen_opening(frames: np.ndarray, opening: np.ndarray) -> float:
-    """Pearson r of the true opening and of how much the picture differs from the one with the mouth most closed."""
+    """Pearson r of the true opening and of how much the picture differs from the one with the mouth most
+    closed.
+    """
     changed = np.abs(frames.astype(float) - frames[int(opening.argmin())]).mean((1, 2, 3))
     return float(np.corrcoef(changed, opening)[0, 1])
 

@@ -50,7 +50,8 @@ def test_wav2lip_of_the_reference_gives_our_frames(source, tmp_path, feed):
     generator = NARROW.generator(CPU)
     ours = spoken(procedures.our_wav2lip(generator, talk, feed, "known", CPU), tmp_path / "ours.mkv")
     theirs = spoken(procedures.reference_wav2lip(generator, talk, feed, None, CPU), tmp_path / "theirs.mkv")
-    # the reference's video ends where its windows reach the end of the sound; boxes near an end are smoothed otherwise
+    # the reference's video ends where its windows reach the end of the sound; boxes near an end are smoothed
+    # otherwise
     assert len(ours) == 20 and 15 < len(theirs) < 20
     same = len(theirs) - (4 if feed == "video" else 0)
     assert abs(ours[:same] - theirs[:same]).max() <= 1
@@ -143,7 +144,10 @@ def test_a_detector_that_is_not_here_is_said(tmp_path, monkeypatch):
 def test_command_line_takes_a_video(tmp_path, source, capsys):
     require_yunet()
     out = tmp_path / "report.md"
-    given = f"--seconds 0.2 --pcavs-frames 1 --rounds 1 --width 0.0625 --devices cpu --video {source.path} --out {out}"
+    given = (
+        f"--seconds 0.2 --pcavs-frames 1 --rounds 1 --width 0.0625 --devices cpu --video {source.path} --out "
+        f"{out}"
+    )
     with pytest.raises(SystemExit, match="has no audio track"):
         backends.main([*given.split(), "--memory-seconds"])
     assert not out.exists()

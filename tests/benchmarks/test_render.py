@@ -1,4 +1,6 @@
-"""The rendering benchmark at a small size: both sides render the same frames, the page says what was measured."""
+"""The rendering benchmark at a small size: both sides render the same frames, the page says what was
+measured.
+"""
 
 from __future__ import annotations
 

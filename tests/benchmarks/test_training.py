@@ -1,4 +1,6 @@
-"""The training benchmark at a small size: both sides train the same networks, the page says what was measured."""
+"""The training benchmark at a small size: both sides train the same networks, the page says what was
+measured.
+"""
 
 from __future__ import annotations
 

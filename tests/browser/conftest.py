@@ -1,4 +1,6 @@
-"""A running survey site on a copy of the pages, and a real browser: Debian's chromium, or the one that KPBE_CHROMIUM names."""
+"""A running survey site on a copy of the pages, and a real browser: Debian's chromium, or the one that
+KPBE_CHROMIUM names.
+"""
 
 from __future__ import annotations
 

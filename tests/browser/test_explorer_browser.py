@@ -41,7 +41,8 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     page.goto(f"{address}/clips?clip={CLIP.replace('#', '%23')}")
     page.locator(".explorer[data-ready=true]").wait_for()
     page.wait_for_function(
-        "() => [...document.querySelectorAll('*')].some(e => e.shadowRoot?.querySelector('video')?.readyState >= 2)"
+        "() => [...document.querySelectorAll('*')].some(e => "
+        "e.shadowRoot?.querySelector('video')?.readyState >= 2)"
     )
     yield page
     assert not failures

@@ -37,7 +37,8 @@ LOOKS = {
     "phone-light": (PHONE, "light", "en"),
 }
 SECRETS = (
-    *METHODS, *map(display_name, METHODS), "ground_truth", "ground truth", "kpbe", "degraded", "shift_ms", "repeats", "p0#v0",
+    *METHODS, *map(display_name, METHODS), "ground_truth", "ground truth", "kpbe", "degraded", "shift_ms",
+    "repeats", "p0#v0",
 )  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def order_of(site: Site, token: str) -> tuple[str, ...]:
     return site.study.order_of(rater.number)
 
 
-# -- the whole way ------------------------------------------------------------------------------------------------
+# -- the whole way -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -178,7 +179,7 @@ def test_loudspeakers_do_not_pass(browser: Browser, site: Site) -> None:
         rater.wait_for(rater.texts("headphones.count", done=1, total=6))
 
 
-# -- one clip -----------------------------------------------------------------------------------------------------
+# -- one clip ----------------------------------------------------------------------------------------------
 
 
 def test_clip_cannot_be_rated_before_its_end_and_mouse_and_keys_work(browser: Browser, site: Site) -> None:
@@ -240,7 +241,8 @@ def test_winding_forward_is_undone(browser: Browser, site: Site) -> None:
         rater.page.goto(site.link(prepared(site)))
         rater.ready_to_play()
         reached = rater.page.locator("video").evaluate(
-            "async (video) => { video.currentTime = 0.9; await new Promise((done) => setTimeout(done, 500)); return video.currentTime; }"
+            "async (video) => { video.currentTime = 0.9; await new Promise((done) => setTimeout(done, 500)); "
+            "return video.currentTime; }"
         )
         assert reached < 0.5
         assert rater.page.locator(".scale input:enabled").count() == 0
@@ -321,7 +323,7 @@ def test_clip_that_does_not_load_can_be_tried_again(browser: Browser, site: Site
         rater.watch()
 
 
-# -- what a curious rater might try -------------------------------------------------------------------------------
+# -- what a curious rater might try ------------------------------------------------------------------------
 
 
 def test_links_that_do_not_work_all_look_the_same(browser: Browser, site: Site) -> None:

@@ -97,7 +97,7 @@ def files() -> list[str]:
     return sorted(path.name for path in Path("weights").glob("*")) if Path("weights").is_dir() else []
 
 
-# -- the list -----------------------------------------------------------------------------------------------------
+# -- the list ----------------------------------------------------------------------------------------------
 
 
 def test_every_catalogued_file_is_listed_with_what_a_user_asks_first(
@@ -130,7 +130,7 @@ def test_addresses_are_those_of_the_files() -> None:
             assert entry.url.startswith("https://") and entry.url.endswith(f"/{entry.file}")
 
 
-# -- fetching -----------------------------------------------------------------------------------------------------
+# -- fetching ----------------------------------------------------------------------------------------------
 
 
 def test_a_file_is_fetched_after_its_licence_was_shown_and_accepted(publisher: Publisher) -> None:
@@ -239,7 +239,7 @@ def test_first_digits_of_a_digest_are_enough(publisher: Publisher, monkeypatch: 
     assert fetch("tiny", Path("weights")).verified
 
 
-# -- refusals -----------------------------------------------------------------------------------------------------
+# -- refusals ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from kpbe.params import CropParams
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-# -- whole files --------------------------------------------------------------------------------------------------
+# -- whole files -------------------------------------------------------------------------------------------
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_csv_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_csv(tmp_path / "rejected.csv") == [rows[0], {"clip_id": "ü", "reason": ""}]
 
 
-# -- fingerprints -------------------------------------------------------------------------------------------------
+# -- fingerprints ------------------------------------------------------------------------------------------
 
 
 def test_a_fingerprint_follows_file_contents_not_names_or_times(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_fingerprint_follows_params_and_the_order_of_parts() -> None:
         fingerprint({1})
 
 
-# -- clips --------------------------------------------------------------------------------------------------------
+# -- clips -------------------------------------------------------------------------------------------------
 
 
 def clip_tasks(folder: Path, count: int, version: int = 1) -> list[ClipTask]:
@@ -225,7 +225,7 @@ def test_a_video_that_gives_several_clips_keeps_them_all(tmp_path: Path) -> None
     assert calls == ["video", "video"]
 
 
-# -- shards -------------------------------------------------------------------------------------------------------
+# -- shards ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shard_map", [serial_map, thread_map(2), process_map(2), process_map(1)])

@@ -1,4 +1,6 @@
-"""Processes that work on shards: what they share with the process that asked for them, and what they have ready."""
+"""Processes that work on shards: what they share with the process that asked for them, and what they have
+ready.
+"""
 
 from __future__ import annotations
 

@@ -55,7 +55,9 @@ def test_points_lie_where_the_mouth_is_drawn(folder):
 
 
 def test_points_of_hair_and_background_move_as_the_picture_does(folder):
-    """The same places of two poses look alike, unlike places that were exchanged; the background stays where it is."""
+    """The same places of two poses look alike, unlike places that were exchanged; the background stays where
+    it is.
+    """
     for grid in read_grids(folder):
         frames = Recording(grid.clip.video).frames().astype(float)
         labels = ExpressionLabels.load(label_path(grid.clip.video.parent, grid.clip), 12)

@@ -1,4 +1,6 @@
-"""Eyes and mouth: found in real faces of any size, known in the sample, interpolated where a face is hidden."""
+"""Eyes and mouth: found in real faces of any size, known in the sample, interpolated where a face is
+hidden.
+"""
 
 from __future__ import annotations
 

@@ -340,7 +340,7 @@ def test_a_stage_with_too_many_rejected_videos_fails_and_says_why(world):
         world.run()
 
 
-# -- running again ------------------------------------------------------------------------------------------------
+# -- running again -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -422,7 +422,7 @@ def test_processes_make_the_same_clips(world):
     assert world.run(map=process_map(2), shard_size=1) == alone
 
 
-# -- real faces ---------------------------------------------------------------------------------------------------
+# -- real faces --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""The sample's pictures and their ground truth agree; people and clips depend on the seed and on nothing else."""
+"""The sample's pictures and their ground truth agree; people and clips depend on the seed and on nothing
+else.
+"""
 
 from __future__ import annotations
 

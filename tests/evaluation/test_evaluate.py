@@ -201,7 +201,9 @@ def test_every_control_has_scores_of_its_own_video(world: World) -> None:
 
 
 def test_what_scoring_is_handed_is_this_clips(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Controls follow the backend, shares count from the source frame, LSE hears the clip's sound as it is."""
+    """Controls follow the backend, shares count from the source frame, LSE hears the clip's sound as it
+    is.
+    """
     clip = replace(read_manifest(world.clips, "test")[0], has_audio=True)
     sound = np.linspace(-0.5, 0.5, round(16000 * FRAMES / FPS)).astype(np.float32)
     write_wav(clip.wav, sound)

@@ -1,4 +1,6 @@
-"""What the scores of whole clips are made from: a face reader that reads numbers written into the pictures stands for the network."""
+"""What the scores of whole clips are made from: a face reader that reads numbers written into the pictures
+stands for the network.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ FACES = replace(NOTHING, used={"faces": "numbers in the pictures"})
 
 
 class Video:
-    """Frames whose first pixel tells the mouth's opening, the second the head's turn, the third its shift to the right."""
+    """Frames whose first pixel tells the mouth's opening, the second the head's turn, the third its shift to
+    the right.
+    """
 
     def __init__(self, openings: np.ndarray, turns: np.ndarray, shifts: np.ndarray) -> None:
         self.frames = np.full((FRAMES, SIDE, SIDE, 3), 90, np.uint8)
@@ -157,7 +161,9 @@ def test_mouth_metrics_come_from_the_true_frames_landmarks_alone() -> None:
 
 
 def test_boxes_go_with_the_true_mouth_from_frame_to_frame() -> None:
-    """A patch that moves with the mouth: where the boxes are, the result is right, and wrong everywhere else."""
+    """A patch that moves with the mouth: where the boxes are, the result is right, and wrong everywhere
+    else.
+    """
     corners = np.stack([np.arange(FRAMES) % 16, np.arange(FRAMES) // 2], 1)
     boxes = MouthBoxes(corners, 32, 32)
     other = Video(SPEECH, TURN, SHIFT)
@@ -228,7 +234,7 @@ def test_without_networks_there_are_pictures_and_sharpness() -> None:
     assert set(means) == {"ssim", "psnr", "l1", "ssim_rgb", "sharpness"}
 
 
-# -- files ---------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

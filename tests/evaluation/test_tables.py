@@ -42,7 +42,9 @@ LEVELS = {"source_expression": 2, "shuffled_backend": 1.9, "real_expression": 3,
 def scores_of(
     backend: str, clips: int, gain: float = 1.5, worth: float = 1.0, identities: int = 3
 ) -> list[ClipScore]:
-    """Scores in which KPBE is `gain` dB above its backend, and `worth` levels of mouth L1 above its source-expression control."""
+    """Scores in which KPBE is `gain` dB above its backend, and `worth` levels of mouth L1 above its
+    source-expression control.
+    """
     rng = np.random.default_rng(0)
     scores = []
     for clip in range(clips):

@@ -1,4 +1,6 @@
-"""Prefect for tests: a home of its own, and one server for the session, started by the first test that asks for it."""
+"""Prefect for tests: a home of its own, and one server for the session, started by the first test that asks
+for it.
+"""
 
 from __future__ import annotations
 

@@ -40,7 +40,9 @@ def write_clip(task: ClipTask) -> dict[str, Any]:
 
 
 def fake_stage(name: str, out: Path, payloads: list[str], allowed: float = 0.5) -> Stage:
-    """A stage of one text file for each clip; its name is its own, so that Prefect's records can be told apart."""
+    """A stage of one text file for each clip; its name is its own, so that Prefect's records can be told
+    apart.
+    """
 
     def work(context: StageContext) -> Path:
         """Write a text file for each clip."""
@@ -75,7 +77,7 @@ def name() -> str:
     return f"fake{uuid.uuid4().hex[:8]}"
 
 
-# -- whether a run is tracked --------------------------------------------------------------------------------------
+# -- whether a run is tracked ------------------------------------------------------------------------------
 
 
 def test_a_stage_is_tracked_when_an_api_url_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -105,12 +107,13 @@ def test_a_stage_is_tracked_when_the_active_profile_has_an_api_url(
     assert not tracked()
 
 
-# -- without Prefect -----------------------------------------------------------------------------------------------
+# -- without Prefect ---------------------------------------------------------------------------------------
 
 
 def test_an_untracked_stage_does_not_import_prefect(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from flows.stage import Stage; from kpbe.params import load_params\n"
+        "import sys; from pathlib import Path; from flows.stage import Stage; from kpbe.params import "
+        "load_params\n"
         "def empty(context): return Path('.')\n"
         f"Stage(empty).run(load_params({str(REPOSITORY / 'params.yaml')!r}))\n"
         "print(sorted({'prefect', 'torch', 'dvc', 'streamlit'} & set(sys.modules)))"
@@ -143,7 +146,7 @@ def test_artifact_keys_are_what_prefect_accepts() -> None:
     assert artifact_key("Train_stage2@Wav2Lip") == "train-stage2-wav2lip"
 
 
-# -- with Prefect --------------------------------------------------------------------------------------------------
+# -- with Prefect ------------------------------------------------------------------------------------------
 
 
 def flow_run(name: str) -> Any:

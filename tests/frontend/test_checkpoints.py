@@ -1,4 +1,6 @@
-"""Frontends survive writing and reading in both layouts; anything else is refused with a sentence that says what it is."""
+"""Frontends survive writing and reading in both layouts; anything else is refused with a sentence that says
+what it is.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,7 @@ def _sadtalker(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor
     }
 
 
-# -- our own layout -----------------------------------------------------------------------------------------------
+# -- our own layout ----------------------------------------------------------------------------------------
 
 
 def test_own_file_gives_the_same_frontend_and_facts(frontend, tmp_path):
@@ -120,7 +122,7 @@ def test_conventions_are_stored_with_the_weights(tmp_path):
     assert (conventions.pitch_sign, conventions.first_order) == (-1, "rotation")
 
 
-# -- public layout ------------------------------------------------------------------------------------------------
+# -- public layout -----------------------------------------------------------------------------------------
 
 
 def test_public_checkpoints_have_the_public_pitch_sign_and_first_order_whatever_is_asked_for():
@@ -186,7 +188,7 @@ def test_exported_names_and_shapes_are_the_official_ones(golden, network, listin
     assert exported == official
 
 
-# -- wrong files --------------------------------------------------------------------------------------------------
+# -- wrong files -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

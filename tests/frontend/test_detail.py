@@ -117,7 +117,9 @@ def test_shares_sum_to_one_and_an_absent_backend_has_none(frontend):
 
 
 def lips_at(x: float, y: float, width: float, depth: float = 0.0) -> Tensor:
-    """(1, 4, 3): left corner, upper lip, right corner, lower lip of a closed mouth whose corners differ by `depth`."""
+    """(1, 4, 3): left corner, upper lip, right corner, lower lip of a closed mouth whose corners differ by
+    `depth`.
+    """
     half = width / 2
     return torch.tensor([[[x - half, y, -depth / 2], [x, y, 0], [x + half, y, depth / 2], [x, y, 0]]])
 
@@ -197,7 +199,7 @@ def test_colours_are_matched_smoothly_so_that_lips_keep_their_edges(frontend):
     torch.testing.assert_close(contrast, torch.full_like(contrast, 0.6), atol=0.03, rtol=0)
 
 
-# -- the frontend with two sources ----------------------------------------------------------------------------------
+# -- the frontend with two sources -------------------------------------------------------------------------
 
 
 def turned(frontend: Frontend, pose: HeadPose, yaw: float) -> HeadPose:

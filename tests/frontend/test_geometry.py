@@ -1,4 +1,6 @@
-"""Pose, keypoint and motion maths: against the reference's numbers, against torch and scipy, and as properties."""
+"""Pose, keypoint and motion maths: against the reference's numbers, against torch and scipy, and as
+properties.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The frontend as a whole at small sizes: shapes, gradients, one source for many frames, sizes that do not fit."""
+"""The frontend as a whole at small sizes: shapes, gradients, one source for many frames, sizes that do not
+fit.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Every stage of the full-size networks gives the reference implementation's numbers (golden/README, sections 3 to 5).
+"""Every stage of the full-size networks gives the reference implementation's numbers (golden/README, sections
+3 to 5).
 
 Weights come through the public key map, so these tests check the loader too.
 """

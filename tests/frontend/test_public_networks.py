@@ -1,4 +1,6 @@
-"""A public checkpoint tells what it is: its networks are found in any wrapping, its sizes in its shapes, and doubts are said."""
+"""A public checkpoint tells what it is: its networks are found in any wrapping, its sizes in its shapes, and
+doubts are said.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,7 @@ def test_an_own_file_of_a_compiled_frontend_is_read(tmp_path):
     assert same_weights(load_frontend(path), frontend)
 
 
-# -- sizes and decoder --------------------------------------------------------------------------------------------
+# -- sizes and decoder -------------------------------------------------------------------------------------
 
 SIZES = {
     "vox256": {},
@@ -132,7 +134,7 @@ def test_sizes_and_decoder_are_read_from_the_shapes(sizes):
     assert told.model_dump(exclude={"name"}) == model.model_dump(exclude={"name"})
 
 
-# -- what shapes do not tell --------------------------------------------------------------------------------------
+# -- what shapes do not tell -------------------------------------------------------------------------------
 
 WHOLE_PICTURE = {"canonical_keypoints": {"input_scale": 1.0}}
 
@@ -176,7 +178,7 @@ def test_public_conventions_hold_for_every_public_checkpoint(frontend, tmp_path)
     )
 
 
-# -- wrong files --------------------------------------------------------------------------------------------------
+# -- wrong files -------------------------------------------------------------------------------------------
 
 
 def test_two_networks_of_a_kind_are_refused_unless_one_has_the_usual_name():

@@ -173,7 +173,7 @@ def test_looking_around_starts_at_the_heads_own_view_and_reaches_both_sides() ->
     assert still[10].yaw == pytest.approx(5.0 + TURN_BY)
 
 
-# -- files and the command ----------------------------------------------------------------------------------------
+# -- files and the command ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -101,7 +101,7 @@ def enhanced(kpbe: Callable[..., Any], seen: list[torch.Tensor], out: str, *view
     return keypoints
 
 
-# -- the method ---------------------------------------------------------------------------------------------------
+# -- the method --------------------------------------------------------------------------------------------
 
 
 def test_pose_is_the_users_and_expression_the_talking_videos_frame_by_frame(
@@ -145,7 +145,7 @@ def test_a_rotation_is_that_of_the_angles_and_keeps_the_translation(
     torch.testing.assert_close(seen[0][0], seen[0][1])
 
 
-# -- the command --------------------------------------------------------------------------------------------------
+# -- the command -------------------------------------------------------------------------------------------
 
 
 def test_constants_and_a_table_of_the_same_are_the_same_video(

@@ -2,8 +2,9 @@
 
     python -m tests.method.mutations [name ...]          (or `make mutations`; about eight minutes)
 
-Each mutation replaces lines of the code in a copy of the repository and runs the tests that guard them. A mutation that no test notices
-is an error. Whoever rewrites the replaced lines moves the mutation along: `test_mutations.py` fails when one no longer applies.
+Each mutation replaces lines of the code in a copy of the repository and runs the tests that guard them. A
+mutation that no test notices is an error. Whoever rewrites the replaced lines moves the mutation along:
+`test_mutations.py` fails when one no longer applies.
 """
 
 from __future__ import annotations

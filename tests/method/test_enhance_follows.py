@@ -84,7 +84,9 @@ def test_a_shuffled_backend_of_two_frames_is_shuffled() -> None:
 
 
 def one_clip(folder: Path) -> tuple[Path, Path, Path, Clip]:
-    """Folders of a test clip, of a backend's video of it and of what will be made; the clip. Something stands for a checkpoint."""
+    """Folders of a test clip, of a backend's video of it and of what will be made; the clip. Something stands
+    for a checkpoint.
+    """
     frames = len(TURNING)
     clip_id = f"a#1#000000#{frames:06}"
     clips, backend, out = (folder / name for name in ("clips", "backend", "out"))

@@ -1,4 +1,6 @@
-"""The mutations that the method's tests were tried with still apply to the code (`make mutations` runs them)."""
+"""The mutations that the method's tests were tried with still apply to the code (`make mutations` runs
+them).
+"""
 
 from __future__ import annotations
 

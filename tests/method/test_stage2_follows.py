@@ -1,4 +1,6 @@
-"""Stage 2 renders the real frame's pose with the backend's mouth and compares it with the real frame (paper III.D, eq. 3)."""
+"""Stage 2 renders the real frame's pose with the backend's mouth and compares it with the real frame (paper
+III.D, eq. 3).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ FPS = 25.0
 POSES = [0, 1, 2, 3, 4] * MOUTHS
 REAL_MOUTHS = [0] * 5 + [1] * 5 + [2] * 5 + [3] * 5
 BACKEND_MOUTHS = [(mouth + 1) % MOUTHS for mouth in REAL_MOUTHS]
-"""A backend that always shows the next mouth: what is taken from it cannot be mistaken for the real frame's."""
+"""A backend that always shows the next mouth: what is taken from it cannot be mistaken for the real
+frame's.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +68,9 @@ def settings(**losses: float) -> Params:
 
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """What the pictures' loss compared: (generated, target) of every step. The frontend under training is the perfect one."""
+    """What the pictures' loss compared: (generated, target) of every step. The frontend under training is the
+    perfect one.
+    """
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     forward = PerceptualTerms.forward
 
@@ -99,7 +105,9 @@ def test_stage_2_takes_pose_from_the_real_frame_and_mouth_from_the_backend(folde
 def test_source_pose_and_backend_frames_of_a_pair_are_three_moments_of_one_person(
     folder, compared, tmp_path, monkeypatch
 ):
-    """The source is another frame than the target: a network that copies its input would learn nothing of motion."""
+    """The source is another frame than the target: a network that copies its input would learn nothing of
+    motion.
+    """
     sources: list[torch.Tensor] = []
     decompose = PerfectFrontend.decompose
 

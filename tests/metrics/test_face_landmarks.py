@@ -100,8 +100,10 @@ def test_another_process_reads_the_same_and_says_nothing(
 ) -> None:
     np.save(tmp_path / "frame.npy", portrait)
     code = (
-        "import json, sys, numpy; from pathlib import Path; from kpbe.metrics.face_landmarks import FaceLandmarker;"
-        "face = FaceLandmarker(Path(sys.argv[1])).read(numpy.load(sys.argv[2])); print(json.dumps(face.points.tolist()))"
+        "import json, sys, numpy; from pathlib import Path; from kpbe.metrics.face_landmarks import "
+        "FaceLandmarker;"
+        "face = FaceLandmarker(Path(sys.argv[1])).read(numpy.load(sys.argv[2])); "
+        "print(json.dumps(face.points.tolist()))"
     )
     arguments = [str(shared_weights / FILE), str(tmp_path / "frame.npy")]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)

@@ -124,7 +124,9 @@ def test_sound_or_video_too_short_is_refused() -> None:
 
 
 def test_crops_follow_the_public_pipeline() -> None:
-    """A marker at the box's centre lies 1 / 2.8 below the top of the crop, in its middle; outside the frame all is grey."""
+    """A marker at the box's centre lies 1 / 2.8 below the top of the crop, in its middle; outside the frame
+    all is grey.
+    """
     frames = np.zeros((20, 200, 200, 3), np.uint8)
     frames[:, 96:104, 76:84] = 255
     boxes = np.tile([50.0, 70.0, 110.0, 130.0], (20, 1))  # centre (80, 100), half of the longer side 30

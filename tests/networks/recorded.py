@@ -1,9 +1,12 @@
-"""What each network gives for weights and inputs that follow from their names, so that anybody can make them again.
+"""What each network gives for weights and inputs that follow from their names, so that anybody can make them
+again.
 
-    python -m tests.networks.recorded        # writes outputs.npz anew, after a change of a network that is meant
+    python -m tests.networks.recorded        # writes outputs.npz anew, after a change of a network that is
+    meant
 
-The numbers are this code's own, made while it gave the reference implementations' numbers (`tests/frontend/test_osfv_parity.py`,
-`tests/backends`): they notice a changed network where those fixtures are absent, and prove nothing about the references.
+The numbers are this code's own, made while it gave the reference implementations' numbers
+(`tests/frontend/test_osfv_parity.py`, `tests/backends`): they notice a changed network where those fixtures
+are absent, and prove nothing about the references.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ SMALL = {
 """The published frontend with every part of it, narrow and at 64x64."""
 
 
-# -- weights and inputs -------------------------------------------------------------------------------------------
+# -- weights and inputs ------------------------------------------------------------------------------------
 
 
 def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -48,7 +51,9 @@ def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def weight(name: str, shape: tuple[int, ...], gain: float) -> np.ndarray:
-    """A tensor of a state dict: norms near the identity, small biases, other weights with rows of mean 0 and variance gain / fan-in."""
+    """A tensor of a state dict: norms near the identity, small biases, other weights with rows of mean 0 and
+    variance gain / fan-in.
+    """
     last = name.rpartition(".")[-1]
     x = drawn(name, shape)
     if last == "num_batches_tracked":
@@ -68,7 +73,9 @@ def weight(name: str, shape: tuple[int, ...], gain: float) -> np.ndarray:
 def weights(
     shapes: Mapping[str, tuple[int, ...]], gains: Mapping[str, float], usual: float
 ) -> dict[str, Tensor]:
-    """All tensors of a state dict; the first pattern of `gains` that a name contains says its gain, `usual` without one."""
+    """All tensors of a state dict; the first pattern of `gains` that a name contains says its gain, `usual`
+    without one.
+    """
 
     def gain(name: str) -> float:
         return next((value for pattern, value in gains.items() if pattern in name), usual)
@@ -82,7 +89,9 @@ def weights(
 
 
 def singular_vectors(start: np.ndarray, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Left and right vector of about the largest singular value of a kernel (out, ...), as spectral norm keeps them."""
+    """Left and right vector of about the largest singular value of a kernel (out, ...), as spectral norm
+    keeps them.
+    """
     matrix = kernel.reshape(len(kernel), -1).astype(np.float64)
     u = start.astype(np.float64) / np.linalg.norm(start)
     v = u @ matrix
@@ -113,11 +122,13 @@ def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-# -- networks -----------------------------------------------------------------------------------------------------
+# -- networks ----------------------------------------------------------------------------------------------
 
 
 def published_frontend(decoder: str) -> Frontend:
-    """The narrow published frontend with weights that follow from their names; `decoder` is original or spade."""
+    """The narrow published frontend with weights that follow from their names; `decoder` is original or
+    spade.
+    """
     sizes = {**SMALL, "generator": {**SMALL["generator"], "decoder": decoder}}  # pyright: ignore[reportGeneralTypeIssues]
     model = ModelParams.model_validate(sizes)
     states = public_state_dicts(Frontend(model))
@@ -182,7 +193,9 @@ def _filled(network: nn.Module, gains: Mapping[str, float], usual: float) -> Non
 
 
 def wav2lip() -> dict[str, Tensor]:
-    """Embedding of speech, features of the face, and faces of Wav2Lip's generator at a quarter of its width."""
+    """Embedding of speech, features of the face, and faces of Wav2Lip's generator at a quarter of its
+    width.
+    """
     generator = Wav2LipGenerator(0.25)
     _filled(generator, {}, 2.0)
     faces = pictures("wav2lip", 2, 96)
@@ -198,7 +211,9 @@ def wav2lip() -> dict[str, Tensor]:
 
 
 def pcavs() -> dict[str, Tensor]:
-    """Identity, pose, mouth of frames and of speech, and the drawn faces of PC-AVS at a quarter of its width, 64x64."""
+    """Identity, pose, mouth of frames and of speech, and the drawn faces of PC-AVS at a quarter of its width,
+    64x64.
+    """
     networks = PCAVSNetworks(0.25, 64)
     blur = {name: tensor for name, tensor in networks.state_dict().items() if name.endswith("kernel")}
     for part in (networks.identity, networks.non_identity, networks.audio):
@@ -237,7 +252,8 @@ if __name__ == "__main__":
             arrays |= stored(f"{network}/{name}", values, SAMPLES)
             spread = np.abs(values - values[::-1]).max()
             print(
-                f"{network}/{name} {values.shape} deviation {values.std():.3g} largest {np.abs(values).max():.3g} between {spread:.3g}"
+                f"{network}/{name} {values.shape} deviation {values.std():.3g} largest "
+                f"{np.abs(values).max():.3g} between {spread:.3g}"
             )
     np.savez_compressed(FILE, **arrays)  # pyright: ignore[reportArgumentType]
     print(f"{FILE}: {FILE.stat().st_size / 1000:.0f} kB")

@@ -1,4 +1,6 @@
-"""The networks give what they gave while they equalled the reference implementations: needs no fixtures from elsewhere."""
+"""The networks give what they gave while they equalled the reference implementations: needs no fixtures from
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ TOLERANCES = {
     "wav2lip": WAV2LIP,
     "pcavs": PCAVS,
 }
-"""Largest difference in parts of the largest magnitude: what other numbers of threads and other CPUs change stays well below."""
+"""Largest difference in parts of the largest magnitude: what other numbers of threads and other CPUs change
+stays well below.
+"""
 
 
 def changed(network: str) -> dict[str, str]:

@@ -84,7 +84,8 @@ def main() -> None:
         ):
             listed = "\n  ".join(changed[:5])
             sys.exit(
-                f"{stage} makes other outputs than before:\n  {listed}\nRaise its number in kpbe/recipes.yaml first."
+                f"{stage} makes other outputs than before:\n  {listed}\nRaise its number in "
+                f"kpbe/recipes.yaml first."
             )
         values[stage] = {"recipe": number_of(stage), "made": made}
     write_recorded({stage: values[stage] for stage in STAGES if stage in values})

@@ -1,7 +1,8 @@
 """What each stage makes of the tiny inputs of `world`, as numbers that all machines agree on.
 
-An output becomes a sketch: how many values, their mean and deviation, and sums with fixed random signs, which any change of the values
-moves. Networks and encoders differ a little between machines, so sketches are compared within a tolerance.
+An output becomes a sketch: how many values, their mean and deviation, and sums with fixed random signs, which
+any change of the values moves. Networks and encoders differ a little between machines, so sketches are
+compared within a tolerance.
 """
 
 from __future__ import annotations
@@ -60,11 +61,13 @@ NOT_SMOOTH = ("step", "offset_", "validation_opening_r", "validation_mouth_from_
 CHANGES_WITH_THE_MACHINE = ("seconds", "sha256", "made_at", "fingerprint")
 
 
-# -- sketches -----------------------------------------------------------------------------------------------------
+# -- sketches ----------------------------------------------------------------------------------------------
 
 
 def sketch(values: Any) -> Sketch:
-    """Count of the finite values and of the others, mean, standard deviation, and three sums with fixed signs over its root."""
+    """Count of the finite values and of the others, mean, standard deviation, and three sums with fixed signs
+    over its root.
+    """
     flat = np.asarray(values, np.float64).ravel()
     known = np.isfinite(flat)
     flat = np.where(known, flat, 0)
@@ -102,7 +105,9 @@ def _coarse(frames: np.ndarray) -> np.ndarray:
 
 
 def numbers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The numbers of a JSON-like value by key, over all keys above it: [{"a": 1}, {"a": 2}] gives [1, 2] for a."""
+    """The numbers of a JSON-like value by key, over all keys above it: [{"a": 1}, {"a": 2}] gives [1, 2] for
+    a.
+    """
     found: dict[str, list[float]] = {}
 
     def visit(key: str, value: Any) -> None:
@@ -124,7 +129,9 @@ def numbers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def sketches(folder: Path, *patterns: str) -> Made:
-    """Sketches of all files below a folder that match, by name; those of equal names are told apart by their folder."""
+    """Sketches of all files below a folder that match, by name; those of equal names are told apart by their
+    folder.
+    """
     made: dict[str, Sketch] = {}
     for pattern in patterns:
         for path in sorted(folder.rglob(pattern)):
@@ -160,7 +167,7 @@ def _moments(optimiser: Mapping[str, Any]) -> Iterator[float]:
         yield math.log(sum(sizes))
 
 
-# -- stages -------------------------------------------------------------------------------------------------------
+# -- stages ------------------------------------------------------------------------------------------------
 
 
 def _acquire(root: Path) -> Made:
@@ -290,7 +297,9 @@ def _save_sync_networks(kind: str, folder: Path) -> None:
 
 
 def _exact(network: Network) -> Network:
-    """The network with weights of the same bits on every machine: a training draws its dropout from the digest of its start."""
+    """The network with weights of the same bits on every machine: a training draws its dropout from the
+    digest of its start.
+    """
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if weight.dim() > 1:

@@ -1,4 +1,6 @@
-"""Tiny inputs of every stage, drawn here: no stage's output reaches another stage's test, and no code of kpbe draws them."""
+"""Tiny inputs of every stage, drawn here: no stage's output reaches another stage's test, and no code of kpbe
+draws them.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ class Speaker:
 
 
 def params(**sections: dict[str, Any]) -> Params:
-    """The default params with a tiny frontend, one backend, nothing measured by networks; sections are updated one level deep."""
+    """The default params with a tiny frontend, one backend, nothing measured by networks; sections are
+    updated one level deep.
+    """
     values = load_params(REPOSITORY / "params.yaml").model_dump(mode="json")
     values["backends"] = [BACKEND]
     values["data"] |= {"source": "folder", "image_size": SIDE}

@@ -96,7 +96,8 @@ def write_scores(results: Path, clips: list[Clip]) -> None:
         "backend": BACKEND, "kind": "wav2lip", "feed": "source_image", "given_head_pose": False,
         "data_source": "sample", "image_size": f"{SIDE}x{SIDE}",
         "frontend": "small", "clips": len(clips), "identities": len({clip.identity for clip in clips}),
-        "rejected_clips": 0, "seed": 2210, "bootstrap": 200, "scored_frames": FRAMES * len(clips), "face_every": 1,
+        "rejected_clips": 0, "seed": 2210, "bootstrap": 200, "scored_frames": FRAMES * len(clips),
+        "face_every": 1,
         "primary_metric": "mouth_l1", "measured_by": {}, "absent": {"lpips": "evaluate.lpips is off"},
     }  # fmt: skip
     write_json(

@@ -1,4 +1,6 @@
-"""What the clip explorer is given: one video in which all methods keep step, curves, the mouth; how the video is served."""
+"""What the clip explorer is given: one video in which all methods keep step, curves, the mouth; how the video
+is served.
+"""
 
 from __future__ import annotations
 

@@ -70,7 +70,9 @@ def choice(site: AppTest, label: str) -> Any:
 
 @pytest.fixture
 def asked(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
-    """Views and expressions that are rendered, each seen in the picture: an untrained network shows no motion."""
+    """Views and expressions that are rendered, each seen in the picture: an untrained network shows no
+    motion.
+    """
     from kpbe.inference import novel_view
 
     renders: list[tuple[Any, Any]] = []
@@ -227,7 +229,7 @@ def test_talking_video_keeps_the_sound(weights: bytes, tmp_path: Path) -> None:
     assert (info.frames, info.width, info.has_audio) == (10, 128, True)
 
 
-# -- views from files ---------------------------------------------------------------------------------------------
+# -- views from files --------------------------------------------------------------------------------------
 
 
 def upload(site: AppTest, label: str, name: str, content: Any) -> None:

@@ -46,7 +46,7 @@ def rated(project: Path, opinions: ModuleType, tmp_path: Path) -> Callable[..., 
     return made
 
 
-# -- planner ------------------------------------------------------------------------------------------------------
+# -- planner -----------------------------------------------------------------------------------------------
 
 
 def test_the_planner_opens_on_commonly_seen_spreads_without_any_survey(
@@ -88,7 +88,7 @@ def test_the_planner_takes_the_spread_of_a_real_survey_but_not_of_a_demo(
     assert text_of(site) != measured and f"± {half_width(ASSUMED, 35, 13):.2f}" in text_of(site)
 
 
-# -- Table II on the overview -------------------------------------------------------------------------------------
+# -- Table II on the overview ------------------------------------------------------------------------------
 
 
 def test_overview_without_ratings_says_how_to_get_them_and_shows_no_table_ii(

@@ -47,7 +47,7 @@ def videos_of(site: AppTest) -> list[str]:
     return [element.proto.alt for element in elements_of(site, "video")]
 
 
-# -- every page ---------------------------------------------------------------------------------------------------
+# -- every page --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -105,11 +105,13 @@ def test_site_does_not_wait_for_large_packages() -> None:
 
 
 def test_no_folder_makes_streamlit_skip_the_navigation() -> None:
-    """Streamlit runs files of a folder `pages` beside app.py on their own when their address is opened first."""
+    """Streamlit runs files of a folder `pages` beside app.py on their own when their address is opened
+    first.
+    """
     assert not (REPOSITORY / "reports" / "pages").exists()
 
 
-# -- results ------------------------------------------------------------------------------------------------------
+# -- results -----------------------------------------------------------------------------------------------
 
 
 def test_results_show_table1_with_intervals_and_the_papers_numbers(project: Path, open_page: Open) -> None:
@@ -180,7 +182,7 @@ def test_wrong_params_do_not_hide_the_results(project: Path, open_page: Open) ->
     assert "data.fps = -1 is not allowed" in text_of(site)
 
 
-# -- clips --------------------------------------------------------------------------------------------------------
+# -- clips -------------------------------------------------------------------------------------------------
 
 
 def gains_of(project: Path) -> dict[str, float]:
@@ -301,7 +303,7 @@ def test_rejected_clips_are_shown_with_their_reason_as_plain_text(project: Path,
         assert "mallory#v0#000000#000010" in text and "no &lt;face&gt; found" in text
 
 
-# -- training -----------------------------------------------------------------------------------------------------
+# -- training ----------------------------------------------------------------------------------------------
 
 
 def test_every_training_that_exists_can_be_looked_at(project: Path, open_page: Open) -> None:
@@ -399,7 +401,7 @@ def test_damaged_ablation_is_named(project: Path, open_page: Open) -> None:
     assert ["ablation.json is damaged" in error.value for error in open_page("training").error] == [True]
 
 
-# -- data ---------------------------------------------------------------------------------------------------------
+# -- data --------------------------------------------------------------------------------------------------
 
 
 def test_data_page_counts_clips_identities_and_time(project: Path, open_page: Open) -> None:
@@ -425,7 +427,7 @@ def test_rejections_are_counted_by_stage(project: Path, open_page: Open) -> None
     assert "Rejected by preprocess" in text
 
 
-# -- benchmarks ---------------------------------------------------------------------------------------------------
+# -- benchmarks --------------------------------------------------------------------------------------------
 
 
 def test_benchmarks_are_tables_with_their_ratios_on_top(project: Path, open_page: Open) -> None:

@@ -139,7 +139,7 @@ def say(
     return Playback(item=item, plays=plays, answers=answers, response_seconds=2.5)
 
 
-# -- links --------------------------------------------------------------------------------------------------------
+# -- links -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("link", [None, "", "x", "not-a-token" * 50, "'; drop table raters; --"])
@@ -170,7 +170,7 @@ def test_token_of_another_study_does_not_work(store: SurveyStore, empty_project:
     assert arrive(other) is None
 
 
-# -- before the clips ---------------------------------------------------------------------------------------------
+# -- before the clips --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("words", [ENGLISH, CHINESE])
@@ -279,7 +279,7 @@ def test_who_began_before_that_was_asked_is_not_stopped(
     assert fake_player.shown[-1]["item"] == study.training[1]
 
 
-# -- clips --------------------------------------------------------------------------------------------------------
+# -- clips -------------------------------------------------------------------------------------------------
 
 
 def test_practice_comes_first_and_tells_what_was_expected(
@@ -406,7 +406,7 @@ def test_raters_pages_name_no_method(
     assert not any(word in told.lower() for word in ("wav2lip", "kpbe", "ground_truth", "reference"))
 
 
-# -- what the browser sends ---------------------------------------------------------------------------------------
+# -- what the browser sends --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -442,7 +442,7 @@ def test_playback_sums_up_its_plays() -> None:
     assert received(None) == Playback() and not Playback().ended and Playback().dropped is None
 
 
-# -- headphone check ----------------------------------------------------------------------------------------------
+# -- headphone check ---------------------------------------------------------------------------------------
 
 
 def test_every_place_is_the_softer_one_twice_and_trials_are_shuffled() -> None:
@@ -488,7 +488,7 @@ def test_sounds_are_stereo_wav_within_full_scale() -> None:
             )
 
 
-# -- texts --------------------------------------------------------------------------------------------------------
+# -- texts -------------------------------------------------------------------------------------------------
 
 
 def test_every_language_has_every_text_with_the_same_fields() -> None:
@@ -504,7 +504,9 @@ def test_every_language_has_every_text_with_the_same_fields() -> None:
 
 
 def test_every_text_is_asked_for() -> None:
-    """By its name, by a name that is put together (f"welcome.{name}"), or by a page's script, which gets the groups in `SCRIPTS`."""
+    """By its name, by a name that is put together (f"welcome.{name}"), or by a page's script, which gets the
+    groups in `SCRIPTS`.
+    """
     reports = SITE.parent
     python = "\n".join(
         path.read_text(encoding="utf-8") for path in (*reports.glob("*.py"), reports / "views" / "survey.py")

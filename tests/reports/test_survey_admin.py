@@ -96,7 +96,7 @@ def rate(store: SurveyStore, token: str, items: int) -> None:
         store.answer(token, item, FAIR, 4.0)
 
 
-# -- the door -----------------------------------------------------------------------------------------------------
+# -- the door ----------------------------------------------------------------------------------------------
 
 
 def nothing_is_seen(page: AppTest) -> bool:
@@ -202,7 +202,7 @@ def test_a_provider_that_does_not_mark_addresses_can_be_trusted(study, open_admi
     assert "pilot" in text_of(page)
 
 
-# -- inside -------------------------------------------------------------------------------------------------------
+# -- inside ------------------------------------------------------------------------------------------------
 
 
 def test_before_the_stimuli_are_made_the_stage_is_named(empty_project, open_admin):

@@ -1,4 +1,6 @@
-"""Surveys made up for tests: a study, answers to it, the files that a stage reads. The fixture `opinions` is this module."""
+"""Surveys made up for tests: a study, answers to it, the files that a stage reads. The fixture `opinions` is
+this module.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Answer = Callable[[int, Item, str], int]
 
 
 def make_study(clips: int = 4, raters: int = 10, name: str = "pilot", seconds: float = 8.0) -> Study:
-    """Every clip by every method, two traps, two gold items (good and bad), a repeat of the first stimulus."""
+    """Every clip by every method, two traps, two gold items (good and bad), a repeat of the first
+    stimulus.
+    """
     items: list[Item] = []
 
     def add(kind: Any, clip: int, method: str = GROUND_TRUTH, **what: Any) -> str:
@@ -52,7 +56,8 @@ def answers_to(
     """What raters 1 to `raters` answer; a score of 0 is no answer."""
     return [
         Rating(
-            name or study.name, f"r{rater:03d}", item.item, item.kind, item.clip_id, item.identity, item.method,
+            name or study.name, f"r{rater:03d}", item.item, item.kind, item.clip_id, item.identity,
+            item.method,
             question, score, position, 1, 1.0, 4.2, "2026-03-01T10:00:00Z", item.repeats or "",
         )
         for rater in range(1, raters + 1)
@@ -64,7 +69,9 @@ def answers_to(
 
 
 def opinion(seed: int = 0, noise: float = 0.7, bias: float = 0.4, gain: float | None = None) -> Answer:
-    """Attentive raters with leanings; LEVELS are the true means (`gain`: of KPBE over its backend instead)."""
+    """Attentive raters with leanings; LEVELS are the true means (`gain`: of KPBE over its backend
+    instead).
+    """
 
     def answer(rater: int, item: Item, question: str) -> int:
         if item.kind == "repeat":

@@ -22,7 +22,9 @@ COLOURED_FRAMES = 30
 
 @pytest.fixture(scope="session")
 def new_clip() -> Callable[..., Clip]:
-    """Describes a clip (its files are the test's matter): folder, split, identity, frames, and optionally video, size, sha256."""
+    """Describes a clip (its files are the test's matter): folder, split, identity, frames, and optionally
+    video, size, sha256.
+    """
 
     def describe(
         folder: Path,
@@ -65,8 +67,8 @@ def disc_clips(tmp_path_factory: pytest.TempPathFactory, new_clip) -> Path:
 class ColouredClips:
     """Clips whose pictures tell what they are.
 
-    Frame k of clip c has red 8 k and green 60 c; its left half has blue 200. The backend `one` (all clips) shows it with blue 0, the
-    backend `two` (clips 0 and 2) with blue 255.
+    Frame k of clip c has red 8 k and green 60 c; its left half has blue 200. The backend `one` (all clips)
+    shows it with blue 0, the backend `two` (clips 0 and 2) with blue 255.
     """
 
     folder: Path

@@ -1,4 +1,6 @@
-"""Training batches: they depend on seed and step only, whoever asks for which share of them, from memory or from files."""
+"""Training batches: they depend on seed and step only, whoever asks for which share of them, from memory or
+from files.
+"""
 
 from __future__ import annotations
 

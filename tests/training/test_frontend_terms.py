@@ -86,7 +86,9 @@ def test_a_turn_is_judged_without_what_is_wrong_with_both_poses():
 
 
 def test_lips_are_also_asked_how_they_changed():
-    """Two people whose lips are apart by more than one of them opens: the change counts as much as the lips themselves."""
+    """Two people whose lips are apart by more than one of them opens: the change counts as much as the lips
+    themselves.
+    """
     model = ModelParams.model_validate(tiny_model())
     batch = batch_of(model.image_size)
     for points in (batch.source_points, batch.target_points):

@@ -1,4 +1,6 @@
-"""Both stages of the frontend's training on tiny clips: they learn, resume exactly, and hand on what the next stage loads."""
+"""Both stages of the frontend's training on tiny clips: they learn, resume exactly, and hand on what the next
+stage loads.
+"""
 
 from __future__ import annotations
 
@@ -151,7 +153,8 @@ def start_stage_1(folder: Path, disc_clips: Path, values: Params) -> subprocess.
 def test_two_processes_train_as_one_with_the_same_batch(disc_clips, tmp_path):
     found, states = [], []
     for devices in (1, 2):
-        # Adam's first steps are the gradients' signs, and rounding decides those of weights that have next to no gradient (biases before
+        # Adam's first steps are the gradients' signs, and rounding decides those of weights that have next to
+        # no gradient (biases before
         # batch norm): at the usual learning rate that alone moves the losses by some percent
         values = params({"optimiser": {"lr": 1e-6}}, steps=2, batch_size=4, sheet_every=1)
         values = values.model_copy(update={"compute": values.compute.model_copy(update={"devices": devices})})
@@ -315,7 +318,8 @@ def test_a_head_pose_term_without_labels_is_refused_unless_that_is_meant(disc_cl
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_a_batch_in_parts_gives_the_gradients_of_the_whole_but_for_batch_norm(disc_clips, monkeypatch, parts):
-    # what sees the batch, or counts the passes: batch norm in training mode, and spectral norm's power iteration
+    # what sees the batch, or counts the passes: batch norm in training mode, and spectral norm's power
+    # iteration
     for module in (_BatchNorm, _SpectralNorm):
         monkeypatch.setattr(module, "train", lambda self, mode=True: torch.nn.Module.train(self, False))
     whole, in_parts = (first_gradients(disc_clips, accumulate) for accumulate in (1, parts))
@@ -407,8 +411,10 @@ def test_stage_2_refuses_a_start_of_other_conventions_and_names_them(disc_clips,
     backends = disc_clips / "backends"
     with pytest.raises(
         ParamsError,
-        match=r"frontend\.safetensors was trained with other conventions .*pitch_sign = -1, first_order = rotation.* set "
-        r"model\.conventions\.pitch_sign=1 and model\.conventions\.first_order=translation",
+        match=(
+            r"frontend\.safetensors was trained with other conventions .*pitch_sign = -1, first_order = "
+            r"rotation.* set model\.conventions\.pitch_sign=1 and model\.conventions\.first_order=translation"
+        ),
     ):
         train_stage2("wav2lip", values, unlabelled(disc_clips), backends, stage1, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,6 @@
-"""All of stage 1's losses with all networks in full size, against the reference's own training code (golden fixture)."""
+"""All of stage 1's losses with all networks in full size, against the reference's own training code (golden
+fixture).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a CPU computes, a GPU computes too: rendering, training in fp32 and bf16, compiled, resumed, and enhancement."""
+"""What a CPU computes, a GPU computes too: rendering, training in fp32 and bf16, compiled, resumed, and
+enhancement.
+"""
 
 from __future__ import annotations
 

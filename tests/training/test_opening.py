@@ -33,7 +33,9 @@ class RedIsOpen:
 
 
 class Follows(torch.nn.Module):
-    """A frontend whose frames are its expression frames with `two sources`, and grey with the expression alone."""
+    """A frontend whose frames are its expression frames with `two sources`, and grey with the expression
+    alone.
+    """
 
     def __init__(self, detail: str = "warp_both") -> None:
         super().__init__()

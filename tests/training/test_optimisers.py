@@ -1,4 +1,6 @@
-"""Adam moves each weight by its own gradient, whatever the memory layouts; gradients are measured and clipped."""
+"""Adam moves each weight by its own gradient, whatever the memory layouts; gradients are measured and
+clipped.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The perceptual terms: which there are, what stands in for missing weights, and that they compare pictures."""
+"""The perceptual terms: which there are, what stands in for missing weights, and that they compare
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ def random_weights(tmp_path, monkeypatch):
     vgg19, face = VGG19Features().state_dict(), VGGFaceFeatures()
     save_file({k: v.contiguous() for k, v in vgg19.items()}, tmp_path / catalogue.CATALOGUE["vgg19"].file)
     layers = {number: name for number, name in zip((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24), (
-        "conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_2", "conv4_3",
+        "conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_2",
+        "conv4_3",
         "conv5_1"), strict=True)}  # fmt: skip
     state = {
         f"{layers[int(key.split('.')[1])]}.{key.split('.')[2]}": v for key, v in face.state_dict().items()
@@ -125,7 +128,9 @@ def test_each_vgg_has_scales_and_layer_weights_of_its_own(random_weights):
 
 
 def as_torchvision(state: dict[str, torch.Tensor], factors: Sequence[float]) -> dict[str, torch.Tensor]:
-    """The same network with the activations of each convolution scaled by a factor, and torchvision's classifier beside it."""
+    """The same network with the activations of each convolution scaled by a factor, and torchvision's
+    classifier beside it.
+    """
     scaled, before = {"classifier.6.bias": torch.zeros(1000)}, 1.0
     layers = sorted({int(name.split(".")[1]) for name in state})
     for layer, factor in zip(layers, factors, strict=True):

@@ -1,4 +1,5 @@
-"""On a GPU that torch only pretends to have (fake tensors: shapes and devices, no numbers), nothing meets a tensor of the CPU.
+"""On a GPU that torch only pretends to have (fake tensors: shapes and devices, no numbers), nothing meets a
+tensor of the CPU.
 
 What a real GPU computes is compared in test_on_gpu.py.
 """

@@ -1,4 +1,6 @@
-"""What is drawn: every identity equally often, the same whatever the batch size, flips and distances as asked."""
+"""What is drawn: every identity equally often, the same whatever the batch size, flips and distances as
+asked.
+"""
 
 from __future__ import annotations
 

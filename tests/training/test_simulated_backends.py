@@ -1,4 +1,6 @@
-"""Simulated backends: the speaker's mouth on another head, spoiled below the eyes or all over, the same for the same seed."""
+"""Simulated backends: the speaker's mouth on another head, spoiled below the eyes or all over, the same for
+the same seed.
+"""
 
 from __future__ import annotations
 

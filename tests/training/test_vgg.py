@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from kpbe.errors import BadCheckpoint
 from kpbe.training.vgg import VGG19Features, VGGFaceFeatures, VGGFeatures
 
-# names and shapes of the published vgg_face_dag.pth (reference/keys/vgg_face_dag.txt), the large ones of fc6 and fc7 cut short
+# names and shapes of the published vgg_face_dag.pth (reference/keys/vgg_face_dag.txt), the large ones of fc6
+# and fc7 cut short
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 TORCHVISION_VGG16_LAYERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24)
 TORCHVISION_TAPS = {"vgg16": (1, 6, 11, 18, 25), "vgg19": (1, 6, 11, 20, 29)}

@@ -45,15 +45,18 @@ class CommandSettings(ExternalSettings):
     """A program and how to call it.
 
     Attributes:
-        command: the program and its arguments, split like a shell does but not run by one. Placeholders: `{image}` (PNG: the source
-            frame, or the first frame with feed: video), `{audio}` (WAV, 16 kHz mono 16 bit), `{pose_video}` (MP4, H.264, the clip's
-            frames, for the head pose), `{video}` (the same as the source, only with feed: video), `{output}` (MP4 to be written) or
-            `{output_folder}` (an empty folder, for programs that choose the name; exactly one video is to be left in it),
-            `{checkpoint}`, `{clip_id}`, `{fps}`, `{frames}` (how many frames the output is to have). `{{` and `}}` are braces.
+        command: the program and its arguments, split like a shell does but not run by one. Placeholders:
+            `{image}` (PNG: the source frame, or the first frame with feed: video), `{audio}` (WAV, 16 kHz
+            mono 16 bit), `{pose_video}` (MP4, H.264, the clip's frames, for the head pose), `{video}` (the
+            same as the source, only with feed: video), `{output}` (MP4 to be written) or `{output_folder}`
+                (an empty folder, for programs that choose the name; exactly one video is to be left in it),
+            `{checkpoint}`, `{clip_id}`, `{fps}`, `{frames}` (how many frames the output is to have). `{{` and
+            `}}` are braces.
         timeout_s: seconds after which a clip's program is killed and the clip rejected.
         working_folder: where the program runs.
         environment: NAME=value, added to our environment variables.
-        version: free text; another one makes all clips again. For changes that nothing else here shows, such as an update.
+        version: free text; another one makes all clips again. For changes that nothing else here shows, such
+            as an update.
     """
 
     kind: Literal["command"] = "command"
@@ -83,7 +86,8 @@ class CommandSettings(ExternalSettings):
             fields = [field for argument in arguments for field in Formatter().parse(argument)]
         except ValueError as error:
             raise ValueError(
-                f"command = {self.command!r} cannot be read ({error}): close quotes, and write {{{{ and }}}} for braces"
+                f"command = {self.command!r} cannot be read ({error}): close quotes, and write {{{{ and }}}} "
+                f"for braces"
             ) from None
         if not arguments:
             raise ValueError("command is empty: name a program and its arguments")
@@ -93,16 +97,19 @@ class CommandSettings(ExternalSettings):
                 whole = name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
                 known = ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
                 raise ValueError(
-                    f"command has the unknown placeholder {{{whole}}}: known are {known}; braces as such are {{{{ and }}}}"
+                    f"command has the unknown placeholder {{{whole}}}: known are {known}; braces as such are "
+                    f"{{{{ and }}}}"
                 )
             used.add(name)
         if len(used & {"output", "output_folder"}) != 1:
             raise ValueError(
-                f"command = {self.command!r} must have one of {{output}} (the video to write) and {{output_folder}}"
+                f"command = {self.command!r} must have one of {{output}} (the video to write) and "
+                f"{{output_folder}}"
             )
         if "video" in used and self.feed != "video":
             raise ValueError(
-                "command has {video}, the clip's own frames: set feed to video, or take {image} (and {pose_video})"
+                "command has {video}, the clip's own frames: set feed to video, or take {image} (and "
+                "{pose_video})"
             )
         if "checkpoint" in used and self.checkpoint is None:
             raise ValueError("command has {checkpoint}, but checkpoint names no file")
@@ -171,13 +178,16 @@ class CommandBackend:
             raise MissingWeights(f"{path} (checkpoint) is not a file: correct the path or fetch the file.")
         if not settings.folder.is_dir():
             raise KPBEError(
-                f"{settings.folder} (working_folder) is not a folder: correct it, or install the program there."
+                f"{settings.folder} (working_folder) is not a folder: correct it, or install the program "
+                f"there."
             )
         return cls(_find_program(settings), settings)
 
     @classmethod
     def made_from(cls, settings: CommandSettings, clip_id: str) -> dict[str, Any]:
-        """The command, where it runs, its version and the length rule; not the environment, which says on what it runs."""
+        """The command, where it runs, its version and the length rule; not the environment, which says on
+        what it runs.
+        """
         return settings.model_dump(
             mode="json", include={"command", "working_folder", "version", "allowed_missing_frames"}
         )
@@ -186,7 +196,8 @@ class CommandBackend:
         """Run the program; see `Backend.prepare`. What it prints goes to `request.log`.
 
         Raises:
-            BadClip: the program failed, took too long, or left no video that is long enough; names its last line and the log.
+            BadClip: the program failed, took too long, or left no video that is long enough; names its last
+                line and the log.
             KPBEError: the program cannot be started.
         """
         scratch = TemporaryDirectory(prefix="kpbe-", ignore_cleanup_errors=True)
@@ -288,6 +299,7 @@ def _find_program(settings: CommandSettings) -> Path:
     if found is None:
         where = "no program that can be run" if "/" in name else "not on the PATH"
         raise KPBEError(
-            f"{path} is {where}: install the program, or name it by its path in `command` ({settings.command!r})."
+            f"{path} is {where}: install the program, or name it by its path in `command` "
+            f"({settings.command!r})."
         )
     return Path(found).absolute()

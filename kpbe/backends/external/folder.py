@@ -21,8 +21,8 @@ class FolderSettings(ExternalSettings):
     """Videos made elsewhere.
 
     Attributes:
-        folder: holds `<clip_id>.<suffix>`, directly or in folders `train` and `test`, with any suffix of a video; `#` in the clip id may
-            be written `_`.
+        folder: holds `<clip_id>.<suffix>`, directly or in folders `train` and `test`, with any suffix of a
+            video; `#` in the clip id may be written `_`.
     """
 
     kind: Literal["folder"] = "folder"
@@ -56,7 +56,8 @@ class FolderBackend:
         """
         if not settings.folder.is_dir():
             raise KPBEError(
-                f"{settings.folder} (folder) is not a folder: correct it, or put the videos of the clips there."
+                f"{settings.folder} (folder) is not a folder: correct it, or put the videos of the clips "
+                f"there."
             )
         return cls(settings)
 
@@ -78,7 +79,8 @@ class FolderBackend:
         found = videos_of(folder, clip_id)
         if not found:
             raise BadClip(
-                f"{request.name}: {folder} has no video of it, neither {clip_id}.mp4 nor {plain(clip_id)}.mp4 or another suffix, there "
+                f"{request.name}: {folder} has no video of it, neither {clip_id}.mp4 nor "
+                f"{plain(clip_id)}.mp4 or another suffix, there "
                 "or in train/ or test/."
             )
         if len(found) > 1:

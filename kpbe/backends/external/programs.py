@@ -16,7 +16,9 @@ from pathlib import Path
 from kpbe.errors import KPBEError
 
 GUARD = 'read -r _ || { kill -s KILL -- "-$1"; rm -rf -- "$2"; }'
-"""Shell script that waits beside the program: its input ends without a line only when we died, be it of SIGKILL."""
+"""Shell script that waits beside the program: its input ends without a line only when we died, be it of
+SIGKILL.
+"""
 
 TAIL_BYTES = 8192
 LINE_LENGTH = 200
@@ -30,7 +32,8 @@ class Ended:
     Attributes:
         code: its exit code, negative for the signal that killed it; None when its time was up.
         seconds: how long it ran.
-        last_line: the last thing it printed that is not blank, at most 200 characters; "" when it printed nothing.
+        last_line: the last thing it printed that is not blank, at most 200 characters; "" when it printed
+            nothing.
     """
 
     code: int | None
@@ -59,7 +62,8 @@ def run_program(
 ) -> Ended:
     """Run a program without a shell and wait for it; every process it started is gone afterwards.
 
-    Also when this process is interrupted or killed meanwhile: the program has a process group of its own, which is killed with it.
+    Also when this process is interrupted or killed meanwhile: the program has a process group of its own,
+    which is killed with it.
 
     Args:
         arguments: the program's path and its arguments.
@@ -102,7 +106,9 @@ def run_program(
 
 @contextmanager
 def _gone_afterwards(process: subprocess.Popen[bytes], scratch: Path) -> Iterator[None]:
-    """Kill the process group that `process` leads at the end of the block, or when this process dies within it."""
+    """Kill the process group that `process` leads at the end of the block, or when this process dies within
+    it.
+    """
     guard = None
     try:
         guard = subprocess.Popen(

@@ -19,8 +19,8 @@ class ExternalSettings(BackendSettings):
     """A method that is not part of KPBE.
 
     Attributes:
-        allowed_missing_frames: a video may end this many frames early, its last frame is then repeated (many programs drop the end of
-            the audio that fills no whole window); a shorter one is rejected.
+        allowed_missing_frames: a video may end this many frames early, its last frame is then repeated (many
+            programs drop the end of the audio that fills no whole window); a shorter one is rejected.
     """
 
     allowed_missing_frames: int = Field(default=3, ge=0)
@@ -40,7 +40,8 @@ def refuse_too_short(video: Path, request: SynthesisRequest, allowed_missing_fra
     found = len(sample_times(Recording(video).info.seconds, request.fps))
     if not found or found + allowed_missing_frames < request.frames:
         raise WrongLength(
-            f"{found} of {request.frames} frames at {request.fps:g} fps (allowed_missing_frames = {allowed_missing_frames})"
+            f"{found} of {request.frames} frames at {request.fps:g} fps (allowed_missing_frames = "
+            f"{allowed_missing_frames})"
         )
 
 
@@ -52,7 +53,8 @@ def fitted_frames(video: Path, request: SynthesisRequest) -> Iterator[np.ndarray
         request: what the video was made for.
 
     Returns:
-        Iterator over (H, W, 3) uint8 RGB frames of the source's size; what is too long is cut, the last frame fills what is missing.
+        Iterator over (H, W, 3) uint8 RGB frames of the source's size; what is too long is cut, the last frame
+        fills what is missing.
 
     Raises:
         BrokenVideo: a frame cannot be decoded.

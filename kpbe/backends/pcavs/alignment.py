@@ -1,8 +1,9 @@
 """From frames to the square pictures that the networks see, and from pictures back into frames.
 
-Forward as the reference does (scripts/align_68.py, data/voxtest_dataset.py): the clip's mean eyes and mouth are laid onto fixed points of a
-224x224 picture by one similarity, every frame is moved so that its own mouth lands there, and rows 0 to 191, columns 16 to 207 are
-enlarged to the network's size. Points are (x, y) in pixels, pixel centres at whole numbers; matrices are (2, 3) and map points.
+Forward as the reference does (scripts/align_68.py, data/voxtest_dataset.py): the clip's mean eyes and mouth
+are laid onto fixed points of a 224x224 picture by one similarity, every frame is moved so that its own mouth
+lands there, and rows 0 to 191, columns 16 to 207 are enlarged to the network's size. Points are (x, y) in
+pixels, pixel centres at whole numbers; matrices are (2, 3) and map points.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ SMOOTHING = 0.2
 
 
 def clip_similarity(points: np.ndarray) -> np.ndarray:
-    """The similarity (scale, rotation, shift) that lays a clip's mean eyes and mouth onto `ALIGNED_POINTS` best (least squares).
+    """The similarity (scale, rotation, shift) that lays a clip's mean eyes and mouth onto `ALIGNED_POINTS`
+    best (least squares).
 
     Args:
         points: (N, 3, 2) left eye, right eye, mouth, finite.
@@ -48,7 +50,8 @@ def clip_similarity(points: np.ndarray) -> np.ndarray:
 def alignment_matrices(points: np.ndarray) -> np.ndarray:
     """One matrix per frame: the clip's similarity, moved so that the frame's mouth lands in place.
 
-    Each shift is 0.2 of the smoothed one before plus 0.8 of the frame's own, so that jitter of the landmarks is damped.
+    Each shift is 0.2 of the smoothed one before plus 0.8 of the frame's own, so that jitter of the landmarks
+    is damped.
 
     Args:
         points: (N, 3, 2) left eye, right eye (as seen in the picture), mouth of consecutive frames, finite.

@@ -1,7 +1,7 @@
 """What is said: a ResNetSE-34 with self-attentive pooling that maps 0.2 s of speech to a mouth feature.
 
-Layers and state-dict names are those of netA_sync (reference: Hangz-nju-cuhk/Talking-Face_PC-AVS, `ResSESyncEncoder`), without its class
-head.
+Layers and state-dict names are those of netA_sync (reference: Hangz-nju-cuhk/Talking-Face_PC-AVS,
+`ResSESyncEncoder`), without its class head.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class _SqueezeExcitation(nn.Module):
 
 
 class _ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, channel weights, and the input. The first ReLU comes before its batch norm, as in the reference."""
+    """Two 3x3 convolutions, channel weights, and the input. The first ReLU comes before its batch norm, as in
+    the reference.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()

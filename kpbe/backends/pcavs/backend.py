@@ -34,7 +34,8 @@ class PreparedSpeech:
         mel: (T, 80) spectrogram.
         identity_images: (K, 3, S, S) aligned source image, and frames after it, in [-1, 1].
         background: uint8 (H, W, 3), the source frame that the talking face is put into.
-        pose_matrices: (N, 2, 3) alignment of the N pose frames; the output's face lies where the pose frame's does.
+        pose_matrices: (N, 2, 3) alignment of the N pose frames; the output's face lies where the pose frame's
+            does.
     """
 
     mel: np.ndarray
@@ -44,7 +45,8 @@ class PreparedSpeech:
 
 
 class PCAVS:
-    """PC-AVS (Zhou et al. 2021): the inference of the reference, with the identity encoded once and the pose-driven video alone rendered.
+    """PC-AVS (Zhou et al. 2021): the inference of the reference, with the identity encoded once and the
+    pose-driven video alone rendered.
 
     Args:
         networks: are frozen.
@@ -62,7 +64,9 @@ class PCAVS:
 
     @classmethod
     def from_checkpoint(cls, path: Path | None, settings: PCAVSSettings, device: str = "cpu") -> Self:
-        """Load a folder of the four published files or a file of ours; the sizes are the checkpoint's, not the settings'."""
+        """Load a folder of the four published files or a file of ours; the sizes are the checkpoint's, not
+        the settings'.
+        """
         if path is None:
             raise MissingWeights(
                 "PC-AVS needs a checkpoint: name one, or train it (dvc repro train_backend)."
@@ -112,7 +116,8 @@ class PCAVS:
         if landmarks is None:
             if self._finder is None:
                 raise BadClip(
-                    f"{name} has no eyes and mouth beside it: set landmarks of this PC-AVS backend to yunet or fan to find them."
+                    f"{name} has no eyes and mouth beside it: set landmarks of this PC-AVS backend to yunet "
+                    f"or fan to find them."
                 )
             landmarks = find_landmarks(prefetched(frames), self._finder)
         try:
@@ -123,8 +128,8 @@ class PCAVS:
     def synthesize(self, request: SynthesisRequest, prepared: PreparedSpeech) -> Iterator[np.ndarray]:
         """Yield `request.frames` frames; see `Backend.synthesize`.
 
-        A pose video shorter than the speech is gone through forward and backward. The face is put into the source image where
-        the pose frame has it.
+        A pose video shorter than the speech is gone through forward and backward. The face is put into the
+        source image where the pose frame has it.
         """
         feather = self.settings.feather
         for image, matrix in prefetched(self._images(request, prepared), self.settings.batch_size):
@@ -156,7 +161,9 @@ class PCAVS:
 
 
 class _PoseCodes:
-    """Head poses of the pose frames, encoded as far as they are asked for and kept: twelve numbers a frame."""
+    """Head poses of the pose frames, encoded as far as they are asked for and kept: twelve numbers a
+    frame.
+    """
 
     def __init__(self, backend: PCAVS, request: SynthesisRequest, prepared: PreparedSpeech):
         frames = request.source_frames if request.pose_frames is None else request.pose_frames

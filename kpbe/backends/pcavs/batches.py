@@ -45,7 +45,8 @@ class SpeakingClip:
             finder = get_landmark_finder(settings.landmarks)
             if finder is None:
                 raise KPBEError(
-                    f"{clip.video} has no landmarks beside it: set landmarks of the PC-AVS backend to yunet or fan."
+                    f"{clip.video} has no landmarks beside it: set landmarks of the PC-AVS backend to yunet "
+                    f"or fan."
                 )
             landmarks = find_landmarks(frames, finder)
         if not np.isfinite(landmarks).all():
@@ -65,7 +66,9 @@ class SpeakingClip:
 
 @dataclass(frozen=True)
 class TrainingClips:
-    """The clips of a training: those it learns from (as rows of the manifest, too) and those it is judged by."""
+    """The clips of a training: those it learns from (as rows of the manifest, too) and those it is judged
+    by.
+    """
 
     clips: list[Clip]
     training: list[SpeakingClip]

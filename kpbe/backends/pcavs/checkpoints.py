@@ -24,7 +24,8 @@ OFFICIAL_FILES = {
 """Attribute of `PCAVSNetworks` to official file."""
 
 DROPPED = {
-    # The mapping network and the learned start are never run: the style is used as it is, the start is the identity map.
+    # The mapping network and the learned start are never run: the style is used as it is, the start is the
+    # identity map.
     "generator": ("style.", "input.input"),
     # Class scores of VoxCeleb2's 5830 training people, and of ImageNet.
     "identity": ("fc.", "model.fc."),
@@ -32,8 +33,8 @@ DROPPED = {
     "non_identity": ("classifier.", "mouth_fc.", "headpose_fc."),
     "audio": ("fc.",),
 }
-"""Beginnings of official tensor names that are read past: nothing of them is used at inference, and training here starts its own heads.
-The generator's constant `*.kernel` tensors are compared with ours instead."""
+"""Beginnings of official tensor names that are read past: nothing of them is used at inference, and training
+here starts its own heads. The generator's constant `*.kernel` tensors are compared with ours instead."""
 
 
 def load_networks(path: Path | str, device: str | torch.device = "cpu") -> PCAVSNetworks:
@@ -55,7 +56,9 @@ def load_networks(path: Path | str, device: str | torch.device = "cpu") -> PCAVS
 def save_networks(
     path: Path | str, networks: PCAVSNetworks, facts: Mapping[str, object] | None = None
 ) -> None:
-    """Write all four networks as one safetensors file, whole or not at all, with their sizes and `facts` (JSON-able) in the header."""
+    """Write all four networks as one safetensors file, whole or not at all, with their sizes and `facts`
+    (JSON-able) in the header.
+    """
     sizes = {
         "network": NETWORK,
         "width_multiplier": networks.width_multiplier,
@@ -94,7 +97,8 @@ def _official(folder: Path) -> PCAVSNetworks:
     missing = [file for file in OFFICIAL_FILES.values() if not (folder / file).is_file()]
     if missing:
         raise MissingWeights(
-            f"{folder} lacks {', '.join(missing)}: give the folder of the official PC-AVS checkpoint with its four files."
+            f"{folder} lacks {', '.join(missing)}: give the folder of the official PC-AVS checkpoint with "
+            f"its four files."
         )
     networks = PCAVSNetworks()
     for part, file in OFFICIAL_FILES.items():
@@ -106,7 +110,8 @@ def _official(folder: Path) -> PCAVSNetworks:
 def _ours(path: Path) -> PCAVSNetworks:
     if path.is_file() and path.suffix != ".safetensors":
         raise BadCheckpoint(
-            f"{path} is one file: give the folder of the four official PC-AVS files, or one .safetensors file of KPBE."
+            f"{path} is one file: give the folder of the four official PC-AVS files, or one .safetensors "
+            f"file of KPBE."
         )
     state, facts = read_state(path, "PC-AVS")
     if facts.get("network") != NETWORK:

@@ -1,9 +1,10 @@
 """What the pose encoder is shown in training: the target with other colours, stretched and moved.
 
-At synthesis the pose frame is of another moment, maybe of another person; were it shown the target itself, the pose code could carry its
-colours, the shape of the face and the place of the mouth. The authors of PC-AVS augment the pose source for that reason; which changes, and
-how large, is our choice: colours, and deformations that keep the head's pose. A turn in the picture's plane is part of the pose, so
-pictures are not turned.
+At synthesis the pose frame is of another moment, maybe of another person; were it shown the target itself,
+the pose code could carry its colours, the shape of the face and the place of the mouth. The authors of PC-AVS
+augment the pose source for that reason; which changes, and how large, is our choice: colours, and
+deformations that keep the head's pose. A turn in the picture's plane is part of the pose, so pictures are not
+turned.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ SHIFT = 0.1
 
 
 def disguised(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Pictures (B, 3, S, S) in [-1, 1], each with colours, width, height and place of its own; edges are continued."""
+    """Pictures (B, 3, S, S) in [-1, 1], each with colours, width, height and place of its own; edges are
+    continued.
+    """
     batch = len(images)
     colours = np.zeros((batch, 4), np.float32)  # the hue stays
     colours[:, :3] = rng.uniform(1 - COLOUR, 1 + COLOUR, (3, batch)).T

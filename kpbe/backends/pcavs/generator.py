@@ -1,11 +1,13 @@
-"""Draws the frame: StyleGAN2's synthesis network whose style is [identity, mouth, pose] and whose start is the identity map.
+"""Draws the frame: StyleGAN2's synthesis network whose style is [identity, mouth, pose] and whose start is
+the identity map.
 
-Layers and state-dict names are those of netG (reference: Hangz-nju-cuhk/Talking-Face_PC-AVS, `ModulateGenerator`, after
-rosinality/stylegan2-pytorch). Its mapping network and its learned start, 52 M parameters that the reference never runs, are not built.
+Layers and state-dict names are those of netG (reference: Hangz-nju-cuhk/Talking-Face_PC-AVS,
+`ModulateGenerator`, after rosinality/stylegan2-pytorch). Its mapping network and its learned start, 52 M
+parameters that the reference never runs, are not built.
 
-The reference convolves every sample with a weight of its own, in groups. The same numbers come from one shared weight: scale the input
-channels by the style, convolve, scale the output channels by the demodulation 1 / |w s|. Maps are laid out channels last, which is
-fastest on CPUs and tensor cores.
+The reference convolves every sample with a weight of its own, in groups. The same numbers come from one
+shared weight: scale the input channels by the style, convolve, scale the output channels by the demodulation
+1 / |w s|. Maps are laid out channels last, which is fastest on CPUs and tensor cores.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ ONE_BY_ONE = 2**20
 """Size of one picture's feature map from which on a CPU draws the pictures of a batch one after another."""
 
 Noise = Literal["stored", "off"] | torch.Generator | Sequence[Tensor]
-"""Per-pixel noise of the generator: the checkpoint's buffers, none, drawn anew, or eleven given (1 or B, 1, h, w) maps."""
+"""Per-pixel noise of the generator: the checkpoint's buffers, none, drawn anew, or eleven given (1 or B, 1,
+h, w) maps.
+"""
 
 
 def blur_kernel(gain: float) -> Tensor:
@@ -40,7 +44,9 @@ def blur_kernel(gain: float) -> Tensor:
 
 
 class _Modulation(nn.Module):
-    """Style to one factor per channel, around 1; the weight is scaled at run time (equalised learning rate)."""
+    """Style to one factor per channel, around 1; the weight is scaled at run time (equalised learning
+    rate).
+    """
 
     def __init__(self, style_dim: int, channels: int):
         super().__init__()
@@ -69,7 +75,9 @@ class _ModulatedConv(nn.Module):
         return weight.contiguous(memory_format=torch.channels_last)
 
     def energy(self) -> Tensor:
-        """(out, in) sums of the squared weights over the kernel; kept while the weights stay the same and are not trained."""
+        """(out, in) sums of the squared weights over the kernel; kept while the weights stay the same and are
+        not trained.
+        """
         if torch.is_grad_enabled() or self.weight.is_inference():
             return self.weight[0].square().sum((2, 3))
         state = (self.weight._version, self.weight.data_ptr(), self.weight.dtype)
@@ -166,7 +174,8 @@ class _ToRGB(nn.Module):
 
 
 class StyleGenerator(nn.Module):
-    """netG: identity, mouth and pose to a picture (37.1 M parameters; 89.6 M officially, with the parts that are never run).
+    """netG: identity, mouth and pose to a picture (37.1 M parameters; 89.6 M officially, with the parts that
+    are never run).
 
     Args:
         width_multiplier: scales every channel count; 1.0 is the official network.
@@ -209,8 +218,8 @@ class StyleGenerator(nn.Module):
         Args:
             style: (B, 2048 w + 500 w + 12), identity, mouth and pose.
             start: (B, 512 w, S / 32, S / 32), or (1, ...) for all.
-            noise: see `Noise`. The reference draws it anew for every frame, which flickers; the stored maps make the output
-                repeatable and steady.
+            noise: see `Noise`. The reference draws it anew for every frame, which flickers; the stored maps
+                make the output repeatable and steady.
 
         Returns:
             (B, 3, S, S) RGB in [-1, 1].

@@ -1,7 +1,7 @@
 """Who it is: a ResNeXt-50 (32x4d) that gives an identity vector and the generator's start map.
 
-Layers and state-dict names are those of netV (reference: Hangz-nju-cuhk/Talking-Face_PC-AVS, `ResNeXtEncoder`) and of torchvision's
-ResNet, whose import would cost five seconds.
+Layers and state-dict names are those of netV (reference: Hangz-nju-cuhk/Talking-Face_PC-AVS,
+`ResNeXtEncoder`) and of torchvision's ResNet, whose import would cost five seconds.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class _ResNeXt(nn.Module):
 
 
 class IdentityEncoder(nn.Module):
-    """netV: one or several pictures of a person to an `Identity` (24.0 M parameters; 38.0 M with both official class heads).
+    """netV: one or several pictures of a person to an `Identity` (24.0 M parameters; 38.0 M with both
+    official class heads).
 
     Args:
         width_multiplier: scales every channel count; 1.0 is the official network.
@@ -107,7 +108,8 @@ class IdentityEncoder(nn.Module):
         """Encode people.
 
         Args:
-            images: (B, 3, S, S) RGB in [-1, 1], one picture of each; or (B, K, 3, S, S), K pictures of each, which are averaged.
+            images: (B, 3, S, S) RGB in [-1, 1], one picture of each; or (B, K, 3, S, S), K pictures of each,
+                which are averaged.
         """
         if images.dim() == 5:
             identity = self(images.flatten(0, 1))

@@ -1,4 +1,6 @@
-"""The four networks of PC-AVS as one model: whose face, how it is turned, what its mouth does, and the picture of all that."""
+"""The four networks of PC-AVS as one model: whose face, how it is turned, what its mouth does, and the
+picture of all that.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,14 @@ MOUTH_GAIN = 1.2
 class PCAVSNetworks(nn.Module):
     """Identity, non-identity and audio encoder, and the generator (76.5 M parameters at full width).
 
-    All pictures are RGB in [-1, 1], aligned and cropped by `alignment`; S is `image_size`, w is `width_multiplier`.
+    All pictures are RGB in [-1, 1], aligned and cropped by `alignment`; S is `image_size`, w is
+    `width_multiplier`.
 
     Args:
         width_multiplier: scales every channel count but the pose's 12; 1.0 is the official model.
         image_size: a multiple of 32, at least 64; 224 is the official one.
-        hidden_mouth: whether head poses are read from frames whose mouth is covered, so that the mouth can come from the sound alone;
-            False is the official model.
+        hidden_mouth: whether head poses are read from frames whose mouth is covered, so that the mouth can
+            come from the sound alone; False is the official model.
 
     Raises:
         ValueError: an image size that the networks cannot have.
@@ -56,13 +59,17 @@ class PCAVSNetworks(nn.Module):
         self.generator = StyleGenerator(width_multiplier, image_size)
 
     def prepare_for(self, device: torch.device | str, training: bool) -> Self:
-        """Move the networks, and let the two encoders that run for every frame be prepared (`kpbe.frontend.preparation`)."""
+        """Move the networks, and let the two encoders that run for every frame be prepared
+        (`kpbe.frontend.preparation`).
+        """
         for encoder in (self.non_identity, self.audio):
             prepare_for(encoder, device, training)
         return self.to(device)
 
     def encode_identity(self, images: Tensor) -> Identity:
-        """(B, 3, S, S), or (B, K, 3, S, S) with K pictures of each person -> `Identity` (vector, map) of B people."""
+        """(B, 3, S, S), or (B, K, 3, S, S) with K pictures of each person -> `Identity` (vector, map) of B
+        people.
+        """
         return self.identity(images)
 
     def encode_pose(self, frames: Tensor) -> Tensor:
@@ -76,14 +83,18 @@ class PCAVSNetworks(nn.Module):
         return self.non_identity.mouth(self.non_identity(frames))
 
     def encode_pose_and_mouth(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, S, S) -> (B, 12) head poses and (B, 512 w) mouth features, with the trunk run once where the mouth is not hidden."""
+        """(B, 3, S, S) -> (B, 12) head poses and (B, 512 w) mouth features, with the trunk run once where the
+        mouth is not hidden.
+        """
         if self.hidden_mouth:
             return self.encode_pose(frames), self.encode_mouth_from_frames(frames)
         features = self.non_identity(frames)
         return self.non_identity.pose(features), self.non_identity.mouth(features)
 
     def encode_mouth_from_audio(self, windows: Tensor) -> Tensor:
-        """(B, 1, 80, 20) windows of `mel_windows` -> (B, 512 w) mouth features, in the space of those of frames."""
+        """(B, 1, 80, 20) windows of `mel_windows` -> (B, 512 w) mouth features, in the space of those of
+        frames.
+        """
         return self.audio(windows)
 
     def style(self, vector: Tensor, mouth: Tensor, pose: Tensor, mouth_gain: float = 1.0) -> Tensor:
@@ -117,7 +128,9 @@ class PCAVSNetworks(nn.Module):
 
 
 def mouth_covered(frames: Tensor) -> Tensor:
-    """Aligned frames (B, 3, S, S) in [-1, 1] with the mouth's place, and where chins go when it opens, in grey."""
+    """Aligned frames (B, 3, S, S) in [-1, 1] with the mouth's place, and where chins go when it opens, in
+    grey.
+    """
     (top, bottom), (left, right) = (
         [round(share * frames.shape[-1]) for share in place] for place in (COVERED_ROWS, COVERED_COLUMNS)
     )

@@ -13,7 +13,8 @@ from kpbe.params import PerceptualParams, PerceptualWeights
 
 
 class SyncTrainingSettings(TrainingSettings):
-    """Contrastive training of mouth and audio encoder; the batch is the number of candidates a window is told apart from.
+    """Contrastive training of mouth and audio encoder; the batch is the number of candidates a window is told
+    apart from.
 
     Attributes:
         temperature: of the softmax over cosine similarities.
@@ -23,14 +24,18 @@ class SyncTrainingSettings(TrainingSettings):
 
 
 class PCAVSLossWeights(PerceptualWeights):
-    """Weights of the generator's loss terms; the defaults are those of the reference's options (reference/06 6.4).
+    """Weights of the generator's loss terms; the defaults are those of the reference's options (reference/06
+    6.4).
 
     Attributes:
-        reconstruction: mean absolute difference of the pictures, in [0, 1]. Ours: the reference's options have none.
+        reconstruction: mean absolute difference of the pictures, in [0, 1]. Ours: the reference's options
+            have none.
         contrastive: audio against mouth features, both directions.
         cross_modal: mean absolute difference of audio's and picture's mouth features.
-        mouth: how much more than the rest of the picture the middle of the mouth counts in `reconstruction`; ours.
-        opening: of a linear head that reads the lip opening from the sound's mouth features, where it is known (data/expression); ours.
+        mouth: how much more than the rest of the picture the middle of the mouth counts in `reconstruction`;
+            ours.
+        opening: of a linear head that reads the lip opening from the sound's mouth features, where it is
+            known (data/expression); ours.
     """
 
     reconstruction: float = Field(default=10.0, ge=0)
@@ -46,7 +51,8 @@ class GeneratorTrainingSettings(TrainingSettings):
     """Training or fine-tuning of all four networks.
 
     Attributes:
-        generator_lr_factor: how much longer the generator's steps are: its weights have unit variance and are scaled at run time.
+        generator_lr_factor: how much longer the generator's steps are: its weights have unit variance and are
+            scaled at run time.
         temperature: of the contrastive term.
     """
 
@@ -63,7 +69,8 @@ class PCAVSSettings(BackendSettings):
         checkpoint: folder with the four published latest_net_*.pth; without one the DAG trains the networks.
         image_size: edge of the aligned pictures in pixels; 224 as published.
         width_multiplier: 1.0 as published.
-        hidden_mouth: of networks trained from scratch: head poses are read from frames whose mouth is covered. False as published.
+        hidden_mouth: of networks trained from scratch: head poses are read from frames whose mouth is
+            covered. False as published.
         landmarks: how eyes and mouth are found where they do not come with the data, as the sample's do.
         identity_frames: how many frames, from the source image on, have their identities averaged.
         mouth_gain: factor of the audio's mouth features (reference: 1.2).

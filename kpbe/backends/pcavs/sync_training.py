@@ -1,7 +1,9 @@
-"""Contrastive training of PC-AVS's mouth and audio encoder, before the generator learns to draw what they say.
+"""Contrastive training of PC-AVS's mouth and audio encoder, before the generator learns to draw what they
+say.
 
-The reference never released its training code; its options name an audio-visual contrastive loss in both directions (reference/06 6.4).
-That these two encoders are trained alone first is ours: a generator that cannot hear yet learns to ignore the mouth.
+The reference never released its training code; its options name an audio-visual contrastive loss in both
+directions (reference/06 6.4). That these two encoders are trained alone first is ours: a generator that
+cannot hear yet learns to ignore the mouth.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class SyncEncoders(nn.Module):
         self.non_identity, self.audio = networks.non_identity, networks.audio
 
     def forward(self, frames: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, 3, S, S) in [-1, 1] and mel windows (B, 1, 80, 20) -> mouth features (B, D) of either."""
+        """Frames (B, 3, S, S) in [-1, 1] and mel windows (B, 1, 80, 20) -> mouth features (B, D) of
+        either.
+        """
         return self.non_identity.mouth(self.non_identity(frames)), self.audio(windows)
 
 
@@ -83,7 +87,9 @@ class SyncTrainee:
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
-        """See `Trainee`: accuracy at offset, exactly and within one frame, over all frames of the validation clips."""
+        """See `Trainee`: accuracy at offset, exactly and within one frame, over all frames of the validation
+        clips.
+        """
         self.encoders.module.eval()
         of_clips = [self._similarity_by_offset(clip) for clip in self.validation]
         similarity = torch.cat(of_clips)
@@ -119,7 +125,8 @@ def _similarity_picture(similarity: Tensor) -> np.ndarray:
 
 
 def train_sync(job: TrainingJob) -> None:
-    """Train mouth and audio encoder on the training clips, from `settings.checkpoint` when given, else from scratch.
+    """Train mouth and audio encoder on the training clips, from `settings.checkpoint` when given, else from
+    scratch.
 
     Raises:
         KPBEError: no training clip, or clips without landmarks.
@@ -138,7 +145,9 @@ def train_sync(job: TrainingJob) -> None:
 
 
 def starting_networks(settings: PCAVSSettings) -> tuple[PCAVSNetworks, str]:
-    """Networks to begin with, and what they are in a word: the published ones when settings name them, else new ones."""
+    """Networks to begin with, and what they are in a word: the published ones when settings name them, else
+    new ones.
+    """
     if settings.checkpoint is not None:
         return load_networks(settings.checkpoint), settings.checkpoint.name
     networks = PCAVSNetworks(
@@ -148,7 +157,9 @@ def starting_networks(settings: PCAVSSettings) -> tuple[PCAVSNetworks, str]:
 
 
 def determining(settings: PCAVSSettings) -> tuple[Any, ...]:
-    """What a training's result depends on beside its own section: sizes, alignment, and the weights it starts from."""
+    """What a training's result depends on beside its own section: sizes, alignment, and the weights it starts
+    from.
+    """
     start = settings.checkpoint
     files = [] if start is None else sorted(start.glob("*.pth")) if start.is_dir() else [start]
     sizes = settings.model_dump(

@@ -1,9 +1,11 @@
-"""Training of PC-AVS: all four networks learn to draw a moment from another picture of the person, its sound and its head pose.
+"""Training of PC-AVS: all four networks learn to draw a moment from another picture of the person, its sound
+and its head pose.
 
-The reference never released its training code. From its options (reference/06 6.4) we take perceptual loss, hinge GAN with feature
-matching, the contrastive loss and the cross-modal term; the plain L1 term, one discriminator of one scale and the schedule are ours, and
-the identity classifier and the pose disentanglement term are left out: the pose code has twelve numbers, and sees its frame disguised. How
-much of a mouth gets through all the same is measured in validation (`pose_leak`).
+The reference never released its training code. From its options (reference/06 6.4) we take perceptual loss,
+hinge GAN with feature matching, the contrastive loss and the cross-modal term; the plain L1 term, one
+discriminator of one scale and the schedule are ours, and the identity classifier and the pose disentanglement
+term are left out: the pose code has twelve numbers, and sees its frame disguised. How much of a mouth gets
+through all the same is measured in validation (`pose_leak`).
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ MOMENTS_PER_CLIP = 1
 
 
 class SpeechReconstruction(nn.Module):
-    """All networks, and a head that reads lip openings from the sound, as one module with one forward (so that it can be wrapped).
+    """All networks, and a head that reads lip openings from the sound, as one module with one forward (so
+    that it can be wrapped).
 
     Args:
         networks: to train.
@@ -71,10 +74,12 @@ class SpeechReconstruction(nn.Module):
         Args:
             identity: (B, 3, S, S) in [-1, 1], other moments of the same clips.
             windows: (B, 1, 80, 20), the sound.
-            pose_frames: (B, 3, S, S) in [-1, 1], what head pose and seen mouth are taken from; in training the disguised targets.
+            pose_frames: (B, 3, S, S) in [-1, 1], what head pose and seen mouth are taken from; in training
+                the disguised targets.
 
         Returns:
-            generated (B, 3, S, S) in [0, 1]; heard and, where asked for, seen, (B, D) mouth features; opening (B,), read from `heard`.
+            generated (B, 3, S, S) in [0, 1]; heard and, where asked for, seen, (B, D) mouth features; opening
+            (B,), read from `heard`.
         """
         who = self.networks.encode_identity(identity)
         seen = {}
@@ -163,7 +168,9 @@ class PCAVSTrainee:
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
-        """See `Trainee`; SSIM and PSNR of the aligned pictures, drawn from sound, on the fixed moments, and `mouth_from_pose`."""
+        """See `Trainee`; SSIM and PSNR of the aligned pictures, drawn from sound, on the fixed moments, and
+        `mouth_from_pose`.
+        """
         self.speaker.module.eval()
         generated = to_uint8(self._draw(self.fixed.windows, self.fixed.target))
         identity, real = (to_uint8(x.add(1).div(2)) for x in (self.fixed.identity, self.fixed.target))
@@ -184,7 +191,9 @@ class PCAVSTrainee:
         return self.speaker.module(self.fixed.identity, windows, pose_frames)["generated"]
 
     def _opening_r(self) -> float | None:
-        """Mean over held-out clips of how the mouth follows when the clip's middle frame, its pose too, speaks its sound."""
+        """Mean over held-out clips of how the mouth follows when the clip's middle frame, its pose too,
+        speaks its sound.
+        """
         if self.judge is None:
             return None
         found = []

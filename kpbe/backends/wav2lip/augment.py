@@ -1,6 +1,8 @@
-"""What happens to the sync expert's windows in training: mouths move, grow, get other light and are mirrored; voices get louder.
+"""What happens to the sync expert's windows in training: mouths move, grow, get other light and are mirrored;
+voices get louder.
 
-A window is changed as a whole, so its five mouths still move as they did. The amounts are ours; SyncNet's public code changes nothing.
+A window is changed as a whole, so its five mouths still move as they did. The amounts are ours; SyncNet's
+public code changes nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ LOUDNESS = 0.6
 
 
 def augmented_mouths(mouths: Tensor, rng: np.random.Generator) -> Tensor:
-    """Windows (B, 15, 48, 96) in [0, 1], each moved, scaled, relit and maybe mirrored as a whole; edges are continued."""
+    """Windows (B, 15, 48, 96) in [0, 1], each moved, scaled, relit and maybe mirrored as a whole; edges are
+    continued.
+    """
     batch = len(mouths)
     mirrored = rng.integers(0, 2, batch) * 2 - 1
     scale = rng.uniform(1 - SCALE, 1 + SCALE, batch)
@@ -46,10 +50,11 @@ def augmented_mouths(mouths: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def augmented_sounds(sounds: Tensor, rng: np.random.Generator) -> Tensor:
-    """Mel windows (B, 1, 80, 16) in [-4, 4], each louder or softer, and of a shorter or longer vocal tract; silence stays silence.
+    """Mel windows (B, 1, 80, 16) in [-4, 4], each louder or softer, and of a shorter or longer vocal tract;
+    silence stays silence.
 
-    The latter stretches the mel axis from its low end (after vocal tract length perturbation, Jaitly and Hinton 2013): another voice that
-    says the same.
+    The latter stretches the mel axis from its low end (after vocal tract length perturbation, Jaitly and
+    Hinton 2013): another voice that says the same.
     """
     change = rng.uniform(-LOUDNESS, LOUDNESS, (len(sounds), 1, 1, 1)).astype(np.float32)
     louder = (sounds + torch.from_numpy(change).to(sounds.device)).clamp(-4, 4)

@@ -65,7 +65,9 @@ class Wav2Lip:
 
     @classmethod
     def from_checkpoint(cls, path: Path | None, settings: Wav2LipSettings, device: str = "cpu") -> Self:
-        """Load any layout of `load_generator`; the width is the checkpoint's, not `settings.width_multiplier`."""
+        """Load any layout of `load_generator`; the width is the checkpoint's, not
+        `settings.width_multiplier`.
+        """
         if path is None:
             raise MissingWeights(
                 "Wav2Lip needs a checkpoint: name one, or train it (dvc repro train_backend)."
@@ -168,12 +170,13 @@ class Wav2Lip:
     def _detect(self, request: SynthesisRequest) -> np.ndarray:
         """The best face of every source frame, (N, 4); zeros where there is none.
 
-        A cascade misses faces that other detectors find: what it misses lies between the neighbouring frames' faces, as long as it finds
-        half of them.
+        A cascade misses faces that other detectors find: what it misses lies between the neighbouring frames'
+        faces, as long as it finds half of them.
         """
         if self._detector is None:
             raise BadClip(
-                f"{request.name} has no face boxes: set backend.wav2lip.detector to yunet, blazeface, sfd, mediapipe or cascade."
+                f"{request.name} has no face boxes: set backend.wav2lip.detector to yunet, blazeface, sfd, "
+                f"mediapipe or cascade."
             )
         found = (self._detector.detect(frame) for frame in prefetched(request.source_frames))
         boxes = np.stack([faces[0, :4] if len(faces) else np.zeros(4) for faces in found])
@@ -182,7 +185,8 @@ class Wav2Lip:
         seen = int(boxes.any(axis=1).sum())
         if 2 * seen < len(boxes):
             raise BadClip(
-                f"{request.name}: OpenCV's frontal cascade finds a face in {seen} of {len(boxes)} frames: `kpbe weights get yunet` fetches "
+                f"{request.name}: OpenCV's frontal cascade finds a face in {seen} of {len(boxes)} frames: "
+                f"`kpbe weights get yunet` fetches "
                 "a better detector."
             )
         return fill_missing(boxes)
@@ -193,7 +197,9 @@ class Wav2Lip:
 
 
 def _looped(request: SynthesisRequest, rectangles: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Frames with their rectangles, over and over: the reference, too, starts a video again that is shorter than the audio."""
+    """Frames with their rectangles, over and over: the reference, too, starts a video again that is shorter
+    than the audio.
+    """
     while True:
         try:
             yield from zip(request.source_frames, rectangles, strict=True)

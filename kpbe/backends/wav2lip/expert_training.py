@@ -1,9 +1,10 @@
 """Training of the sync expert: SyncNet learns which sound belongs to which mouths.
 
-The reference draws one sound for each window, its own or one of another moment, and takes the cross-entropy from the first step on, which
-stays at ln 2 for many thousand steps. Here a warm-up asks each window which of the sounds of its clip is its own (InfoNCE,
-arXiv 1807.03748), and the other way round; then the cross-entropy follows. Sounds of other clips are no help: with few people, voices tell
-who is seen, and an encoder that has learned that much (loss 3.4 of log 64 after 400 steps) found no offset on other people.
+The reference draws one sound for each window, its own or one of another moment, and takes the cross-entropy
+from the first step on, which stays at ln 2 for many thousand steps. Here a warm-up asks each window which of
+the sounds of its clip is its own (InfoNCE, arXiv 1807.03748), and the other way round; then the cross-entropy
+follows. Sounds of other clips are no help: with few people, voices tell who is seen, and an encoder that has
+learned that much (loss 3.4 of log 64 after 400 steps) found no offset on other people.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def sync_batch(
 ) -> SyncBatch:
     """About `batch_size` windows: different ones of each of some random clips; a function of (seed, step).
 
-    The windows of a clip are `APART` frames apart where it is long enough; clips of fewer than `windows_per_clip` windows give all they
-    have.
+    The windows of a clip are `APART` frames apart where it is long enough; clips of fewer than
+    `windows_per_clip` windows give all they have.
     """
     rng = np.random.default_rng((seed, step, 0x5C))
     mouths, sounds, groups, moments, openings = [], [], [], [], []
@@ -103,7 +104,9 @@ def sync_batch(
 
 
 def _spread(candidates: list[int], count: int) -> list[int]:
-    """The first `count` candidates that are `APART` from one another, filled up with the first of the others."""
+    """The first `count` candidates that are `APART` from one another, filled up with the first of the
+    others.
+    """
     chosen: list[int] = []
     for candidate in candidates:
         if len(chosen) < count and all(abs(candidate - other) >= APART for other in chosen):
@@ -115,8 +118,8 @@ def _spread(candidates: list[int], count: int) -> list[int]:
 def negatives(groups: Tensor, moments: Tensor) -> Tensor:
     """Which sounds (columns) certainly do not belong to which mouths (rows), boolean (B, B).
 
-    They are of the same clip, so that neither voice nor looks can tell, and begin at least `APART` frames away: nearer ones share pictures
-    and sound. A window whose clip has none meets those of all other clips.
+    They are of the same clip, so that neither voice nor looks can tell, and begin at least `APART` frames
+    away: nearer ones share pictures and sound. A window whose clip has none meets those of all other clips.
     """
     same = groups[:, None] == groups[None]
     of_clip = same & ((moments[:, None] - moments[None]).abs() >= APART)
@@ -124,7 +127,8 @@ def negatives(groups: Tensor, moments: Tensor) -> Tensor:
 
 
 def infonce(expert: SyncNet, audio: Tensor, face: Tensor, groups: Tensor, moments: Tensor) -> Tensor:
-    """Each window's own sound among its `negatives`, and the other way round: mean cross-entropy, the log of their number at chance.
+    """Each window's own sound among its `negatives`, and the other way round: mean cross-entropy, the log of
+    their number at chance.
 
     Args:
         expert: its temperature divides the similarities.
@@ -141,9 +145,11 @@ def infonce(expert: SyncNet, audio: Tensor, face: Tensor, groups: Tensor, moment
 
 
 def contrast(expert: SyncNet, audio: Tensor, face: Tensor, groups: Tensor, moments: Tensor) -> Tensor:
-    """Binary cross-entropy of the similarities, half of it over windows in sync, half over `negatives`; 0.69 at chance.
+    """Binary cross-entropy of the similarities, half of it over windows in sync, half over `negatives`; 0.69
+    at chance.
 
-    Each window meets all its negatives that the batch has: the mean is that of one drawn at random, and noise is less.
+    Each window meets all its negatives that the batch has: the mean is that of one drawn at random, and noise
+    is less.
 
     Args: as of `infonce`.
     """
@@ -156,7 +162,9 @@ def contrast(expert: SyncNet, audio: Tensor, face: Tensor, groups: Tensor, momen
 
 
 class Listener(nn.Module):
-    """The expert, and heads that read the lip openings of a window from its sound and from its mouths, as one module."""
+    """The expert, and heads that read the lip openings of a window from its sound and from its mouths, as one
+    module.
+    """
 
     def __init__(self, expert: SyncNet):
         super().__init__()
@@ -204,7 +212,9 @@ class ExpertTrainee:
         return {"listener": self.listener.module, "optimiser": self.listener.optimiser}
 
     def step(self, step: int) -> dict[str, float]:
-        """See `Trainee`; `infonce` for `warm_up_steps` steps, then `contrast`; and the openings' squared error where they are known."""
+        """See `Trainee`; `infonce` for `warm_up_steps` steps, then `contrast`; and the openings' squared
+        error where they are known.
+        """
         self.listener.begin(step)
         batch = sync_batch(
             self.training, self.settings.schedule.batch_size, self.settings.windows_per_clip, self.seed, step
@@ -232,9 +242,9 @@ class ExpertTrainee:
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
         """See `Trainee`: over all windows of the held-out clips.
 
-        validation_sync_loss is `contrast` with the windows of the clip, mean over clips, so 0.69 for an expert that cannot tell;
-        offset_accuracy and offset_accuracy_1 (within one frame) are `offset_accuracy`, offset_chance and offset_chance_1 what they are for
-        one that cannot tell.
+        validation_sync_loss is `contrast` with the windows of the clip, mean over clips, so 0.69 for an
+        expert that cannot tell; offset_accuracy and offset_accuracy_1 (within one frame) are
+        `offset_accuracy`, offset_chance and offset_chance_1 what they are for one that cannot tell.
         """
         self.listener.module.eval()
         losses, offsets, rows = [], [], []
@@ -299,10 +309,11 @@ def _new_expert(section: SyncExpertSettings) -> SyncNet:
 
 
 def train_sync_expert(job: TrainingJob) -> None:
-    """Train the sync expert on the training clips, from `sync_expert.checkpoint` when given; leaves sync_expert.safetensors.
+    """Train the sync expert on the training clips, from `sync_expert.checkpoint` when given; leaves
+    sync_expert.safetensors.
 
-    With a checkpoint and zero steps the expert is handed on as it is, judged on the held-out clips. Where the generator's training asks
-    no expert (`Wav2LipSettings.needs_sync_expert`), only a note is left.
+    With a checkpoint and zero steps the expert is handed on as it is, judged on the held-out clips. Where the
+    generator's training asks no expert (`Wav2LipSettings.needs_sync_expert`), only a note is left.
 
     Raises:
         KPBEError: no training clip, clips without face boxes, or a checkpoint that is no sync expert.
@@ -310,7 +321,10 @@ def train_sync_expert(job: TrainingJob) -> None:
     settings: Wav2LipSettings = job.settings
     section, seed = settings.sync_expert, job.params.train.seed
     if not settings.needs_sync_expert:
-        reason = f"backend.{job.name}.train has the sync weight {settings.train.losses.sync:g} and {settings.train.schedule.steps} steps"
+        reason = (
+            f"backend.{job.name}.train has the sync weight {settings.train.losses.sync:g} and "
+            f"{settings.train.schedule.steps} steps"
+        )
         (job.out / EXPERT_FILE).unlink(missing_ok=True)
         write_json(job.out / SUMMARY_FILE, {"trained": False, "reason": f"{reason}: it needs no sync expert"})
         return

@@ -32,7 +32,8 @@ class FaceClip:
         faces: uint8 (N, 3, 96, 96), BGR.
         mel: (80, T) spectrogram.
         starts: first mel frame of each video frame's window.
-        opening: (N,) lip opening with mean 0 and standard deviation 1 over the clip; NaN where it is not known.
+        opening: (N,) lip opening with mean 0 and standard deviation 1 over the clip; NaN where it is not
+            known.
 
     Raises:
         KPBEError: the clip has no face boxes beside it, or as many lip openings as another clip has frames.
@@ -41,7 +42,8 @@ class FaceClip:
     def __init__(self, clip: Clip, expression: Path, settings: Wav2LipSettings):
         if not clip.boxes.exists():
             raise KPBEError(
-                f"{clip.video} has no face boxes beside it: set data.detector to yunet, blazeface or sfd and run preprocess again."
+                f"{clip.video} has no face boxes beside it: set data.detector to yunet, blazeface or sfd and "
+                f"run preprocess again."
             )
         frames = Recording(clip.video).frames()
         rectangles = crop_boxes(
@@ -55,11 +57,15 @@ class FaceClip:
 
     @property
     def sync_windows(self) -> int:
-        """Number of windows of five frames that have their own sound; frames beyond the sound's end share its last window."""
+        """Number of windows of five frames that have their own sound; frames beyond the sound's end share its
+        last window.
+        """
         return min(len(self.faces) - SYNC_FRAMES + 1, len(set(self.starts)))
 
     def mouths(self, firsts: Sequence[int]) -> Tensor:
-        """Lower halves of the five frames from each of `firsts` on, float32 (B, 15, 48, 96), BGR in [0, 1]: SyncNet's input."""
+        """Lower halves of the five frames from each of `firsts` on, float32 (B, 15, 48, 96), BGR in [0, 1]:
+        SyncNet's input.
+        """
         lower = self.faces[:, :, self.faces.shape[2] // 2 :]
         return torch.stack([lower[i : i + SYNC_FRAMES].flatten(0, 1) for i in firsts]).float() / 255
 
@@ -79,7 +85,8 @@ def load_face_clips(job: TrainingJob, pairs: int) -> tuple[list[Clip], list[Face
         The manifest's rows of the training clips, their faces, the faces of the validation clips.
 
     Raises:
-        KPBEError: there is no training clip, or one without face boxes, or none has two windows of five frames.
+        KPBEError: there is no training clip, or one without face boxes, or none has two windows of five
+            frames.
     """
     manifest = read_manifest(job.clips, "train")
     if not manifest:
@@ -98,7 +105,8 @@ def load_face_clips(job: TrainingJob, pairs: int) -> tuple[list[Clip], list[Face
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """What the generator learns from: N frames, of which the first 5 * `windows` are windows of five consecutive ones.
+    """What the generator learns from: N frames, of which the first 5 * `windows` are windows of five
+    consecutive ones.
 
     Attributes:
         faces: (N, 3, 96, 96) BGR in [0, 1].
@@ -154,7 +162,8 @@ class FrameBatch:
 def reference_starts(first: int, length: int, frames: int) -> np.ndarray:
     """First frames that the reference of a target may have: none of its frames is one of the target's.
 
-    Where a clip is too short for that, the places farthest away; the target's own only where there is no other.
+    Where a clip is too short for that, the places farthest away; the target's own only where there is no
+    other.
 
     Args:
         first: the target's first frame.
@@ -188,7 +197,9 @@ def random_frames(
 
 
 def evenly_spaced_frames(clips: Sequence[FaceClip], per_clip: int, in_windows: bool) -> FrameBatch:
-    """`per_clip` windows, or single frames, of every clip, each in the middle of its share; references come from half a clip away."""
+    """`per_clip` windows, or single frames, of every clip, each in the middle of its share; references come
+    from half a clip away.
+    """
     length = SYNC_FRAMES if in_windows else 1
     places = []
     for clip in clips:

@@ -47,8 +47,9 @@ def pad_boxes(boxes: np.ndarray, pads: Sequence[int], height: int, width: int) -
 def smooth_boxes(boxes: np.ndarray, window: int = SMOOTHING_WINDOW) -> np.ndarray:
     """Mean of each box and the next ones, as the reference computes it.
 
-    The reference writes into the array it reads, cuts fractions off, and lets the last boxes share the last window, by then
-    partly smoothed. With fewer boxes than `window` its negative slice start leaves only the last few of them.
+    The reference writes into the array it reads, cuts fractions off, and lets the last boxes share the last
+    window, by then partly smoothed. With fewer boxes than `window` its negative slice start leaves only the
+    last few of them.
 
     Args:
         boxes: (N, 4) integers.
@@ -68,14 +69,17 @@ def crop_boxes(boxes: np.ndarray, pads: Sequence[int], smooth: bool, height: int
     """Crop rectangles of consecutive frames from their face boxes: padded, clipped, smoothed.
 
     Returns:
-        (N, 4) int64 left, top, right, bottom inside the frame. A rectangle may be empty where the box lies outside.
+        (N, 4) int64 left, top, right, bottom inside the frame. A rectangle may be empty where the box lies
+        outside.
     """
     padded = pad_boxes(boxes, pads, height, width)
     return smooth_boxes(padded) if smooth else padded
 
 
 def crop_face(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The 96x96 uint8 BGR crop of an RGB frame (H, W, 3); `box` is left, top, right, bottom in whole pixels."""
+    """The 96x96 uint8 BGR crop of an RGB frame (H, W, 3); `box` is left, top, right, bottom in whole
+    pixels.
+    """
     left, top, right, bottom = (int(v) for v in box)
     face = np.ascontiguousarray(frame[top:bottom, left:right, ::-1])
     return cv2.resize(face, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_LINEAR)
@@ -100,8 +104,8 @@ def generator_input(faces: Tensor, references: Tensor) -> Tensor:
 
     Args:
         faces: (N, 3, 96, 96) faces to paint on, [0, 1].
-        references: (N, 3, 96, 96) faces of the same person that show the mouth: at synthesis `faces` itself, in training
-            a random other moment, so that the mouth cannot be copied.
+        references: (N, 3, 96, 96) faces of the same person that show the mouth: at synthesis `faces` itself,
+            in training a random other moment, so that the mouth cannot be copied.
     """
     masked = faces.clone()
     masked[:, :, FACE_SIZE // 2 :] = 0
@@ -109,7 +113,9 @@ def generator_input(faces: Tensor, references: Tensor) -> Tensor:
 
 
 def painted_faces(output: Tensor) -> np.ndarray:
-    """Generator output (N, 3, 96, 96) in [0, 1] -> (N, 96, 96, 3) uint8, fractions cut off as the reference does."""
+    """Generator output (N, 3, 96, 96) in [0, 1] -> (N, 96, 96, 3) uint8, fractions cut off as the reference
+    does.
+    """
     return (output * 255).byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
@@ -120,8 +126,8 @@ def paste_face(frame: np.ndarray, face: np.ndarray, box: np.ndarray, seam: float
         frame: uint8 (H, W, 3) RGB.
         face: uint8 (96, 96, 3) BGR.
         box: left, top, right, bottom in whole pixels, inside the frame.
-        seam: width of the edge over which the face fades into the frame, as a share of the box's sides; 0 is the reference's hard edge.
-            An edge of the box that is one of the frame's does not fade.
+        seam: width of the edge over which the face fades into the frame, as a share of the box's sides; 0 is
+            the reference's hard edge. An edge of the box that is one of the frame's does not fade.
     """
     left, top, right, bottom = (int(v) for v in box)
     pasted = frame.copy()
@@ -137,7 +143,9 @@ def paste_face(frame: np.ndarray, face: np.ndarray, box: np.ndarray, seam: float
 
 
 def _fading(length: int, seam: float, first: bool, last: bool) -> np.ndarray:
-    """The face's share along one side of its box, (length,) in [0, 1]: rises at the first end, falls at the last (half a cosine)."""
+    """The face's share along one side of its box, (length,) in [0, 1]: rises at the first end, falls at the
+    last (half a cosine).
+    """
     inside = np.arange(length) + 0.5
     share = np.ones(length)
     for wanted, distance in ((first, inside), (last, length - inside)):

@@ -1,7 +1,8 @@
 """The networks of Wav2Lip: generator, SyncNet expert, quality discriminator.
 
-Layers, sizes and state-dict names are the official ones (reference: Rudrabha/Wav2Lip, `Wav2Lip`, `SyncNet_color`,
-`Wav2Lip_disc_qual`), so that public checkpoints load unchanged. Faces are BGR in [0, 1], as those checkpoints expect.
+Layers, sizes and state-dict names are the official ones (reference: Rudrabha/Wav2Lip, `Wav2Lip`,
+`SyncNet_color`, `Wav2Lip_disc_qual`), so that public checkpoints load unchanged. Faces are BGR in [0, 1], as
+those checkpoints expect.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class ConvBlock(nn.Module):
 
 
 class UpsamplingBlock(nn.Module):
-    """Transposed 3x3 convolution, batch norm, ReLU; doubles the size, or turns 1x1 into 3x3 when `stride` is 1."""
+    """Transposed 3x3 convolution, batch norm, ReLU; doubles the size, or turns 1x1 into 3x3 when `stride` is
+    1.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 2):
         super().__init__()
@@ -111,10 +114,10 @@ def _audio_encoder(widths: Sequence[int], last_residuals: int, activated: bool =
 class Wav2LipGenerator(nn.Module):
     """Paints the lower half of a face to match a mel window; a U-Net whose bottleneck is the audio embedding.
 
-    A residual one is shown a face, the upper half of the face to paint on above the lower half of the reference, and paints what is to
-    change of its lower half. At synthesis both are one picture, so all but the mouth is right before anything is learned, and stays
-    sharp; the mouth is then what is left to learn from. Besides, a linear layer reads from the sound how far the mouth opens
-    (`heard_openings`).
+    A residual one is shown a face, the upper half of the face to paint on above the lower half of the
+    reference, and paints what is to change of its lower half. At synthesis both are one picture, so all but
+    the mouth is right before anything is learned, and stays sharp; the mouth is then what is left to learn
+    from. Besides, a linear layer reads from the sound how far the mouth opens (`heard_openings`).
 
     Args:
         width_multiplier: scales every hidden channel count; 1.0 is the official network (36.3 M parameters).
@@ -124,7 +127,8 @@ class Wav2LipGenerator(nn.Module):
     def __init__(self, width_multiplier: float = 1.0, residual: bool = False):
         super().__init__()
         self.width_multiplier, self.residual = width_multiplier, residual
-        # Feature channels of the face encoder (96, 48, 24, 12, 6, 3, 1 pixels) and of the decoder (1, 3, ..., 96 pixels).
+        # Feature channels of the face encoder (96, 48, 24, 12, 6, 3, 1 pixels) and of the decoder (1, 3, ...,
+        # 96 pixels).
         encoder = [scaled_channels(c, width_multiplier) for c in (16, 32, 64, 128, 256, 512, 512)]
         decoder = [scaled_channels(c, width_multiplier) for c in (512, 512, 512, 384, 256, 128, 64)]
         audio = [scaled_channels(c, width_multiplier) for c in (32, 64, 128, 256, 512)]
@@ -171,12 +175,16 @@ class Wav2LipGenerator(nn.Module):
         return self.audio_encoder(mel)
 
     def heard_openings(self, audio_embedding: Tensor) -> Tensor:
-        """Lip openings (B,) that are heard in audio embeddings (B, C, 1, 1), in standard deviations of a clip; residual networks only."""
+        """Lip openings (B,) that are heard in audio embeddings (B, C, 1, 1), in standard deviations of a
+        clip; residual networks only.
+        """
         assert self.opening is not None, "the official network does not read openings"
         return self.opening(audio_embedding.flatten(1))[:, 0].float()
 
     def told(self, audio_embedding: Tensor, openings: Tensor) -> Tensor:
-        """Audio embeddings (B, C, 1, 1), moved as little as possible for these lip openings (B,) to be heard in them; NaN leaves them."""
+        """Audio embeddings (B, C, 1, 1), moved as little as possible for these lip openings (B,) to be heard
+        in them; NaN leaves them.
+        """
         assert self.opening is not None, "the official network does not read openings"
         weights = self.opening.weight[0].detach()
         missing = openings - self.heard_openings(audio_embedding).detach()
@@ -196,7 +204,9 @@ class Wav2LipGenerator(nn.Module):
         return [shown_face(faces), *features] if self.residual else features
 
     def decode(self, audio_embedding: Tensor, face_features: Sequence[Tensor]) -> Tensor:
-        """Paint (B, 3, 96, 96) faces in [0, 1] from B audio embeddings; features of batch 1 serve the whole batch."""
+        """Paint (B, 3, 96, 96) faces in [0, 1] from B audio embeddings; features of batch 1 serve the whole
+        batch.
+        """
         batch = len(audio_embedding)
         x = audio_embedding
         shown, features = (face_features[0], face_features[1:]) if self.residual else (None, face_features)
@@ -242,7 +252,9 @@ def _below_the_middle(painted: Tensor) -> Tensor:
 
 
 def shown_face(faces: Tensor) -> Tensor:
-    """(B, 6, 96, 96) of `generator_input` -> (B, 3, 96, 96): the upper half of the face above the lower half of the reference."""
+    """(B, 6, 96, 96) of `generator_input` -> (B, 3, 96, 96): the upper half of the face above the lower half
+    of the reference.
+    """
     half = faces.shape[-2] // 2
     return torch.cat((faces[:, :3, :half], faces[:, 3:, half:]), dim=2)
 
@@ -250,12 +262,14 @@ def shown_face(faces: Tensor) -> Tensor:
 class SyncNet(nn.Module):
     """The sync expert: embeds five lower face halves and 0.2 s of audio into the same space.
 
-    The official network ends in ReLUs: its similarities lie in [0, 1] and are taken as probabilities. A calibrated one has embeddings of
-    both signs and learns a temperature T and a bias b; its probability is sigmoid(similarity / T + b) (as SigLIP's, arXiv 2303.15343). It
-    has no dead units at the start, and similarities that differ by little can mean much.
+    The official network ends in ReLUs: its similarities lie in [0, 1] and are taken as probabilities. A
+    calibrated one has embeddings of both signs and learns a temperature T and a bias b; its probability is
+    sigmoid(similarity / T + b) (as SigLIP's, arXiv 2303.15343). It has no dead units at the start, and
+    similarities that differ by little can mean much.
 
     Args:
-        width_multiplier: scales every channel count, the embeddings' too; 1.0 is the official network (16.4 M parameters).
+        width_multiplier: scales every channel count, the embeddings' too; 1.0 is the official network (16.4 M
+            parameters).
         calibrated: False is the official network.
     """
 
@@ -287,19 +301,25 @@ class SyncNet(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """T, at least 0.02 so that it cannot run away; fixed for the official network, which needs one in a warm-up only."""
+        """T, at least 0.02 so that it cannot run away; fixed for the official network, which needs one in a
+        warm-up only.
+        """
         if not self.calibrated:
             return torch.tensor(START_TEMPERATURE)
         return self.log_temperature.exp().clamp(min=LEAST_TEMPERATURE)
 
     def forward(self, mel: Tensor, mouths: Tensor) -> tuple[Tensor, Tensor]:
-        """Embed (A, 1, 80, 16) mel windows and (B, 15, 48, 96) of `mouth_window`: unit vectors (A, C) and (B, C), C = 512 at full width."""
+        """Embed (A, 1, 80, 16) mel windows and (B, 15, 48, 96) of `mouth_window`: unit vectors (A, C) and (B,
+        C), C = 512 at full width.
+        """
         audio = F.normalize(self.audio_encoder(mel).flatten(1).float())
         face = F.normalize(self.face_encoder(mouths).flatten(1).float())
         return audio, face
 
     def loss(self, similarity: Tensor, in_sync: float) -> Tensor:
-        """Binary cross-entropy of cosine similarities, any shape, against `in_sync` (1 for matching windows, 0 for shifted ones)."""
+        """Binary cross-entropy of cosine similarities, any shape, against `in_sync` (1 for matching windows,
+        0 for shifted ones).
+        """
         if not self.calibrated:
             similarity = similarity.clamp(0, 1)  # after a ReLU it lies there up to rounding
             return F.binary_cross_entropy(similarity, torch.full_like(similarity, in_sync))
@@ -308,7 +328,9 @@ class SyncNet(nn.Module):
 
 
 def mouth_window(faces: Tensor) -> Tensor:
-    """(B, 3, 5, 96, 96) consecutive faces -> (B, 15, 48, 96): their lower halves, stacked on channels in time order."""
+    """(B, 3, 5, 96, 96) consecutive faces -> (B, 15, 48, 96): their lower halves, stacked on channels in time
+    order.
+    """
     return faces[..., faces.shape[-2] // 2 :, :].transpose(1, 2).flatten(1, 2)
 
 

@@ -18,9 +18,11 @@ class Wav2LipLossWeights(Section):
     Attributes:
         sync: of the frozen expert's loss; joins in once the validation's sync loss is below `sync_below`.
         gan: of the quality discriminator's loss. The L1 term has the rest, 1 - sync - gan.
-        mouth: how much more than the rest of the face the middle of the mouth counts in the L1 term; 0 is the reference.
-        opening: of a linear head that reads the lip opening from the sound's embedding, so that the embedding soon holds it; the decoder
-            is then told the true one. Only for frames whose opening is known (`FaceClip.opening`); 0 is the reference.
+        mouth: how much more than the rest of the face the middle of the mouth counts in the L1 term; 0 is the
+            reference.
+        opening: of a linear head that reads the lip opening from the sound's embedding, so that the embedding
+            soon holds it; the decoder is then told the true one. Only for frames whose opening is known
+            (`FaceClip.opening`); 0 is the reference.
     """
 
     sync: float = Field(default=0.03, ge=0, lt=1)
@@ -39,19 +41,20 @@ class Wav2LipLossWeights(Section):
 
 
 class SyncExpertSettings(TrainingSettings):
-    """The sync expert: `checkpoint` is a public file, fine-tuned when there are steps; without one it is trained.
+    """The sync expert: `checkpoint` is a public file, fine-tuned when there are steps; without one it is
+    trained.
 
     Attributes:
         width_multiplier: of an expert trained from scratch.
-        calibrated: of an expert trained from scratch: embeddings of both signs, learned temperature and bias (`SyncNet`). False is the
-            published network.
-        windows_per_clip: a batch takes so many windows of one clip; each face is in sync with its own sound and shifted against those
-            of the others.
-        warm_up_steps: steps in which each window finds its own among the sounds of its clip, before the cross-entropy begins; 0 is the
-            reference's way.
+        calibrated: of an expert trained from scratch: embeddings of both signs, learned temperature and bias
+            (`SyncNet`). False is the published network.
+        windows_per_clip: a batch takes so many windows of one clip; each face is in sync with its own sound
+            and shifted against those of the others.
+        warm_up_steps: steps in which each window finds its own among the sounds of its clip, before the
+            cross-entropy begins; 0 is the reference's way.
         augment: whether training windows are moved, scaled, relit and mirrored.
-        opening: weight of heads that read the window's lip openings from its sound and from its mouths, where they are known
-            (data/expression); 0 is the reference's way.
+        opening: weight of heads that read the window's lip openings from its sound and from its mouths, where
+            they are known (data/expression); 0 is the reference's way.
     """
 
     checkpoint: Path | None = None
@@ -64,10 +67,12 @@ class SyncExpertSettings(TrainingSettings):
 
 
 class GeneratorTrainingSettings(TrainingSettings):
-    """Training or fine-tuning of the generator; `schedule.batch_size` counts frames (the reference's windows have five).
+    """Training or fine-tuning of the generator; `schedule.batch_size` counts frames (the reference's windows
+    have five).
 
     Attributes:
-        augment: whether sounds are varied (`augmented_sounds`), so that few voices teach more; the reference does not.
+        augment: whether sounds are varied (`augmented_sounds`), so that few voices teach more; the reference
+            does not.
     """
 
     augment: bool = False
@@ -78,10 +83,12 @@ class Wav2LipSettings(BackendSettings):
     """Wav2Lip; `checkpoint` is a public generator, without one the DAG trains it.
 
     Attributes:
-        residual: of a generator trained from scratch: it paints what is to change of the face that it is shown (`Wav2LipGenerator`).
-            False is the published network.
-        mouth_gain: factor of the lip opening that a residual generator hears; of real speech it hears a third.
-        paste: how painted faces are put into their frames: `plain`, with the hard edges of the reference, or `feathered`.
+        residual: of a generator trained from scratch: it paints what is to change of the face that it is
+            shown (`Wav2LipGenerator`). False is the published network.
+        mouth_gain: factor of the lip opening that a residual generator hears; of real speech it hears a
+            third.
+        paste: how painted faces are put into their frames: `plain`, with the hard edges of the reference, or
+            `feathered`.
     """
 
     kind: Literal["wav2lip"] = "wav2lip"
@@ -99,5 +106,7 @@ class Wav2LipSettings(BackendSettings):
 
     @property
     def needs_sync_expert(self) -> bool:
-        """Whether the generator's training would ask an expert: not with a sync weight of 0, nor when nothing is trained."""
+        """Whether the generator's training would ask an expert: not with a sync weight of 0, nor when nothing
+        is trained.
+        """
         return self.train.losses.sync > 0 and self.train.schedule.steps > 0

@@ -1,4 +1,6 @@
-"""Training or fine-tuning of Wav2Lip's generator: reconstruction, a frozen sync expert, a quality discriminator."""
+"""Training or fine-tuning of Wav2Lip's generator: reconstruction, a frozen sync expert, a quality
+discriminator.
+"""
 
 from __future__ import annotations
 
@@ -56,18 +58,21 @@ OPENING_CLIPS = 8
 """So many held-out clips, at most, speak in a validation."""
 
 MOUTH_PLACE, MOUTH_SPREAD = (0.76, 0.5), (0.12, 0.22)
-"""Middle and standard deviation, down and across, of where mouths are in face crops, as shares of their edge."""
+"""Middle and standard deviation, down and across, of where mouths are in face crops, as shares of their
+edge.
+"""
 
 
 class SyncGate:
-    """Keeps the sync term out until the validation's sync loss has once been below a threshold (a `Stateful`).
+    """Keeps the sync term out until the validation's sync loss has once been below a threshold (a
+    `Stateful`).
 
     The reference opens it at 0.75 and never closes it again.
 
     Args:
         below: the threshold.
-        every: steps between the validations that count, so that one at the end of a run, which a longer run would not have made, changes
-            nothing.
+        every: steps between the validations that count, so that one at the end of a run, which a longer run
+            would not have made, changes nothing.
     """
 
     def __init__(self, below: float, every: int):
@@ -100,13 +105,14 @@ class Speaker(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Paint faces and say which lip openings are heard.
 
-        What is heard is uncertain, above all in real speech, and L1 then asks for a mouth that hardly moves. From embeddings that say the
-        truth the decoder learns how far a mouth opens for what they say.
+        What is heard is uncertain, above all in real speech, and L1 then asks for a mouth that hardly moves.
+        From embeddings that say the truth the decoder learns how far a mouth opens for what they say.
 
         Args:
             mels: (B, 1, 80, 16) sounds.
             faces: (B, 6, 96, 96) of `generator_input`.
-            openings: (B,) true lip openings, NaN where unknown: the face is painted from an embedding that says them; None: as heard.
+            openings: (B,) true lip openings, NaN where unknown: the face is painted from an embedding that
+                says them; None: as heard.
 
         Returns:
             Painted (B, 3, 96, 96) in [0, 1]; heard lip openings (B,), None without true ones.
@@ -127,7 +133,8 @@ class GeneratorTrainee:
         expert: frozen, in eval mode; None leaves the sync term out.
         training: clips to train on.
         validation: clips of the fixed windows.
-        settings: schedule, losses, optimiser; a discriminator of the generator's width is built when `losses.gan` is not 0.
+        settings: schedule, losses, optimiser; a discriminator of the generator's width is built when
+            `losses.gan` is not 0.
         seed: of the windows.
         fabric: launched Lightning Fabric.
         facts: about this training, for the exported checkpoint.
@@ -177,7 +184,9 @@ class GeneratorTrainee:
         return parts
 
     def step(self, step: int) -> dict[str, float]:
-        """See `Trainee`; the loss is s * sync + d * gan + (1 - s - d) * L1, s and d of `losses`, s 0 behind the gate."""
+        """See `Trainee`; the loss is s * sync + d * gan + (1 - s - d) * L1, s and d of `losses`, s 0 behind
+        the gate.
+        """
         weights = self.settings.losses
         self.speaker.begin(step)
         batch_size = self.settings.schedule.batch_size
@@ -242,9 +251,11 @@ class GeneratorTrainee:
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
-        """See `Trainee`: L1 of the painted lower half, and with an expert its loss on the painted windows, on the fixed windows.
+        """See `Trainee`: L1 of the painted lower half, and with an expert its loss on the painted windows, on
+        the fixed windows.
 
-        As in the reference the cross-entropy of a similarity of 0 counts 100, so one such window weighs heavily in the mean.
+        As in the reference the cross-entropy of a similarity of 0 counts 100, so one such window weighs
+        heavily in the mean.
 
         The sheet shows the first of each clip.
         """
@@ -269,7 +280,9 @@ class GeneratorTrainee:
         return metrics, contact_sheet(sheet)
 
     def _opening_r(self) -> float | None:
-        """Mean over held-out clips of how the mouth follows when the clip's middle frame speaks its sound (`OpeningJudge.follows`)."""
+        """Mean over held-out clips of how the mouth follows when the clip's middle frame speaks its sound
+        (`OpeningJudge.follows`).
+        """
         if self.judge is None:
             return None
         found = []
@@ -295,17 +308,21 @@ def _rgb(faces: Tensor) -> np.ndarray:
 
 
 def windows_of(batch_size: int) -> int:
-    """How many windows of five a batch of frames has for the sync term: half of the frames are in one, at least one window.
+    """How many windows of five a batch of frames has for the sync term: half of the frames are in one, at
+    least one window.
 
-    The reference trains on windows only. Five frames in a row are nearly the same picture, so single frames show a small batch more.
+    The reference trains on windows only. Five frames in a row are nearly the same picture, so single frames
+    show a small batch more.
     """
     return max(1, batch_size // (2 * SYNC_FRAMES))
 
 
 def in_true_colours(painted: Tensor, true: Tensor) -> Tensor:
-    """Painted faces (N, 3, H, W) in [0, 1] with the brightness they have and the colours of the true ones: what a sync expert sees.
+    """Painted faces (N, 3, H, W) in [0, 1] with the brightness they have and the colours of the true ones:
+    what a sync expert sees.
 
-    What lips say is in their brightness. Where the expert sees colours too, a generator learns which tints it likes, and colours run.
+    What lips say is in their brightness. Where the expert sees colours too, a generator learns which tints it
+    likes, and colours run.
     """
     return (true + (painted - true).mean(1, keepdim=True)).clamp(0, 1)
 
@@ -319,20 +336,22 @@ def _new_generator(settings: Wav2LipSettings) -> Wav2LipGenerator:
 
 
 def train_generator(job: TrainingJob) -> None:
-    """Train the generator on the training clips, from `checkpoint` when given, else from scratch; leaves generator.safetensors.
+    """Train the generator on the training clips, from `checkpoint` when given, else from scratch; leaves
+    generator.safetensors.
 
     Zero steps leave the checkpoint as it is.
 
     Raises:
-        KPBEError: no training clip, clips without face boxes, a sync weight without an expert in `job.sync`, or an opening weight for the
-            published network.
+        KPBEError: no training clip, clips without face boxes, a sync weight without an expert in `job.sync`,
+            or an opening weight for the published network.
     """
     settings: Wav2LipSettings = job.settings
     training, seed = settings.train, job.params.train.seed
     expert_file = job.sync / EXPERT_FILE if settings.needs_sync_expert else None
     if expert_file and not expert_file.exists():
         raise MissingWeights(
-            f"{expert_file} does not exist, but backend.{job.name}.train.losses.sync is {training.losses.sync:g}: "
+            f"{expert_file} does not exist, but backend.{job.name}.train.losses.sync is "
+            f"{training.losses.sync:g}: "
             f"run dvc repro train_sync@{job.name}, or set the weight to 0."
         )
     fabric = launch(job.params.compute, seed)
@@ -341,7 +360,8 @@ def train_generator(job: TrainingJob) -> None:
     generator = load_generator(start) if start else _new_generator(settings)
     if training.losses.opening and generator.opening is None:
         raise ParamsError(
-            f"backend.{job.name}.train.losses.opening is {training.losses.opening:g}, but the published network reads no lip openings: "
+            f"backend.{job.name}.train.losses.opening is {training.losses.opening:g}, but the published "
+            f"network reads no lip openings: "
             "set it to 0, or residual to true without a checkpoint."
         )
     expert = load_sync_expert(expert_file) if expert_file else None

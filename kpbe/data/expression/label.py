@@ -1,7 +1,9 @@
-"""Stage `label_expression`: points on the face, blendshapes of mouth and eyes, for every frame of the training clips.
+"""Stage `label_expression`: points on the face, blendshapes of mouth and eyes, for every frame of the
+training clips.
 
-The built-in sample knows its points; in other clips MediaPipe's FaceLandmarker looks at each frame once. The trainings guide keypoints
-to the lips and the eyes by them, ask the motion field to carry each point to its place, and know where the mouth is.
+The built-in sample knows its points; in other clips MediaPipe's FaceLandmarker looks at each frame once. The
+trainings guide keypoints to the lips and the eyes by them, ask the motion field to carry each point to its
+place, and know where the mouth is.
 """
 
 from __future__ import annotations
@@ -38,12 +40,15 @@ STAGE = "label_expression"
 SUMMARY_FILE = "summary.json"
 
 LEAST_SEEN = 0.5
-"""A clip in fewer of whose frames a face is found is rejected: its labels would be those of something else."""
+"""A clip in fewer of whose frames a face is found is rejected: its labels would be those of something
+else.
+"""
 
 
 # Points of MediaPipe's face mesh (the 478 of FaceLandmarker).
 _OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132,
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
+    149, 150, 136, 172, 58, 132,
     93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
 _NOSE = (168, 6, 197, 195, 5, 4, 1, 98, 327)
@@ -59,7 +64,9 @@ _MOUTH_GUIDES = (78, 13, 308, 14)
 
 @dataclass(frozen=True)
 class Job:
-    """What one clip's task needs; `truth` is the file of a drawn clip, others are looked at by FaceLandmarker."""
+    """What one clip's task needs; `truth` is the file of a drawn clip, others are looked at by
+    FaceLandmarker.
+    """
 
     clip: Clip
     truth: Path | None
@@ -89,7 +96,8 @@ def label_expressions(
         What summary.json holds: `about` says in a sentence who labelled what.
 
     Raises:
-        MissingWeights: FaceLandmarker is asked for by name and its file or the package mediapipe is not there.
+        MissingWeights: FaceLandmarker is asked for by name and its file or the package mediapipe is not
+            there.
         KPBEError: too many clips were rejected.
     """
     manifest = read_manifest(clips, "train")
@@ -200,7 +208,10 @@ def _about(params: LabelExpressionParams, known: int, taught: int, clips: int) -
         return f"expression labels: {' and '.join(parts)} of {clips} training clips{without}"
     if params.teacher == "auto":
         entry = catalogue.CATALOGUE["face_landmarker"]
-        return f"no expression labels: the clips' points are not known, and {entry.file} ({entry.source}) is not in a weights folder"
+        return (
+            f"no expression labels: the clips' points are not known, and {entry.file} ({entry.source}) is "
+            f"not in a weights folder"
+        )
     reason = (
         "label_expression.teacher is off" if params.teacher == "off" else "the clips' points are not known"
     )

@@ -1,7 +1,8 @@
 """Labels of faces beside the head pose: points on the face, and how the mouth and the eyes are shaped.
 
-Written by kpbe/data/expression/label.py and with the drawn grids, read by the frontend's trainings. Points are in coordinates of the
-picture: -1 and 1 are its edges (not the centres of its outer pixels), x to the right, y down, whatever its size.
+Written by kpbe/data/expression/label.py and with the drawn grids, read by the frontend's trainings. Points
+are in coordinates of the picture: -1 and 1 are its edges (not the centres of its outer pixels), x to the
+right, y down, whatever its size.
 """
 
 from __future__ import annotations
@@ -18,18 +19,22 @@ from kpbe.data.clips import Clip
 from kpbe.errors import KPBEError
 
 GUIDES = 6
-"""The first points: left corner of the mouth, upper inner lip, right corner, lower inner lip, left eye, right eye (left as in the
-picture). Keypoints 0 to 5 of the frontend are guided to them."""
+"""The first points: left corner of the mouth, upper inner lip, right corner, lower inner lip, left eye, right
+eye (left as in the picture). Keypoints 0 to 5 of the frontend are guided to them."""
 
 MIRRORED_GUIDES = (2, 1, 0, 3, 5, 4)
 """The guides of a mirrored picture, in its own order."""
 
 LIPS = slice(0, 4)
 SURFACE = 96
-"""Further points, spread over the face; which ones they are differs between who labels them, but not within a person's pictures."""
+"""Further points, spread over the face; which ones they are differs between who labels them, but not within a
+person's pictures.
+"""
 
 SCENE = 96
-"""Points of hair, ears, neck, clothes and background, known of drawn people only: what a motion field has to move beside the face."""
+"""Points of hair, ears, neck, clothes and background, known of drawn people only: what a motion field has to
+move beside the face.
+"""
 
 FACE = slice(0, GUIDES + SURFACE)
 POINTS = GUIDES + SURFACE + SCENE
@@ -64,8 +69,8 @@ class ExpressionLabels:
     """Labels of N frames; a frame without a face has NaN.
 
     Attributes:
-        points: (N, POINTS, 2) float32 guides, surface and scene, in the picture's coordinates. Points that are not known or not seen
-            are NaN.
+        points: (N, POINTS, 2) float32 guides, surface and scene, in the picture's coordinates. Points that
+            are not known or not seen are NaN.
         shapes: (N, len(SHAPES)) float32 blendshapes in [0, 1]; NaN where they are not known.
     """
 
@@ -85,7 +90,9 @@ class ExpressionLabels:
 
     @property
     def openings(self) -> np.ndarray:
-        """(N,) height between the inner lips over the distance of the eyes, both in a square picture; NaN where they are not known."""
+        """(N,) height between the inner lips over the distance of the eyes, both in a square picture; NaN
+        where they are not known.
+        """
         upper, lower, left, right = (self.points[:, i] for i in (1, 3, 4, 5))
         return np.linalg.norm(lower - upper, axis=1) / np.linalg.norm(right - left, axis=1).clip(1e-6)
 
@@ -108,7 +115,8 @@ class ExpressionLabels:
             labels = None
         if labels is None or labels.points.shape != (frames, POINTS, 2) or len(labels.shapes) != frames:
             raise KPBEError(
-                f"{path} does not hold labels of the {frames} frames of its clip: run the stage label_expression again."
+                f"{path} does not hold labels of the {frames} frames of its clip: run the stage "
+                f"label_expression again."
             )
         return labels
 
@@ -138,7 +146,9 @@ def mirrored_points(points: np.ndarray) -> np.ndarray:
 
 
 def in_picture(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Points (..., 2) in pixels, whose centres lie at whole numbers, in coordinates of a picture of `size` (height, width)."""
+    """Points (..., 2) in pixels, whose centres lie at whole numbers, in coordinates of a picture of `size`
+    (height, width).
+    """
     height, width = size
     return ((2 * points + 1) / (width, height) - 1).astype(np.float32)
 

@@ -1,6 +1,8 @@
-"""Stage `label_pose`: yaw, pitch and roll of every frame of the training clips, for the head pose term of stage 1.
+"""Stage `label_pose`: yaw, pitch and roll of every frame of the training clips, for the head pose term of
+stage 1.
 
-The built-in sample knows its true poses; for other clips a teacher network looks at each frame once, instead of in every training step.
+The built-in sample knows its true poses; for other clips a teacher network looks at each frame once, instead
+of in every training step.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ BIN_EDGES = tuple(range(-90, 91, 3))
 
 @dataclass(frozen=True)
 class Job:
-    """What one clip's task needs; `truth` is the file with its true poses, `teacher` looks at clips without one."""
+    """What one clip's task needs; `truth` is the file with its true poses, `teacher` looks at clips without
+    one.
+    """
 
     clip: Clip
     truth: Path | None
@@ -63,10 +67,11 @@ def label_head_pose(
     map: ShardMap = serial_map,
     max_rejected_fraction: float = 1.0,
 ) -> dict[str, Any]:
-    """Write `out`/<clip_id>.npy, float32 (frames, 3) yaw, pitch, roll in degrees, of each training clip, and `out`/summary.json.
+    """Write `out`/<clip_id>.npy, float32 (frames, 3) yaw, pitch, roll in degrees, of each training clip, and
+    `out`/summary.json.
 
-    Angles are in the frontend's convention, see `head_pose.euler_degrees`. Labels of clips that are gone, or that nobody labels any more,
-    are removed.
+    Angles are in the frontend's convention, see `head_pose.euler_degrees`. Labels of clips that are gone, or
+    that nobody labels any more, are removed.
 
     Args:
         params: which teacher.
@@ -167,7 +172,8 @@ def _about(params: LabelPoseParams, kind: TeacherKind | None, known: int, taught
         return f"head pose labels: {' and '.join(parts)} of {clips} training clips{without}"
     if params.teacher == "auto":
         return (
-            f"no head pose labels: the clips' poses are not known, and no teacher's files are in a weights folder, which would be "
+            f"no head pose labels: the clips' poses are not known, and no teacher's files are in a weights "
+            f"folder, which would be "
             f"{where_to_get_them()}"
         )
     reason = "label_pose.teacher is off" if params.teacher == "off" else "the clips' poses are not known"
@@ -181,8 +187,10 @@ def distribution(labels: Iterable[np.ndarray]) -> dict[str, Any]:
         labels: (frames, 3) of each clip.
 
     Returns:
-        `frames`, and where there are any: `angles` (for yaw, pitch and roll: mean, sd, percentiles, share beyond 45 degrees) and
-        `histogram` (edges in degrees and counts of each angle; what is beyond the outer edges counts as the outermost bin).
+        `frames`, and where there are any: `angles` (for yaw, pitch and roll: mean, sd, percentiles, share
+            beyond 45 degrees) and
+        `histogram` (edges in degrees and counts of each angle; what is beyond the outer edges counts as the
+        outermost bin).
     """
     parts = list(labels)
     frames = sum(map(len, parts))

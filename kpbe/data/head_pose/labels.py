@@ -1,4 +1,6 @@
-"""Head pose labels: where they lie and what their angles mean. Written by kpbe/data/head_pose/label.py, read by the trainings."""
+"""Head pose labels: where they lie and what their angles mean. Written by kpbe/data/head_pose/label.py, read
+by the trainings.
+"""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ class Truth:
     """What is true of a clip's N frames.
 
     Attributes:
-        rotation: (N, 3, 3), translation: (N, 3): camera = rotation @ head + translation, in head units (about 11 cm; x
-            right, y down, z away from the camera). Pixels: see `kpbe.data.sample.person.project`.
+        rotation: (N, 3, 3), translation: (N, 3): camera = rotation @ head + translation, in head units (about
+            11 cm; x right, y down, z away from the camera). Pixels: see `kpbe.data.sample.person.project`.
         angles: (N, 3) yaw (right), pitch (up), roll (clockwise), degrees.
         mouth_opening: (N,) height between the inner lips, head units. blink: (N,) 0 open, 1 closed.
         boxes: (N, 4) face boxes left, top, right, bottom, pixels.
@@ -50,7 +50,9 @@ class Truth:
 
     @property
     def landmarks(self) -> np.ndarray:
-        """Eyes and middle of the mouth, float32 (N, 3, 2), as `kpbe.data.landmarks` finds them in pictures."""
+        """Eyes and middle of the mouth, float32 (N, 3, 2), as `kpbe.data.landmarks` finds them in
+        pictures.
+        """
         return np.concatenate([self.eyes, self.lips.mean(1, keepdims=True)], 1).astype(np.float32)
 
 

@@ -1,7 +1,8 @@
-"""Drawn people in every combination of some head poses and some mouths: the only pictures for which eq. (2) has a true answer.
+"""Drawn people in every combination of some head poses and some mouths: the only pictures for which eq. (2)
+has a true answer.
 
-From a grid of P poses and M mouths come quadruples: source (any picture), pose frame (pose p, any mouth), expression frame (mouth m, any
-pose), target (pose p, mouth m).
+From a grid of P poses and M mouths come quadruples: source (any picture), pose frame (pose p, any mouth),
+expression frame (mouth m, any pose), target (pose p, mouth m).
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ CRF, GOP = 10, 8
 def draw_grids(params: GridParams, image_size: int, out: Path, map: ShardMap = serial_map) -> list[DrawnGrid]:
     """Write grids of drawn people into `out`; people that are there already are kept.
 
-    Each is `train/<clip_id>.mp4` with its expression labels and head pose labels beside it; clips.csv lists them, grid.json says how
-    many poses and mouths there are.
+    Each is `train/<clip_id>.mp4` with its expression labels and head pose labels beside it; clips.csv lists
+    them, grid.json says how many poses and mouths there are.
 
     Args:
         params: how many people, poses and mouths.
@@ -134,7 +135,9 @@ def _make(task: ClipTask, image_size: int) -> dict[str, Any]:
 
 
 def grid_motion(index: int, params: GridParams) -> Motion:
-    """Tracks of the P * M combinations of a person: poses are drawn evenly, mouths and brows are moments of speech."""
+    """Tracks of the P * M combinations of a person: poses are drawn evenly, mouths and brows are moments of
+    speech.
+    """
     name, poses, mouths = identity_name(index), params.poses, params.mouths
     rng = generator(params.seed, name, "grid")
     segments = babble(generator(params.seed, name, "grid", "phonemes"), SPEECH_SECONDS)

@@ -61,7 +61,9 @@ STYLES = {
 
 
 def hairline(who: Identity, angle: np.ndarray) -> np.ndarray:
-    """Height y of the natural hairline at angles around the head (0 = front, radians), without hanging hair."""
+    """Height y of the natural hairline at angles around the head (0 = front, radians), without hanging
+    hair.
+    """
     degrees = np.abs(np.rad2deg(angle))
     points = np.array(HAIRLINE, dtype=float)
     line = np.interp(degrees, points[:, 0], points[:, 1])

@@ -1,7 +1,8 @@
-"""The shape of head and neck: rings around a face profile, features pushed out of them, and how the mouth moves.
+"""The shape of head and neck: rings around a face profile, features pushed out of them, and how the mouth
+moves.
 
-Head space: unit = about 11 cm; x to the right of the picture, y down, z away from the camera when the head looks into it.
-Eyes lie at y = 0, the chin at y = 1, the mouth slit at `MOUTH_Y`.
+Head space: unit = about 11 cm; x to the right of the picture, y down, z away from the camera when the head
+looks into it. Eyes lie at y = 0, the chin at y = 1, the mouth slit at `MOUTH_Y`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from scipy.interpolate import CubicSpline
 from kpbe.data.sample.identity import Identity
 from kpbe.data.sample.pieces import bump, smoothstep
 
-# Rings from crown to neck: y and z of the front, y and z of the back, half width, y and z of the widest point, and how
-# many rows lie between this ring and the next.
+# Rings from crown to neck: y and z of the front, y and z of the back, half width, y and z of the widest
+# point, and how many rows lie between this ring and the next.
 RINGS = np.array(
     [
         (-1.12, 0.08, -1.12, 0.08, 0.00, -1.12, 0.08, 6),
@@ -64,8 +65,10 @@ class HeadSurface:
     """Head and neck as a grid.
 
     Attributes:
-        rest: (R, C, 3). flat: (R, C, 2) x, y before features are pushed out: the plane that features are drawn in.
-        angle: (C,) angle around the head, 0 = front, negative = left in the picture. front: (R, C) 1 on the face.
+        rest: (R, C, 3). flat: (R, C, 2) x, y before features are pushed out: the plane that features are
+            drawn in.
+        angle: (C,) angle around the head, 0 = front, negative = left in the picture. front: (R, C) 1 on the
+            face.
         ring: (R,) place in `RINGS` of each row. bag: first and one past the last row of the mouth's inside.
         shapes: control -> (R, C, 3). places: where features are.
     """
@@ -95,7 +98,9 @@ def proportions(who: Identity) -> Proportions:
 
 
 def ring_rows() -> tuple[np.ndarray, tuple[int, int]]:
-    """Ring place of every row, and the rows (first, one past last) inside the mouth, which share one place."""
+    """Ring place of every row, and the rows (first, one past last) inside the mouth, which share one
+    place.
+    """
     places: list[float] = []
     bag = (0, 0)
     for index, count in enumerate(RINGS[:-1, -1].astype(int)):
@@ -116,7 +121,9 @@ def column_angles(columns: int = COLUMNS) -> np.ndarray:
 
 
 def ring_surface(rings: np.ndarray, rows: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Surface (R, C, 3) through rings (n, 7) at fractional ring places `rows`: half ellipses in front and behind."""
+    """Surface (R, C, 3) through rings (n, 7) at fractional ring places `rows`: half ellipses in front and
+    behind.
+    """
     y_front, z_front, y_back, z_back, half_width, y_side, z_side = CubicSpline(
         np.arange(len(rings)), rings[:, :7]
     )(rows).T[..., None]
@@ -232,8 +239,8 @@ def _mouth_shapes(
 ) -> dict[str, np.ndarray]:
     """Linear movements of the mouth; lengths are per unit of the control.
 
-    jaw: 1 lowers the lower lip by JAW_DROP. lower_up, upper_up: move one lip by 1 head unit. wide: corners out by 1.
-    forward: lips forward by 1. tuck: lower lip in by 1.
+    jaw: 1 lowers the lower lip by JAW_DROP. lower_up, upper_up: move one lip by 1 head unit. wide: corners
+    out by 1. forward: lips forward by 1. tuck: lower lip in by 1.
     """
     x, y = flat[..., 0], flat[..., 1]
     below = (np.arange(len(rows)) >= bag[1])[:, None]

@@ -74,9 +74,11 @@ BEARDS = ("none", "stubble", "full", "moustache", "goatee")
 
 @dataclass(frozen=True)
 class Identity:
-    """One sample person; lengths are in head units (chin at y = 1, eyes at y = 0), colours are sRGB in [0, 1].
+    """One sample person; lengths are in head units (chin at y = 1, eyes at y = 0), colours are sRGB in [0,
+    1].
 
-    Factors named `*_width`, `*_length`, ... multiply the average head's measure; `*_shift` are added in head units.
+    Factors named `*_width`, `*_length`, ... multiply the average head's measure; `*_shift` are added in head
+    units.
     """
 
     name: str
@@ -140,8 +142,8 @@ def identity_name(index: int) -> str:
 def draw_identity(index: int, seed: int) -> Identity:
     """The index-th person of a seed; does not depend on how many others there are.
 
-    What the eye sorts people by (skin, hair, clothes, background) walks through its range with the index, so that
-    a handful of people differs as much as possible; everything else is drawn freely.
+    What the eye sorts people by (skin, hair, clothes, background) walks through its range with the index, so
+    that a handful of people differs as much as possible; everything else is drawn freely.
     """
     name = identity_name(index)
     common = generator(seed, "sample people")

@@ -1,7 +1,8 @@
 """How a sample person moves: head pose, gaze, blinks, brows, and the mouth that speaks.
 
-Angles: yaw > 0 turns the face to the right of the picture, pitch > 0 upwards, roll > 0 tilts the head clockwise in the
-picture; rotation = Ry(-yaw) Rx(-pitch) Rz(roll) takes head space (x right, y down, z away) to camera space.
+Angles: yaw > 0 turns the face to the right of the picture, pitch > 0 upwards, roll > 0 tilts the head
+clockwise in the picture; rotation = Ry(-yaw) Rx(-pitch) Rz(roll) takes head space (x right, y down, z away)
+to camera space.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Textures: skin with lips, brows, nostrils and beard; linear colour, gloss and ambient occlusion per texel."""
+"""Textures: skin with lips, brows, nostrils and beard; linear colour, gloss and ambient occlusion per
+texel.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def beard_mask(
 
 
 def hair_roots(who: Identity, head: HeadSurface, rng: np.random.Generator) -> np.ndarray:
-    """1 on the hairy scalp, fading in single strokes below the hairline, so that the hair does not sit like a cap."""
+    """1 on the hairy scalp, fading in single strokes below the hairline, so that the hair does not sit like a
+    cap.
+    """
     shape = upsampled(head.flat[..., 0]).shape
     if who.hair_style == "bald":
         return np.zeros(shape)

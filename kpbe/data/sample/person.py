@@ -26,7 +26,9 @@ BACK_OF_HEAD, BELOW_PICTURE = 0.45, 2.2
 
 BACKGROUND_POINTS = 32
 HIDDEN_BEHIND = 0.0008
-"""Difference of nearness (1 / head units) from which a point counts as hidden: it lies some 0.07 head units behind what is seen."""
+"""Difference of nearness (1 / head units) from which a point counts as hidden: it lies some 0.07 head units
+behind what is seen.
+"""
 
 LEAST_FACING = 0.15
 """Cosine to the viewing direction below which a point of the face is hidden or nearly so."""
@@ -36,7 +38,9 @@ NECK_BASE = np.array((0.0, 1.70, 0.30))
 
 
 def project(points: np.ndarray, size: int) -> np.ndarray:
-    """Pixels (..., 2) of camera-space points (..., 3) in a square picture; pixel centres lie at whole numbers."""
+    """Pixels (..., 2) of camera-space points (..., 3) in a square picture; pixel centres lie at whole
+    numbers.
+    """
     scale = FOCAL * size / points[..., 2:]
     centre = np.array((0.5 * size - 0.5, HEAD_CENTRE_Y * size - 0.5), points.dtype)
     return scale * points[..., :2] + centre
@@ -113,7 +117,9 @@ class Person:
         return picture
 
     def _rasterised(self, vertices: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Vertices on screen (V, 3) with their nearness, the largest nearness (size, size) and the triangle (size, size) of every pixel."""
+        """Vertices on screen (V, 3) with their nearness, the largest nearness (size, size) and the triangle
+        (size, size) of every pixel.
+        """
         points = np.column_stack([project(vertices, size), 1 / vertices[:, 2]])
         nearness = np.zeros((size, size), np.float32)
         index = np.full((size, size), -1, np.int32)
@@ -140,7 +146,9 @@ class Person:
         return max(float(gap), 0.0)
 
     def surface(self, pose: Pose) -> np.ndarray:
-        """Points spread over the face, (SURFACE, 2) float32 pixels; those that are turned away from the camera are NaN."""
+        """Points spread over the face, (SURFACE, 2) float32 pixels; those that are turned away from the
+        camera are NaN.
+        """
         vertices = self.vertices(pose)
         normals = self.mesh.normals(vertices)
         chosen = self._surface
@@ -151,7 +159,9 @@ class Person:
         return points.astype(np.float32)
 
     def scene(self, pose: Pose) -> np.ndarray:
-        """Points of hair, ears, neck and clothes, then of the background, (SCENE, 2) float32 pixels; those that are hidden are NaN."""
+        """Points of hair, ears, neck and clothes, then of the background, (SCENE, 2) float32 pixels; those
+        that are hidden are NaN.
+        """
         points, nearness, _ = self._rasterised(self.vertices(pose), self.size)
         moving = points[self._around_face]
         found = np.concatenate([moving[:, :2], self.background_points])
@@ -163,7 +173,9 @@ class Person:
 
     @cached_property
     def _around_face(self) -> np.ndarray:
-        """Indices of vertices that are not the face's and not at the back of the head, far from each other."""
+        """Indices of vertices that are not the face's and not at the back of the head, far from each
+        other.
+        """
         rest = self.mesh.rest.astype(np.float64)
         usable = (rest[:, 2] < BACK_OF_HEAD) & (rest[:, 1] < BELOW_PICTURE)
         usable[: self._face.size] &= ~self._face.ravel()
@@ -178,7 +190,9 @@ class Person:
 
     @cached_property
     def _surface(self) -> np.ndarray:
-        """Indices of SURFACE vertices of the face that look at the camera at rest, far from each other; most are near the mouth."""
+        """Indices of SURFACE vertices of the face that look at the camera at rest, far from each other; most
+        are near the mouth.
+        """
         rows, columns = self.head.rest.shape[:2]
         rest = self.mesh.rest[: rows * columns].astype(np.float64)
         facing = np.abs(self.mesh.normals(self.mesh.rest)[: rows * columns, 2]) > 0.35
@@ -189,7 +203,9 @@ class Person:
         return usable[_spread(rest[usable], SURFACE, 1 + 2 * near_mouth, int(near_mouth.argmax()))]
 
     def landmarks(self, pose: Pose) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Face box (4,) left, top, right, bottom, lip points (4, 2) and eyes (2, 2), float32 pixels; see `Truth`."""
+        """Face box (4,) left, top, right, bottom, lip points (4, 2) and eyes (2, 2), float32 pixels; see
+        `Truth`.
+        """
         vertices = self.vertices(pose)[: self.head.rest.shape[0] * self.head.rest.shape[1]]
         points = project(vertices, self.size).reshape(*self.head.rest.shape[:2], 2)
         box = np.concatenate([points[self._face].min(0), points[self._face].max(0)])
@@ -252,7 +268,9 @@ class Person:
 
 
 def _spread(points: np.ndarray, count: int, density: np.ndarray | float = 1.0, first: int = 0) -> np.ndarray:
-    """Indices of `count` points (P, 3) far from each other: each is the farthest from those before it; more where the density is high."""
+    """Indices of `count` points (P, 3) far from each other: each is the farthest from those before it; more
+    where the density is high.
+    """
     chosen = [first]
     distance = np.full(len(points), np.inf)
     while len(chosen) < count:

@@ -1,4 +1,6 @@
-"""Phonemes of the sample speech: how each sounds and what the mouth does, and how syllables are strung together."""
+"""Phonemes of the sample speech: how each sounds and what the mouth does, and how syllables are strung
+together.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ class Phoneme:
         formants: F1, F2, F3 in Hz. voice: loudness of the voiced source, 0 to 1.
         noise: centre and bandwidth in Hz and loudness of the noise source.
         gap: height of the mouth opening, 1 = widest vowel. jaw: jaw opening, 0 to 1.
-        wide: corners out (1) or in (-1). forward: lips pushed forward, 0 to 1. closed: lips pressed together, 0 to 1.
+        wide: corners out (1) or in (-1). forward: lips pushed forward, 0 to 1. closed: lips pressed together,
+            0 to 1.
         tuck: lower lip under the upper teeth, 0 to 1. tongue: tongue raised, 0 to 1.
         milliseconds: usual length.
     """
@@ -133,7 +136,9 @@ class Segment:
 
 
 def babble(rng: np.random.Generator, seconds: float) -> list[Segment]:
-    """A phoneme sequence that fills `seconds`: a short pause, phrases of syllables with pauses between, a pause."""
+    """A phoneme sequence that fills `seconds`: a short pause, phrases of syllables with pauses between, a
+    pause.
+    """
     tempo = rng.uniform(0.9, 1.12)
     segments: list[Segment] = []
     time = 0.0

@@ -43,7 +43,9 @@ def piece(
     shapes: dict[str, np.ndarray] | None = None,
     keep: np.ndarray | None = None,
 ) -> Piece:
-    """A `Piece` with what is usual where nothing is given: rigid with the head, all cells, no face coordinates."""
+    """A `Piece` with what is usual where nothing is given: rigid with the head, all cells, no face
+    coordinates.
+    """
     rows, columns = rest.shape[:2]
     return Piece(
         rest=rest,

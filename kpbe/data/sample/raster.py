@@ -37,7 +37,8 @@ def rasterise(points, triangles, nearness, index):
     """Write the nearest triangle of every pixel.
 
     Args:
-        points: (V, 3) float32: x, y in pixels (pixel centres at whole numbers) and a nearness that is linear on screen.
+        points: (V, 3) float32: x, y in pixels (pixel centres at whole numbers) and a nearness that is linear
+            on screen.
         triangles: (T, 3) int32.
         nearness: (H, W) float32, filled with a value below all points'; index: (H, W) int32, filled with -1.
     """

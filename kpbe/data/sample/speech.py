@@ -22,7 +22,8 @@ def synthesise(
 
     Args:
         segments: phonemes in time. seconds: length of the result.
-        pitch_hz: middle of the speaker's pitch range. vocal_tract: factor on all formants (1: a long, male tract).
+        pitch_hz: middle of the speaker's pitch range. vocal_tract: factor on all formants (1: a long, male
+            tract).
         rng: noise source.
 
     Returns:
@@ -99,7 +100,9 @@ def _glottal_pulses(pitch: np.ndarray) -> np.ndarray:
 
 @njit(cache=True)
 def _resonate(source, white, noise_level, noise_centre, noise_width, formants, nasal):
-    """Cascade of four second-order resonators for the voice, one for the noise, coefficients moving with time."""
+    """Cascade of four second-order resonators for the voice, one for the noise, coefficients moving with
+    time.
+    """
     count = source.shape[0]
     out = np.zeros(count)
     memory = np.zeros((5, 2))

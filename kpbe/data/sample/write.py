@@ -26,8 +26,8 @@ CRF = 12
 def write_sample(params: SampleParams, out: Path, map: ShardMap = serial_map) -> list[RawVideo]:
     """Write the sample's videos to out/<split>/<identity>_<nn>.mp4 (H.264 with the sound muxed).
 
-    Beside each lie .wav (16 kHz mono PCM16), .boxes.npy ((N, 4) float32 face boxes), .landmarks.npy ((N, 3, 2)
-    float32 eyes and mouth), .truth.npz (see `Truth`) and the
+    Beside each lie .wav (16 kHz mono PCM16), .boxes.npy ((N, 4) float32 face boxes), .landmarks.npy ((N, 3,
+    2) float32 eyes and mouth), .truth.npz (see `Truth`) and the
     record .json. Whole clips of the same params are kept, so a run that was cut off goes on.
 
     Returns:

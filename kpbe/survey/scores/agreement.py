@@ -13,7 +13,8 @@ Level = Literal["nominal", "ordinal", "interval"]
 
 @dataclass(frozen=True)
 class Intraclass:
-    """Intraclass correlation of raters who all rated the same stimuli (two-way random effects, absolute agreement).
+    """Intraclass correlation of raters who all rated the same stimuli (two-way random effects, absolute
+    agreement).
 
     Attributes:
         raters, stimuli: how many.
@@ -32,12 +33,14 @@ class Intraclass:
 
 
 def krippendorff_alpha(scores: np.ndarray, level: Level) -> float | None:
-    """Krippendorff's alpha: 1 for perfect agreement, 0 for what chance gives, below for systematic disagreement.
+    """Krippendorff's alpha: 1 for perfect agreement, 0 for what chance gives, below for systematic
+    disagreement.
 
-    alpha = 1 - (n - 1) sum_ck o_ck d_ck / sum_ck n_c n_k d_ck, with coincidences o_ck of the values c and k within stimuli, their
-    sums n_c, and the squared difference d_ck of the level: c != k (nominal), (c - k)^2 (interval), (sum of n_g from c to k
-    less half of n_c and n_k)^2 (ordinal). Source: Krippendorff, Computing Krippendorff's alpha-reliability (2011). Missing
-    answers are allowed; stimuli with one answer tell nothing and are left out.
+    alpha = 1 - (n - 1) sum_ck o_ck d_ck / sum_ck n_c n_k d_ck, with coincidences o_ck of the values c and k
+    within stimuli, their sums n_c, and the squared difference d_ck of the level: c != k (nominal), (c - k)^2
+    (interval), (sum of n_g from c to k less half of n_c and n_k)^2 (ordinal). Source: Krippendorff, Computing
+    Krippendorff's alpha-reliability (2011). Missing answers are allowed; stimuli with one answer tell nothing
+    and are left out.
 
     Args:
         scores: raters x stimuli, NaN where there is no answer.
@@ -69,7 +72,8 @@ def _squared_difference(values: np.ndarray, totals: np.ndarray, level: Level) ->
 
 
 def intraclass(scores: np.ndarray) -> Intraclass | None:
-    """ICC(2,1) and ICC(2,k) over the stimuli that every rater answered (Shrout and Fleiss 1979, with their intervals).
+    """ICC(2,1) and ICC(2,k) over the stimuli that every rater answered (Shrout and Fleiss 1979, with their
+    intervals).
 
     Args:
         scores: raters x stimuli, NaN where there is no answer.

@@ -1,18 +1,20 @@
-"""Scores freed of the raters' leanings: ITU-T P.913 (06/2021) clause 12.6, the same as P.910 (11/2021) Annex E.
+"""Scores freed of the raters' leanings: ITU-T P.913 (06/2021) clause 12.6, the same as P.910 (11/2021) Annex
+E.
 
 A rater i scores stimulus j as
 
     u_ij = psi_j + Delta_i + upsilon_i X,    X standard normal:
 
-the stimulus's quality, the rater's bias, and noise as large as the rater is inconsistent. Maximum likelihood by alternating
-projection: each unknown in turn is put at its best value given the others (Li, Bampis, Janowski, Katsavounidis: A simple model for
-subject behavior in subjective experiments, HVEI 2020):
+the stimulus's quality, the rater's bias, and noise as large as the rater is inconsistent. Maximum likelihood
+by alternating projection: each unknown in turn is put at its best value given the others (Li, Bampis,
+Janowski, Katsavounidis: A simple model for subject behavior in subjective experiments, HVEI 2020):
 
     upsilon_i^2 = mean_j (u_ij - psi_j - Delta_i)^2
     psi_j       = sum_i (u_ij - Delta_i) / upsilon_i^2  /  sum_i 1 / upsilon_i^2
     Delta_i     = mean_j (u_ij - psi_j)
 
-The biases are then shifted to mean zero, psi with them. The standard error of psi_j is (sum_i 1 / upsilon_i^2)^(-1/2).
+The biases are then shifted to mean zero, psi with them. The standard error of psi_j is (sum_i 1 /
+upsilon_i^2)^(-1/2).
 """
 
 from __future__ import annotations
@@ -24,8 +26,10 @@ import numpy as np
 MOST_ITERATIONS = 1000
 TOLERANCE = 1e-8
 LEAST_INCONSISTENCY = 1 / np.sqrt(12)
-"""The likelihood has no bound where one rater is taken for perfect: the stimuli then have just that rater's scores. Scores are whole
-numbers, so nobody is more consistent than rounding allows, whose standard deviation this is."""
+"""The likelihood has no bound where one rater is taken for perfect: the stimuli then have just that rater's
+scores. Scores are whole numbers, so nobody is more consistent than rounding allows, whose standard deviation
+this is.
+"""
 
 
 @dataclass(frozen=True)

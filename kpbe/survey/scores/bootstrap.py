@@ -1,8 +1,9 @@
 """Intervals of means over raters and clips that are both samples.
 
-A score belongs to a rater and a clip. Other raters would have scored otherwise, and other clips too, so an interval that shall hold for
-new raters and new clips must let both vary. 1.96 sd / sqrt(n) over all n = raters x clips answers takes them for n independent
-ones, which they are not: all answers of a rater share the rater's leaning, all answers on a clip share the clip.
+A score belongs to a rater and a clip. Other raters would have scored otherwise, and other clips too, so an
+interval that shall hold for new raters and new clips must let both vary. 1.96 sd / sqrt(n) over all n =
+raters x clips answers takes them for n independent ones, which they are not: all answers of a rater share the
+rater's leaning, all answers on a clip share the clip.
 """
 
 from __future__ import annotations
@@ -39,17 +40,20 @@ class Estimate:
 
 
 def crossed_mean(scores: np.ndarray, *, resamples: int, seed: int) -> Estimate | None:
-    """Mean of a table raters x clips (NaN: no answer) with its crossed bootstrap interval; None without any answer."""
+    """Mean of a table raters x clips (NaN: no answer) with its crossed bootstrap interval; None without any
+    answer.
+    """
     return _estimate(scores, resamples, seed, with_p=False)
 
 
 def crossed_difference(
     first: np.ndarray, second: np.ndarray, *, resamples: int, seed: int
 ) -> Estimate | None:
-    """Mean of second - first over the pairs of answers of the same rater on the same clip, with interval and p-value.
+    """Mean of second - first over the pairs of answers of the same rater on the same clip, with interval and
+    p-value.
 
-    The p-value is the interval turned round: twice the share of resampled means on the lesser side of zero, with one added
-    to both counts. It is below 0.05 where the interval leaves zero out (but for that one).
+    The p-value is the interval turned round: twice the share of resampled means on the lesser side of zero,
+    with one added to both counts. It is below 0.05 where the interval leaves zero out (but for that one).
 
     Args:
         first, second: raters x clips, same raters and clips; NaN where there is no answer.
@@ -88,13 +92,15 @@ def _estimate(scores: np.ndarray, resamples: int, seed: int, with_p: bool) -> Es
 def crossed_bootstrap(scores: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """Means of resampled raters plus means of resampled clips, less the mean of all.
 
-    With scores = m + rater + clip + rest (variances a, b, c) over R raters and C clips, the mean's variance is a/R + b/C + c/(RC).
-    Resampling raters alone gives a/R + c/(RC), clips alone b/C + c/(RC); adding the two independent deviations gives the right
-    terms of raters and clips and counts the rest twice. That is the bootstrap form of two-way clustered errors without the
-    subtracted third term (Cameron, Gelbach and Miller 2011), so it cannot become negative. Resampling the rows and columns of the
-    table at once (the pigeonhole bootstrap, Owen 2007) would count the rest three times. With few raters and clips
-    the percentiles of a bootstrap are a little too close, for which the second count of the rest makes up: with
-    10 raters and 13 clips the 95 % interval holds the truth in about 95 of 100 studies (simulated in the tests).
+    With scores = m + rater + clip + rest (variances a, b, c) over R raters and C clips, the mean's variance
+    is a/R + b/C + c/(RC). Resampling raters alone gives a/R + c/(RC), clips alone b/C + c/(RC); adding the
+    two independent deviations gives the right terms of raters and clips and counts the rest twice. That is
+    the bootstrap form of two-way clustered errors without the subtracted third term (Cameron, Gelbach and
+    Miller 2011), so it cannot become negative. Resampling the rows and columns of the table at once (the
+    pigeonhole bootstrap, Owen 2007) would count the rest three times. With few raters and clips the
+    percentiles of a bootstrap are a little too close, for which the second count of the rest makes up: with
+    10 raters and 13 clips the 95 % interval holds the truth in about 95 of 100 studies (simulated in the
+    tests).
 
     Args:
         scores: raters x clips, NaN where there is no answer; every row and column has at least one.
@@ -116,14 +122,18 @@ def crossed_bootstrap(scores: np.ndarray, resamples: int, rng: np.random.Generat
 def _resampled_means(
     sums: np.ndarray, counts: np.ndarray, resamples: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Means over answers when whole raters (or whole clips) are drawn with replacement, from their sums and counts."""
+    """Means over answers when whole raters (or whole clips) are drawn with replacement, from their sums and
+    counts.
+    """
     size = len(sums)
     blocks = (sums[drawn].sum(1) / counts[drawn].sum(1) for drawn in draws(size, resamples, rng))
     return np.concatenate(list(blocks))
 
 
 def naive_interval(scores: np.ndarray) -> tuple[float, float] | None:
-    """mean +- 1.96 sd / sqrt(n) over all answers: too narrow, but what papers print; None with fewer than two answers."""
+    """mean +- 1.96 sd / sqrt(n) over all answers: too narrow, but what papers print; None with fewer than two
+    answers.
+    """
     values = scores[~np.isnan(scores)]
     if len(values) < 2:
         return None

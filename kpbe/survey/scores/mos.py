@@ -1,4 +1,6 @@
-"""Opinion scores: MOS and DMOS with intervals, bias-corrected MOS, backend against backend + KPBE, agreement of the raters."""
+"""Opinion scores: MOS and DMOS with intervals, bias-corrected MOS, backend against backend + KPBE, agreement
+of the raters.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,12 @@ class MethodScore:
         method, question: which.
         mos: mean opinion score, 1 to 5.
         naive: 1.96 sd / sqrt(n) interval of it, for comparison with papers that print it.
-        dmos: mean of score - score of the hidden reference + 5 (ITU-T P.910, ACR-HR) over the same rater and clip; 5 is as good as the
-            reference, above 5 better. None for the reference itself, or where it was not rated.
+        dmos: mean of score - score of the hidden reference + 5 (ITU-T P.910, ACR-HR) over the same rater and
+            clip; 5 is as good as the reference, above 5 better. None for the reference itself, or where it
+            was not rated.
         corrected: mean over the clips of the bias model's quality (P.913 12.6).
-        corrected_low, corrected_high: its 95 % interval for these clips and these raters' noise; clips are not taken as a sample.
+        corrected_low, corrected_high: its 95 % interval for these clips and these raters' noise; clips are
+            not taken as a sample.
     """
 
     method: str
@@ -94,10 +98,10 @@ def score(
 ) -> tuple[Scores, dict[str, BiasModel]]:
     """Score the answers of a panel.
 
-    The comparisons are tested with the p-value of the crossed bootstrap. A sign-flip permutation over raters would take the clips as
-    the only ones there are, one over clips the raters; flipping both at once destroys what the answers of a rater, and those on
-    a clip, have in common, and rejects far too often. The bootstrap lets both vary, and its p-value agrees with the interval
-    printed beside it.
+    The comparisons are tested with the p-value of the crossed bootstrap. A sign-flip permutation over raters
+    would take the clips as the only ones there are, one over clips the raters; flipping both at once destroys
+    what the answers of a rater, and those on a clip, have in common, and rejects far too often. The bootstrap
+    lets both vary, and its p-value agrees with the interval printed beside it.
 
     Args:
         panel: of the raters that count; at least one answer.

@@ -1,4 +1,6 @@
-"""The answers to the survey as `kpbe survey export` writes them: read, checked, and laid out for the statistics."""
+"""The answers to the survey as `kpbe survey export` writes them: read, checked, and laid out for the
+statistics.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,8 @@ class Rating:
         response_seconds: from the end of the clip to the answers.
         answered_at: in UTC.
         repeats: the item of which this is a second copy, else "".
-        age, vision, colour_vision, device, sound: what the rater said of themselves (`kpbe.survey.demographics`), "" where nobody asked;
-            files of earlier versions lack these columns.
+        age, vision, colour_vision, device, sound: what the rater said of themselves
+            (`kpbe.survey.demographics`), "" where nobody asked; files of earlier versions lack these columns.
     """
 
     study: str
@@ -89,8 +91,8 @@ def read_ratings(path: Path | str) -> list[Rating]:
     """All answers in a file; empty when it has none.
 
     Raises:
-        SurveyError: the file is missing, a column is, a value is not what it may be, an answer is there twice, or there
-            are answers to more than one study; names the line.
+        SurveyError: the file is missing, a column is, a value is not what it may be, an answer is there
+            twice, or there are answers to more than one study; names the line.
     """
     path = Path(path)
     try:
@@ -116,7 +118,8 @@ def check_against(ratings: Sequence[Rating], study: Study) -> None:
     """Answers must be to the items of `study`, or of the demo of it.
 
     Raises:
-        SurveyError: another study's name, an unknown item or question, or an item that is something else in the study.
+        SurveyError: another study's name, an unknown item or question, or an item that is something else in
+            the study.
     """
     questions = set(study.questions)
     for rating in ratings:
@@ -174,7 +177,7 @@ def _refuse_twice(ratings: Sequence[Rating], path: Path) -> None:
         seen.add(key)
 
 
-# -- as an array --------------------------------------------------------------------------------------------------
+# -- as an array -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

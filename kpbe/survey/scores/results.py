@@ -1,4 +1,6 @@
-"""The result files of the survey: Table II, scores as DVC metrics, a row for each stimulus, a row for each rater."""
+"""The result files of the survey: Table II, scores as DVC metrics, a row for each stimulus, a row for each
+rater.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ RATER_COLUMNS = (
 
 
 def write_survey_results(params: Params, ratings: Path, study: Path, results: Path) -> Table2:
-    """Score the answers and write table2.json, .md, .csv, .tex, survey_scores.json, survey_stimuli.csv, survey_raters.csv.
+    """Score the answers and write table2.json, .md, .csv, .tex, survey_scores.json, survey_stimuli.csv,
+    survey_raters.csv.
 
     With no ratings the tables say so, and the other files are empty.
 
@@ -72,7 +75,9 @@ def write_survey_results(params: Params, ratings: Path, study: Path, results: Pa
 
 
 def metrics(table: Table2, answered: int) -> dict[str, Any]:
-    """What `dvc metrics show` shows: MOS, DMOS, differences and agreement by name, of the raters who count."""
+    """What `dvc metrics show` shows: MOS, DMOS, differences and agreement by name, of the raters who
+    count.
+    """
     scores: Scores | None = table.screened
     result: dict[str, Any] = {
         "study": f"{table.study} ({DEMO})" if table.demo else table.study,
@@ -115,7 +120,9 @@ def stimulus_rows(panel: Panel, models: dict[str, BiasModel]) -> Iterator[dict[s
 
 
 def rater_rows(found: Evaluation) -> Iterator[dict[str, Any]]:
-    """Each rater by question: whether they count and why not, their bias and inconsistency (empty for those left out)."""
+    """Each rater by question: whether they count and why not, their bias and inconsistency (empty for those
+    left out).
+    """
     panel, screening = found.panel, found.screening
     for rater in screening.raters:
         reasons = "; ".join(f"{e.rule}: {e.reason}" for e in screening.exclusions if e.rater == rater)

@@ -1,8 +1,9 @@
-"""Which raters count: the rules of `survey.screening`, fixed before answers come in, and the reason for each rater left out.
+"""Which raters count: the rules of `survey.screening`, fixed before answers come in, and the reason for each
+rater left out.
 
-A rater who breaks one of the first six rules did not take the test as it was meant to be taken (ITU-T P.913, and P.808's rules for
-crowds, which microsoft/P.910 carries over to video). BT.500 and correlation look at how a rater's scores lie among the others' and
-are applied to those who are left.
+A rater who breaks one of the first six rules did not take the test as it was meant to be taken (ITU-T P.913,
+and P.808's rules for crowds, which microsoft/P.910 carries over to video). BT.500 and correlation look at how
+a rater's scores lie among the others' and are applied to those who are left.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def screen(ratings: Sequence[Rating], study: Study, rules: ScreeningParams) -> S
 
     Args:
         ratings: the answers to `study`.
-        study: says what traps and gold items expect, which item a repeat repeats, and how many items a rater was to see.
+        study: says what traps and gold items expect, which item a repeat repeats, and how many items a rater
+            was to see.
         rules: `survey.screening`.
     """
     by_rater: defaultdict[str, list[Rating]] = defaultdict(list)
@@ -77,7 +79,8 @@ def rules_in_words(rules: ScreeningParams) -> str:
     words = [
         f"scored at least {rules.min_completed:.0%} of the clips",
         f"played all of them at least {rules.min_watched:.0%} through{exceptions}",
-        f"passed at least {rules.min_traps_passed:.0%} of the traps and {rules.min_gold_passed:.0%} of the gold items",
+        f"passed at least {rules.min_traps_passed:.0%} of the traps and {rules.min_gold_passed:.0%} of the "
+        f"gold items",
         f"was on average at most {rules.max_repeat_difference:g} points off at repeats",
         f"has a variance of at least {rules.min_variance:g}",
     ]
@@ -93,7 +96,7 @@ def _without(raters: Sequence[str], exclusions: Sequence[Exclusion]) -> tuple[st
     return tuple(rater for rater in raters if rater not in out)
 
 
-# -- how the test was taken ---------------------------------------------------------------------------------------
+# -- how the test was taken --------------------------------------------------------------------------------
 
 
 def _sitting(rater: str, ratings: Sequence[Rating], study: Study, rules: ScreeningParams) -> list[Exclusion]:
@@ -127,13 +130,15 @@ def _sitting(rater: str, ratings: Sequence[Rating], study: Study, rules: Screeni
         if seen and passed < least * seen:
             leave_out(
                 "traps" if kind == "trap" else "gold",
-                f"gave a possible answer to {passed} of {seen} {kind} items; at least {least:.0%} are asked for",
+                f"gave a possible answer to {passed} of {seen} {kind} items; at least {least:.0%} are asked "
+                f"for",
             )
     off = _repeat_difference(answers, study)
     if off is not None and off > rules.max_repeat_difference:
         leave_out(
             "repeats",
-            f"was {off:.2f} points off when clips came again; at most {rules.max_repeat_difference:g} are allowed",
+            f"was {off:.2f} points off when clips came again; at most {rules.max_repeat_difference:g} are "
+            f"allowed",
         )
     scores = [r.score for r in ratings if kinds[r.item] in SCORED]
     variance = float(np.var(scores, ddof=1)) if len(scores) > 1 else 0.0
@@ -159,7 +164,9 @@ def _passed(answers: dict[str, dict[str, int]], study: Study, kind: str) -> tupl
 
 
 def _repeat_difference(answers: dict[str, dict[str, int]], study: Study) -> float | None:
-    """Mean absolute difference between a repeat's scores and the first ones, in points; None without repeats."""
+    """Mean absolute difference between a repeat's scores and the first ones, in points; None without
+    repeats.
+    """
     differences = [
         abs(score - answers[item.repeats][question])
         for item in study.items
@@ -170,7 +177,7 @@ def _repeat_difference(answers: dict[str, dict[str, int]], study: Study) -> floa
     return float(np.mean(differences)) if differences else None
 
 
-# -- among the others ---------------------------------------------------------------------------------------------
+# -- among the others --------------------------------------------------------------------------------------
 
 
 def _bt500(panel: Panel) -> list[Exclusion]:
@@ -194,8 +201,8 @@ def _bt500(panel: Panel) -> list[Exclusion]:
 def bt500_counts(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """P and Q of ITU-R BT.500-14 A1-2.3.1: how often each rater lies far above and far below the others.
 
-    Far is 2 standard deviations of a presentation's scores where they look normal (kurtosis beta2 = m4 / m2^2 from 2 to 4), else
-    sqrt(20) of them. The three questions are taken as presentations of their own.
+    Far is 2 standard deviations of a presentation's scores where they look normal (kurtosis beta2 = m4 / m2^2
+    from 2 to 4), else sqrt(20) of them. The three questions are taken as presentations of their own.
 
     Args:
         scores: raters x presentations, NaN where there is no answer.
@@ -219,7 +226,9 @@ def bt500_rejects(above: int, below: int, answers: int) -> bool:
 
 
 def _correlation(panel: Panel, least: float) -> list[Exclusion]:
-    """The rule of ITU-T P.913 (after VQEG): drop the rater who correlates worst with the mean, begin again, until all are above `least`."""
+    """The rule of ITU-T P.913 (after VQEG): drop the rater who correlates worst with the mean, begin again,
+    until all are above `least`.
+    """
     found: list[Exclusion] = []
     while len(panel.raters) > 2:
         correlations = correlations_with_mean(panel.answers())
@@ -227,14 +236,18 @@ def _correlation(panel: Panel, least: float) -> list[Exclusion]:
         if correlations[worst] >= least:
             break
         rater = panel.raters[worst]
-        reason = f"scores correlate with the mean of all by {correlations[worst]:.2f}; at least {least:g} is asked for"
+        reason = (
+            f"scores correlate with the mean of all by {correlations[worst]:.2f}; at least {least:g} is "
+            "asked for"
+        )
         found.append(Exclusion(rater, "correlation", reason))
         panel = panel.of_raters([other for other in panel.raters if other != rater])
     return found
 
 
 def correlations_with_mean(scores: np.ndarray) -> np.ndarray:
-    """Pearson correlation of each rater's scores with the mean over all raters; 0 for one whose scores do not vary.
+    """Pearson correlation of each rater's scores with the mean over all raters; 0 for one whose scores do not
+    vary.
 
     Args:
         scores: raters x presentations, NaN where there is no answer.

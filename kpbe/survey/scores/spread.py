@@ -29,8 +29,8 @@ class Spread:
 def spread_of(panel: Panel, backends: Sequence[str]) -> Spread | None:
     """The spread in a survey that was made, over all its comparisons of backend and backend + KPBE.
 
-    Variances come from the expected mean squares of a two-way table without replication and are averaged over comparisons and
-    questions; a negative one counts as 0. Raters who left out a clip are left out.
+    Variances come from the expected mean squares of a two-way table without replication and are averaged over
+    comparisons and questions; a negative one counts as 0. Raters who left out a clip are left out.
 
     Returns:
         None when no comparison has two complete raters and two clips.
@@ -52,7 +52,9 @@ def spread_of(panel: Panel, backends: Sequence[str]) -> Spread | None:
 
 
 def variance_components(table: np.ndarray) -> tuple[float, float, float] | None:
-    """Unbiased variances of rows, columns and rest of a table raters x clips; those of rows and columns may come out negative."""
+    """Unbiased variances of rows, columns and rest of a table raters x clips; those of rows and columns may
+    come out negative.
+    """
     table = table[:, ~np.isnan(table).all(0)]
     table = table[~np.isnan(table).any(1)]
     raters, clips = table.shape

@@ -118,7 +118,8 @@ def evaluate_survey(params: Params, ratings: Path, study: Path) -> Evaluation:
         study: study.json.
 
     Raises:
-        SurveyError: a file is missing or damaged, the answers are to another study, or invented and not allowed to be.
+        SurveyError: a file is missing or damaged, the answers are to another study, or invented and not
+            allowed to be.
     """
     return build_table2(params, read_ratings(ratings), read_study(study), origin=str(ratings))
 
@@ -134,7 +135,8 @@ def build_table2(
     demo = bool(ratings) and is_demo(ratings[0].study)
     if demo and not params.survey.accept_demo:
         raise SurveyError(
-            f"{origin} holds invented answers (study {ratings[0].study}): set survey.accept_demo to make a table that says so, "
+            f"{origin} holds invented answers (study {ratings[0].study}): set survey.accept_demo to make a "
+            f"table that says so, "
             "or export real ones with `kpbe survey export`."
         )
     check_against(ratings, study)
@@ -179,7 +181,9 @@ def read_table2(path: Path) -> Table2:
 
 
 def _methods(backends: Sequence[str], study: Study) -> tuple[str, ...]:
-    """Backends with their enhancement in the order of the params, the ground truth last; those the study has."""
+    """Backends with their enhancement in the order of the params, the ground truth last; those the study
+    has.
+    """
     shown = {item.method for item in study.items}
     wanted = [name for backend in backends for name in (backend, enhanced_method(backend))]
     return tuple(method for method in (*wanted, GROUND_TRUTH) if method in shown)
@@ -205,12 +209,17 @@ def _about(
     days = sorted(rating.answered_at[:10] for rating in ratings)
     comparisons = len(params.rated_backends) * len(study.questions)
     lines = [
-        f"{len(screening.raters)} raters answered ({design}), {left_out} left out by survey.screening; {len(panel.clips)} clips by "
-        f"{len(panel.methods)} methods, the ground truth among them unmarked; answers from {days[0]} to {days[-1]}.",
+        f"{len(screening.raters)} raters answered ({design}), {left_out} left out by survey.screening; "
+        f"{len(panel.clips)} clips by "
+        f"{len(panel.methods)} methods, the ground truth among them unmarked; answers from {days[0]} to "
+        f"{days[-1]}.",
         "Absolute category rating, 1 (bad) to 5 (excellent), with hidden reference (ITU-T P.910).",
-        "Intervals: 95 %, crossed bootstrap over raters and clips; differences are paired by rater and clip; p from the same bootstrap "
-        f"({params.evaluate.bootstrap} resamples, seed {params.survey.seed}), corrected after Holm for {comparisons} comparisons.",
-        "DMOS: score - score of the hidden reference + 5. Bias-corrected: ITU-T P.913 12.6; its interval takes the clips as they are.",
+        "Intervals: 95 %, crossed bootstrap over raters and clips; differences are paired by rater and clip; "
+        "p from the same bootstrap "
+        f"({params.evaluate.bootstrap} resamples, seed {params.survey.seed}), corrected after Holm for "
+        f"{comparisons} comparisons.",
+        "DMOS: score - score of the hidden reference + 5. Bias-corrected: ITU-T P.913 12.6; its interval "
+        "takes the clips as they are.",
         rules_in_words(params.survey.screening),
         in_words(_said(ratings, screening.kept or screening.raters)),
         paper,
@@ -230,7 +239,8 @@ def _warnings(study: Study, panel: Panel, screening: Screening) -> tuple[str, ..
     found = []
     if len(screening.kept) < LEAST_RATERS:
         found.append(
-            f"{len(screening.kept)} raters count: ITU-T P.910 asks for at least {LEAST_RATERS}, so these scores are a pilot's."
+            f"{len(screening.kept)} raters count: ITU-T P.910 asks for at least {LEAST_RATERS}, so these "
+            f"scores are a pilot's."
         )
     if screening.kept and min(len(screening.kept), len(panel.clips)) < FEW:
         found.append(f"Fewer than {FEW} raters or clips: the intervals are rough.")

@@ -28,11 +28,13 @@ CSV_COLUMNS: tuple[str, ...] = (
 Lines = list[list[str]]
 
 
-# -- Markdown -----------------------------------------------------------------------------------------------------
+# -- Markdown ----------------------------------------------------------------------------------------------
 
 
 def markdown(table: Table2) -> str:
-    """The table as Markdown: what it is made from, scores, differences, agreement, who was left out, the same with everybody."""
+    """The table as Markdown: what it is made from, scores, differences, agreement, who was left out, the same
+    with everybody.
+    """
     parts = [f"# {table.title}", "", *(f"- {line}" for line in table.about), ""]
     shown = table.screened or table.everybody
     parts.append(markdown_table(_mos_lines(table, shown)))
@@ -123,11 +125,13 @@ def _agreement_lines(agreement: Sequence[Agreement]) -> Lines:
     return lines
 
 
-# -- LaTeX --------------------------------------------------------------------------------------------------------
+# -- LaTeX -------------------------------------------------------------------------------------------------
 
 
 def latex(table: Table2) -> str:
-    """The table for a paper (needs the package booktabs): scores with half widths, the paper's in brackets, then the differences."""
+    """The table for a paper (needs the package booktabs): scores with half widths, the paper's in brackets,
+    then the differences.
+    """
     shown = table.screened or table.everybody
     count = len(table.questions)
     heads = " & ".join(_tex(question_name(question)) for question in table.questions)
@@ -163,7 +167,8 @@ def _caption(table: Table2) -> str:
     if table.screened is None:
         marked += "No rater passed the screening; these are the scores of all. "
     return (
-        f"{marked}Mean opinion scores of {shown.raters} raters on {shown.clips} clips ± half the width of the 95 % interval "
+        f"{marked}Mean opinion scores of {shown.raters} raters on {shown.clips} clips ± half the width of "
+        f"the 95 % interval "
         "(crossed bootstrap); differences with p after Holm. In brackets: the paper's."
     )
 
@@ -198,11 +203,13 @@ def _tex(text: str) -> str:
     return text
 
 
-# -- CSV ----------------------------------------------------------------------------------------------------------
+# -- CSV ---------------------------------------------------------------------------------------------------
 
 
 def tidy_csv(table: Table2) -> str:
-    """One line per value; columns CSV_COLUMNS. `value` is mos, dmos, corrected or difference; `raters_counted` screened or all."""
+    """One line per value; columns CSV_COLUMNS. `value` is mos, dmos, corrected or difference;
+    `raters_counted` screened or all.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
@@ -240,7 +247,7 @@ def _numbers(estimate: Estimate) -> dict[str, Any]:
     return {name: "" if value is None else value for name, value in vars(estimate).items()}
 
 
-# -- cells --------------------------------------------------------------------------------------------------------
+# -- cells -------------------------------------------------------------------------------------------------
 
 
 def _mos(scores: Scores | None, method: str, question: str) -> str:

@@ -1,4 +1,6 @@
-"""Studies, personal links and their revocation, progress and export: what the survey's administrator does with the store."""
+"""Studies, personal links and their revocation, progress and export: what the survey's administrator does
+with the store.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def now() -> datetime:
 
 
 def database_url(root: Path, demo: bool = False) -> str:
-    """Where the answers are: what KPBE_SURVEY_URL says, else the file below `root`; the demo's are always in their own file."""
+    """Where the answers are: what KPBE_SURVEY_URL says, else the file below `root`; the demo's are always in
+    their own file.
+    """
     if demo:
         return f"sqlite:///{root / DEMO_DATABASE}"
     return os.environ.get(URL_VARIABLE) or f"sqlite:///{root / REAL_DATABASE}"
@@ -112,7 +116,7 @@ class Administration:
         """
         self.database.prepare(create=False)
 
-    # -- studies and links ----------------------------------------------------------------------------------------
+    # -- studies and links ----------------------------------------------------------------------------------
 
     def add_study(self, study: str, design_sha256: str) -> None:
         """Make a study known. Another design under the same name is taken as long as nobody has answered.
@@ -132,7 +136,8 @@ class Administration:
                     select(func.count()).select_from(answers).where(answers.c.study == study)
                 ):
                     raise SurveyError(
-                        f"The study {study!r} has answers to other clips or another order: set survey.study to a new name."
+                        f"The study {study!r} has answers to other clips or another order: set survey.study "
+                        f"to a new name."
                     )
                 connection.execute(
                     update(studies).where(studies.c.study == study).values(design_sha256=design_sha256)
@@ -217,7 +222,7 @@ class Administration:
             for table in (*OF_RATER, raters, studies):
                 connection.execute(delete(table))
 
-    # -- what the administrator sees ------------------------------------------------------------------------------
+    # -- what the administrator sees ------------------------------------------------------------------------
 
     def progress(self, study: str) -> list[RaterProgress]:
         """Every rater of a study by number."""

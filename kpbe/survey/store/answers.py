@@ -1,7 +1,9 @@
-"""The survey's store: links, steps, plays, answers with their history. One transaction each; what returned is kept.
+"""The survey's store: links, steps, plays, answers with their history. One transaction each; what returned is
+kept.
 
-An answer is unique for (study, rater, item, question): double clicks, refreshes, two tabs and retries neither lose nor duplicate one.
-Kept of a person: the browser's name and what they choose to say of themselves; of a token only its SHA-256.
+An answer is unique for (study, rater, item, question): double clicks, refreshes, two tabs and retries neither
+lose nor duplicate one. Kept of a person: the browser's name and what they choose to say of themselves; of a
+token only its SHA-256.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
 STUDY_FILE = Path("data/survey/study.json")
 MIN_WATCHED = 0.9
-"""A play that ended after showing less of the clip than this was wound forward and does not open the answers."""
+"""A play that ended after showing less of the clip than this was wound forward and does not open the
+answers.
+"""
 
 Step = Literal["consent", "about", "headphones", "training", "finished", "break"]
 UNKNOWN_LINK = "This link is not valid: please use the link exactly as you received it."
@@ -94,7 +98,8 @@ class SurveyStore(Administration):
             user_agent: the browser's name.
 
         Raises:
-            SurveyError: unknown or revoked link; any step before consent; finishing before every clip is rated.
+            SurveyError: unknown or revoked link; any step before consent; finishing before every clip is
+                rated.
         """
         with self.database.writing() as connection:
             rater = self._at_work(connection, token, consented=step != "consent")
@@ -138,8 +143,8 @@ class SurveyStore(Administration):
             ended: whether the player reached the end.
             seconds: from the start of the play to its end or interruption.
             dropped_frames: that the browser told of.
-            play_id: the player's own name of this play; when it is told of again (a retry, a refresh), the row is
-                brought up to date and counts once. Without it every call counts.
+            play_id: the player's own name of this play; when it is told of again (a retry, a refresh), the
+                row is brought up to date and counts once. Without it every call counts.
 
         Raises:
             SurveyError: unknown or revoked link, no consent yet, or a clip that is not this rater's.
@@ -185,7 +190,8 @@ class SurveyStore(Administration):
         answers: Mapping[str, int],
         response_seconds: float,
     ) -> None:
-        """Keep a rater's answers to all questions of a clip: all of them or none. The last ones count, each change is kept.
+        """Keep a rater's answers to all questions of a clip: all of them or none. The last ones count, each
+        change is kept.
 
         The same answers again change nothing, so a call whose outcome is unknown can be repeated.
 
@@ -196,8 +202,9 @@ class SurveyStore(Administration):
             response_seconds: from the end of the clip to the answers.
 
         Raises:
-            SurveyError: unknown or revoked link, no consent yet, a clip that is not this rater's, a question or score that does
-                not exist, a clip that was not played to its end, other answers than before after the survey was finished.
+            SurveyError: unknown or revoked link, no consent yet, a clip that is not this rater's, a question
+                or score that does not exist, a clip that was not played to its end, other answers than before
+                after the survey was finished.
         """
         with self.database.writing() as connection:
             rater = self._at_work(connection, token)
@@ -247,10 +254,12 @@ class SurveyStore(Administration):
 
         Args:
             token: the rater's.
-            answers: some of `kpbe.survey.demographics.DEMOGRAPHICS`, question to answer; "not_said" is kept for the others.
+            answers: some of `kpbe.survey.demographics.DEMOGRAPHICS`, question to answer; "not_said" is kept
+                for the others.
 
         Raises:
-            SurveyError: unknown or revoked link, no consent yet, a question or answer that does not exist, or the survey is finished.
+            SurveyError: unknown or revoked link, no consent yet, a question or answer that does not exist, or
+                the survey is finished.
         """
         said = checked(answers)
         with self.database.writing() as connection:
@@ -264,7 +273,8 @@ class SurveyStore(Administration):
             connection.execute(insert(demographics), rows)
 
     def comment(self, token: str, text: str, item: str = "") -> None:
-        """Keep a rater's words about the survey, or about one clip of it; the last ones count, none remove them.
+        """Keep a rater's words about the survey, or about one clip of it; the last ones count, none remove
+        them.
 
         Raises:
             SurveyError: unknown or revoked link, no consent yet, or a clip that is not this rater's.
@@ -286,10 +296,12 @@ class SurveyStore(Administration):
             rows = connection.execute(query.order_by(comments.c.rater, comments.c.written_at))
             return [Comment(row.rater, row.item, row.comment, row.written_at) for row in rows]
 
-    # -- checks ---------------------------------------------------------------------------------------------------
+    # -- checks ---------------------------------------------------------------------------------------------
 
     def _at_work(self, connection: Connection, token: str, consented: bool = True) -> Rater:
-        """The rater of a token that still works, locked against other writers (SQLite: by the transaction itself)."""
+        """The rater of a token that still works, locked against other writers (SQLite: by the transaction
+        itself).
+        """
         rater = self._known(connection, token, lock=True)
         if consented and rater.consented_at is None:
             raise SurveyError("Please read the information and agree to it first.")

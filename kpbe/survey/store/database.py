@@ -1,7 +1,9 @@
-"""Connections and transactions of the survey's database: SQLite by default, PostgreSQL by URL, the same promises.
+"""Connections and transactions of the survey's database: SQLite by default, PostgreSQL by URL, the same
+promises.
 
-A transaction that returned is on the disk (SQLite: write-ahead log with synchronous=FULL; PostgreSQL: synchronous_commit), and the
-writing ones of a rater follow each other. SQLite's write-ahead log needs a local disk, not a network share.
+A transaction that returned is on the disk (SQLite: write-ahead log with synchronous=FULL; PostgreSQL:
+synchronous_commit), and the writing ones of a rater follow each other. SQLite's write-ahead log needs a local
+disk, not a network share.
 """
 
 from __future__ import annotations
@@ -54,11 +56,12 @@ class Database:
         """Whether it is a file on this machine."""
         return self.url.get_backend_name() == "sqlite"
 
-    # -- transactions ---------------------------------------------------------------------------------------------
+    # -- transactions ---------------------------------------------------------------------------------------
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """One transaction that excludes other writers from the start (PostgreSQL: `lock` rows for that); all or nothing.
+        """One transaction that excludes other writers from the start (PostgreSQL: `lock` rows for that); all
+        or nothing.
 
         Raises:
             SurveyError: the database cannot be reached, is full or stays locked; then nothing was stored.
@@ -113,10 +116,11 @@ class Database:
                 f"{self.file} was removed or replaced while the survey was running: put it back and restart."
             )
 
-    # -- schema ---------------------------------------------------------------------------------------------------
+    # -- schema ---------------------------------------------------------------------------------------------
 
     def prepare(self, create: bool) -> None:
-        """Check the schema's version, upgrade an older one; make the tables where `create` is set and there are none.
+        """Check the schema's version, upgrade an older one; make the tables where `create` is set and there
+        are none.
 
         A SQLite file is copied beside itself before an upgrade (`<name>.version-1`).
 
@@ -159,7 +163,7 @@ class Database:
             source.backup(target)
             target.execute("PRAGMA journal_mode=DELETE")  # one file
 
-    # -- engines --------------------------------------------------------------------------------------------------
+    # -- engines --------------------------------------------------------------------------------------------
 
     def _sqlite_engine(self) -> Engine:
         engine = create_engine(

@@ -1,4 +1,6 @@
-"""The answers as one tidy table, a row for each answer: what `kpbe survey export` writes and the scores are made from."""
+"""The answers as one tidy table, a row for each answer: what `kpbe survey export` writes and the scores are
+made from.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ KEY = ("study", "rater", "item", "question")
 
 
 def export_rows(connection: Connection, design: Study) -> list[dict[str, Any]]:
-    """The answers of all raters whose link was not revoked, by rater, position and question. Training is left out.
+    """The answers of all raters whose link was not revoked, by rater, position and question. Training is left
+    out.
 
     Returns:
         Rows whose keys are the fields of `kpbe.survey.scores.ratings.Rating`.
@@ -92,7 +95,8 @@ def write_ratings(path: Path, rows: list[dict[str, Any]], replace: bool = False)
         lost = sum(tuple(row.get(key, "") for key in KEY) not in new for row in read_csv(path))
         if lost:
             raise SurveyError(
-                f"{path} holds {lost} answers that this export lacks: give --replace if they shall go, or --out another file."
+                f"{path} holds {lost} answers that this export lacks: give --replace if they shall go, or "
+                f"--out another file."
             )
     write_text(path, csv_text(rows))
 

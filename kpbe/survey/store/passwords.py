@@ -44,7 +44,8 @@ def is_password(password: str, hashed: str) -> bool:
         return False
     except InvalidHashError:
         raise SurveyError(
-            "survey.admin_password in .streamlit/secrets.toml is not an argon2 hash: make one with `kpbe survey password`."
+            "survey.admin_password in .streamlit/secrets.toml is not an argon2 hash: make one with `kpbe "
+            "survey password`."
         ) from None
 
 

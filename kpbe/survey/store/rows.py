@@ -31,7 +31,8 @@ class Rater:
         number: from 1; decides the order of the clips.
         study: its name.
         language: as chosen last, "" before that.
-        consented_at, described_at, headphones_passed_at, training_done_at, finished_at: when the step was first reached.
+        consented_at, described_at, headphones_passed_at, training_done_at, finished_at: when the step was
+            first reached.
         revoked: the link does not work any more.
     """
 

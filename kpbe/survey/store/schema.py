@@ -1,6 +1,7 @@
 """The survey database's tables, their version, and the steps that bring an older database up to date.
 
-Whoever changes a table adds one to `VERSION` and a step to `UPGRADES` that takes the version before to the new one.
+Whoever changes a table adds one to `VERSION` and a step to `UPGRADES` that takes the version before to the
+new one.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ OF_RATER = (answers, answer_history, plays, steps, comments, demographics)
 """Tables that hold what a rater did."""
 
 
-# -- versions -----------------------------------------------------------------------------------------------------
+# -- versions ----------------------------------------------------------------------------------------------
 
 
 def create_or_upgrade(connection: Connection, purpose: str, create: bool) -> int | None:
@@ -209,7 +210,8 @@ def create_or_upgrade(connection: Connection, purpose: str, create: bool) -> int
         return None
     if found > VERSION:
         raise SurveyError(
-            f"The survey's database has version {found}, this KPBE knows versions up to {VERSION}: update KPBE."
+            f"The survey's database has version {found}, this KPBE knows versions up to {VERSION}: update "
+            f"KPBE."
         )
     for version in range(found, VERSION):
         UPGRADES[version](connection)
@@ -217,7 +219,8 @@ def create_or_upgrade(connection: Connection, purpose: str, create: bool) -> int
     holds = connection.scalar(about.select().with_only_columns(about.c.value).where(about.c.key == "purpose"))
     if holds != purpose:
         raise SurveyError(
-            f"The survey's database was made for {holds} answers and takes no {purpose} ones: use another database."
+            f"The survey's database was made for {holds} answers and takes no {purpose} ones: use another "
+            f"database."
         )
     return found if found < VERSION else None
 
@@ -259,4 +262,6 @@ def _from_2(connection: Connection) -> None:
 
 
 UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2}
-"""By the version that a step starts from. A step that stands here is never changed: databases went through it."""
+"""By the version that a step starts from. A step that stands here is never changed: databases went through
+it.
+"""

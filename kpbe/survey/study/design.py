@@ -1,8 +1,9 @@
 """What a study shows: its clips, its items and what each of them is; study.json, which keeps that.
 
-Absolute category rating with hidden reference (ITU-T P.910): every rater sees each chosen clip by every method, the ground truth among them
-unmarked. Items of other kinds check the rater: traps (sound and lips apart), gold (plainly good or bad), a repeat. Nothing in a file's
-name says what it is; study.json does, so it stays with the researcher.
+Absolute category rating with hidden reference (ITU-T P.910): every rater sees each chosen clip by every
+method, the ground truth among them unmarked. Items of other kinds check the rater: traps (sound and lips
+apart), gold (plainly good or bad), a repeat. Nothing in a file's name says what it is; study.json does, so it
+stays with the researcher.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ class Item:
 
     Attributes:
         item: 16 hex digits that tell nothing; the file's stem.
-        kind: `main` and `reference` (the ground truth) are what is scored; `trap`, `gold` and `repeat` check the rater; `training` items
-            come first, with feedback.
+        kind: `main` and `reference` (the ground truth) are what is scored; `trap`, `gold` and `repeat` check
+            the rater; `training` items come first, with feedback.
         clip_id, identity: of the test clip.
-        method: a backend, `enhanced_method` of it, or "ground_truth" (also that of traps, gold and training items, before what was
-            done to them).
+        method: a backend, `enhanced_method` of it, or "ground_truth" (also that of traps, gold and training
+            items, before what was done to them).
         seconds: length of the video.
         sha256: of the file.
         expected: lowest and highest right answer by question, for traps, gold and training items.
@@ -103,7 +104,9 @@ class Study:
 
     @cached_property
     def design_sha256(self) -> str:
-        """Digest of the names of items, what they are, the bytes of their files, the orders and the questions."""
+        """Digest of the names of items, what they are, the bytes of their files, the orders and the
+        questions.
+        """
         return sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()
 
     @property
@@ -114,7 +117,8 @@ class Study:
             return ""
         short = sum(length < SHORTEST_SECONDS for length in seconds)
         return (
-            f"{short} of {len(seconds)} scored videos last less than {SHORTEST_SECONDS:g} s (the shortest {min(seconds):.1f} s): "
+            f"{short} of {len(seconds)} scored videos last less than {SHORTEST_SECONDS:g} s (the shortest "
+            f"{min(seconds):.1f} s): "
             "ITU-T P.913 asks for 5 to 20 s, so their scores are not comparable with other studies'."
         )
 
@@ -124,7 +128,9 @@ class Study:
         return {item.item: item for item in self.items}
 
     def order_of(self, rater_number: int) -> tuple[str, ...]:
-        """What a rater, numbered from 1, sees after the training; where there are more raters than orders they begin again."""
+        """What a rater, numbered from 1, sees after the training; where there are more raters than orders
+        they begin again.
+        """
         return self.orders[(rater_number - 1) % len(self.orders)]
 
     def write(self, path: Path | str) -> None:
@@ -163,7 +169,8 @@ def read_study(path: Path | str) -> Study:
         ) from None
     if written != study.design_sha256:
         raise SurveyError(
-            f"{path} was changed after it was written (design_sha256 differs): run the stage mos_stimuli again."
+            f"{path} was changed after it was written (design_sha256 differs): run the stage mos_stimuli "
+            f"again."
         )
     return study
 
@@ -173,11 +180,13 @@ def _item(values: dict[str, Any]) -> Item:
     return Item(**{**{k: v for k, v in values.items() if k != "file"}, "expected": expected})
 
 
-# -- choices ------------------------------------------------------------------------------------------------------
+# -- choices -----------------------------------------------------------------------------------------------
 
 
 def shuffled(values: Sequence[T], *key: Any) -> list[T]:
-    """`values` in an order drawn by `key`, the same on every machine and with every version of any library."""
+    """`values` in an order drawn by `key`, the same on every machine and with every version of any
+    library.
+    """
 
     def rank(place: int) -> bytes:
         return sha256(json.dumps([*key, place]).encode()).digest()
@@ -201,7 +210,9 @@ def stratified(clips: Sequence[tuple[str, str]], seed: int) -> list[tuple[str, s
 
 
 def clips_needed(survey: SurveyParams) -> int:
-    """How many clips a study can use: those that are scored, and one for each trap, gold and training item."""
+    """How many clips a study can use: those that are scored, and one for each trap, gold and training
+    item.
+    """
     return survey.clips + survey.training + survey.traps + survey.gold
 
 
@@ -213,9 +224,10 @@ def design_items(
 ) -> list[Item]:
     """What is shown, before it is made (`seconds` and `sha256` are empty).
 
-    The first `survey.clips` clips are scored. Training items, traps and gold take the clips after them, so that no rater sees the ground
-    truth of a scored clip too often; when there are no more they take scored ones. There is a repeat for each method (more if a rater
-    sees more), of different clips as far as possible; each rater sees `survey.repeats` of them.
+    The first `survey.clips` clips are scored. Training items, traps and gold take the clips after them, so
+    that no rater sees the ground truth of a scored clip too often; when there are no more they take scored
+    ones. There is a repeat for each method (more if a rater sees more), of different clips as far as
+    possible; each rater sees `survey.repeats` of them.
 
     Args:
         ranked: (clip_id, identity) pairs from `stratified`.

@@ -1,4 +1,5 @@
-"""Loudness as EBU R128 measures it (ITU-R BS.1770-5), and sound brought to a wished-for loudness without clipping.
+"""Loudness as EBU R128 measures it (ITU-R BS.1770-5), and sound brought to a wished-for loudness without
+clipping.
 
 All of it at 48 kHz, for which BS.1770 prints its filters.
 """
@@ -68,7 +69,8 @@ def at_loudness(wave: np.ndarray, lufs: float) -> np.ndarray:
     measured = integrated_loudness(wave)
     if not np.isfinite(measured):
         raise BadClip(
-            f"its sound has no loudness: it is silent, or shorter than the {BLOCK:g} s that R128 measures over."
+            f"its sound has no loudness: it is silent, or shorter than the {BLOCK:g} s that R128 measures "
+            f"over."
         )
     gain = missing = lufs - measured
     for _ in range(20):
@@ -78,12 +80,15 @@ def at_loudness(wave: np.ndarray, lufs: float) -> np.ndarray:
             return result
         gain += missing
     raise BadClip(
-        f"its sound reaches {lufs - missing:.1f} LUFS without clipping, not {lufs:g}: lower survey.loudness_lufs."
+        f"its sound reaches {lufs - missing:.1f} LUFS without clipping, not {lufs:g}: lower "
+        f"survey.loudness_lufs."
     )
 
 
 def limited(wave: np.ndarray, ceiling_db: float = PEAK_CEILING_DB) -> np.ndarray:
-    """A wave whose true peaks are held below a ceiling by a gain that falls and rises within 5 ms; untouched where none exceeds it."""
+    """A wave whose true peaks are held below a ceiling by a gain that falls and rises within 5 ms; untouched
+    where none exceeds it.
+    """
     from scipy.ndimage import minimum_filter1d
 
     peaks = np.abs(_oversampled(wave)).reshape(-1, 4).max(axis=1)

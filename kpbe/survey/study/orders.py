@@ -1,9 +1,10 @@
 """Balanced orders: a Williams design over the methods, through which the clips move on from rater to rater.
 
-A session has one block for each scored clip; in a block every method appears once, each with another clip, in the order of a row of a
-Williams square (E. J. Williams 1949: in its rows every method comes equally often at each place and directly after each other one).
-The rows are dealt out in turn, to the blocks of a rater and on to the next rater, so the counts over any number of raters differ by as
-little as the rows allow. Checks and repeats stand between blocks, where they tear no balanced pair apart.
+A session has one block for each scored clip; in a block every method appears once, each with another clip, in
+the order of a row of a Williams square (E. J. Williams 1949: in its rows every method comes equally often at
+each place and directly after each other one). The rows are dealt out in turn, to the blocks of a rater and on
+to the next rater, so the counts over any number of raters differ by as little as the rows allow. Checks and
+repeats stand between blocks, where they tear no balanced pair apart.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ DEALS = 12
 """How many shufflings of a rater's rows are tried, so that no method follows itself where blocks meet."""
 
 KICKS, MOST_KICKS, KICKED = 30, 600, 4
-"""How often, and by how many random exchanges, a search that got stuck is set going again; the most where a clip follows itself or a
-repeat comes too early."""
+"""How often, and by how many random exchanges, a search that got stuck is set going again; the most where a
+clip follows itself or a repeat comes too early."""
 
 
 def williams_rows(count: int) -> list[tuple[int, ...]]:
     """Rows of a Williams square over 0..count-1: `count` of them where that is even, else twice as many.
 
-    In all rows together each number stands equally often at each place, and each ordered pair of neighbours occurs equally often (once
-    for an even count, twice for an odd one). In any number of rows dealt out from the first one on, again and again, the counts of the
-    places differ by at most 1; those of the pairs by at most 1 (even count) or 2 (odd).
+    In all rows together each number stands equally often at each place, and each ordered pair of neighbours
+    occurs equally often (once for an even count, twice for an odd one). In any number of rows dealt out from
+    the first one on, again and again, the counts of the places differ by at most 1; those of the pairs by at
+    most 1 (even count) or 2 (odd).
     """
     zigzag = [(k + 1) // 2 if k % 2 else (count - k // 2) % count for k in range(count)]
     square = [tuple((place + row) % count for place in zigzag) for row in range(count)]
@@ -46,15 +48,18 @@ def session_orders(
 ) -> tuple[tuple[str, ...], ...]:
     """The items of each rater in the order in which they are shown.
 
-    Each rater sees all main, reference, trap and gold items and `repeats` of the repeats (in turn), no training items.
+    Each rater sees all main, reference, trap and gold items and `repeats` of the repeats (in turn), no
+    training items.
 
-    Guaranteed, whatever the seed: each block holds every method once; checks and repeats stand between blocks; over all raters, and over
-    the first few of them, the methods' places in the block and their order in it are balanced as `williams_rows` says; the orders of the
-    first raters stay the same when more are planned.
+    Guaranteed, whatever the seed: each block holds every method once; checks and repeats stand between
+    blocks; over all raters, and over the first few of them, the methods' places in the block and their order
+    in it are balanced as `williams_rows` says; the orders of the first raters stay the same when more are
+    planned.
 
-    Sought by exchanging clips among blocks, in this order of importance: no clip (as whatever kind) directly after itself, and a repeat
-    at least a third of the session after its original (both reached in every study tried from four clips on, and tested); no identity
-    after itself; no clip two places after itself. `breaches` counts what was not reached.
+    Sought by exchanging clips among blocks, in this order of importance: no clip (as whatever kind) directly
+    after itself, and a repeat at least a third of the session after its original (both reached in every study
+    tried from four clips on, and tested); no identity after itself; no clip two places after itself.
+    `breaches` counts what was not reached.
 
     Args:
         items: from `design_items`.
@@ -67,7 +72,9 @@ def session_orders(
 
 
 class Breaches(NamedTuple):
-    """How often an order breaks a rule: a clip, an identity directly after itself, a repeat too near to its original."""
+    """How often an order breaks a rule: a clip, an identity directly after itself, a repeat too near to its
+    original.
+    """
 
     clip: int
     identity: int
@@ -90,7 +97,9 @@ def _third(order: Sequence[Item]) -> int:
 
 
 class _Design:
-    """What the sessions of all raters have in common, and how often each method came after each other one where blocks meet."""
+    """What the sessions of all raters have in common, and how often each method came after each other one
+    where blocks meet.
+    """
 
     def __init__(self, items: Sequence[Item], repeats: int, seed: int) -> None:
         self.seed = seed
@@ -117,11 +126,15 @@ class _Design:
         return _Repair(order).result(self.seed, "kick", rater)
 
     def _clip(self, method: int, block: int, rater: int) -> str:
-        """Each method goes through all clips, two apart from the next method, and begins one clip later with each rater."""
+        """Each method goes through all clips, two apart from the next method, and begins one clip later with
+        each rater.
+        """
         return self.clips[(block + 2 * method + rater) % len(self.clips)]
 
     def _rows_of(self, rater: int) -> list[tuple[int, ...]]:
-        """The rater's rows, in an order in which the methods that meet between blocks differ and have met seldom."""
+        """The rater's rows, in an order in which the methods that meet between blocks differ and have met
+        seldom.
+        """
         blocks = len(self.clips)
         rows = [self.rows[(rater * blocks + block) % len(self.rows)] for block in range(blocks)]
         deals = [self._deal(shuffled(rows, self.seed, "rows", rater, deal)) for deal in range(DEALS)]
@@ -140,7 +153,9 @@ class _Design:
         return (same, sum(count**2 for count in met.values())), dealt
 
     def _between_blocks(self, rater: int, blocks: int) -> dict[int, list[Item]]:
-        """What stands after which block (from 1): checks spread over the session, repeats in its last third."""
+        """What stands after which block (from 1): checks spread over the session, repeats in its last
+        third.
+        """
         between: dict[int, list[Item]] = {}
         checks = shuffled(self.checks, self.seed, "checks", rater)
         gaps = max(1, blocks - 1)
@@ -188,7 +203,9 @@ class _Repair:
         self.partners = {place: places for places in groups.values() for place in places}
 
     def result(self, *key: object) -> list[Item]:
-        """The best order found; `key` draws the exchanges that lead out of a dead end where something better seems within reach."""
+        """The best order found; `key` draws the exchanges that lead out of a dead end where something better
+        seems within reach.
+        """
         best, cost = self._descend(), self._total()
         promising = cost >= SAME_CLIP or SAME_IDENTITY <= cost < 5 * SAME_IDENTITY
         for attempt in range(MOST_KICKS if promising else 0):

@@ -1,4 +1,6 @@
-"""The survey's videos: every method's of a clip with the same length, size, frame rate and sound, under names that tell nothing."""
+"""The survey's videos: every method's of a clip with the same length, size, frame rate and sound, under names
+that tell nothing.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ MIN_SECONDS = 1.0
 CRF = 14
 GOP = 25
 COARSE, HELD = 16, 5
-"""How the picture of an item that is to be recognised as bad is spoilt: 16 blocks along its longer side, each frame shown five times."""
+"""How the picture of an item that is to be recognised as bad is spoilt: 16 blocks along its longer side, each
+frame shown five times.
+"""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ def make_stimuli(
         backend_videos: data/backend.
         enhanced_videos: data/enhanced.
         stimuli: folder of the videos, `<item>.mp4`; nothing else is left in it.
-        records: folder for what the videos were made from, and rejected.csv. Not within `stimuli`, which is served.
+        records: folder for what the videos were made from, and rejected.csv. Not within `stimuli`, which is
+            served.
         study_file: where study.json goes; it is absent while its videos are not complete.
         map: how shards are run.
         answered: number of answers that a study of that name has.
@@ -99,7 +104,8 @@ def make_stimuli(
         The study.
 
     Raises:
-        SurveyError: `study_file` is a study of this name that has answers, and another one would take its place.
+        SurveyError: `study_file` is a study of this name that has answers, and another one would take its
+            place.
         KPBEError: no test clip has a usable video by every method, or a video cannot be made.
     """
     survey = params.survey
@@ -168,7 +174,8 @@ def _refuse_to_end_a_running_study(
     same = {item.item for item in items} == running.by_id.keys() and tuple(orders) == running.orders
     if running.name == name and not same and (count := answered(name)):
         raise SurveyError(
-            f"The study {name!r} has {count} answers to other videos or another order than it would have now, and stays as it is: "
+            f"The study {name!r} has {count} answers to other videos or another order than it would have "
+            f"now, and stays as it is: "
             "export them (kpbe survey export), then set survey.study to a new name."
         )
 
@@ -180,18 +187,22 @@ def describe(study: Study, wanted: int, tested: int, rejections: Sequence[Reject
     session = [study.by_id[name] for name in (*study.training, *study.orders[0])]
     minutes = sum(item.seconds for item in session) / 60
     lines = [
-        f"{STAGE}: {len(scored)} of {tested} test clips ({len({item.identity for item in scored})} identities) by {len(methods)} methods "
-        f"and the ground truth; {len(session)} items and {minutes:.1f} minutes of video for each rater, {len(study.orders)} orders."
+        f"{STAGE}: {len(scored)} of {tested} test clips ({len({item.identity for item in scored})} "
+        f"identities) by {len(methods)} methods "
+        f"and the ground truth; {len(session)} items and {minutes:.1f} minutes of video for each rater, "
+        f"{len(study.orders)} orders."
     ]
     if len(scored) < wanted:
         lines.append(
-            f"{STAGE}: survey.clips is {wanted}, but only {len(scored)} test clips have a usable video by every method."
+            f"{STAGE}: survey.clips is {wanted}, but only {len(scored)} test clips have a usable video by "
+            f"every method."
         )
     if study.too_short:
         lines.append(f"{STAGE}: {study.too_short}")
     if len(study.orders) < LEAST_RATERS:
         lines.append(
-            f"{STAGE}: survey.planned_raters is {len(study.orders)}: ITU-T P.910 asks for at least {LEAST_RATERS} raters, P.913 for "
+            f"{STAGE}: survey.planned_raters is {len(study.orders)}: ITU-T P.910 asks for at least "
+            f"{LEAST_RATERS} raters, P.913 for "
             f"{WEB_RATERS} on the web."
         )
     lines += [f"{STAGE}: {r.clip_id} is left out: {r.reason}" for r in rejections]
@@ -209,13 +220,14 @@ def describe(study: Study, wanted: int, tested: int, rejections: Sequence[Reject
     return "\n".join(lines)
 
 
-# -- sources ------------------------------------------------------------------------------------------------------
+# -- sources -----------------------------------------------------------------------------------------------
 
 
 def choose_sources(
     params: Params, test: Sequence[Clip], videos: Mapping[str, Mapping[str, Path]]
 ) -> tuple[dict[str, Source], list[Rejection]]:
-    """The clips that the study uses, as `stratified` ranks those with a usable video by every method, and those left out.
+    """The clips that the study uses, as `stratified` ranks those with a usable video by every method, and
+    those left out.
 
     Only as many clips are looked at as are needed.
 
@@ -257,7 +269,8 @@ def _source(clip: Clip, videos: Mapping[str, Path], params: Params) -> Source:
     """Check a clip's videos and its sound.
 
     Raises:
-        BadClip: one is missing, unreadable, too short, or of another size or rate than the clip; the sound is missing or silent.
+        BadClip: one is missing, unreadable, too short, or of another size or rate than the clip; the sound is
+            missing or silent.
     """
     for method, path in videos.items():
         if not path.exists():
@@ -267,7 +280,8 @@ def _source(clip: Clip, videos: Mapping[str, Path], params: Params) -> Source:
     for method, info in infos.items():
         if (info.width, info.height) != (truth.width, truth.height) or abs(info.fps - truth.fps) > 0.01:
             raise BadClip(
-                f"its video by {display_name(method)} is {_form(info)}, the clip {_form(truth)}: make it again."
+                f"its video by {display_name(method)} is {_form(info)}, the clip {_form(truth)}: make it "
+                f"again."
             )
     if not clip.has_audio or not clip.wav.exists():
         raise BadClip("it has no sound.")
@@ -300,7 +314,7 @@ def _digest(source: Source, method: str, params: Params) -> str:
     )
 
 
-# -- making -------------------------------------------------------------------------------------------------------
+# -- making ------------------------------------------------------------------------------------------------
 
 
 def _make_item(task: ClipTask, lufs: float) -> dict[str, Any]:

@@ -60,7 +60,9 @@ def test_missing_and_coinciding_points_are_refused():
 
 
 def similarity(scale: float, degrees: float, centre: tuple[float, float], middle: tuple[float, float]):
-    """The matrix that turns and scales frames about `centre`, which comes to lie at `middle` of the aligned picture."""
+    """The matrix that turns and scales frames about `centre`, which comes to lie at `middle` of the aligned
+    picture.
+    """
     angle = np.deg2rad(degrees)
     linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return np.column_stack((linear, np.array(middle) - linear @ centre))

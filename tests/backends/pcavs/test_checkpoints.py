@@ -69,7 +69,9 @@ def test_a_failed_write_leaves_the_file_before(narrow, tmp_path):
 
 @pytest.fixture(scope="module")
 def official(golden):
-    """State dicts of the four files with all official tensors; one stored number each, seen as a whole tensor."""
+    """State dicts of the four files with all official tensors; one stored number each, seen as a whole
+    tensor.
+    """
     states = {}
     for file, net in zip(OFFICIAL_FILES.values(), ("netG", "netV", "netE", "netA_sync"), strict=True):
         states[file] = {

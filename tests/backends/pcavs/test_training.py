@@ -1,4 +1,6 @@
-"""Training of PC-AVS: encoders that learn to agree, networks that learn to draw, exact resume, clips without faces."""
+"""Training of PC-AVS: encoders that learn to agree, networks that learn to draw, exact resume, clips without
+faces.
+"""
 
 from __future__ import annotations
 

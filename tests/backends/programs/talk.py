@@ -1,4 +1,6 @@
-"""A stand-in for a talking-head method: a bar over the source picture that follows the loudness, written with PyAV alone."""
+"""A stand-in for a talking-head method: a bar over the source picture that follows the loudness, written with
+PyAV alone.
+"""
 
 from __future__ import annotations
 

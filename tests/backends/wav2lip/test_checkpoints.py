@@ -1,4 +1,6 @@
-"""Every layout that Wav2Lip weights are published in, and what is said about files that are something else."""
+"""Every layout that Wav2Lip weights are published in, and what is said about files that are something
+else.
+"""
 
 from __future__ import annotations
 

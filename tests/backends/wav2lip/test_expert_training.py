@@ -1,4 +1,6 @@
-"""Training of the sync expert: it finds which sound belongs to which mouths, and goes on exactly where it was stopped."""
+"""Training of the sync expert: it finds which sound belongs to which mouths, and goes on exactly where it was
+stopped.
+"""
 
 from __future__ import annotations
 
@@ -177,7 +179,9 @@ def test_contrast_is_half_in_sync_and_half_shifted_within_the_clip():
 
 
 def test_windows_that_share_frames_are_no_negatives():
-    """Windows 0 and 4 share a frame, 0 and 5 none; a window without any in its clip meets those of all others."""
+    """Windows 0 and 4 share a frame, 0 and 5 none; a window without any in its clip meets those of all
+    others.
+    """
     found = negatives(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 4, 5, 0]))
     assert found.int().tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [1, 1, 1, 0]]
 

@@ -1,4 +1,6 @@
-"""Training of Wav2Lip's generator: what its loss is made of and when, exact resume, a checkpoint that synthesis loads."""
+"""Training of Wav2Lip's generator: what its loss is made of and when, exact resume, a checkpoint that
+synthesis loads.
+"""
 
 from __future__ import annotations
 
@@ -198,7 +200,9 @@ def test_only_the_discriminators_own_step_changes_it(new_job, monkeypatch):
 
 
 def test_in_two_parts_gives_the_same_generator_bit_for_bit(new_job, expert):
-    """The stop at 3 lies between validations and before the gate opens; the validation that the stop makes must not open it."""
+    """The stop at 3 lies between validations and before the gate opens; the validation that the stop makes
+    must not open it.
+    """
     losses = {"sync": 0.25, "gan": 0.1, "sync_below": ALWAYS}
     schedule = {"steps": 8, "sheet_every": 4, "checkpoint_every": 3}
     whole, divided = (
@@ -214,7 +218,9 @@ def test_in_two_parts_gives_the_same_generator_bit_for_bit(new_job, expert):
 
 @pytest.mark.parametrize("kill_at", [3, 5])
 def test_killed_and_run_again_equals_uninterrupted_bit_for_bit(new_job, expert, kill_at, monkeypatch):
-    """With expert and discriminator; the gate opens at step 2, the last state before the kill is that of step 2 or 4."""
+    """With expert and discriminator; the gate opens at step 2, the last state before the kill is that of step
+    2 or 4.
+    """
     losses = {"sync": 0.25, "gan": 0.1, "sync_below": ALWAYS}
     whole, divided = (new_job(name, losses=losses) for name in ("whole", "parts"))
     train_generator(whole)

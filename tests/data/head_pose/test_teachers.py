@@ -1,4 +1,6 @@
-"""Head pose teachers: Hopenet gives the reference's numbers; the angles of all mean what the frontend's angles mean."""
+"""Head pose teachers: Hopenet gives the reference's numbers; the angles of all mean what the frontend's
+angles mean.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,14 @@ REAL = (
 )
 
 
-# -- Hopenet ------------------------------------------------------------------------------------------------------
+# -- Hopenet -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def hopenet_file(golden, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fixtures' weights as a file in the published layout: a pickle from before torch's zip format, with `fc_finetune`."""
+    """The fixtures' weights as a file in the published layout: a pickle from before torch's zip format, with
+    `fc_finetune`.
+    """
     filled = golden.load_filled("hopenet", golden.shapes("hopenet"))
     state = {name: torch.from_numpy(np.array(array)) for name, array in filled.items()}
     path = tmp_path_factory.mktemp("weights") / catalogue.CATALOGUE["hopenet"].file
@@ -97,7 +101,7 @@ def test_hopenet_refuses_other_networks(tmp_path):
         load_hopenet(path)
 
 
-# -- which one, and their files -----------------------------------------------------------------------------------
+# -- which one, and their files ----------------------------------------------------------------------------
 
 
 def test_the_first_teacher_with_all_its_files_is_taken(tmp_path, monkeypatch):
@@ -128,7 +132,7 @@ def test_the_middle_of_a_picture():
     assert central(picture, 1.0).shape == picture.shape
 
 
-# -- what their angles mean ---------------------------------------------------------------------------------------
+# -- what their angles mean --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", params=["whenet", "fsanet"])

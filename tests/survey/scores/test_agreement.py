@@ -8,7 +8,8 @@ import pytest
 from kpbe.survey.scores.agreement import intraclass, krippendorff_alpha
 
 nan = np.nan
-# Krippendorff, Computing Krippendorff's alpha-reliability (2011), example C: four observers, twelve units, gaps
+# Krippendorff, Computing Krippendorff's alpha-reliability (2011), example C: four observers, twelve units,
+# gaps
 KRIPPENDORFF = np.array(
     [
         [1, 2, 3, 3, 2, 1, 4, 1, 2, nan, nan, nan],

@@ -40,7 +40,9 @@ def test_the_model_agrees_with_sureal(case: str) -> None:
 
 
 def test_no_rater_takes_over() -> None:
-    """In this example plain maximum likelihood takes one rater for perfect and the qualities are just that rater's scores."""
+    """In this example plain maximum likelihood takes one rater for perfect and the qualities are just that
+    rater's scores.
+    """
     example = SUREAL["one_rater_takes_over"]
     scores = scores_of(example["scores"])
     tyrant = int(np.argmin(example["inconsistency"]))

@@ -25,7 +25,9 @@ LAST = "r010"
 
 
 def one_odd_rater(opinions: ModuleType, odd, study=None):
-    """Nine attentive raters and a tenth who answers as `odd(item, question, attentive score)` says; 0 is no answer."""
+    """Nine attentive raters and a tenth who answers as `odd(item, question, attentive score)` says; 0 is no
+    answer.
+    """
     study = study or opinions.make_study(6)
     attentive = opinions.opinion()
 
@@ -96,7 +98,7 @@ def test_every_broken_rule_is_named(opinions: ModuleType) -> None:
     assert {e.rule for e in found.exclusions} == {"gold", "variance"}
 
 
-# -- among the others ---------------------------------------------------------------------------------------------
+# -- among the others --------------------------------------------------------------------------------------
 
 
 def test_bt500_rejects_whom_sureal_rejects() -> None:
@@ -115,7 +117,9 @@ def test_bt500_keeps_raters_with_a_leaning() -> None:
 
 
 def test_bt500_widens_the_limits_where_scores_do_not_look_normal() -> None:
-    """One 5 among nineteen 1s has kurtosis 18, and sqrt(20) deviations are just not reached; among 1s to 4s it is 2.5 deviations off."""
+    """One 5 among nineteen 1s has kurtosis 18, and sqrt(20) deviations are just not reached; among 1s to 4s
+    it is 2.5 deviations off.
+    """
     lonely = np.array([[5.0], *([[1.0]] * 19)])
     assert bt500_counts(lonely)[0].sum() == 0
     spread = np.array([[5.0], [4.0], *([[3.0]] * 6), *([[2.0]] * 7), *([[1.0]] * 5)])

@@ -1,4 +1,6 @@
-"""Table II says what the answers say, with the paper's numbers beside it; nothing where there are none; DEMO where they are invented."""
+"""Table II says what the answers say, with the paper's numbers beside it; nothing where there are none; DEMO
+where they are invented.
+"""
 
 from __future__ import annotations
 
@@ -100,8 +102,10 @@ def test_the_table_shows_means_intervals_differences_and_the_papers_numbers(
     ]
     assert f"{np.mean(kept):.2f} [" in text
     for fact in (
-        "| Wav2Lip+KPBE |", "| Ground truth |", "4.11", "4.73", "+0.26", "10 raters answered", "1 left out", "6 clips by 5 methods",
-        "BT.500", "P.913", "crossed bootstrap", "Holm for 6 comparisons", "alpha (ordinal)", "## With everybody",
+        "| Wav2Lip+KPBE |", "| Ground truth |", "4.11", "4.73", "+0.26", "10 raters answered", "1 left out",
+        "6 clips by 5 methods",
+        "BT.500", "P.913", "crossed bootstrap", "Holm for 6 comparisons", "alpha (ordinal)",
+        "## With everybody",
         "| r010 | variance | scores vary by 0.00 only",
     ):  # fmt: skip
         assert fact in text
@@ -169,7 +173,7 @@ def test_metrics_stimuli_and_raters(survey: Survey) -> None:
     )
 
 
-# -- no ratings ---------------------------------------------------------------------------------------------------
+# -- no ratings --------------------------------------------------------------------------------------------
 
 
 def test_no_ratings_means_no_numbers_but_the_papers(tmp_path: Path, opinions: ModuleType) -> None:
@@ -181,7 +185,8 @@ def test_no_ratings_means_no_numbers_but_the_papers(tmp_path: Path, opinions: Mo
         assert text.count("no ratings yet") >= 5 * 3
         shown = set(re.findall(r"\b\d\.\d\d\b", text))
         assert shown == {
-            "4.11", "4.03", "4.09", "4.14", "4.27", "3.44", "3.12", "3.25", "3.70", "3.31", "3.41", "4.59", "4.50", "4.73",
+            "4.11", "4.03", "4.09", "4.14", "4.27", "3.44", "3.12", "3.25", "3.70", "3.31", "3.41", "4.59",
+            "4.50", "4.73",
         }  # fmt: skip
         assert "[" not in text.replace("[95 %]", "") and "±" not in text
     for name in ("table2.csv", "survey_stimuli.csv", "survey_raters.csv"):
@@ -210,7 +215,7 @@ def test_a_single_rater_gets_means_without_intervals(tmp_path: Path, opinions: M
     assert "±" not in found.text("table2.tex").split("caption")[1].split("toprule")[1]
 
 
-# -- demo and errors ----------------------------------------------------------------------------------------------
+# -- demo and errors ---------------------------------------------------------------------------------------
 
 
 def test_a_demo_is_refused_and_nothing_is_written(tmp_path: Path, opinions: ModuleType) -> None:
@@ -282,7 +287,8 @@ def test_who_the_raters_are_is_told_in_counts(tmp_path: Path, opinions: ModuleTy
     asked = Survey(tmp_path, opinions, [replace(a, **ABOUT[a.rater_number % 2]) for a in answers])
     asked.run()
     said = (
-        "What the raters say of themselves - age: 18-29 8, not said 8; eyesight: normal 8, corrected to normal 8; "
+        "What the raters say of themselves - age: 18-29 8, not said 8; eyesight: normal 8, corrected to "
+        "normal 8; "
         "colour vision: normal 16; device: computer 8, phone 8; sound: headphones 16."
     )
     assert f"- {said}" in asked.text("table2.md").splitlines()

@@ -37,7 +37,7 @@ def rows_of(store: SurveyStore, table) -> list:
         return list(connection.execute(select(table)))
 
 
-# -- links --------------------------------------------------------------------------------------------------------
+# -- links -------------------------------------------------------------------------------------------------
 
 
 def test_links_cannot_be_guessed_and_are_not_in_the_database(store, study):
@@ -105,7 +105,7 @@ def test_revoking_nobody_is_said(store, study):
         store.revoke(study.name, 7)
 
 
-# -- steps --------------------------------------------------------------------------------------------------------
+# -- steps -------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_kept_before_consent(store, study):
@@ -167,7 +167,7 @@ def test_the_end_comes_when_every_clip_is_rated(store, study, consenting):
     assert store.answered(token)[order[0]] == FAIR
 
 
-# -- plays --------------------------------------------------------------------------------------------------------
+# -- plays -------------------------------------------------------------------------------------------------
 
 
 def test_plays_are_counted_and_a_play_told_twice_counts_once(store, study, consenting):
@@ -194,7 +194,7 @@ def test_a_clip_that_was_not_played_to_its_end_is_not_rated(store, study, consen
     assert store.answered(token) == {}
 
 
-# -- answers ------------------------------------------------------------------------------------------------------
+# -- answers -----------------------------------------------------------------------------------------------
 
 
 def test_the_last_answers_count_and_every_change_is_kept(store, study, consenting):
@@ -289,7 +289,7 @@ def test_comments_about_the_survey_are_listed_without_revoked_raters(store, stud
     assert {one.rater for one in store.comments(study.name)} == {1}
 
 
-# -- studies ------------------------------------------------------------------------------------------------------
+# -- studies -----------------------------------------------------------------------------------------------
 
 
 def test_answers_of_two_designs_are_not_mixed(store, study, consenting):
@@ -328,7 +328,7 @@ def test_demo_and_real_answers_do_not_meet(url, study):
         SurveyStore(url, study).empty()
 
 
-# -- export and progress ------------------------------------------------------------------------------------------
+# -- export and progress -----------------------------------------------------------------------------------
 
 
 def test_what_raters_say_of_themselves_is_kept_exported_and_forgotten(store, study, consenting):
@@ -418,7 +418,7 @@ def test_progress_tells_who_is_where(store, study, consenting):
     assert found[2].plays == 2 and found[2].median_response_seconds == 1.5
 
 
-# -- SQLite's file ------------------------------------------------------------------------------------------------
+# -- SQLite's file -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture

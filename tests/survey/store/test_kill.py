@@ -1,4 +1,6 @@
-"""SIGKILL in the middle: what was acknowledged is there, nothing is there in part, and the raters can go on."""
+"""SIGKILL in the middle: what was acknowledged is there, nothing is there in part, and the raters can go
+on.
+"""
 
 from __future__ import annotations
 

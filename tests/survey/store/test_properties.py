@@ -1,4 +1,6 @@
-"""Double clicks, refreshes, two tabs and retries, in any order and at the same time, neither lose nor duplicate an answer."""
+"""Double clicks, refreshes, two tabs and retries, in any order and at the same time, neither lose nor
+duplicate an answer.
+"""
 
 from __future__ import annotations
 

@@ -61,7 +61,8 @@ def write_version_1(url: str, study: Study) -> None:
     inserts = [
         "INSERT INTO studies VALUES (:study, :design, :moment)",
         "INSERT INTO raters VALUES (:study, 1, :token, 'zh', :moment, :moment, :moment, NULL, NULL, NULL)",
-        "INSERT INTO plays (study, rater, item, watched, ended, seconds, played_at) VALUES (:study, 1, :item, 1, :ended, 3, :moment)",
+        "INSERT INTO plays (study, rater, item, watched, ended, seconds, played_at) VALUES (:study, 1, "
+        ":item, 1, :ended, 3, :moment)",
     ]
     scores = (("lip_sync", 4), ("head_pose", 3), ("realness", 2))
     rows = [("answers", q, s) for q, s in scores] + [

@@ -38,7 +38,7 @@ def of_kind(items: list[Item], *kinds: str) -> list[Item]:
     return [item for item in items if item.kind in kinds]
 
 
-# -- clips --------------------------------------------------------------------------------------------------------
+# -- clips -------------------------------------------------------------------------------------------------
 
 
 @given(
@@ -62,7 +62,7 @@ def test_choice_depends_on_the_seed_and_not_on_the_order_of_the_manifest() -> No
     assert stratified(available, 1) != stratified(available, 2)
 
 
-# -- items --------------------------------------------------------------------------------------------------------
+# -- items -------------------------------------------------------------------------------------------------
 
 
 def test_every_scored_clip_is_shown_by_every_method_and_as_ground_truth() -> None:
@@ -132,7 +132,7 @@ def test_names_are_unique_and_change_with_seed_study_and_content() -> None:
     assert items_of(ranked) == versions[0]
 
 
-# -- study.json ---------------------------------------------------------------------------------------------------
+# -- study.json --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def spread(counts: Counter, keys: Sequence) -> int:
     return max(found) - min(found)
 
 
-# -- Williams -----------------------------------------------------------------------------------------------------
+# -- Williams ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", range(2, 12))
@@ -63,7 +63,7 @@ def test_any_number_of_rows_is_balanced_as_far_as_it_allows(count: int, taken: i
     assert spread(pairs, list(permutations(range(count), 2))) <= (1 if count % 2 == 0 else 2)
 
 
-# -- sessions -----------------------------------------------------------------------------------------------------
+# -- sessions ----------------------------------------------------------------------------------------------
 
 SIZES = st.tuples(st.integers(1, 20), st.integers(1, 3), st.integers(1, 9))
 SURVEYS = st.builds(

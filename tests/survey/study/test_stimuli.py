@@ -137,7 +137,7 @@ def everything_in(path: Path) -> str:
         return f"{container.metadata} {tracks}"
 
 
-# -- files --------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------
 
 
 def test_folder_holds_the_items_videos_and_nothing_else(made: tuple[Project, Study]) -> None:
@@ -251,7 +251,7 @@ def test_repeat_is_the_same_video_under_another_name(made: tuple[Project, Study]
             assert (original.sha256, original.clip_id) == (item.sha256, item.clip_id)
 
 
-# -- choice of clips ----------------------------------------------------------------------------------------------
+# -- choice of clips ---------------------------------------------------------------------------------------
 
 
 def test_methods_of_a_clip_are_cut_to_the_shortest(project: Project) -> None:
@@ -310,7 +310,7 @@ def test_clips_are_spread_over_the_speakers(project: Project) -> None:
     assert {item.identity for item in study.items if item.kind == "reference"} == set(SPEAKERS)
 
 
-# -- again --------------------------------------------------------------------------------------------------------
+# -- again -------------------------------------------------------------------------------------------------
 
 
 def test_another_run_elsewhere_makes_the_same_bytes(made: tuple[Project, Study], project: Project) -> None:

@@ -1,9 +1,10 @@
 """What a head pose teacher gives, and in which convention.
 
-Hopenet, WHENet and FSA-Net were trained on 300W-LP, whose angles (Zhu et al. 2016) are positive for a head that, as seen in the picture,
-turns to the left (yaw), looks up (pitch) and tilts clockwise (roll), and make up a rotation in the same order as the frontend's
-R = Rx(pitch) Ry(yaw) Rz(roll). With x right, y down and z away from the camera such an R turns a head to the left for a positive yaw,
-clockwise for a positive roll, but down for a positive pitch: teachers hand over minus the pitch that their network gives.
+Hopenet, WHENet and FSA-Net were trained on 300W-LP, whose angles (Zhu et al. 2016) are positive for a head
+that, as seen in the picture, turns to the left (yaw), looks up (pitch) and tilts clockwise (roll), and make
+up a rotation in the same order as the frontend's R = Rx(pitch) Ry(yaw) Rz(roll). With x right, y down and z
+away from the camera such an R turns a head to the left for a positive yaw, clockwise for a positive roll, but
+down for a positive pitch: teachers hand over minus the pitch that their network gives.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class PoseTeacher(Protocol):
             frames: (N, H, W, 3) uint8 RGB head crops with a margin of about 10 %, as preprocess makes them.
 
         Returns:
-            float32 (N, 3) yaw, pitch, roll in degrees, in the frontend's convention R = Rx(pitch) Ry(yaw) Rz(roll).
+            float32 (N, 3) yaw, pitch, roll in degrees, in the frontend's convention R = Rx(pitch) Ry(yaw)
+            Rz(roll).
         """
         ...

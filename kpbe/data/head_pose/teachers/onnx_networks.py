@@ -1,4 +1,6 @@
-"""WHENet and FSA-Net through onnxruntime. Both files have a batch of one built in: pictures go through one by one."""
+"""WHENet and FSA-Net through onnxruntime. Both files have a batch of one built in: pictures go through one by
+one.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,9 @@ def central(frame: np.ndarray, share: float) -> np.ndarray:
 class WHENet:
     """Zhou and Gregson 2020 (EfficientNet-B0; yaw over the full circle, trained on 300W-LP and Panoptic).
 
-    The file takes (1, 224, 224, 3) ImageNet-normalised RGB and gives degrees: the softmax over bins of 3 degrees is part of it.
-    It looks at the middle `share` of a clip's picture: there it agrees best with FSA-Net and with the line through the eyes (docs/data.md).
+    The file takes (1, 224, 224, 3) ImageNet-normalised RGB and gives degrees: the softmax over bins of 3
+    degrees is part of it. It looks at the middle `share` of a clip's picture: there it agrees best with
+    FSA-Net and with the line through the eyes (docs/data.md).
     """
 
     side = 224
@@ -55,9 +58,11 @@ class WHENet:
 
 
 class FSANet:
-    """Yang et al. 2019 in omasaht's PyTorch version: the mean of its two networks (1x1 and variance scoring), trained on 300W-LP.
+    """Yang et al. 2019 in omasaht's PyTorch version: the mean of its two networks (1x1 and variance scoring),
+    trained on 300W-LP.
 
-    Each file takes (1, 3, 64, 64) BGR, (x - 127.5) / 128, and gives yaw, pitch and roll in degrees. All of a clip's picture is looked at.
+    Each file takes (1, 3, 64, 64) BGR, (x - 127.5) / 128, and gives yaw, pitch and roll in degrees. All of a
+    clip's picture is looked at.
     """
 
     side = 64
@@ -76,7 +81,8 @@ class FSANet:
 
 
 def onnx_session(path: Path) -> Any:
-    """An onnxruntime session on the CPU with as many threads as OMP_NUM_THREADS says (without it: one per core).
+    """An onnxruntime session on the CPU with as many threads as OMP_NUM_THREADS says (without it: one per
+    core).
 
     Raises:
         BadCheckpoint: the file is damaged or no ONNX file.

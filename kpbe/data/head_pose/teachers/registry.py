@@ -52,8 +52,8 @@ def get_teacher(kind: TeacherKind, compute: ComputeParams, batch: int = 32) -> P
     """A teacher with its weights.
 
     Args:
-        kind: `mediapipe` is the most exact on talking heads; `hopenet` is the reference's; `whenet` and `fsanet` run through onnxruntime
-            on the CPU.
+        kind: `mediapipe` is the most exact on talking heads; `hopenet` is the reference's; `whenet` and
+            `fsanet` run through onnxruntime on the CPU.
         compute: the device of `hopenet`.
         batch: pictures per forward pass of `hopenet`; the two others' files have a batch of one built in.
 
