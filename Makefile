@@ -6,6 +6,7 @@
 # make ablation variants of stage 2 as DVC experiments, and their table (ABLATION='-S data=folder')
 # make params   compose params.yaml anew after a change in conf/
 # make lint     ruff, pyright and the import contracts (pyproject.toml)
+# make docs     the documentation as a site, in site/
 # make clean    remove what the stages made (not DVC's cache) and tool caches
 
 PYTHON ?= python3
@@ -27,7 +28,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: repro test mutations report ablation survey ui params lint clean
+.PHONY: repro test mutations report ablation survey ui params lint docs clean
 
 repro: $(INSTALLED)
 	$(BIN)/dvc repro
@@ -60,6 +61,9 @@ lint: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+docs: $(INSTALLED_DEV)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean:
 	rm -rf data/raw data/clips data/backend data/enhanced checkpoints reports/results

@@ -1,5 +1,5 @@
-"""Batch synthesis as PC-AVS's inference script does it, written from a description of the procedure (DESIGN's
-reference/06, 6.2).
+"""Batch synthesis as PC-AVS's inference script does it, written from a description of the
+procedure (Hangz-nju-cuhk/Talking-Face_PC-AVS, inference.py).
 
 Aligned frames lie on the disk as pictures. For every frame of every batch of 16 the picture that shows the
 person is read and encoded again, the non-identity encoder sees the pose frame and that picture, and two

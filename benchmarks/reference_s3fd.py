@@ -1,10 +1,11 @@
 """The reference's face detection: S3FD on whole frames in batches, with its loop over candidate cells in
 Python.
 
-Written from a description of the procedure (DESIGN's reference/05, 5.6). The network is the face-alignment
-package's, with random weights, since its published file cannot be had here. What it would answer is planted
-behind it: a high score, and the box that our detector found, at every cell whose anchor overlaps the face by
-at least 0.35, which is what S3FD's training counts as the face. How long the loop takes is reported apart.
+Written from a description of the procedure (Rudrabha/Wav2Lip, face_detection). The network is the
+face-alignment package's, with random weights, since its published file cannot be had here. What it would
+answer is planted behind it: a high score, and the box that our detector found, at every cell whose anchor
+overlaps the face by at least 0.35, which is what S3FD's training counts as the face. How long the loop takes
+is reported apart.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Batch synthesis as Wav2Lip's inference script does it, written from a description of the procedure
-(DESIGN's reference/05).
+(Rudrabha/Wav2Lip, inference.py).
 
 All frames are read into a list; faces are detected in every one of them, 16 at a time; boxes are smoothed;
 crops are resized and batches of 128 built one frame after another; the generator, face encoder included, runs

@@ -181,8 +181,7 @@ class GeneratorParams(Section):
 
 
 class ConventionParams(Section):
-    """What a checkpoint's numbers mean; stored with it (reference: zhanglonghao1992's OSFV code,
-    golden/README section 4).
+    """What a checkpoint's numbers mean; stored with it (as zhanglonghao1992's OSFV code has them).
 
     `pitch_sign` is the pitch that the network estimates for one degree of a label's or a user's pitch, which
     is positive for a head that looks down: 1 with our labels, -1 in public OSFV checkpoints, which learned
@@ -290,7 +289,8 @@ class PerceptualWeights(Section):
 
 
 class FrontendLossParams(PerceptualWeights):
-    """Weights of the frontend's loss terms (reference/02 2.3 for stage 1; paper eq. 3 and 4 for stage 2).
+    """Weights of the frontend's loss terms (OSFV, Wang et al. 2021, 3.3, for stage 1; paper eq. 3 and 4 for
+    stage 2).
 
     `mouth` is how many times as much the mouth counts in the pixel terms as the rest of the picture, where
     the points of the face are known. `parts` judges what frames are put together from: the decoder's picture,
@@ -511,7 +511,7 @@ class ScreeningParams(Section):
 
 
 class SurveyParams(Section):
-    """The MOS survey (DESIGN section 7).
+    """The MOS survey (paper IV.E, ITU-T P.910).
 
     Every rater sees `clips` test clips by every backend but those of `leave_out`, by their enhancements, and
     the ground truth; `traps` items whose sound comes `trap_shift_ms` late; `gold` items with a known answer

@@ -94,7 +94,7 @@ def test_the_library_imports_no_workflow_tool() -> None:
         assert not imports(path) & {"prefect", "dvc", "streamlit", "flows", "reports"}, path
 
 
-@pytest.mark.parametrize("target", ["repro", "test", "report", "ui", "params", "lint", "clean"])
+@pytest.mark.parametrize("target", ["repro", "test", "report", "ui", "params", "lint", "docs", "clean"])
 def test_make_targets_can_be_made(target: str) -> None:
     result = subprocess.run(["make", "-n", target], cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

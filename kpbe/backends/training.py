@@ -38,7 +38,10 @@ def train_backend(name: str, params: Params, clips: Path, expression: Path, sync
     A backend that is not trained leaves a note in `out`.
 
     Args:
-        name, params, clips, expression: as of `train_sync`.
+        name: as of `train_sync`.
+        params: as of `train_sync`.
+        clips: as of `train_sync`.
+        expression: as of `train_sync`.
         sync: what `train_sync` left.
         out: checkpoints/backends/<name>.
 

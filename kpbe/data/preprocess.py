@@ -66,7 +66,8 @@ def preprocess(
         image_size: side of the clips in pixels.
         raw: folder of videos.csv.
         out: data/clips.
-        map, shard_size: see `kpbe.core.clip_tasks.run_clip_tasks`; a shard is a number of raw videos.
+        map: see `kpbe.core.clip_tasks.run_clip_tasks`; a shard is a number of raw videos.
+        shard_size: see `map`.
 
     Returns:
         The clips of clips.csv.

@@ -51,7 +51,8 @@ def boxes_from_faces(
         faces: of the frames `looked_at`, ascending; None without a face.
         looked_at: indices of these frames.
         frames: of the clip.
-        width, height: of its frames, pixels.
+        width: of its frames, pixels.
+        height: of its frames, pixels.
     """
     found = {
         index: mouth_box(face.lips, (height, width))

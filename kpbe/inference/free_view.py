@@ -150,7 +150,8 @@ def write_free_view(
         source_image: (H, W, 3) uint8 RGB.
         view: what is asked for.
         expression_image: picture of another expression, as `source_image`.
-        seconds, fps: of the video.
+        seconds: of the video.
+        fps: of the video.
 
     Returns:
         The source's own view.

@@ -30,7 +30,8 @@ def scaled(picture: np.ndarray, width: int, height: int) -> np.ndarray:
 
     Args:
         picture: (H, W, 3) uint8.
-        width, height: pixels.
+        width: pixels.
+        height: pixels.
 
     Returns:
         (height, width, 3) uint8; the picture itself where it fits.

@@ -1,4 +1,4 @@
-"""SSIM, PSNR and L1 between batches of frames, with scikit-image's definitions (DESIGN section 6).
+"""SSIM, PSNR and L1 between batches of frames, with scikit-image's definitions.
 
 Frames are RGB, channels last, uint8 or floating point, always on the scale 0..255. Differences are never
 taken in uint8, where they wrap around (MCNet's published script does, and prints about 31 dB for whatever it

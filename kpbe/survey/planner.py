@@ -55,7 +55,8 @@ def power(spread: Spread, raters: int, clips: int, difference: float, comparison
 
     Args:
         spread: of the differences.
-        raters, clips: how many.
+        raters: how many.
+        clips: how many.
         difference: the true one, in points.
         comparisons: the level of 0.05 is divided by it (the first step of Holm's correction).
     """

@@ -1,1 +1,1 @@
-"""Two-stage training of the frontend and training of trainable backends (DESIGN section 5)."""
+"""Two-stage training of the frontend and training of trainable backends (paper III.D)."""

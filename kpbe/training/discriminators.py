@@ -1,4 +1,4 @@
-"""Patch discriminator of the frontend's adversarial losses (OSFV's, reference/02 section 2.1)."""
+"""Patch discriminator of the frontend's adversarial losses (as in zhanglonghao1992's OSFV code)."""
 
 from __future__ import annotations
 

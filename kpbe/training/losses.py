@@ -1,4 +1,4 @@
-"""Loss terms of the frontend (OSFV's, reference/02 section 2.3, and the paper's eq. 4); each a pure
+"""Loss terms of the frontend (OSFV, Wang et al. 2021, 3.3, and the paper's eq. 4); each a pure
 function.
 """
 
@@ -219,7 +219,8 @@ def contrastive(audio: Tensor, visual: Tensor, temperature: float) -> Tensor:
     """Symmetric InfoNCE: each window's own partner among all of the batch, from audio to picture and back.
 
     Args:
-        audio, visual: (B, D) features; row i of one belongs to row i of the other.
+        audio: (B, D) features; row i of one belongs to row i of the other.
+        visual: (B, D) features; row i of one belongs to row i of the other.
         temperature: of the softmax over cosine similarities.
 
     Returns:

@@ -1,5 +1,4 @@
-"""Every stage of the full-size networks gives the reference implementation's numbers (golden/README, sections
-3 to 5).
+"""Every stage of the full-size networks gives the reference implementation's numbers (docs/tests.md).
 
 Weights come through the public key map, so these tests check the loader too.
 """

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from kpbe import paths
 from kpbe.core.clip_tasks import REJECTED_COLUMNS
 from kpbe.core.files import write_csv, write_json
-from kpbe.data.clips import Clip, enhanced_video, make_clip_id, write_manifest
+from kpbe.data.clips import Clip, enhanced_video, write_manifest
 from kpbe.evaluation.results import (
     METRICS_FILE,
     PER_FRAME,
@@ -64,8 +64,6 @@ REJECTED = {
 
 
 def make_clip(identity: str, split: str, number: int, folder: Path) -> Clip:
-    make_clip_id(identity, f"v{number}", 0, FRAMES)
-    FRAMES / FPS
     return describe_clip(folder, identity, video=f"v{number}", split=split, frames=FRAMES, side=SIDE)
 
 

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from kpbe.data.clips import Clip, make_clip_id
+from kpbe.data.clips import Clip
 from kpbe.media.audio import write_wav
 from kpbe.media.recording import Recording
 from kpbe.media.video_writer import write_video
@@ -45,7 +45,6 @@ def videos(tmp_path: Path) -> dict[str, Path]:
 @pytest.fixture
 def clip(tmp_path: Path) -> Clip:
     (tmp_path / "test").mkdir(exist_ok=True)
-    make_clip_id("cy", "v0", 0, FRAMES)
     return describe_clip(tmp_path, "cy", video="v0", split="test", frames=FRAMES, side=SIDE)
 
 

@@ -24,8 +24,7 @@ class SyncTrainingSettings(TrainingSettings):
 
 
 class PCAVSLossWeights(PerceptualWeights):
-    """Weights of the generator's loss terms; the defaults are those of the reference's options (reference/06
-    6.4).
+    """Weights of the generator's loss terms; the defaults are those of the reference's options.
 
     Attributes:
         reconstruction: mean absolute difference of the pictures, in [0, 1]. Ours: the reference's options

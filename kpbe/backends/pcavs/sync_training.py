@@ -2,7 +2,7 @@
 say.
 
 The reference never released its training code; its options name an audio-visual contrastive loss in both
-directions (reference/06 6.4). That these two encoders are trained alone first is ours: a generator that
+directions. That these two encoders are trained alone first is ours: a generator that
 cannot hear yet learns to ignore the mouth.
 """
 

@@ -1,7 +1,7 @@
 """Training of PC-AVS: all four networks learn to draw a moment from another picture of the person, its sound
 and its head pose.
 
-The reference never released its training code. From its options (reference/06 6.4) we take perceptual loss,
+The reference never released its training code. From its options we take perceptual loss,
 hinge GAN with feature matching, the contrastive loss and the cross-modal term; the plain L1 term, one
 discriminator of one scale and the schedule are ours, and the identity classifier and the pose disentanglement
 term are left out: the pose code has twelve numbers, and sees its frame disguised. How much of a mouth gets

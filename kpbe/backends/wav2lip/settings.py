@@ -13,7 +13,7 @@ from kpbe.params import Section
 
 
 class Wav2LipLossWeights(Section):
-    """Weights of the generator's loss terms (reference/05 5.5).
+    """Weights of the generator's loss terms (Prajwal et al. 2020, 3.3 to 3.5).
 
     Attributes:
         sync: of the frozen expert's loss; joins in once the validation's sync loss is below `sync_below`.

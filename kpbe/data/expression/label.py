@@ -90,7 +90,8 @@ def label_expressions(
         clips: data/clips.
         out: data/expression.
         compute: the size of a shard.
-        map, max_rejected_fraction: see `kpbe.core.clip_tasks.run_clip_tasks`.
+        map: see `kpbe.core.clip_tasks.run_clip_tasks`.
+        max_rejected_fraction: see `kpbe.core.clip_tasks.run_clip_tasks`.
 
     Returns:
         What summary.json holds: `about` says in a sentence who labelled what.

@@ -79,7 +79,8 @@ def label_head_pose(
         clips: data/clips.
         out: data/head_pose.
         compute: Hopenet's device, and the size of a shard.
-        map, max_rejected_fraction: see `kpbe.core.clip_tasks.run_clip_tasks`.
+        map: see `kpbe.core.clip_tasks.run_clip_tasks`.
+        max_rejected_fraction: see `kpbe.core.clip_tasks.run_clip_tasks`.
 
     Returns:
         What summary.json holds: `about` says in a sentence who labelled what.

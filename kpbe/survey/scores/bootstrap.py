@@ -56,7 +56,8 @@ def crossed_difference(
     with one added to both counts. It is below 0.05 where the interval leaves zero out (but for that one).
 
     Args:
-        first, second: raters x clips, same raters and clips; NaN where there is no answer.
+        first: raters x clips, same raters and clips; NaN where there is no answer.
+        second: raters x clips, same raters and clips; NaN where there is no answer.
         resamples: bootstrap samples.
         seed: the same seed gives the same numbers.
 

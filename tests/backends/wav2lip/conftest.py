@@ -11,7 +11,7 @@ import pytest
 
 from kpbe.backends.base import TrainingJob
 from kpbe.backends.wav2lip.settings import Wav2LipSettings
-from kpbe.data.clips import Clip, make_clip_id, write_manifest
+from kpbe.data.clips import Clip, write_manifest
 from kpbe.media.audio import write_wav
 from kpbe.media.video_writer import write_video
 from kpbe.params import parse_params
@@ -33,7 +33,6 @@ def write_talking_clip(folder: Path, identity: str, video: str, seed: int) -> Cl
     frames = np.full((FRAMES, 64, 64, 3), 90, np.uint8)
     frames[:, 40:54, 16:48] = (30 + 220 * loudness).astype(np.uint8)[:, None, None, None]
     noise = np.random.default_rng(seed + 1).normal(0, 0.2, FRAMES * 640)
-    make_clip_id(identity, video, 0, FRAMES)
     clip = describe_clip(folder, identity, video=video, frames=FRAMES, sha256=str(seed))
     write_video(clip.video, frames, 25.0, codec="h264-lossless")
     write_wav(clip.wav, (noise * loudness.repeat(640)).clip(-1, 1).astype(np.float32))

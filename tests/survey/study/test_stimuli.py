@@ -14,7 +14,7 @@ import yaml
 
 from kpbe.core.files import UNFINISHED, file_sha256, read_csv
 from kpbe.core.processes import process_map
-from kpbe.data.clips import Clip, make_clip_id, write_manifest
+from kpbe.data.clips import Clip, write_manifest
 from kpbe.errors import KPBEError, SurveyError
 from kpbe.media.audio import read_audio, write_wav
 from kpbe.media.recording import Recording
@@ -55,7 +55,6 @@ class Project:
         self.clips: list[Clip] = []
         for number in range(6):
             who = SPEAKERS[number % 3]
-            make_clip_id(who, f"v{number}", 0, FRAMES)
             clip = describe_clip(
                 folder / "clips", who, video=f"v{number}", split="test", frames=FRAMES, side=SIDE
             )

@@ -1,0 +1,41 @@
+"""The page that maps the paper to this code names what is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ROWS = [
+    line
+    for line in (REPOSITORY / "docs" / "paper.md").read_text(encoding="utf-8").splitlines()
+    if line.startswith("| ") and "`" in line
+]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_files_and_names_of_the_map_exist(row: str) -> None:
+    _, _, files, params, _ = row.split("|")
+    source = ""
+    for name in re.findall(r"`([^`]+)`", files):
+        place = REPOSITORY / "kpbe" / name
+        if "/" in name or name.endswith(".py"):
+            assert place.exists(), name
+            source = place.read_text(encoding="utf-8") if place.is_file() else ""
+        else:
+            assert re.search(rf"\b(def|class) {name.rsplit('.')[-1]}\b", source), name
+    values = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    for name in re.findall(r"`([a-z_0-9.]+)`", params):
+        found = values
+        for key in name.split(".") if "." in name or name in values else ():
+            assert key in found, name
+            found = found[key]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    pages = {path.relative_to(REPOSITORY / "docs").as_posix() for path in (REPOSITORY / "docs").rglob("*.md")}
+    navigation = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
+    assert {page for page in pages if page not in navigation} == set()
