@@ -29,57 +29,107 @@ class SampleParams(Section):
     """The built-in procedural talking heads (kpbe/data/sample)."""
 
     train_identities: int = Field(default=12, ge=1)
+    """People to train on."""
+
     test_identities: int = Field(default=4, ge=1)
+    """Other people, to test on."""
+
     clips_per_identity: int = Field(default=4, ge=1)
+    """Clips of each person."""
+
     seconds: float = Field(default=2.2, ge=0.5, le=60)
+    """Length of a clip."""
+
     frame_size: int = Field(default=256, ge=64, le=1024)
+    """Side of the drawn frames in pixels."""
+
     seed: int = Field(default=1, ge=0)
+    """Of people, speech and motion."""
 
 
 class GridParams(Section):
-    """Drawn people in every combination of poses and mouths, for the frontend's trainings
-    (kpbe/data/sample/grids.py).
-
-    They are other people than those of the sample: `seed` is theirs.
+    """Drawn people in every combination of poses and mouths, for the frontend's trainings; others than the
+    sample's.
     """
 
     identities: int = Field(default=12, ge=0)
+    """People; 0 draws none."""
+
     poses: int = Field(default=6, ge=2)
+    """Head poses of each person."""
+
     mouths: int = Field(default=6, ge=2)
+    """Mouths of each person."""
+
     frame_size: int = Field(default=256, ge=64, le=1024)
+    """Side of the drawn frames in pixels."""
+
     seed: int = Field(default=77, ge=0)
+    """Of people, poses and mouths."""
 
 
 class CropParams(Section):
-    """Box tubes as FOMM's video preprocessing cuts them (reference: video-preprocessing/crop_vox.py)."""
+    """Box tubes as FOMM's video preprocessing cuts them (video-preprocessing/crop_vox.py)."""
 
     mode: Literal["tube", "whole"] = "tube"
+    """`tube` follows a face; `whole` takes the middle square of whole frames."""
+
     iou: float = Field(default=0.25, ge=0, le=1)
+    """A box that overlaps the tube by less begins a new tube."""
+
     min_frames: int = Field(default=64, ge=1)
+    """Shorter tubes are rejected; at 25 frames per second."""
+
     max_frames: int = Field(default=1024, ge=1)
+    """Longer tubes are cut into pieces of so many frames."""
+
     min_size: int = Field(default=256, ge=1)
+    """Tubes whose box is smaller, in pixels, are rejected."""
+
     increase: float = Field(default=0.1, ge=0, le=2)
+    """Margin around the tube's box, as a share of its size."""
+
     at_border: Literal["reject", "shift"] = "reject"
+    """A crop that reaches beyond the frame: reject the tube, or shift the crop inside."""
 
 
 class DataParams(Section):
-    """Where videos come from and how they become clips of `image_size` x `image_size` pixels.
-
-    With `validation_identities` above 0 so many training identities take the place of the test split: for
-    comparing variants without a look at the test clips.
-    """
+    """Where videos come from and how they become clips."""
 
     source: Literal["sample", "folder", "voxceleb1"] = "sample"
+    """The built-in sample, a folder of videos, or VoxCeleb1."""
+
     image_size: int = Field(default=256, ge=64, le=1024, multiple_of=2)
+    """Side of the clips in pixels."""
+
     root: Path = Path("data/videos")
+    """Folder of the videos."""
+
     list: Path | None = None
+    """CSV of videos, identities and splits; null takes every video below `root`."""
+
     metadata: Path | None = None
+    """VoxCeleb1's vox-metadata.csv."""
+
     detector: Literal["known", "yunet", "blazeface", "sfd", "mediapipe", "cascade"] = "known"
+    """Finds faces; `known` where boxes come with the videos."""
+
     fps: float = Field(default=25.0, gt=0, le=120)
+    """Frames per second of the clips."""
+
     gop: int = Field(default=12, ge=1, le=250)
+    """Frames between two key frames of the clips at most."""
+
     crf: int = Field(default=12, ge=0, le=40)
+    """H.264 quality of the clips; less is better."""
+
     max_rejected_fraction: float = Field(default=0.5, ge=0, le=1)
+    """A stage fails when a larger share of its clips is rejected."""
+
     validation_identities: int = Field(default=0, ge=0)
+    """So many training identities take the place of the test split, to compare variants without a look at it.
+    """
+
     crop: CropParams = CropParams()
     sample: SampleParams = SampleParams()
     grids: GridParams = GridParams()
@@ -92,25 +142,22 @@ class DataParams(Section):
 
 
 class LabelPoseParams(Section):
-    """Who labels the head pose of training frames (kpbe/data/head_pose/label.py).
-
-    `auto` takes the true poses where they are known, and otherwise the first of mediapipe, hopenet, fsanet,
-    whenet whose weights are found.
-    `batch` is the number of pictures per forward pass of hopenet.
-    """
+    """Who labels the head pose of training frames (kpbe/data/head_pose/label.py)."""
 
     teacher: Literal["auto", "known", "mediapipe", "whenet", "fsanet", "hopenet", "off"] = "auto"
+    """`auto`: true poses where known, else the first teacher whose weights are found (mediapipe, hopenet,
+    fsanet, whenet).
+    """
+
     batch: int = Field(default=32, ge=1)
+    """Pictures per forward pass of hopenet."""
 
 
 class LabelExpressionParams(Section):
-    """Who labels points on the face and blendshapes of training frames (kpbe/data/expression/label.py).
-
-    `auto` takes the true points where they are known, and otherwise MediaPipe's FaceLandmarker where its file
-    is found.
-    """
+    """Who labels points on the face and blendshapes of training frames (kpbe/data/expression/label.py)."""
 
     teacher: Literal["auto", "known", "mediapipe", "off"] = "auto"
+    """`auto`: true points where known, else MediaPipe's FaceLandmarker where its file is found."""
 
 
 # -- frontend ----------------------------------------------------------------------------------------------
@@ -120,92 +167,149 @@ class CanonicalKeypointParams(Section):
     """Canonical keypoint estimator: a 2D-to-3D U-Net with soft-argmax."""
 
     width: int = Field(default=32, ge=1)
+    """Channels of the first block; each halving doubles them."""
+
     max_width: int = Field(default=1024, ge=1)
+    """Most channels of a block."""
+
     blocks: int = Field(default=5, ge=1)
+    """Halvings."""
+
     input_scale: float = Field(default=0.25, gt=0, le=1)
+    """Size of the input as a share of the picture's."""
+
     temperature: float = Field(default=0.1, gt=0)
+    """Of the softmax over the heat maps."""
 
 
 class PoseExpressionParams(Section):
-    """Head pose and expression estimator: a bottleneck ResNet with binned angles.
-
-    `pooling` of its last features: their `mean` over the picture, as published, or a `grid` that keeps where
-    they are; from a grid, small networks learn places and angles several times as fast.
-    """
+    """Head pose and expression estimator: a bottleneck ResNet with binned angles."""
 
     width: int = Field(default=64, ge=4)
+    """Channels of the first stage."""
+
     pooling: Literal["mean", "grid"] = "mean"
+    """Of the last features: their `mean`, as published, or a `grid` that keeps where they are, from which
+    small networks learn faster.
+    """
+
     stage_blocks: tuple[int, int, int, int] = (3, 3, 5, 2)
+    """Blocks of each stage."""
+
     bins: int = Field(default=66, ge=2)
+    """Classes that each angle is read from."""
 
 
 class AppearanceParams(Section):
     """Appearance feature extractor: image to feature volume."""
 
     width: int = Field(default=64, ge=1)
+    """Channels of the first block; each halving doubles them."""
+
     max_width: int = Field(default=512, ge=1)
+    """Most channels of a block."""
+
     down_blocks: int = Field(default=2, ge=1)
+    """Halvings of the picture."""
+
     volume_channels: int = Field(default=32, ge=1)
+    """Channels of the feature volume."""
+
     volume_blocks: int = Field(default=6, ge=0)
+    """3D residual blocks."""
 
 
 class MotionFieldParams(Section):
     """Motion field estimator: 3D hourglass over warped, compressed features."""
 
     width: int = Field(default=32, ge=1)
+    """Channels of the first block; each halving doubles them."""
+
     max_width: int = Field(default=1024, ge=1)
+    """Most channels of a block."""
+
     blocks: int = Field(default=5, ge=1)
+    """Halvings."""
+
     compressed_channels: int = Field(default=4, ge=1)
+    """Channels that the feature volume is compressed to before it is warped."""
+
     mask_kernel: Literal[3, 5, 7] = 7
+    """Side of the mask's 3D kernel."""
 
 
 Detail = Literal["none", "warp", "warp_both"]
 
 
 class GeneratorParams(Section):
-    """Generator: warped volume to image, with OSFV's plain or SPADE decoder.
-
-    `detail` says what a frame is made of: of the decoder's picture alone (`none`, the paper's way), also of
-    the source image, moved at its own resolution (`warp`), or of these and the backend's frame, moved
-    likewise (`warp_both`). `detail_width` is the width of the network that chooses among them.
-    `backend_reach` is how far around the driving lips the backend's frame counts, in widths of the mouth; it
-    needs a training that guides keypoints to the lips (`losses.guides`). Null: everywhere.
-    """
+    """Generator: warped volume to image."""
 
     decoder: Literal["original", "spade"] = "original"
+    """OSFV's plain decoder or its SPADE decoder."""
+
     width: int = Field(default=256, ge=1)
+    """Channels of the decoder's widest layer."""
+
     blocks: int = Field(default=6, ge=0)
+    """2D residual blocks."""
+
     detail: Detail = "none"
+    """What a frame is made of: the decoder's picture (`none`, the paper's way), also the moved source
+    (`warp`), also the moved backend's frame (`warp_both`).
+    """
+
     detail_width: int = Field(default=16, ge=1)
+    """Channels of the network that chooses among these."""
+
     backend_reach: float | None = Field(default=None, gt=0)
+    """How far around the driving lips the backend's frame counts, in widths of the mouth; needs
+    `losses.guides`. Null: everywhere.
+    """
 
 
 class ConventionParams(Section):
-    """What a checkpoint's numbers mean; stored with it (as zhanglonghao1992's OSFV code has them).
-
-    `pitch_sign` is the pitch that the network estimates for one degree of a label's or a user's pitch, which
-    is positive for a head that looks down: 1 with our labels, -1 in public OSFV checkpoints, which learned
-    from Hopenet's. `first_order` says how the neighbourhood of a keypoint moves: `translation` with the
-    keypoint, as in the public code; `rotation` also turns it by R_s R_d^T about the keypoint. The defaults of
-    these two are what checkpoints without the fields were trained with.
-    """
+    """What a checkpoint's numbers mean; stored with it (as zhanglonghao1992's OSFV code has them)."""
 
     degree_offset: float = 99.0
+    """Degrees of the first bin, negated."""
+
     pi: float = Field(default=3.14, ge=3.1, le=3.15)
+    """The pi of degrees to radians; public checkpoints were trained with 3.14."""
+
     swap_yaw_and_roll_heads: bool = True
+    """Whether the checkpoint's heads `fc_roll` and `fc_yaw` have each other's meaning."""
+
     align_corners: bool = False
+    """Of every grid sampling."""
+
     rotation: Literal["pitch_yaw_roll", "beta"] = "pitch_yaw_roll"
+    """Order of the rotations: `pitch_yaw_roll`, or that of the public beta checkpoint."""
+
     pitch_sign: Literal[1, -1] = 1
+    """Pitch that the network estimates for one degree down: 1 with our labels, -1 in public OSFV checkpoints.
+    """
+
     first_order: Literal["translation", "rotation"] = "translation"
+    """How a keypoint's neighbourhood moves: `translation` as in the public code; `rotation` also turns it by
+    R_s R_d^T.
+    """
 
 
 class ModelParams(Section):
-    """The frontend's five modules (paper Fig. 1 and 2; sizes of `vox256` are the published OSFV ones)."""
+    """The frontend's five modules (paper Fig. 1 and 2; the sizes of `vox256` are the published OSFV ones)."""
 
     name: str = "vox256"
+    """Shown in tables."""
+
     image_size: int = Field(default=256, ge=32, le=1024, multiple_of=16)
+    """Side of the pictures that the networks see; frames are reduced to it."""
+
     num_keypoints: int = Field(default=15, ge=2)
+    """K of eq. (1)."""
+
     depth: int = Field(default=16, ge=2)
+    """Planes of the feature volume."""
+
     canonical_keypoints: CanonicalKeypointParams = CanonicalKeypointParams()
     pose_expression: PoseExpressionParams = PoseExpressionParams()
     appearance: AppearanceParams = AppearanceParams()
@@ -221,56 +325,84 @@ class OptimiserParams(Section):
     """Adam with the paper's betas (IV.B)."""
 
     lr: float = Field(default=2e-4, gt=0, le=1)
+    """Learning rate."""
+
     beta1: float = Field(default=0.5, ge=0, lt=1)
+    """Decay of the first moment."""
+
     beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Decay of the second moment."""
+
     milestones: tuple[int, ...] = ()
+    """Steps at which the learning rate is divided by ten."""
+
     clip_norm: float = Field(default=0.0, ge=0)
+    """Largest norm of the gradients; 0 leaves them as they are."""
 
 
 class ScheduleParams(Section):
-    """How long a training stage runs and how often it reports.
-
-    `validation_pairs` pairs of frames are rendered at every report, and `validation_frames` frames of as many
-    clips for the opening of the mouth, where FaceLandmarker's file is found.
-    """
+    """How long a training stage runs and how often it reports."""
 
     steps: int = Field(ge=0)
+    """Training steps."""
+
     batch_size: int = Field(ge=1)
+    """Samples per step, of all processes together."""
+
     time_budget_s: float | None = Field(default=None, gt=0)
+    """The training ends after so many seconds; null: after `steps`."""
+
     checkpoint_every: int = Field(default=500, ge=1)
+    """Steps between two states on disk."""
+
     sheet_every: int = Field(default=500, ge=1)
+    """Steps between two validations with a picture sheet."""
+
     log_every: int = Field(default=20, ge=1)
+    """Steps between two rows of the curves."""
+
     validation_pairs: int = Field(default=8, ge=1)
+    """Pairs of frames that a validation renders."""
+
     validation_frames: int = Field(default=12, ge=8)
+    """Frames of as many clips by which a validation measures the mouth's opening, where FaceLandmarker's file
+    is found.
+    """
 
 
 LayerWeights = tuple[float, float, float, float, float]
 
 
 class VGGTermParams(Section):
-    """One VGG term's own scales and layer weights; null takes those that all terms share."""
+    """One VGG term's own scales and layer weights."""
 
     scales: tuple[float, ...] | None = Field(default=None, min_length=1)
+    """Null takes those that all terms share."""
+
     layer_weights: LayerWeights | None = None
+    """Null takes those that all terms share."""
 
 
 class PerceptualParams(Section):
-    """The perceptual terms' image pyramids, and what to do where a VGG's weights are not found.
-
-    `scales` and `layer_weights` (of relu1_1 .. relu5_1) are those of all terms; `vgg19` and `vgg_face` may
-    have their own. `vgg19_unit`: with `normalised`, torchvision's VGG-19 file is measured so that its layers
-    count as those of our normalised file; with `own`, features are compared as the file has them, which with
-    torchvision's is the published loss. `missing`: `refuse` stops with a sentence, `pixels` puts the pixel
-    pyramid in the place of that term, at the term's weight, and the report says so. With `refuse`, a head
-    pose term without any label stops as well.
-    """
+    """The perceptual terms' image pyramids, and what to do where a VGG's weights are not found."""
 
     scales: tuple[float, ...] = Field(default=(1.0, 0.5, 0.25, 0.125), min_length=1)
+    """Sizes of the pictures compared, as shares."""
+
     layer_weights: LayerWeights = (1.0, 1.0, 1.0, 1.0, 1.0)
+    """Of relu1_1 .. relu5_1."""
+
     vgg19: VGGTermParams = VGGTermParams()
     vgg_face: VGGTermParams = VGGTermParams()
     vgg19_unit: Literal["normalised", "own"] = "normalised"
+    """`normalised`: torchvision's file counts as our normalised file does; `own`: features as the file has
+    them, the published loss.
+    """
+
     missing: Literal["refuse", "pixels"] = "refuse"
+    """`refuse` stops with a sentence, also where a head pose term has no label; `pixels` puts the pixel
+    pyramid in the term's place and says so.
+    """
 
     def of_vgg(self, term: str) -> tuple[tuple[float, ...], LayerWeights]:
         """Scales and layer weights of the term `vgg19` or `vgg_face`."""
@@ -279,47 +411,76 @@ class PerceptualParams(Section):
 
 
 class PerceptualWeights(Section):
-    """Weights of the terms that compare pictures: VGG-19 and VGGFace features, and the pixel pyramid. 0 turns
-    a term off.
-    """
+    """Weights of the terms that compare pictures; 0 turns a term off."""
 
     vgg19: float = Field(default=10.0, ge=0)
+    """VGG-19 features."""
+
     vgg_face: float = Field(default=0.0, ge=0)
+    """VGGFace features (eq. 3)."""
+
     pixel: float = Field(default=0.0, ge=0)
+    """The pixel pyramid."""
 
 
 class FrontendLossParams(PerceptualWeights):
     """Weights of the frontend's loss terms (OSFV, Wang et al. 2021, 3.3, for stage 1; paper eq. 3 and 4 for
     stage 2).
-
-    `mouth` is how many times as much the mouth counts in the pixel terms as the rest of the picture, where
-    the points of the face are known. `parts` judges what frames are put together from: the decoder's picture,
-    the moved source, the moved backend. The next four need expression labels: `guides` draws six keypoints to
-    lips and eyes, `lips` asks for the lips' height and width between their keypoints, `motion` asks the
-    motion field to carry the points of face and scene to their places, `shapes` reads blendshapes from the
-    expression. `mouth_share` asks that the pixels of the mouth are the backend's where its frame is a second
-    source. `decoder_share` is a price on what the decoder, which is soft, has of the picture. `head_pose`
-    asks for the pose of the head, `turn` for its turn between source and pose frame. `expression_depth` is a
-    penalty on the depth in the expression, beside `expression` on all of it: what stands there does not turn
-    with the head.
     """
 
     mouth: float = Field(default=1.0, ge=1)
+    """How many times as much the mouth counts in the pixel terms as the rest, where the points of the face
+    are known.
+    """
+
     parts: float = Field(default=0.0, ge=0)
+    """Of what frames are put together from: the decoder's picture, the moved source, the moved backend's
+    frame.
+    """
+
     guides: float = Field(default=0.0, ge=0)
+    """Draws six keypoints to lips and eyes; needs expression labels, as the next three do."""
+
     lips: float = Field(default=0.0, ge=0)
+    """Height and width of the lips between their keypoints."""
+
     motion: float = Field(default=0.0, ge=0)
+    """The motion field carries the points of face and scene to their places."""
+
     shapes: float = Field(default=0.0, ge=0)
+    """Blendshapes are read from the expression."""
+
     mouth_share: float = Field(default=0.0, ge=0)
+    """The pixels of the mouth are the backend's where its frame is a second source."""
+
     decoder_share: float = Field(default=0.0, ge=0)
+    """A price on what the decoder, which is soft, has of the picture."""
+
     gan: float = Field(default=1.0, ge=0)
+    """Hinge loss of the patch discriminator."""
+
     feature_matching: float = Field(default=10.0, ge=0)
+    """L1 of the discriminator's features."""
+
     equivariance: float = Field(default=10.0, ge=0)
+    """Keypoints move with a random warp of the picture."""
+
     keypoint_prior: float = Field(default=10.0, ge=0)
+    """Keypoints keep apart and near a depth."""
+
     head_pose: float = Field(default=20.0, ge=0)
+    """Degrees of the head pose against its labels."""
+
     turn: float = Field(default=0.0, ge=0)
+    """The turn between source and pose frame against its labels."""
+
     expression_depth: float = Field(default=0.0, ge=0)
+    """A penalty on the expression's depth, beside `expression`: what stands there does not turn with the
+    head.
+    """
+
     expression: float = Field(default=5.0, ge=0)
+    """L1 norm of the expression (eq. 4)."""
 
 
 Goal = Literal["labels", "motion", "frames"]
@@ -327,19 +488,19 @@ Goal = Literal["labels", "motion", "frames"]
 
 
 class WarmUpParams(Section):
-    """What comes first. Until step `labels_until` only the labels are learned (pose, guides, shapes), until
-    step `motion_until` those and the motion of the face's points; nothing is rendered, and a step is several
-    times as fast. Pairs grow apart: the same frame until step `same_frame_until`, any two frames of a clip
-    from step `any_frame_from`.
-
-    Self-reconstruction teaches appearance and decoder first; motion is then learned from sharp, slightly
-    displaced features. Zeros turn it off (FOMM's sampling from the first step).
-    """
+    """What comes first; zeros turn it off (FOMM's sampling from the first step)."""
 
     labels_until: int = Field(default=0, ge=0)
+    """Until this step only the labels are learned (pose, guides, shapes); nothing is rendered."""
+
     motion_until: int = Field(default=0, ge=0)
+    """Until this step those and the motion of known points; nothing is rendered."""
+
     same_frame_until: int = Field(default=0, ge=0)
+    """Until this step the two frames of a sample are one."""
+
     any_frame_from: int = Field(default=0, ge=0)
+    """From this step on they are any two of a clip; in between they grow apart."""
 
     def goal(self, step: int) -> Goal:
         """What is learned at a step."""
@@ -354,57 +515,71 @@ class WarmUpParams(Section):
 
 
 class SamplingParams(Section):
-    """FOMM's sampling: an epoch shows each identity (each clip if not `by_identity`) `num_repeats` times, in
-    random order.
-
-    A sample is a random clip of the identity and two of its frames, drawn with replacement. `drawn_share` of
-    the samples are quadruples of drawn people instead (data.grids). With `simulate_backends` the expression
-    comes from a frame that a simulated backend made (kpbe/training/simulated_backends.py) where there is no
-    backend's video; without, from the driving frame itself, as OSFV has it. With `generator.detail` =
-    warp_both the expression frame is a second source in `second_source_share` of the samples: the network
-    learns to do with it and without.
-    """
+    """FOMM's sampling: two random frames of a random clip of each identity."""
 
     by_identity: bool = True
+    """Whether an epoch is over identities, not over clips."""
+
     num_repeats: int = Field(default=75, ge=1)
+    """How often an epoch shows each of them."""
+
     drawn_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of samples that are quadruples of drawn people (data.grids)."""
+
     simulate_backends: bool = False
+    """The expression comes from a simulated backend's frame where there is no backend's video; without, from
+    the driving frame, as in OSFV.
+    """
+
     second_source_share: float = Field(default=0.65, ge=0, le=1)
+    """With `generator.detail` warp_both: share of samples in which the expression frame is a second source.
+    """
 
 
 class AugmentParams(Section):
-    """FOMM's augmentation, the same for all images of a sample.
-
-    With `time_flip`, every second pair is played backwards; of the others (of all without `time_flip`),
-    `mirror` turns every second one left to right. Brightness, contrast and saturation are scaled by up to 1
-    +- their value, the hue is turned by up to +- its share of a full turn, in random order; 0 leaves it
-    alone. Not FOMM's: pictures are rolled by up to +- `roll` degrees, scaled by up to 1 + `scale` or its
-    inverse, and shifted by up to +- `shift` of half their side, their labels with them.
-    """
+    """FOMM's augmentation, the same for all images of a sample; roll, scale and shift are not FOMM's."""
 
     time_flip: bool = True
+    """Every second pair is played backwards."""
+
     mirror: bool = True
+    """Every second of the others is mirrored."""
+
     brightness: float = Field(default=0.1, ge=0, lt=1)
+    """Scaled by up to 1 +- this."""
+
     contrast: float = Field(default=0.1, ge=0, lt=1)
+    """Scaled by up to 1 +- this."""
+
     saturation: float = Field(default=0.1, ge=0, lt=1)
+    """Scaled by up to 1 +- this."""
+
     hue: float = Field(default=0.1, ge=0, le=0.5)
+    """Turned by up to +- this share of a full turn."""
+
     roll: float = Field(default=0.0, ge=0, le=45)
+    """Turned by up to +- so many degrees, the labels too."""
+
     scale: float = Field(default=0.0, ge=0, lt=1)
+    """Scaled by up to 1 + this or its inverse, the labels too."""
+
     shift: float = Field(default=0.0, ge=0, lt=1)
+    """Shifted by up to +- this share of half the side, the labels too."""
 
 
 class FrontendTrainParams(Section):
-    """One of the frontend's two training stages.
-
-    `start` names a frontend to begin with (stage 1: instead of random weights; stage 2: instead of stage 1's
-    result). Each batch is made in `accumulate` parts whose gradients are added up, for a GPU that does not
-    hold it. `ema_decay` above 0 judges and hands on the moving average of the weights.
-    """
+    """One of the frontend's two training stages."""
 
     schedule: ScheduleParams
     start: Path | None = None
+    """Frontend to begin with; null: random weights in stage 1, stage 1's result in stage 2."""
+
     accumulate: int = Field(default=1, ge=1)
+    """Parts in which a batch is made, for a GPU that does not hold it."""
+
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Above 0 the moving average of the weights is judged and handed on."""
+
     optimiser: OptimiserParams = OptimiserParams()
     perceptual: PerceptualParams = PerceptualParams()
     losses: FrontendLossParams = FrontendLossParams()
@@ -414,17 +589,18 @@ class FrontendTrainParams(Section):
 
 
 class Stage2Params(FrontendTrainParams):
-    """Stage 2; `videos` are those of the frontend's `own` backend, or of `all` backends: one frontend for
-    every backend.
-    """
+    """Stage 2."""
 
     videos: Literal["own", "all"] = "own"
+    """Those of the frontend's `own` backend, or of `all` backends: one frontend for every backend."""
 
 
 class TrainParams(Section):
-    """The frontend's two trainings; a backend's own are in its section. `seed` is that of all of them."""
+    """The frontend's two trainings; a backend's own are in its section."""
 
     seed: int = Field(default=0, ge=0)
+    """Of all trainings."""
+
     stage1: FrontendTrainParams
     stage2: Stage2Params
 
@@ -436,52 +612,86 @@ Measure = Literal["auto", "on", "off"]
 
 
 class EvaluateParams(Section):
-    """Protocol of Table I: what is measured, and how it is compared.
-
-    `lpips`, `faces` (mouth opening and the share of the way, by the FaceLandmarker), `head_pose` (degrees, by
-    the teacher of `label_pose`), `identity` (CSIM, by ArcFace) and `lip_sync` (LSE, by SyncNet) need a
-    network's file: `auto` measures where it is there and says what is missing, `on` stops without it. All
-    methods are scored on every `score_every`-th frame, and only these are rendered of the controls, whose
-    videos hold them in between. The networks, all but LPIPS and SyncNet, look at every `face_every`-th of the
-    scored frames. `primary_metric` is the one by which an enhanced backend is judged against its
-    source-expression control; the p-values of all other comparisons are adjusted for their number (Holm).
+    """Protocol of Table I. A `Measure` is taken where its network's file is there (`auto`), always (`on`) or
+    never (`off`).
     """
 
     seed: int = Field(default=2210, ge=0)
+    """Of source frames and intervals."""
+
     lpips: Measure = "auto"
+    """LPIPS, by AlexNet."""
+
     faces: Measure = "auto"
+    """Mouth opening and the share of the way, by the FaceLandmarker."""
+
     head_pose: Measure = "auto"
+    """Degrees, by the teacher of `label_pose`."""
+
     identity: Measure = "auto"
+    """CSIM, by ArcFace."""
+
     lip_sync: Measure = "auto"
+    """LSE-C and LSE-D, by SyncNet."""
+
     score_every: int = Field(default=1, ge=1, le=25)
+    """Every n-th frame is scored; controls are rendered on these only."""
+
     face_every: int = Field(default=1, ge=1, le=25)
+    """All networks but LPIPS and SyncNet look at every n-th scored frame."""
+
     primary_metric: str = "mouth_l1"
+    """Judges an enhanced backend against its source-expression control; all other p-values are adjusted
+    (Holm).
+    """
+
     bootstrap: int = Field(default=10000, ge=100)
+    """Resamples."""
+
     figure_clips: int = Field(default=4, ge=1)
+    """Clips shown in Figure 3."""
 
 
 class ComputeParams(Section):
-    """Where and how the work runs; apart from the trainings' `precision` it never changes a result beyond
-    rounding.
-
-    The frontend's trainings share their batches among `devices` x `nodes` processes. `compile` has torch
-    compile the frontend and the VGGs. `frames` says where they take their frames from: `memory` holds all
-    clips decoded, in each process; `video` reads the asked frames from the files; `auto` takes memory where
-    the clips fit into `frames_memory_gb`. `loader_threads` decode ahead of the step.
-    """
+    """Where and how the work runs; only `precision` changes results beyond rounding."""
 
     device: Literal["cpu", "cuda", "auto"] = "auto"
+    """`auto` takes a GPU where there is one."""
+
     devices: int = Field(default=1, ge=1)
+    """Processes per node of the frontend's trainings."""
+
     nodes: int = Field(default=1, ge=1)
+    """Machines of the frontend's trainings."""
+
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Of the trainings."""
+
     compile: bool = False
+    """Whether torch compiles the frontend and the VGGs."""
+
     runner: Literal["threads", "processes", "dask", "ray"] = "processes"
+    """What shards run on."""
+
     workers: int = Field(default=2, ge=1)
+    """Processes or threads that shards run on."""
+
     shard_size: int = Field(default=64, ge=1)
+    """Clips per shard."""
+
     render_batch: int = Field(default=16, ge=1)
+    """Frames rendered at once."""
+
     frames: Literal["auto", "memory", "video"] = "auto"
+    """Where trainings take frames from: decoded in `memory`, from the `video` files, or `auto`, memory where
+    they fit.
+    """
+
     frames_memory_gb: float = Field(default=4.0, gt=0)
+    """Most memory for decoded clips with `auto`."""
+
     loader_threads: int = Field(default=2, ge=1)
+    """Threads that decode ahead of a training step."""
 
 
 # -- survey ------------------------------------------------------------------------------------------------
@@ -490,55 +700,87 @@ class ComputeParams(Section):
 class ScreeningParams(Section):
     """Which raters are left out of the scores (kpbe/survey/scores/screening.py); fixed before answers come
     in.
-
-    A rater counts who scored at least the share `min_completed` of the clips, played at most `max_unwatched`
-    of them less than `min_watched` through, answered at least `min_traps_passed` of the traps and
-    `min_gold_passed` of the gold items as may be, was on average at most `max_repeat_difference` points off
-    where a clip came again, and whose scores have a variance of at least `min_variance`. `bt500` rejects
-    erratic raters among those (ITU-R BT.500-14 A1-2.3.1), `min_correlation` those who correlate less with the
-    mean of all (after ITU-T P.913).
     """
 
     min_completed: float = Field(default=0.9, ge=0, le=1)
+    """Share of the clips that must be scored."""
+
     min_watched: float = Field(default=0.9, ge=0, le=1)
+    """Share of a clip that must be played for it to count as watched."""
+
     max_unwatched: float = Field(default=0.0, ge=0, le=1)
+    """Share of clips that may be unwatched."""
+
     min_traps_passed: float = Field(default=0.5, ge=0, le=1)
+    """Share of traps to answer as may be."""
+
     min_gold_passed: float = Field(default=0.5, ge=0, le=1)
+    """Share of gold items to answer as may be."""
+
     max_repeat_difference: float = Field(default=1.75, ge=0, le=4)
+    """Mean points between the answers to a clip that came twice, at most."""
+
     min_variance: float = Field(default=0.15, ge=0, le=4)
+    """Of a rater's scores."""
+
     bt500: bool = True
+    """Whether erratic raters are rejected (ITU-R BT.500-14 A1-2.3.1)."""
+
     min_correlation: float | None = Field(default=None, ge=-1, le=1)
+    """With the mean of all (after ITU-T P.913); null does not ask."""
 
 
 class SurveyParams(Section):
-    """The MOS survey (paper IV.E, ITU-T P.910).
-
-    Every rater sees `clips` test clips by every backend but those of `leave_out`, by their enhancements, and
-    the ground truth; `traps` items whose sound comes `trap_shift_ms` late; `gold` items with a known answer
-    (an even number: plainly good and plainly bad in turn); `repeats` items a second time; and before them
-    `training` items with feedback (good and bad in turn). Videos are the first `max_seconds` of a clip (ITU-T
-    P.910 advises 8 to 10 s), `image_size` pixels on their longer side, with sound at `loudness_lufs` (EBU
-    R128). `planned_raters` orders are made (ITU-T P.913: 35 raters outside a laboratory; P.910: at least 15);
-    a break is offered after every `break_after` items. `ratings` is what Table II is made from; `accept_demo`
-    lets invented answers (`kpbe survey simulate`) into it, and it then says so.
-    """
+    """The MOS survey (paper IV.E, ITU-T P.910)."""
 
     study: str = Field(default="main", pattern=r"^[\w.-]+$", max_length=100)
+    """Name of the study."""
+
     seed: int = Field(default=910, ge=0)
+    """Of clips and orders."""
+
     clips: int = Field(default=13, ge=1, le=1000)
+    """Test clips that every rater sees by every method."""
+
     max_seconds: float = Field(default=10.0, ge=2, le=60)
+    """Length of a video at most (ITU-T P.910 advises 8 to 10 s)."""
+
     image_size: int = Field(default=256, ge=64, le=1080, multiple_of=2)
+    """Longer side of the videos in pixels."""
+
     loudness_lufs: float = Field(default=-23.0, ge=-40, le=-14)
+    """Of the sound (EBU R128)."""
+
     traps: int = Field(default=2, ge=0, le=10)
+    """Items whose sound comes late."""
+
     trap_shift_ms: int = Field(default=400, ge=200, le=1000)
+    """How late."""
+
     gold: int = Field(default=2, ge=0, le=10)
+    """Items with a known answer, plainly good and plainly bad in turn."""
+
     repeats: int = Field(default=1, ge=0, le=5)
+    """Items shown a second time."""
+
     training: int = Field(default=2, ge=0, le=10)
+    """Items with feedback before the session."""
+
     planned_raters: int = Field(default=35, ge=1, le=1000)
+    """Orders that are made (ITU-T P.913: 35 raters outside a laboratory; P.910: at least 15)."""
+
     break_after: int = Field(default=35, ge=1)
+    """Items between two breaks."""
+
     leave_out: tuple[str, ...] = ("perfect", "wav2lip_video")
+    """Backends that raters do not see."""
+
     ratings: Path = Path("survey/ratings.csv")
+    """What Table II is made from."""
+
     accept_demo: bool = False
+    """Whether invented answers (`kpbe survey simulate`) may come into Table II, which then says so."""
+
     screening: ScreeningParams = ScreeningParams()
 
     @field_validator("gold")
@@ -556,18 +798,18 @@ class SurveyParams(Section):
 
 
 class Params(Section):
-    """The whole of params.yaml.
-
-    `backends` are the backends that the DAG carries through; `backend` holds a section for each by the same
-    name, whose keys its own class knows (`kpbe.backends.base.backend_settings` reads it).
-    """
+    """The whole of params.yaml."""
 
     data: DataParams
     label_pose: LabelPoseParams = LabelPoseParams()
     label_expression: LabelExpressionParams = LabelExpressionParams()
     model: ModelParams
     backends: tuple[str, ...] = Field(default=("wav2lip",), min_length=1)
+    """Backends that the DAG carries through."""
+
     backend: dict[str, dict[str, Any]]
+    """A section for each by name; its own class knows the keys (`kpbe.backends.registry.backend_of`)."""
+
     train: TrainParams
     evaluate: EvaluateParams
     survey: SurveyParams = SurveyParams()
