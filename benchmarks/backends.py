@@ -23,8 +23,8 @@ from benchmarks import memory, procedures
 from benchmarks.procedures import Job, Sizes
 from benchmarks.reference_s3fd import S3FD, candidates_per_frame
 from benchmarks.report import Race, machine, parts_table, speed_table, table
+from benchmarks.speech import FPS, Source, SpokenVideo, load_source
 from benchmarks.stopwatch import Stopwatch
-from benchmarks.talk import FPS, Source, Talk, load_source
 from kpbe.backends.base import Feed
 from kpbe.core.files import write_text
 from kpbe.errors import KPBEError
@@ -141,7 +141,7 @@ def pcavs_race(settings: Settings, source: Source, folder: Path, device: torch.d
 def race(
     name: str,
     sides: tuple[Callable[..., Job], Callable[..., Job]],
-    talks: tuple[Talk, Talk],
+    talks: tuple[SpokenVideo, SpokenVideo],
     rounds: int,
     folder: Path,
 ) -> Race:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from benchmarks.clips import training_clip
 from benchmarks.report import machine, table
-from benchmarks.talk import REAL_CLIPS
+from benchmarks.speech import REAL_CLIPS
 from kpbe.core.files import write_text
 from kpbe.data.clips import Clip
 from kpbe.data.sample.clip import render_clip

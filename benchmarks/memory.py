@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from benchmarks.talk import FPS, Source
+from benchmarks.speech import FPS, Source
 
 NARROW = 0.0625
 """Width multiplier of the networks: what is asked is how much of the video is kept, not how large the

@@ -13,8 +13,8 @@ import torch
 from benchmarks.reference_pcavs import PCAVSReference
 from benchmarks.reference_s3fd import S3FD
 from benchmarks.reference_wav2lip import Wav2LipReference
+from benchmarks.speech import FPS, Finder, SpokenVideo
 from benchmarks.stopwatch import Stopwatch
-from benchmarks.talk import FPS, Finder, Talk
 from kpbe.backends.base import Backend, Feed, SynthesisRequest
 from kpbe.backends.pcavs import PCAVS, PCAVSNetworks, load_networks
 from kpbe.backends.pcavs.settings import PCAVSSettings
@@ -61,7 +61,7 @@ class Sizes:
 
 def our_wav2lip(
     generator: Wav2LipGenerator,
-    talk: Talk,
+    talk: SpokenVideo,
     feed: Feed,
     detector: Finder,
     device: torch.device,
@@ -72,14 +72,19 @@ def our_wav2lip(
     return partial(_speak, Wav2Lip(generator, settings, str(device)), talk, feed, detector == "known")
 
 
-def our_pcavs(networks: PCAVSNetworks, talk: Talk, device: torch.device) -> Job:
+def our_pcavs(networks: PCAVSNetworks, talk: SpokenVideo, device: torch.device) -> Job:
     """KPBE's PC-AVS: the talk's first frame speaks, its frames turn the head, its landmarks align both."""
     settings = PCAVSSettings.model_validate({"sync": _NO_TRAINING, "train": _NO_TRAINING})
     return partial(_speak, PCAVS(networks, settings, str(device)), talk, "source_image", True)
 
 
 def _speak(
-    backend: Backend, talk: Talk, feed: Feed, faces_known: bool, out: Path, watch: Stopwatch | None = None
+    backend: Backend,
+    talk: SpokenVideo,
+    feed: Feed,
+    faces_known: bool,
+    out: Path,
+    watch: Stopwatch | None = None,
 ) -> None:
     own = slice(0, 1) if feed == "source_image" else slice(None)
     request = SynthesisRequest(
@@ -96,12 +101,12 @@ def _speak(
 
 
 def reference_wav2lip(
-    generator: Wav2LipGenerator, talk: Talk, feed: Feed, detector: S3FD | None, device: torch.device
+    generator: Wav2LipGenerator, talk: SpokenVideo, feed: Feed, detector: S3FD | None, device: torch.device
 ) -> Job:
     """The reference's Wav2Lip."""
     return Wav2LipReference(generator, talk, feed == "source_image", detector, device).run
 
 
-def reference_pcavs(networks: PCAVSNetworks, talk: Talk, folder: Path, device: torch.device) -> Job:
+def reference_pcavs(networks: PCAVSNetworks, talk: SpokenVideo, folder: Path, device: torch.device) -> Job:
     """The reference's PC-AVS."""
     return PCAVSReference(networks, talk, folder, device).run

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.speech import FPS, SpokenVideo
 from benchmarks.stopwatch import Stopwatch
-from benchmarks.talk import FPS, Talk
 from kpbe.backends.pcavs.alignment import ALIGNED_SIZE, alignment_matrices, crop_aligned
 from kpbe.backends.pcavs.generator import DEMODULATION_EPS, SLOPE, StyleGenerator, blur_kernel
 from kpbe.backends.pcavs.model import MOUTH_GAIN, PCAVSNetworks, from_network
@@ -47,7 +47,12 @@ class PCAVSReference:
     """
 
     def __init__(
-        self, networks: PCAVSNetworks, talk: Talk, folder: Path, device: torch.device, suffix: str = ".jpg"
+        self,
+        networks: PCAVSNetworks,
+        talk: SpokenVideo,
+        folder: Path,
+        device: torch.device,
+        suffix: str = ".jpg",
     ) -> None:
         self.networks, self.talk, self.device = networks, talk, device
         self.generator = GroupedGenerator(networks.generator)

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from benchmarks.reference_s3fd import S3FD, Maps
+from benchmarks.speech import FPS, SpokenVideo
 from benchmarks.stopwatch import Stopwatch
-from benchmarks.talk import FPS, Talk
 from kpbe.backends.wav2lip.networks import FACE_SIZE, Wav2LipGenerator
 from kpbe.backends.wav2lip.windows import speech_mel
 from kpbe.media.mel import MEL_FRAMES_PER_SECOND, MEL_WINDOW
@@ -54,7 +54,7 @@ class Wav2LipReference:
     def __init__(
         self,
         generator: Wav2LipGenerator,
-        talk: Talk,
+        talk: SpokenVideo,
         still: bool,
         detector: S3FD | None,
         device: torch.device,

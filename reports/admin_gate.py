@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 from streamlit.errors import StreamlitSecretNotFoundError
 
-from kpbe.survey.store.passwords import Door
+from kpbe.survey.store.passwords import LoginThrottle
 from reports.layout import heading
 
 SIGNED_IN = "survey_admin_signed_in"
@@ -21,7 +21,7 @@ NO_PASSWORD = """\
 it shows into <code>.streamlit/secrets.toml</code>, and start the site again.</div>"""
 
 
-DOOR = Door()
+THROTTLE = LoginThrottle()
 """The one door of this server, for all sessions."""
 
 
@@ -57,10 +57,10 @@ def _by_password(title: str, hashed: str) -> bool:
     if not sent:
         return False
     visitor = _visitor()
-    if DOOR.knock(visitor, given, hashed):
+    if THROTTLE.try_password(visitor, given, hashed):
         st.session_state[SIGNED_IN] = hashed
         st.rerun()
-    wait = math.ceil(DOOR.wait_seconds(visitor))
+    wait = math.ceil(THROTTLE.wait_seconds(visitor))
     pause = f" Wait {wait} s before the next attempt." if wait else ""
     st.error(f"This is not the password.{pause}", icon=":material/lock:")
     return False

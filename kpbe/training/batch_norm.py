@@ -45,7 +45,7 @@ class GlooBatchNorm(_BatchNorm):
         self.running_var.lerp_(variance, self.momentum)
 
 
-def synchronise_batch_norm(network: nn.Module, fabric: Fabric) -> None:
+def convert_to_sync_batch_norm(network: nn.Module, fabric: Fabric) -> None:
     """Let the batch norms below `network` see the batches of all processes; parameters and their names
     stay.
     """
@@ -60,4 +60,4 @@ def synchronise_batch_norm(network: nn.Module, fabric: Fabric) -> None:
             synchronised.load_state_dict(child.state_dict())
             setattr(network, name, synchronised)
         else:
-            synchronise_batch_norm(child, fabric)
+            convert_to_sync_batch_norm(child, fabric)

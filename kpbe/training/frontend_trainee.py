@@ -26,7 +26,7 @@ from kpbe.media.sheets import contact_sheet
 from kpbe.metrics.image import psnr, ssim
 from kpbe.params import ComputeParams, FrontendTrainParams
 from kpbe.training.adversarial import Adversary
-from kpbe.training.batch_norm import synchronise_batch_norm
+from kpbe.training.batch_norm import convert_to_sync_batch_norm
 from kpbe.training.batches import BatchLoader, TrainingBatch, fixed_batch
 from kpbe.training.discriminators import SMALLEST_IMAGE
 from kpbe.training.frames import ClipFrames
@@ -85,7 +85,7 @@ class FrontendTrainee:
                 "sampling.simulate_backends, or choose the detail warp."
             )
         reconstruction = Reconstruction(frontend)
-        synchronise_batch_norm(reconstruction, fabric)
+        convert_to_sync_batch_norm(reconstruction, fabric)
         self.frontend = prepare_for(frontend, fabric.device, training=True)
         if compute.compile:
             reconstruction.compile()

@@ -22,7 +22,7 @@ from kpbe.inference.frontends import trained_frontends
 from reports import project
 from reports.layout import counted, heading, not_yet
 from reports.pictures import SHOWN_WIDTH, enlarged, png, side_by_side
-from reports.talking import LONGEST_SECONDS, Talking, choose_talking, first_frame, talking_video
+from reports.talking_videos import LONGEST_SECONDS, Talking, choose_talking, first_frame, talking_video
 from reports.view_files import ViewFiles, choose_files
 
 if TYPE_CHECKING:  # torch takes seconds: it is imported when there is something to render

@@ -13,6 +13,7 @@ import streamlit as st
 from kpbe.errors import KPBEError, SurveyError
 from kpbe.survey.demographics import DEMOGRAPHICS
 from reports import headphones, player
+from reports.rater_session import RaterSession, Step, open_session
 from reports.survey_layout import (
     below_title,
     closed,
@@ -25,7 +26,6 @@ from reports.survey_layout import (
     title,
 )
 from reports.texts import Texts, languages
-from reports.visit import Step, Visit, arrive
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +41,15 @@ MIN_OF_LENGTH = 0.9
 def page() -> None:
     """The whole page."""
     try:
-        visit = arrive(st.query_params.get(TOKEN, ""))
+        session = open_session(st.query_params.get(TOKEN, ""))
     except KPBEError as error:
         log.error("The survey is not open: %s", error)
         closed("closed.survey")
         return
-    if visit is None:
+    if session is None:
         closed("closed.link")
         return
-    chosen = visit.rater.language or st.query_params.get(LANGUAGE, "")
+    chosen = session.rater.language or st.query_params.get(LANGUAGE, "")
     if chosen not in languages():
         choose_language()
         return
@@ -57,10 +57,10 @@ def page() -> None:
     st.set_page_config(page_title=texts("title"))
     speak(chosen)
     try:
-        step = visit.step(st.session_state.get(RESTED, 0))
-        STEPS[step](visit, texts)
+        step = session.step(st.session_state.get(RESTED, 0))
+        STEPS[step](session, texts)
     except SurveyError as error:
-        log.error("Rater %d: %s", visit.rater.number, error)
+        log.error("Rater %d: %s", session.rater.number, error)
         st.error(texts("closed.problem"), icon=":material/error:")
 
 
@@ -84,22 +84,22 @@ def _take_language(tag: str) -> None:
     st.rerun()
 
 
-def welcome(visit: Visit, texts: Texts) -> None:
+def welcome(session: RaterSession, texts: Texts) -> None:
     """What it is about, what is kept, and consent."""
     look(texts, "welcome")
     title(texts("welcome.title"), texts("welcome.lead"))
-    values = {"clips": len(visit.order) + len(visit.study.training), "minutes": visit.minutes()}
+    values = {"clips": len(session.order) + len(session.study.training), "minutes": session.minutes()}
     paragraphs([texts(f"welcome.{name}", **values) for name in ("what", "time", "need", "kept", "free")])
     agreed = st.checkbox(texts("welcome.agree"), key="survey_agreed")
     if st.button(texts("welcome.start"), type="primary", disabled=not agreed):
-        note(visit, texts, "consent")
+        note(session, texts, "consent")
         st.rerun()
     for tag, other in languages().items():
         if tag != texts.language and st.button(other("language"), key=f"language_{tag}", type="tertiary"):
             _take_language(tag)
 
 
-def check_headphones(visit: Visit, texts: Texts) -> None:
+def check_headphones(session: RaterSession, texts: Texts) -> None:
     """Quiet room and headphones confirmed, the volume set, then the check."""
     look(texts, "headphones")
     ready = st.session_state.get(READY, "")
@@ -127,7 +127,7 @@ def check_headphones(visit: Visit, texts: Texts) -> None:
         check.choices += (heard.choice,)
         if check.done:
             detail = check.record() | {"quiet_room": True, "try": _tries() + 1}
-            note(visit, texts, "headphones", detail | {"device": st.session_state.get(DEVICE, {})})
+            note(session, texts, "headphones", detail | {"device": st.session_state.get(DEVICE, {})})
         st.rerun()
 
 
@@ -153,7 +153,7 @@ def _tries() -> int:
     return st.session_state.get(TRIES, 0)
 
 
-def describe_yourself(visit: Visit, texts: Texts) -> None:
+def describe_yourself(session: RaterSession, texts: Texts) -> None:
     """Age, eyes and equipment for the report; every question may be left open."""
     look(texts, "about")
     title(texts("about.title"), texts("about.lead"))
@@ -171,31 +171,31 @@ def describe_yourself(visit: Visit, texts: Texts) -> None:
         }
         done = st.form_submit_button(texts("about.next"), type="primary")
     if done:
-        visit.store.describe(visit.token, {name: answer for name, answer in chosen.items() if answer})
-        note(visit, texts, "about")
+        session.store.describe(session.token, {name: answer for name, answer in chosen.items() if answer})
+        note(session, texts, "about")
         st.rerun()
 
 
 # -- clips -------------------------------------------------------------------------------------------------
 
 
-def practise(visit: Visit, texts: Texts) -> None:
+def practise(session: RaterSession, texts: Texts) -> None:
     """A training clip: the same questions, then what was expected."""
-    total = len(visit.study.training)
-    done = total - len(visit.open_training)
+    total = len(session.study.training)
+    done = total - len(session.open_training)
     caption = texts("training.count", done=done + 1, total=total)
-    show_clip(visit, texts, caption, done / total)
+    show_clip(session, texts, caption, done / total)
 
 
-def rate(visit: Visit, texts: Texts) -> None:
+def rate(session: RaterSession, texts: Texts) -> None:
     """A clip to rate."""
-    total = len(visit.order)
-    show_clip(visit, texts, texts("clip.count", done=visit.done + 1, total=total), visit.done / total)
+    total = len(session.order)
+    show_clip(session, texts, texts("clip.count", done=session.done + 1, total=total), session.done / total)
 
 
-def show_clip(visit: Visit, texts: Texts, caption: str, progress: float) -> None:
+def show_clip(session: RaterSession, texts: Texts, caption: str, progress: float) -> None:
     """The player; what comes from it is kept, and the next step is shown once there are answers."""
-    item = visit.now
+    item = session.now
     look(texts, "training" if item.kind == "training" else "clip", wide=True)
     shown: dict[str, float] = st.session_state.setdefault(SHOWN, {})
     shown.setdefault(item.item, time.monotonic())
@@ -204,67 +204,69 @@ def show_clip(visit: Visit, texts: Texts, caption: str, progress: float) -> None
         "clip",
         item.item,
         texts,
-        visit.study.questions,
+        session.study.questions,
         caption=caption,
         progress=progress,
-        heard=visit.store.plays(visit.token, item.item).ended,
-        next_item=(visit.coming[1:2] or [None])[0],
+        heard=session.store.plays(session.token, item.item).ended,
+        next_item=(session.coming[1:2] or [None])[0],
         expected=item.expected if item.kind == "training" and item.expected else None,
         problem=player.Problem(number, text) if about == item.item else None,
     )
     if playback.plays or playback.answers is not None:
-        problem = keep(visit, texts, playback, shown.get(playback.item))
+        problem = keep(session, texts, playback, shown.get(playback.item))
         if problem:
             st.session_state[PROBLEM] = (time.time_ns() // 1_000_000, item.item, problem)
         if problem or playback.answers is not None:
             st.rerun()
 
 
-def keep(visit: Visit, texts: Texts, playback: player.Playback, shown_at: float | None) -> str | None:
+def keep(
+    session: RaterSession, texts: Texts, playback: player.Playback, shown_at: float | None
+) -> str | None:
     """Store plays and answers; what to tell the rater when that did not work.
 
     `shown_at` is when this session first showed the clip (time.monotonic), None when it did not.
     """
-    known = visit.study.by_id.get(playback.item)
+    known = session.study.by_id.get(playback.item)
     there = 0.0 if shown_at is None else time.monotonic() - shown_at
     try:
         for play in playback.plays:
             ended = play.ended and known is not None and there >= MIN_OF_LENGTH * known.seconds
-            visit.store.record_play(
-                visit.token, playback.item, play.watched, ended, play.seconds, play.dropped, play.play_id
+            session.store.record_play(
+                session.token, playback.item, play.watched, ended, play.seconds, play.dropped, play.play_id
             )
         if playback.answers is None:
             return None
-        if not visit.store.plays(visit.token, playback.item).ended:
+        if not session.store.plays(session.token, playback.item).ended:
             return texts("clip.not_played")
-        visit.store.answer(visit.token, playback.item, playback.answers, playback.response_seconds)
-        if playback.item in visit.study.training and set(visit.open_training) <= {playback.item}:
-            note(visit, texts, "training")
+        session.store.answer(session.token, playback.item, playback.answers, playback.response_seconds)
+        if playback.item in session.study.training and set(session.open_training) <= {playback.item}:
+            note(session, texts, "training")
     except SurveyError as error:
-        log.error("Rater %d, clip %s: %s", visit.rater.number, playback.item, error)
+        log.error("Rater %d, clip %s: %s", session.rater.number, playback.item, error)
         return texts("clip.not_saved")
     return None
 
 
-def have_a_break(visit: Visit, texts: Texts) -> None:
+def have_a_break(session: RaterSession, texts: Texts) -> None:
     """A reminder to rest, at fixed places of the order."""
     look(texts, "clip")
-    title(texts("break.title"), texts("break.lead", done=visit.done, total=len(visit.order)))
+    title(texts("break.title"), texts("break.lead", done=session.done, total=len(session.order)))
     quiet(texts("break.text"))
-    st.progress(visit.done / len(visit.order))
+    st.progress(session.done / len(session.order))
     if st.button(texts("break.next"), type="primary"):
-        note(visit, texts, "break", {"after": visit.done})
-        st.session_state[RESTED] = visit.done
+        note(session, texts, "break", {"after": session.done})
+        st.session_state[RESTED] = session.done
         st.rerun()
 
 
-def thanks(visit: Visit, texts: Texts) -> None:
+def thanks(session: RaterSession, texts: Texts) -> None:
     """The end; the survey is finished when this page is first shown. A comment is optional."""
     look()
-    if visit.rater.finished_at is None:
-        note(visit, texts, "finished")
+    if session.rater.finished_at is None:
+        note(session, texts, "finished")
     mark()
-    title(texts("thanks.title"), texts("thanks.lead", total=len(visit.order)))
+    title(texts("thanks.title"), texts("thanks.lead", total=len(session.order)))
     if st.session_state.get(COMMENTED):
         st.success(texts("thanks.sent"), icon=":material/check:")
         return
@@ -274,18 +276,18 @@ def thanks(visit: Visit, texts: Texts) -> None:
         )
         sent = st.form_submit_button(texts("thanks.send"))
     if sent and comment.strip():
-        visit.store.comment(visit.token, comment)
+        session.store.comment(session.token, comment)
         st.session_state[COMMENTED] = True
         st.rerun()
 
 
-def note(visit: Visit, texts: Texts, step: str, detail: dict[str, object] | None = None) -> None:
+def note(session: RaterSession, texts: Texts, step: str, detail: dict[str, object] | None = None) -> None:
     """Record that the rater reached a step, with the language of the page and the browser's name."""
     browser = st.context.headers.get("User-Agent") or ""
-    visit.store.record_step(visit.token, step, detail, texts.language, browser)  # pyright: ignore[reportArgumentType]
+    session.store.record_step(session.token, step, detail, texts.language, browser)  # pyright: ignore[reportArgumentType]
 
 
-STEPS: dict[Step, Callable[[Visit, Texts], None]] = {
+STEPS: dict[Step, Callable[[RaterSession, Texts], None]] = {
     "welcome": welcome,
     "headphones": check_headphones,
     "about": describe_yourself,

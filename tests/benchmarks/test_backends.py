@@ -12,8 +12,8 @@ from benchmarks import backends, memory, procedures
 from benchmarks.reference_pcavs import GroupedGenerator, PCAVSReference
 from benchmarks.reference_s3fd import S3FD, candidates_per_frame
 from benchmarks.report import Race, parts_table, speed_table
+from benchmarks.speech import Source, load_source
 from benchmarks.stopwatch import Stopwatch
-from benchmarks.talk import Source, load_source
 from kpbe.backends.pcavs import StyleGenerator, alignment_matrices, paste_image
 from kpbe.checkpoints.catalogue import require
 from kpbe.media.recording import Recording
@@ -113,10 +113,10 @@ def test_peak_memory_is_that_of_a_fresh_process(source):
 
 
 def test_report_shows_medians_and_ratio():
-    race = Race("Talk", "cpu", 10, ours=[30.0, 20.0, 90.0], reference=[10.0, 10.0, 40.0])
+    race = Race("SpokenVideo", "cpu", 10, ours=[30.0, 20.0, 90.0], reference=[10.0, 10.0, 40.0])
     race.parts = [{"generator": 1.0, "S3FD": 2.0, "all": 4.0}] * 2
-    assert "| Talk | cpu | 10 | 3 | 10 (10 to 40) | 30 (20 to 90) | **3.00** |" in speed_table([race])
-    assert "| Talk | cpu | 50% | 25% | 25% |" in parts_table([race])
+    assert "| SpokenVideo | cpu | 10 | 3 | 10 (10 to 40) | 30 (20 to 90) | **3.00** |" in speed_table([race])
+    assert "| SpokenVideo | cpu | 50% | 25% | 25% |" in parts_table([race])
 
 
 def test_benchmark_writes_its_report(tmp_path):

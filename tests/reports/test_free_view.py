@@ -18,7 +18,7 @@ from kpbe.inference.frontends import open_frontend
 from kpbe.media.audio import write_wav
 from kpbe.media.recording import Recording
 from kpbe.media.video_writer import write_video
-from reports import talking
+from reports import talking_videos as talking
 from tests.frontend.tiny import tiny_frontend
 
 Open = Callable[..., AppTest]

@@ -25,7 +25,7 @@ from kpbe.survey.study.design import Study
 from reports import headphones, player, texts
 from reports.headphones import Check, Heard, Trial, new_check, trial_sound, volume_sound, wav
 from reports.player import Play, Playback, received
-from reports.visit import arrive
+from reports.rater_session import open_session
 from tests.reports.tiny_study import make_study, opaque
 
 SCRIPTS = {"clip": ("clip.js", "film.js"), "headphones": ("tones.js",)}
@@ -167,7 +167,7 @@ def test_without_a_study_the_survey_is_not_open(empty_project: Path) -> None:
 def test_token_of_another_study_does_not_work(store: SurveyStore, empty_project: Path) -> None:
     store.add_study("another", "0" * 64)
     other = store.invite("another", 1)[0].token
-    assert arrive(other) is None
+    assert open_session(other) is None
 
 
 # -- before the clips --------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def test_language_can_be_changed_before_consent_and_set_by_the_link(token: str) 
 
 
 def test_welcome_says_how_many_clips_and_minutes(token: str, study: Study) -> None:
-    visit = arrive(token)
+    visit = open_session(token)
     assert visit is not None
     text = words_on(open_link(token, lang="en"))
     assert "5 videos" in text and f"about {visit.minutes()} minutes" in text

@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 from kpbe.survey.simulate import simulate
 from kpbe.survey.store import answers as stores
 from kpbe.survey.store.answers import STUDY_FILE, SurveyStore, open_store
-from kpbe.survey.store.passwords import Door
+from kpbe.survey.store.passwords import LoginThrottle
 from kpbe.survey.study.design import GROUND_TRUTH, QUESTIONS, Item, Study
 from reports import admin_gate
 
@@ -48,7 +48,7 @@ def study(empty_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stud
     shutil.copy(REPOSITORY / "params.yaml", empty_project)
     made = make_study()
     made.write(empty_project / STUDY_FILE)
-    monkeypatch.setattr(admin_gate, "DOOR", Door(clock=lambda: 0.0))
+    monkeypatch.setattr(admin_gate, "THROTTLE", LoginThrottle(clock=lambda: 0.0))
     monkeypatch.setattr(admin_gate, "_visitor", lambda: "192.0.2.1")  # AppTest invents a new one in each run
     st.cache_data.clear()
     yield made

@@ -12,7 +12,7 @@ import torch
 from torch import distributed, nn
 from torch.multiprocessing.spawn import start_processes
 
-from kpbe.training.batch_norm import GlooBatchNorm, synchronise_batch_norm
+from kpbe.training.batch_norm import GlooBatchNorm, convert_to_sync_batch_norm
 
 BATCH, CHANNELS = 6, 3
 
@@ -39,7 +39,7 @@ def half(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     net = network()
-    synchronise_batch_norm(net, as_if_of_two())  # type: ignore[arg-type]
+    convert_to_sync_batch_norm(net, as_if_of_two())  # type: ignore[arg-type]
     assert isinstance(net[1], GlooBatchNorm)
     mine = images().chunk(2)[rank]
     net(mine).square().mean().backward()
@@ -69,7 +69,7 @@ def test_two_halves_equal_the_whole(tmp_path: Path):
 
 def test_one_process_keeps_torchs_own():
     net = network()
-    synchronise_batch_norm(net, SimpleNamespace(world_size=1, device=torch.device("cpu")))  # type: ignore[arg-type]
+    convert_to_sync_batch_norm(net, SimpleNamespace(world_size=1, device=torch.device("cpu")))  # type: ignore[arg-type]
     assert type(net[1]) is nn.BatchNorm3d
 
 
@@ -77,5 +77,5 @@ def test_gpus_get_torchs_own_and_all_keep_their_names():
     for device, kind in (("cuda", nn.SyncBatchNorm), ("cpu", GlooBatchNorm)):
         net = network()
         names = list(net.state_dict())
-        synchronise_batch_norm(net, as_if_of_two(device))  # type: ignore[arg-type]
+        convert_to_sync_batch_norm(net, as_if_of_two(device))  # type: ignore[arg-type]
         assert type(net[1]) is kind and list(net.state_dict()) == names

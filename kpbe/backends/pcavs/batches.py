@@ -1,4 +1,4 @@
-"""What PC-AVS is trained on: aligned frames and speech of a clip, drawn as moments."""
+"""What PC-AVS is trained on: aligned frames and speech of a clip, drawn as batches of moments."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class TrainingClips:
 
 
 @dataclass(frozen=True)
-class Moments:
+class SpeakingBatch:
     """B moments of speech.
 
     Attributes:
@@ -110,14 +110,16 @@ class Moments:
     windows: Tensor
     openings: Tensor
 
-    def to(self, device: torch.device) -> Moments:
+    def to(self, device: torch.device) -> SpeakingBatch:
         """The same on another device."""
-        return Moments(*(x.to(device) for x in (self.identity, self.target, self.windows, self.openings)))
+        return SpeakingBatch(
+            *(x.to(device) for x in (self.identity, self.target, self.windows, self.openings))
+        )
 
 
-def random_moments(
+def random_batch(
     clips: Sequence[SpeakingClip], batch_size: int, per_clip: int, seed: int, step: int
-) -> Moments:
+) -> SpeakingBatch:
     """Moments of random clips, `per_clip` of each; a function of (seed, step).
 
     Moments of one clip tell the encoders apart what is said, those of several whom they may ignore.
@@ -129,17 +131,17 @@ def random_moments(
         count = min(per_clip, batch_size - len(picked), len(clip.frames))
         for frame in rng.choice(len(clip.frames), count, replace=False).tolist():
             picked.append((clip, frame, _other_frame(clip, frame, rng)))
-    return stack_moments(picked)
+    return stack_batch(picked)
 
 
-def fixed_moments(clips: Sequence[SpeakingClip], count: int, seed: int) -> Moments:
+def fixed_batch(clips: Sequence[SpeakingClip], count: int, seed: int) -> SpeakingBatch:
     """Validation moments that stay the same for a whole training, of each clip in turn."""
     rng = np.random.default_rng((seed, 0xF5))
     picked = []
     for clip in (clips[i % len(clips)] for i in range(count)):
         frame = int(rng.integers(len(clip.frames)))
         picked.append((clip, frame, _other_frame(clip, frame, rng)))
-    return stack_moments(picked)
+    return stack_batch(picked)
 
 
 def _other_frame(clip: SpeakingClip, frame: int, rng: np.random.Generator) -> int:
@@ -148,10 +150,10 @@ def _other_frame(clip: SpeakingClip, frame: int, rng: np.random.Generator) -> in
     return (frame + int(rng.integers(1, frames))) % frames if frames > 1 else frame
 
 
-def stack_moments(picked: Sequence[tuple[SpeakingClip, int, int]]) -> Moments:
-    """Moments from (clip, frame, identity frame)."""
+def stack_batch(picked: Sequence[tuple[SpeakingClip, int, int]]) -> SpeakingBatch:
+    """A batch from (clip, frame, identity frame)."""
     target = torch.stack([clip.frames[frame] for clip, frame, _ in picked])
     identity = torch.stack([clip.frames[other] for clip, _, other in picked])
     windows = torch.cat([clip.windows([frame]) for clip, frame, _ in picked])
     openings = torch.stack([clip.opening[frame] for clip, frame, _ in picked])
-    return Moments(identity.float() / 127.5 - 1, target.float() / 127.5 - 1, windows, openings)
+    return SpeakingBatch(identity.float() / 127.5 - 1, target.float() / 127.5 - 1, windows, openings)

@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from kpbe.backends.base import TrainingJob
-from kpbe.backends.pcavs.batches import SpeakingClip, TrainingClips, random_moments
+from kpbe.backends.pcavs.batches import SpeakingClip, TrainingClips, random_batch
 from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
 from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.pcavs.settings import PCAVSSettings, SyncTrainingSettings
@@ -78,7 +78,7 @@ class SyncTrainee:
         self.encoders.begin(step)
         batch_size = self.settings.schedule.batch_size
         per_clip = max(1, batch_size // CLIPS_PER_BATCH)
-        moments = random_moments(self.training, batch_size, per_clip, self.seed, step)
+        moments = random_batch(self.training, batch_size, per_clip, self.seed, step)
         moments = moments.to(self.fabric.device)
         visual, audio = self.encoders.module(moments.target, moments.windows)
         loss = contrastive(audio, visual, self.settings.temperature)

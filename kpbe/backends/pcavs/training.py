@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from kpbe.backends.base import TrainingJob
 from kpbe.backends.lip_opening import OpeningJudge, openings_digest
 from kpbe.backends.mouth_weights import mouth_weights
-from kpbe.backends.pcavs.batches import SpeakingClip, TrainingClips, fixed_moments, random_moments
+from kpbe.backends.pcavs.batches import SpeakingClip, TrainingClips, fixed_batch, random_batch
 from kpbe.backends.pcavs.checkpoints import load_networks, save_networks
 from kpbe.backends.pcavs.disguise import disguised
 from kpbe.backends.pcavs.model import PCAVSNetworks, from_network
@@ -121,7 +121,7 @@ class PCAVSTrainee:
         self.validation, self.judge = validation[:OPENING_CLIPS], judge
         self.perceptual = PerceptualTerms(settings.perceptual, settings.losses).to(fabric.device)
         self.facts = {**facts, "perceptual": self.perceptual.description}
-        self.fixed = fixed_moments(validation, settings.schedule.validation_pairs, seed).to(fabric.device)
+        self.fixed = fixed_batch(validation, settings.schedule.validation_pairs, seed).to(fabric.device)
 
     def parts(self) -> dict[str, Stateful]:
         """See `Trainee`."""
@@ -134,7 +134,7 @@ class PCAVSTrainee:
         """See `Trainee`."""
         self.speaker.begin(step)
         batch_size = self.settings.schedule.batch_size
-        moments = random_moments(self.training, batch_size, MOMENTS_PER_CLIP, self.seed, step)
+        moments = random_batch(self.training, batch_size, MOMENTS_PER_CLIP, self.seed, step)
         moments = moments.to(self.fabric.device)
         rng = np.random.default_rng((self.seed, step, 0xC0))
         result = self.speaker.module(moments.identity, moments.windows, disguised(moments.target, rng))

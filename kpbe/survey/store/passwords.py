@@ -50,7 +50,7 @@ def is_password(password: str, hashed: str) -> bool:
 
 
 @dataclass
-class Door:
+class LoginThrottle:
     """Lets one attempt at a time through and makes those wait who were wrong too often: 2, 4, 8 .. 300 s.
 
     Attributes:
@@ -66,7 +66,7 @@ class Door:
         """How long a visitor (an address) must wait before the next attempt; 0 when they need not."""
         return max(0.0, self._open_at.get(visitor, 0.0) - self.clock())
 
-    def knock(self, visitor: str, password: str, hashed: str) -> bool:
+    def try_password(self, visitor: str, password: str, hashed: str) -> bool:
         """Try a password; False when it is wrong or the visitor has to wait."""
         with self._turn:
             if self.wait_seconds(visitor) > 0:

@@ -17,7 +17,7 @@ import torch
 from kpbe.backends.base import TrainingJob
 from kpbe.backends.pcavs import load_networks, save_networks
 from kpbe.backends.pcavs import training as training_module
-from kpbe.backends.pcavs.batches import TrainingClips, fixed_moments, random_moments
+from kpbe.backends.pcavs.batches import TrainingClips, fixed_batch, random_batch
 from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.pcavs.pose_leak import mouth_from_pose
 from kpbe.backends.pcavs.settings import PCAVSSettings
@@ -218,7 +218,7 @@ def test_known_lip_openings_teach_the_sound_and_the_mouth_weighs_more(clips, tmp
 def test_batches_depend_on_seed_and_step_only(clips):
     settings = new_job(clips, clips).settings
     loaded = TrainingClips.load(clips, clips, settings, 2)
-    one, same, other = (random_moments(loaded.training, 6, 2, 0, step) for step in (5, 5, 6))
+    one, same, other = (random_batch(loaded.training, 6, 2, 0, step) for step in (5, 5, 6))
     assert torch.equal(one.target, same.target) and torch.equal(one.windows, same.windows)
     assert not torch.equal(one.target, other.target)
 
@@ -227,13 +227,13 @@ def test_the_identity_is_never_the_target_s_own_frame(clips):
     loaded = TrainingClips.load(clips, clips, new_job(clips, clips).settings, 2)
     seen = set()
     for step in range(12):
-        moments = random_moments(loaded.training, 16, 2, 0, step)
+        moments = random_batch(loaded.training, 16, 2, 0, step)
         for identity, target in zip(moments.identity, moments.target, strict=True):
             assert not torch.equal(identity, target)
             seen.add(identity.numpy().tobytes())
     frames = sum(len(clip.frames) for clip in loaded.training)
     assert len(seen) == frames, "every frame serves as identity"
-    fixed = fixed_moments(loaded.validation, 40, 0)
+    fixed = fixed_batch(loaded.validation, 40, 0)
     assert not any(torch.equal(a, b) for a, b in zip(fixed.identity, fixed.target, strict=True))
 
 
@@ -244,7 +244,7 @@ def test_the_pose_encoder_is_shown_its_frame_with_the_mouth_elsewhere_and_valida
     sync_first(job)
     shown: list[torch.Tensor] = []
     targets: list[torch.Tensor] = []
-    encode, draw = PCAVSNetworks.encode_pose_and_mouth, training_module.random_moments
+    encode, draw = PCAVSNetworks.encode_pose_and_mouth, training_module.random_batch
 
     def watched(self, frames):
         if self.training:
@@ -252,7 +252,7 @@ def test_the_pose_encoder_is_shown_its_frame_with_the_mouth_elsewhere_and_valida
         return encode(self, frames)
 
     def with_a_mouth(*arguments):
-        """Moments whose targets are dark but for a bright mouth."""
+        """SpeakingBatch whose targets are dark but for a bright mouth."""
         moments = draw(*arguments)
         moments.target[:] = -0.8
         moments.target[:, :, 38:42, 28:36] = 0.5
@@ -260,7 +260,7 @@ def test_the_pose_encoder_is_shown_its_frame_with_the_mouth_elsewhere_and_valida
         return moments
 
     monkeypatch.setattr(PCAVSNetworks, "encode_pose_and_mouth", watched)
-    monkeypatch.setattr(training_module, "random_moments", with_a_mouth)
+    monkeypatch.setattr(training_module, "random_batch", with_a_mouth)
     train_networks(job)
     frames, originals = torch.cat(shown), torch.cat(targets)
     assert len(frames) == len(originals) == 8

@@ -43,7 +43,7 @@ class LoopedFrames:
 
 
 @dataclass(frozen=True)
-class Talk:
+class SpokenVideo:
     """A talking-head video of N frames at 25 fps.
 
     Attributes:
@@ -87,13 +87,13 @@ class Source:
     detector: Finder
     size: tuple[int, int]
 
-    def talk(self, frames: int, folder: Path) -> Talk:
+    def talk(self, frames: int, folder: Path) -> SpokenVideo:
         """The first `frames` frames of the looped video; its sound is written into `folder`."""
         wave = np.resize(fit_wave(self.wave, len(self.boxes), FPS), round(frames * AUDIO_RATE / FPS))
         wav = folder / f"{frames}.wav"
         write_wav(wav, wave)
         boxes, landmarks = (np.resize(x, (frames, *x.shape[1:])) for x in (self.boxes, self.landmarks))
-        return Talk(LoopedFrames(self.path, frames), read_audio(wav), wav, boxes, landmarks)
+        return SpokenVideo(LoopedFrames(self.path, frames), read_audio(wav), wav, boxes, landmarks)
 
 
 def load_source(video: Path | None, folder: Path, sample: SampleParams | None = None) -> Source:

@@ -23,7 +23,7 @@ Step = Literal["welcome", "headphones", "about", "training", "break", "clip", "t
 
 
 @dataclass(frozen=True)
-class Visit:
+class RaterSession:
     """A rater with a working link, as the database knows them at this moment."""
 
     token: str
@@ -88,8 +88,8 @@ class Visit:
         return max(1, round((SECONDS_TO_PREPARE + sum(clips) + SECONDS_TO_ANSWER * len(clips)) / 60))
 
 
-def arrive(token: str) -> Visit | None:
-    """The visit of a link; None where the link is missing, unknown, revoked or of another study: outside
+def open_session(token: str) -> RaterSession | None:
+    """The session of a link; None where the link is missing, unknown, revoked or of another study: outside
     nobody can tell which.
 
     Raises:
@@ -100,4 +100,4 @@ def arrive(token: str) -> Visit | None:
     rater = store.rater(token[:LONGEST_TOKEN]) if token else None
     if study is None or rater is None or rater.revoked or rater.study != study.name:
         return None
-    return Visit(token, store, study, rater, store.answered(token))
+    return RaterSession(token, store, study, rater, store.answered(token))
