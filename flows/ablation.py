@@ -189,12 +189,12 @@ def table(rows: Sequence[Row]) -> str:
     head = ["run", *(f"{method} {metric.upper()}" for method in methods for metric in metrics), "what it is"]
     lines = [head]
     for row in rows:
-        numbers = [_told(row, method, metric) for method in methods for metric in metrics]
+        numbers = [_in_words(row, method, metric) for method in methods for metric in metrics]
         lines.append([row.name, *numbers, "; ".join(filter(None, (row.about, row.note)))])
     return markdown_table(lines, numbers=slice(1, -1)) + "\n"
 
 
-def _told(row: Row, method: str, metric: str) -> str:
+def _in_words(row: Row, method: str, metric: str) -> str:
     if metric not in row.metrics.get(method, {}):
         return "–"
     decimals = DECIMALS[metric]

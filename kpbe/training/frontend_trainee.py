@@ -138,7 +138,7 @@ class FrontendTrainee:
         weight is changed; where the discriminator's own is not, none of its weights is.
         """
         self.trained.begin(step, self.params.accumulate)
-        told: list[Tensor] = []
+        of_parts: list[Tensor] = []
         seen: list[tuple[Tensor, Tensor]] = []
         names: list[str] = []
         goal = self.params.warm_up.goal(step)
@@ -153,11 +153,11 @@ class FrontendTrainee:
                 self.trained.backward(loss)
             of_terms = shares(terms, self.params.losses)
             names = ["loss", *terms, *of_terms]
-            told.append(torch.stack([loss, *terms.values(), *of_terms.values()]).detach().float())
+            of_parts.append(torch.stack([loss, *terms.values(), *of_terms.values()]).detach().float())
             if goal == "frames":
                 seen.append((part.target, result["generated"].detach()))
         norm = self.trained.clip()
-        numbers = torch.cat([self._mean_over_processes(torch.stack(told).mean(0)), norm.view(1)])
+        numbers = torch.cat([self._mean_over_processes(torch.stack(of_parts).mean(0)), norm.view(1)])
         losses = dict(zip([*names, "gradient_norm"], numbers.tolist(), strict=True))
         if not all(map(np.isfinite, losses.values())):
             return losses

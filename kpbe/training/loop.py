@@ -133,7 +133,7 @@ class Training:
                 samples = (self.step - first) * self.schedule.batch_size
                 rate = samples / (self.progress["seconds"] - seconds_before)
                 left = self.budget - self.progress["seconds"]
-                bar.set_postfix_str(_told(rate, left, losses | self.metrics), refresh=False)
+                bar.set_postfix_str(_progress_text(rate, left, losses | self.metrics), refresh=False)
                 if self.step % self.schedule.checkpoint_every == 0:
                     self._save()
         if self.progress.get("validated") != self.step:
@@ -279,7 +279,7 @@ class Training:
             print(f"{RED}{self.name}: {said}{PLAIN}", flush=True)
 
 
-def _told(samples_per_second: float, seconds_left: float, numbers: dict[str, float]) -> str:
+def _progress_text(samples_per_second: float, seconds_left: float, numbers: dict[str, float]) -> str:
     """The end of the progress line, after tqdm's own steps/s and time left."""
     parts = [f"{samples_per_second:.1f} samples/s"]
     if np.isfinite(seconds_left):

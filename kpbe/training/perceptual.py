@@ -182,7 +182,7 @@ class PerceptualTerms(nn.Module):
         super().__init__()
         self.terms = nn.ModuleDict()
         scales: dict[str, tuple[float, ...]] = {}
-        told = []
+        descriptions = []
         for name, network in NETWORKS.items():
             if not getattr(weights_of, name):
                 continue
@@ -192,7 +192,7 @@ class PerceptualTerms(nn.Module):
                 raise MissingWeights(_how_to_do_without(name))
             if path is None:
                 self.terms[name], scales[name] = PixelDifference(), params.scales
-                told.append(
+                descriptions.append(
                     f"{PIXELS} instead of {network.what} ({catalogue.CATALOGUE[name].file} was not found)"
                 )
             else:
@@ -200,11 +200,11 @@ class PerceptualTerms(nn.Module):
                 if file == TORCHVISION and params.vgg19_unit == "normalised":
                     vgg.units.copy_(normalised_units(vgg))
                 self.terms[name] = VGGDifference(vgg, layer_weights)
-                told.append(f"{network.what} pyramid ({path.name})")
+                descriptions.append(f"{network.what} pyramid ({path.name})")
         if weights_of.pixel:
             self.terms["pixel"], scales["pixel"] = PixelDifference(), params.scales
-            told.append(PIXELS)
-        self.description = ", ".join(told) or "none"
+            descriptions.append(PIXELS)
+        self.description = ", ".join(descriptions) or "none"
         all_scales = list(dict.fromkeys(scale for of_term in scales.values() for scale in of_term))
         self.pyramid = ImagePyramid(all_scales)
         self.levels_of = {name: [all_scales.index(s) for s in of_term] for name, of_term in scales.items()}

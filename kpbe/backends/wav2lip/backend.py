@@ -126,7 +126,7 @@ class Wav2Lip:
         embedding = self.generator.encode_audio(mel.to(self.device))
         if self.settings.mouth_gain != 1:
             heard = self.generator.heard_openings(embedding)
-            embedding = self.generator.told(embedding, self.settings.mouth_gain * heard)
+            embedding = self.generator.with_openings(embedding, self.settings.mouth_gain * heard)
         return painted_faces(self.generator.decode(embedding, face_features))
 
     @torch.inference_mode()

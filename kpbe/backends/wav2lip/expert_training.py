@@ -235,8 +235,8 @@ class ExpertTrainee:
             loss = loss + self.settings.opening * terms["opening"]
         self.listener.backward(loss)
         loss = self.listener.finish(loss)
-        told = {name: term.item() for name, term in terms.items()}
-        return {"loss": loss.item(), **told, "temperature": self.expert.temperature.item()}
+        values = {name: term.item() for name, term in terms.items()}
+        return {"loss": loss.item(), **values, "temperature": self.expert.temperature.item()}
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:

@@ -181,7 +181,7 @@ class Wav2LipGenerator(nn.Module):
         assert self.opening is not None, "the official network does not read openings"
         return self.opening(audio_embedding.flatten(1))[:, 0].float()
 
-    def told(self, audio_embedding: Tensor, openings: Tensor) -> Tensor:
+    def with_openings(self, audio_embedding: Tensor, openings: Tensor) -> Tensor:
         """Audio embeddings (B, C, 1, 1), moved as little as possible for these lip openings (B,) to be heard
         in them; NaN leaves them.
         """

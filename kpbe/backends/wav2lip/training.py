@@ -120,7 +120,7 @@ class Speaker(nn.Module):
         sound, heard = self.generator.encode_audio(mels), None
         if openings is not None:
             heard = self.generator.heard_openings(sound)
-            sound = self.generator.told(sound, openings)
+            sound = self.generator.with_openings(sound, openings)
         painted = self.generator.decode(sound, self.generator.encode_face(faces))
         return painted.float(), heard
 

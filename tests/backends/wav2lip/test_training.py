@@ -316,7 +316,7 @@ def test_the_decoder_is_told_the_true_opening_where_it_is_known():
         assert nothing is None
         unknown, heard = speaker(mels, faces, torch.full((3,), torch.nan))
         assert torch.equal(unknown, alone)
-        told = generator.told(generator.encode_audio(mels), torch.tensor([2.0, -1.0, torch.nan]))
+        told = generator.with_openings(generator.encode_audio(mels), torch.tensor([2.0, -1.0, torch.nan]))
         says = generator.heard_openings(told)
         torch.testing.assert_close(says, torch.stack([torch.tensor(2.0), torch.tensor(-1.0), heard[2]]))
         painted = speaker(mels, faces, torch.tensor([2.0, -1.0, torch.nan]))[0]
