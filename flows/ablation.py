@@ -29,9 +29,10 @@ from kpbe.checkpoints.catalogue import CATALOGUE, find, serving, weight_folders
 from kpbe.core.files import fingerprint, write_json, write_text
 from kpbe.core.markdown import markdown_table
 from kpbe.errors import KPBEError
-from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, ClipScore, compare, read_per_clip
+from kpbe.evaluation.results import PER_CLIP, ClipScore, compare, read_per_clip
 from kpbe.methods import enhanced_method, is_enhanced, methods_of
 from kpbe.params import EvaluateParams, load_params
+from kpbe.paths import METRICS_FILE
 
 CONFIG = Path("conf/ablation.yaml")
 METRICS = ("ssim", "psnr", "lpips", "mouth_l1")

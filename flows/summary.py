@@ -9,6 +9,7 @@ from typing import Any
 
 from kpbe.core.files import read_csv
 from kpbe.core.markdown import markdown_table
+from kpbe.paths import METRICS_FILE, REJECTED_FILE, SUMMARY_FILE
 
 SHOWN_REJECTIONS = 50
 
@@ -16,12 +17,12 @@ SHOWN_REJECTIONS = 50
 def summarise(folder: Path) -> str:
     """Tables, metrics, training summary, rejected clips and file counts of a stage's output folder."""
     parts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.md"))]
-    for name in ("metrics.json", "summary.json"):
+    for name in (METRICS_FILE, SUMMARY_FILE):
         if (folder / name).exists():
             values = json.loads((folder / name).read_text(encoding="utf-8"))
             parts.append(markdown_table([("key", "value"), *_flat(values)]))
-    if (folder / "rejected.csv").exists():
-        rejected = read_csv(folder / "rejected.csv")
+    if (folder / REJECTED_FILE).exists():
+        rejected = read_csv(folder / REJECTED_FILE)
         parts.append(f"{len(rejected)} clips were rejected.")
         if rejected:
             rows = [(row["clip_id"], row["reason"]) for row in rejected[:SHOWN_REJECTIONS]]

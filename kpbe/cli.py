@@ -11,13 +11,13 @@ import typer
 from kpbe.checkpoints.cli import app as weights_app
 from kpbe.core.processes import let_idle_threads_sleep
 from kpbe.errors import KPBEError, MissingWeights
+from kpbe.paths import BACKEND_CHECKPOINTS, RELEASED
 from kpbe.survey.cli import app as survey_app
 
 if TYPE_CHECKING:
     from kpbe.frontend.model import Frontend
 
 TABLE1 = Path("reports/results/table1.txt")
-BACKEND_CHECKPOINTS = Path("checkpoints/backends")
 CHECKPOINT_HELP = (
     "a frontend of ours, a training's folder such as checkpoints/stage2/wav2lip, or a public checkpoint of "
     "OSFV or SadTalker; "
@@ -230,7 +230,7 @@ def release(backend: Annotated[str, typer.Argument(help="a backend that the last
     """Write small copies of the trained frontend and backend, with what they are, to weights/released for
     git.
     """
-    from kpbe.inference.frontends import RELEASED
+
     from kpbe.inference.release import release as write_release
 
     files = write_release(backend)["files"]
@@ -241,7 +241,6 @@ def release(backend: Annotated[str, typer.Argument(help="a backend that the last
 def _backend_weights(backend: str) -> Path:
     """The weights that the DAG trained for a backend, else the released ones."""
     from kpbe.checkpoints.catalogue import trained_weights
-    from kpbe.inference.frontends import RELEASED
 
     released = RELEASED / f"{backend}.safetensors"
     trained = BACKEND_CHECKPOINTS / backend

@@ -17,8 +17,8 @@ from kpbe import __version__
 from kpbe.checkpoints import catalogue
 from kpbe.core.files import read_csv
 from kpbe.errors import ParamsError
-from kpbe.inference.frontends import RELEASED, WEIGHTS
 from kpbe.params import load_params
+from kpbe.paths import FRONTEND_FILE, RELEASED
 
 PACKAGES = (
     "torch",
@@ -240,7 +240,7 @@ def _state() -> list[Finding]:
             findings.append(Finding("--", what, f"{file} is not made yet"))
     for summary in sorted(Path("checkpoints").glob("**/summary.json")):
         findings.append(Finding("ok", "trained", str(summary.parent)))
-    released = RELEASED / WEIGHTS
+    released = RELEASED / FRONTEND_FILE
     there = released.exists()
     findings.append(
         Finding("ok" if there else "--", "released frontend", str(released) if there else "not here")

@@ -1,4 +1,4 @@
-"""Where the stages keep things; dvc.yaml lists the same folders as dependencies and outputs."""
+"""Every folder of the DAG and the names of files that several rooms know; dvc.yaml lists the same folders."""
 
 from __future__ import annotations
 
@@ -12,12 +12,24 @@ GRIDS = Path("data/grids")
 TRAINING = (CLIPS, HEAD_POSE, EXPRESSION, GRIDS)
 BACKEND_VIDEOS = Path("data/backend")
 ENHANCED_VIDEOS = Path("data/enhanced")
+CHECKPOINTS = Path("checkpoints")
 SYNC_CHECKPOINTS = Path("checkpoints/sync")
 BACKEND_CHECKPOINTS = Path("checkpoints/backends")
 STAGE1 = Path("checkpoints/stage1")
 STAGE2 = Path("checkpoints/stage2")
+RELEASED = Path("weights/released")
+RELEASED_TABLE = Path("reports/released")
 RESULTS = Path("reports/results")
 EVALUATION = Path("reports/results/evaluation")
 STIMULI = Path("reports/static/stimuli")
 STIMULI_RECORDS = Path("data/survey/records")
 STUDY = Path("data/survey/study.json")
+SURVEY_DATABASE = Path("data/survey/survey.sqlite")
+DEMO_DATABASE = Path("data/survey/demo.sqlite")
+DEMO_RATINGS = Path("data/survey/demo_ratings.csv")
+
+PARAMS_FILE = "params.yaml"
+FRONTEND_FILE = "frontend.safetensors"
+SUMMARY_FILE = "summary.json"
+METRICS_FILE = "metrics.json"
+REJECTED_FILE = "rejected.csv"

@@ -14,19 +14,18 @@ from kpbe import paths
 from kpbe.core.files import read_csv
 from kpbe.data.clips import MANIFEST, Clip, backend_video, enhanced_video, read_manifest
 from kpbe.errors import KPBEError
-from kpbe.evaluation.results import METRICS_FILE, PER_CLIP, PER_FRAME, ClipScore, finite_values, read_per_clip
+from kpbe.evaluation.results import PER_CLIP, PER_FRAME, ClipScore, finite_values, read_per_clip
 from kpbe.evaluation.statistics import Mean, PairedDifference
 from kpbe.evaluation.tables import DifferenceRow, MethodRow, Table1
-from kpbe.inference.frontends import RELEASED_TABLE
 from kpbe.methods import CONTROLS, control_method, display_name, enhanced_method
 from kpbe.params import Params, load_params
+from kpbe.paths import METRICS_FILE, RELEASED_TABLE, SUMMARY_FILE
 
 if TYPE_CHECKING:  # pandas costs half a second, which Table I need not wait for
     import pandas as pd
 
 ROOT_VARIABLE = "KPBE_ROOT"
 CURVES = "curves.csv"
-SUMMARY = "summary.json"
 SHEETS = "sheets"
 REMEMBERED_FILES = 64
 
@@ -46,7 +45,7 @@ class Training:
     @property
     def summary(self) -> dict[str, Any] | None:
         """summary.json, None while the training is running or was interrupted."""
-        return _json_object(self.folder / SUMMARY)
+        return _json_object(self.folder / SUMMARY_FILE)
 
     def is_curve(self, column: str) -> bool:
         """Whether a column holds more than one value."""

@@ -13,10 +13,10 @@ import yaml
 
 from kpbe.errors import KPBEError
 from kpbe.params import Params
+from kpbe.paths import PARAMS_FILE
 from reports.project import read_when_changed, root
 
 LOCK = "dvc.lock"
-PARAMS = "params.yaml"
 GIT_SECONDS = 5
 SHORT_HASH = 8
 MISSING = object()
@@ -96,7 +96,7 @@ def changed_params(now: Params) -> list[ParamChange]:
     values = now.model_dump(mode="json")
     changes = []
     for stage, entry in (_lock(root() / LOCK) or {}).items():
-        for key, then in entry.get("params", {}).get(PARAMS, {}).items():
+        for key, then in entry.get("params", {}).get(PARAMS_FILE, {}).items():
             changes += [ParamChange(stage, *change) for change in _differences(key, then, _at(values, key))]
     return changes
 

@@ -9,7 +9,7 @@ from kpbe.backends.base import TrainableBackend, TrainingJob
 from kpbe.backends.registry import backend_of, is_trainable
 from kpbe.core.files import write_json
 from kpbe.params import Params
-from kpbe.training.files import SUMMARY_FILE
+from kpbe.paths import SUMMARY_FILE
 
 
 def train_sync(name: str, params: Params, clips: Path, expression: Path, out: Path) -> None:

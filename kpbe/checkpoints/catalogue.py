@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kpbe.core.files import file_sha256
 from kpbe.errors import MissingWeights
+from kpbe.paths import SUMMARY_FILE
 
 FOLDERS = (Path("weights"), Path("../shared/weights"))
 
@@ -315,7 +316,7 @@ def trained_weights(folder: Path) -> Path:
 def _why_not_trained(folder: Path) -> str:
     """What a training stage that had nothing to train said in its summary; empty without one."""
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
     return str(summary.get("reason", "")) if isinstance(summary, dict) else ""

@@ -19,6 +19,7 @@ from typing import Any
 from kpbe.core.files import RECORD_SUFFIX, UNFINISHED, write_csv, write_json
 from kpbe.core.processes import ShardMap, serial_map
 from kpbe.errors import BadClip, KPBEError
+from kpbe.paths import REJECTED_FILE
 
 REJECTED_COLUMNS = ("clip_id", "path", "stage", "reason")
 
@@ -118,7 +119,7 @@ def run_clip_tasks(
                 rejections.append(outcome)
             else:
                 facts[clip_id] = outcome
-    write_csv(folder / "rejected.csv", REJECTED_COLUMNS, [vars(r) for r in rejections])
+    write_csv(folder / REJECTED_FILE, REJECTED_COLUMNS, [vars(r) for r in rejections])
     refuse_too_many(stage, len(tasks), rejections, max_rejected_fraction)
     return [(task, facts[task.clip_id]) for task in tasks if task.clip_id in facts], rejections
 

@@ -16,6 +16,7 @@ from kpbe.data.clips import make_clip_id
 from kpbe.data.raw import VIDEO_SUFFIXES, RawVideo, plain_name, write_raw_videos
 from kpbe.errors import KPBEError
 from kpbe.params import DataParams
+from kpbe.paths import REJECTED_FILE
 
 TEST_SHARE = 0.1
 """Share of the identities (at least one) that a folder without a list gives to the test split."""
@@ -54,7 +55,7 @@ def acquire(data: DataParams, out: Path, map: ShardMap = serial_map) -> list[Raw
         videos, rejections = listed_videos(data.list, data.root)
     else:
         videos, rejections = found_videos(data.root)
-    write_csv(out / "rejected.csv", REJECTED_COLUMNS, [vars(r) for r in rejections])
+    write_csv(out / REJECTED_FILE, REJECTED_COLUMNS, [vars(r) for r in rejections])
     refuse_too_many("acquire", len(videos) + len(rejections), rejections, data.max_rejected_fraction)
     write_raw_videos(out, videos)
     return videos

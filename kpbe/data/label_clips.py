@@ -11,6 +11,7 @@ from kpbe.core.files import write_csv
 from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip
 from kpbe.data.raw import read_raw_videos
+from kpbe.paths import REJECTED_FILE
 
 
 def truth_files(raw: Path, manifest: Iterable[Clip]) -> dict[str, Path]:
@@ -39,7 +40,7 @@ def label_clips(
     """
     _remove_others(out, tasks)
     if not tasks:
-        write_csv(out / "rejected.csv", REJECTED_COLUMNS, [])
+        write_csv(out / REJECTED_FILE, REJECTED_COLUMNS, [])
         return [], []
     return run_clip_tasks(
         stage,

@@ -31,6 +31,7 @@ from kpbe.media.audio import AUDIO_RATE, audio_source, is_silent, write_wav
 from kpbe.media.recording import Recording
 from kpbe.media.video_writer import VideoWriter
 from kpbe.params import DataParams
+from kpbe.paths import REJECTED_FILE
 from kpbe.recipes import recipe
 
 STAGE = "preprocess"
@@ -95,7 +96,7 @@ def preprocess(
         rejections += [
             Rejection(clip_id, task.origin, STAGE, reason) for clip_id, reason in facts["rejected"]
         ]
-    write_csv(out / "rejected.csv", REJECTED_COLUMNS, [vars(r) for r in rejections])
+    write_csv(out / REJECTED_FILE, REJECTED_COLUMNS, [vars(r) for r in rejections])
     clips = [Clip(**row, folder=out) for _, facts in finished for row in facts["clips"]]
     write_manifest(out, clips)
     return clips

@@ -27,7 +27,6 @@ from kpbe.evaluation.mouth_boxes import MouthBoxes, boxes_from_three_points
 from kpbe.evaluation.networks import Networks, absent_metrics, choose_networks, landmark_finder
 from kpbe.evaluation.results import (
     METRICS,
-    METRICS_FILE,
     ONE_IS_BEST,
     PER_FRAME,
     PER_FRAME_COLUMNS,
@@ -49,6 +48,7 @@ from kpbe.methods import (
 from kpbe.metrics import image
 from kpbe.metrics.lip_sync import FPS as LIP_SYNC_FPS
 from kpbe.params import Params
+from kpbe.paths import METRICS_FILE
 from kpbe.recipes import recipe
 
 

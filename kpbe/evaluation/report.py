@@ -19,7 +19,8 @@ from kpbe.evaluation.results import EVALUATION
 from kpbe.evaluation.table_text import render_table1
 from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
-from kpbe.training.files import CURVES_FILE, SHEETS_FOLDER, SUMMARY_FILE
+from kpbe.paths import SUMMARY_FILE
+from kpbe.training.files import CURVES_FILE, SHEETS_FOLDER
 from kpbe.training.still_mouth import still_mouth
 
 FIGURES = "figures"

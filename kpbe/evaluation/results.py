@@ -16,6 +16,7 @@ from kpbe.core.files import read_csv, write_csv
 from kpbe.errors import KPBEError
 from kpbe.evaluation.statistics import Mean, PairedDifference, mean_interval, paired_difference
 from kpbe.methods import SOURCE_EXPRESSION, control_method, controls_of, enhanced_method, methods_of
+from kpbe.paths import METRICS_FILE
 
 EVALUATION = "evaluation"
 """Folder of reports/results that holds one folder for each evaluated backend."""
@@ -43,7 +44,6 @@ ONE_IS_BEST = frozenset({"turn", "across", "down", "sharpness", "jitter"})
 
 PER_CLIP = "per_clip.csv"
 PER_FRAME = "per_frame.csv"
-METRICS_FILE = "metrics.json"
 PER_CLIP_COLUMNS = ("clip_id", "identity", "method", "frames", *METRICS, "identical_frames")
 PER_FRAME_COLUMNS = ("clip_id", "method", "frame", "ssim", "psnr")
 

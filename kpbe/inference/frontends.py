@@ -9,16 +9,11 @@ from typing import TYPE_CHECKING
 
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.methods import display_name
+from kpbe.paths import CHECKPOINTS, FRONTEND_FILE, RELEASED, STAGE1, STAGE2
 
 if TYPE_CHECKING:  # torch takes seconds, which a list of files need not wait for
     from kpbe.frontend.model import Frontend
     from kpbe.frontend.public_networks import Conventions
-
-STAGE1 = Path("checkpoints/stage1")
-STAGE2 = Path("checkpoints/stage2")
-RELEASED = Path("weights/released")
-RELEASED_TABLE = Path("reports/released")
-WEIGHTS = "frontend.safetensors"
 
 
 def trained_frontends(root: Path = Path()) -> dict[str, Path]:
@@ -29,9 +24,9 @@ def trained_frontends(root: Path = Path()) -> dict[str, Path]:
     """
     files = {
         f"Stage 2, {display_name(path.parent.name)}": path
-        for path in sorted((root / STAGE2).glob(f"*/{WEIGHTS}"))
+        for path in sorted((root / STAGE2).glob(f"*/{FRONTEND_FILE}"))
     }
-    files |= {"Stage 1": root / STAGE1 / WEIGHTS, "Released": root / RELEASED / WEIGHTS}
+    files |= {"Stage 1": root / STAGE1 / FRONTEND_FILE, "Released": root / RELEASED / FRONTEND_FILE}
     return {name: path for name, path in files.items() if path.is_file()}
 
 
@@ -48,12 +43,11 @@ def frontend_file(checkpoint: Path | None) -> Path:
         found = trained_frontends()
         if not found:
             raise MissingWeights(
-                f"there is no {RELEASED / WEIGHTS} and no trained frontend in checkpoints/: run `make repro` "
-                f"first, or name one with "
-                "--checkpoint."
+                f"there is no {RELEASED / FRONTEND_FILE} and no trained frontend in {CHECKPOINTS}/: run "
+                "`make repro` first, or name one with --checkpoint."
             )
         return found.get("Released") or next(iter(found.values()))
-    file = checkpoint / WEIGHTS if checkpoint.is_dir() else checkpoint
+    file = checkpoint / FRONTEND_FILE if checkpoint.is_dir() else checkpoint
     if not file.is_file():
         raise MissingWeights(f"{file} does not exist: correct --checkpoint or train the frontend first.")
     return file

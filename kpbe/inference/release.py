@@ -20,8 +20,18 @@ from kpbe.checkpoints.catalogue import trained_weights
 from kpbe.checkpoints.files import read_content, read_metadata, write_state
 from kpbe.core.files import file_sha256, write_json, write_text
 from kpbe.errors import KPBEError, MissingWeights
-from kpbe.inference.frontends import RELEASED, RELEASED_TABLE, STAGE2, WEIGHTS
-from kpbe.training.files import SUMMARY_FILE
+from kpbe.paths import (
+    CHECKPOINTS,
+    EVALUATION,
+    FRONTEND_FILE,
+    METRICS_FILE,
+    PARAMS_FILE,
+    RELEASED,
+    RELEASED_TABLE,
+    RESULTS,
+    STAGE2,
+    SUMMARY_FILE,
+)
 
 LARGEST_MB = 60
 """All files of a release together; larger weights belong to DVC."""
@@ -73,14 +83,14 @@ def release(backend: str, root: Path = Path(), to: Path = Path()) -> dict[str, A
         MissingWeights: a network is not there.
         KPBEError: the run has not been evaluated, or the weights are larger than `LARGEST_MB` together.
     """
-    out, checkpoints, results = to / RELEASED, root / "checkpoints", root / "reports/results"
-    metrics = results / "evaluation" / backend / "metrics.json"
+    out, checkpoints, results = to / RELEASED, root / CHECKPOINTS, root / RESULTS
+    metrics = root / EVALUATION / backend / METRICS_FILE
     tables = [results / name for name in ("table1.json", "table1.md")]
     for made in (metrics, *tables):
         if not made.is_file():
             raise KPBEError(f"{made} does not exist: run `dvc repro` first, a release says how good it is.")
     sources = {
-        WEIGHTS: root / STAGE2 / backend / WEIGHTS,
+        FRONTEND_FILE: root / STAGE2 / backend / FRONTEND_FILE,
         f"{backend}.safetensors": trained_weights(checkpoints / "backends" / backend),
         **_backends(checkpoints),
     }
@@ -110,7 +120,7 @@ def release(backend: str, root: Path = Path(), to: Path = Path()) -> dict[str, A
         "trainings": trainings,
         "metrics": json.loads(metrics.read_text(encoding="utf-8")),
     }
-    write_text(out / "params.yaml", (root / "params.yaml").read_text(encoding="utf-8"))
+    write_text(out / PARAMS_FILE, (root / PARAMS_FILE).read_text(encoding="utf-8"))
     write_json(out / "release.json", about)
     for made in tables:
         write_text(to / RELEASED_TABLE / made.name, made.read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kpbe.errors import SurveyError
+from kpbe.paths import DEMO_RATINGS
 
 if TYPE_CHECKING:
     from kpbe.survey.store.answers import SurveyStore
@@ -83,7 +84,7 @@ def export(
 ) -> None:
     """Write the answers as one tidy CSV, the input of the stage mos_scores."""
     from kpbe.params import load_params
-    from kpbe.survey.store.export import DEMO_RATINGS, write_ratings
+    from kpbe.survey.store.export import write_ratings
 
     store, study = _store(demo)
     path = out or (DEMO_RATINGS if demo else load_params().survey.ratings)
@@ -131,7 +132,7 @@ def simulate(
     from tqdm import tqdm
 
     from kpbe.survey import simulate as simulation
-    from kpbe.survey.store.export import DEMO_RATINGS, write_ratings
+    from kpbe.survey.store.export import write_ratings
 
     store, study = _store(demo=True)
     with tqdm(total=raters, desc="simulated raters", unit="rater", dynamic_ncols=True) as bar:

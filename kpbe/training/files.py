@@ -3,6 +3,5 @@
 STATE_FILE = "state.pt"
 PREVIOUS_STATE_FILE = "state.previous.pt"
 CURVES_FILE = "curves.csv"
-SUMMARY_FILE = "summary.json"
 SHEETS_FOLDER = "sheets"
 CULPRIT_FILE = "not_finite.npz"

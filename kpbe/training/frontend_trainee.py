@@ -25,6 +25,7 @@ from kpbe.frontend.preparation import prepare_for
 from kpbe.media.sheets import contact_sheet
 from kpbe.metrics.image import psnr, ssim
 from kpbe.params import ComputeParams, FrontendTrainParams
+from kpbe.paths import FRONTEND_FILE
 from kpbe.training.adversarial import Adversary
 from kpbe.training.batch_norm import convert_to_sync_batch_norm
 from kpbe.training.batches import BatchLoader, TrainingBatch, fixed_batch
@@ -39,8 +40,6 @@ from kpbe.training.perceptual import PerceptualTerms
 from kpbe.training.reconstruction import Reconstruction, second_source_counts
 from kpbe.training.sampling import samples_per_epoch
 from kpbe.training.state import Stateful
-
-FRONTEND_FILE = "frontend.safetensors"
 
 
 class FrontendTrainee:

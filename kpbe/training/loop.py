@@ -26,14 +26,8 @@ from kpbe.core.files import whole, write_csv, write_json
 from kpbe.errors import KPBEError
 from kpbe.frontend.preparation import denormals_as_zero
 from kpbe.params import ScheduleParams
-from kpbe.training.files import (
-    CULPRIT_FILE,
-    CURVES_FILE,
-    PREVIOUS_STATE_FILE,
-    SHEETS_FOLDER,
-    STATE_FILE,
-    SUMMARY_FILE,
-)
+from kpbe.paths import SUMMARY_FILE
+from kpbe.training.files import CULPRIT_FILE, CURVES_FILE, PREVIOUS_STATE_FILE, SHEETS_FOLDER, STATE_FILE
 from kpbe.training.state import Stateful, load_state, save_state
 from kpbe.training.still_mouth import still_mouth
 

@@ -10,11 +10,11 @@ from kpbe.core.files import whole
 from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.errors import KPBEError
 from kpbe.params import Params
+from kpbe.paths import FRONTEND_FILE
 from kpbe.training.fabric import launch
 from kpbe.training.files import STATE_FILE
 from kpbe.training.frames import TrainingFolders
 from kpbe.training.frontend_stage import prepare
-from kpbe.training.frontend_trainee import FRONTEND_FILE
 from kpbe.training.loop import train
 from kpbe.training.state import is_state_of
 

@@ -12,8 +12,9 @@ from typing import Any
 import streamlit as st
 
 from kpbe import paths
-from kpbe.data.head_pose.label import ANGLES, SUMMARY_FILE
+from kpbe.data.head_pose.label import ANGLES
 from kpbe.errors import KPBEError
+from kpbe.paths import SUMMARY_FILE
 from reports import project
 from reports.layout import ENHANCED_COLOR, Card, cards, section
 

@@ -12,11 +12,11 @@ import streamlit as st
 
 from kpbe.core.files import fingerprint
 from kpbe.params import Params
+from kpbe.paths import DEMO_DATABASE, STUDY
 from kpbe.survey.scores.ratings import Rating
 from kpbe.survey.scores.screening import rules_in_words
 from kpbe.survey.scores.table2 import DEMO_NOTICE, Table2, build_table2
-from kpbe.survey.store.administration import DEMO_DATABASE
-from kpbe.survey.store.answers import STUDY_FILE, SurveyStore, open_store
+from kpbe.survey.store.answers import SurveyStore, open_store
 from kpbe.survey.store.export import csv_text
 from kpbe.survey.store.rows import RaterProgress, rater_name
 from kpbe.survey.study.design import Study
@@ -53,7 +53,7 @@ def page() -> None:
     """The whole page."""
     if not admin_gate.may_enter(TITLE):
         return
-    if not project.place(STUDY_FILE).is_file():
+    if not project.place(STUDY).is_file():
         not_yet(TITLE, "There are no videos to rate yet.", "dvc repro mos_stimuli")
     shown = chosen()
     live(shown)

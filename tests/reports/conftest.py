@@ -16,18 +16,12 @@ from kpbe import paths
 from kpbe.core.clip_tasks import REJECTED_COLUMNS
 from kpbe.core.files import write_csv, write_json
 from kpbe.data.clips import Clip, enhanced_video, write_manifest
-from kpbe.evaluation.results import (
-    METRICS_FILE,
-    PER_FRAME,
-    PER_FRAME_COLUMNS,
-    ClipScore,
-    summary,
-    write_per_clip,
-)
+from kpbe.evaluation.results import PER_FRAME, PER_FRAME_COLUMNS, ClipScore, summary, write_per_clip
 from kpbe.evaluation.table_text import render_table1
 from kpbe.media.video_writer import write_video
 from kpbe.methods import CONTROLS, controls_of, methods_of
 from kpbe.params import load_params
+from kpbe.paths import METRICS_FILE
 from tests.clips import describe_clip
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,7 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from kpbe import paths
 from kpbe.core.files import write_json
-from kpbe.data.head_pose.label import SUMMARY_FILE, distribution
+from kpbe.data.head_pose.label import distribution
+from kpbe.paths import SUMMARY_FILE
 
 Open = Callable[..., AppTest]
 

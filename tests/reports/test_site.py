@@ -15,8 +15,8 @@ from streamlit.testing.v1 import AppTest
 
 from kpbe import paths
 from kpbe.core.files import read_csv, write_csv, write_json
-from kpbe.inference.frontends import RELEASED_TABLE
 from kpbe.methods import controls_of
+from kpbe.paths import RELEASED_TABLE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = {

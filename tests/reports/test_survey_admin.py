@@ -14,9 +14,10 @@ import streamlit as st
 from argon2 import PasswordHasher
 from streamlit.testing.v1 import AppTest
 
+from kpbe.paths import STUDY
 from kpbe.survey.simulate import simulate
 from kpbe.survey.store import answers as stores
-from kpbe.survey.store.answers import STUDY_FILE, SurveyStore, open_store
+from kpbe.survey.store.answers import SurveyStore, open_store
 from kpbe.survey.store.passwords import LoginThrottle
 from kpbe.survey.study.design import GROUND_TRUTH, QUESTIONS, Item, Study
 from reports import admin_gate
@@ -47,7 +48,7 @@ def study(empty_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stud
     monkeypatch.setattr(stores, "_opened", {})
     shutil.copy(REPOSITORY / "params.yaml", empty_project)
     made = make_study()
-    made.write(empty_project / STUDY_FILE)
+    made.write(empty_project / STUDY)
     monkeypatch.setattr(admin_gate, "THROTTLE", LoginThrottle(clock=lambda: 0.0))
     monkeypatch.setattr(admin_gate, "_visitor", lambda: "192.0.2.1")  # AppTest invents a new one in each run
     st.cache_data.clear()

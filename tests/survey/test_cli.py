@@ -16,10 +16,10 @@ from kpbe.core.files import write_text
 from kpbe.core.processes import serial_map
 from kpbe.errors import KPBEError, SurveyError
 from kpbe.params import load_params
+from kpbe.paths import DEMO_RATINGS, STUDY
 from kpbe.survey.scores.ratings import read_ratings
 from kpbe.survey.store.administration import answers_given
-from kpbe.survey.store.answers import STUDY_FILE, SurveyStore, open_store
-from kpbe.survey.store.export import DEMO_RATINGS
+from kpbe.survey.store.answers import SurveyStore, open_store
 from kpbe.survey.store.passwords import is_password
 from kpbe.survey.study.design import Study
 
@@ -36,7 +36,7 @@ def checkout(tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch) -> P
     # stores are remembered by the path of their database, which is relative here
     monkeypatch.setattr("kpbe.survey.store.answers._opened", {})
     shutil.copy(REPOSITORY / "params.yaml", tmp_path)
-    study.write(STUDY_FILE)
+    study.write(STUDY)
     return tmp_path
 
 
@@ -199,7 +199,7 @@ def test_answers_given_to_the_store_become_table_2(checkout, study):
 
 
 def test_without_a_study_the_stage_is_named(checkout):
-    STUDY_FILE.unlink()
+    STUDY.unlink()
     for command in (["invite", "-n", "1"], ["status"], ["export"], ["simulate"]):
         with pytest.raises(SurveyError, match="mos_stimuli"):
             survey(*command)

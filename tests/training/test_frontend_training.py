@@ -31,10 +31,10 @@ from kpbe.inference.enhance import enhance, enhance_clips
 from kpbe.inference.free_view import decompose_image, own_view
 from kpbe.media.recording import Recording
 from kpbe.params import FrontendLossParams, GridParams, OptimiserParams, Params, parse_params
+from kpbe.paths import FRONTEND_FILE
 from kpbe.training.fabric import launch
 from kpbe.training.frames import TrainingFolders
 from kpbe.training.frontend_stage import prepare
-from kpbe.training.frontend_trainee import FRONTEND_FILE
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2
 from tests.training.short_training import numbers, params, unlabelled

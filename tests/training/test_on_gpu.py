@@ -15,9 +15,8 @@ from kpbe.backends.pcavs.model import PCAVSNetworks
 from kpbe.backends.wav2lip.networks import Wav2LipGenerator
 from kpbe.frontend.checkpoints import load_frontend
 from kpbe.inference.enhance import enhance
-from kpbe.inference.frontends import RELEASED, WEIGHTS
 from kpbe.params import Params
-from kpbe.training.frontend_trainee import FRONTEND_FILE
+from kpbe.paths import FRONTEND_FILE, RELEASED
 from kpbe.training.stage1 import train_stage1
 from kpbe.training.stage2 import train_stage2
 from tests.training import short_training
@@ -92,7 +91,7 @@ def test_stage_2_trains_and_a_cpu_loads_its_frontend(disc_clips, tmp_path):
 def test_the_released_frontend_renders_the_frames_of_a_cpu(no_tf32):
     frames: list[list[np.ndarray]] = []
     for device in ("cpu", "cuda"):
-        frontend = load_frontend(REPOSITORY / RELEASED / WEIGHTS, device).for_rendering()
+        frontend = load_frontend(REPOSITORY / RELEASED / FRONTEND_FILE, device).for_rendering()
         size = frontend.params.image_size
         rng = np.random.default_rng(0)
         pictures = rng.integers(0, 256, (9, size, size, 3), dtype=np.uint8)

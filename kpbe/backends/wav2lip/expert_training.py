@@ -33,9 +33,9 @@ from kpbe.frontend.images import to_uint8
 from kpbe.frontend.preparation import prepare_for
 from kpbe.media.sheets import INK, PAPER, contact_sheet
 from kpbe.metrics.lip_sync import MAX_OFFSET, offset_accuracy, offset_chance, similarity_by_offset
+from kpbe.paths import SUMMARY_FILE
 from kpbe.recipes import recipe
 from kpbe.training.fabric import launch, training_identity
-from kpbe.training.files import SUMMARY_FILE
 from kpbe.training.loop import train
 from kpbe.training.optimisers import TrainedModule
 from kpbe.training.state import Stateful

@@ -34,10 +34,10 @@ from kpbe.metrics.face_landmarks import (
     require_face_landmarker,
 )
 from kpbe.params import ComputeParams, LabelExpressionParams
+from kpbe.paths import SUMMARY_FILE
 from kpbe.recipes import recipe
 
 STAGE = "label_expression"
-SUMMARY_FILE = "summary.json"
 
 LEAST_SEEN = 0.5
 """A clip in fewer of whose frames a face is found is rejected: its labels would be those of something

@@ -33,10 +33,10 @@ from kpbe.data.voxceleb import reference_frames
 from kpbe.errors import BadClip
 from kpbe.media.recording import Recording
 from kpbe.params import ComputeParams, LabelPoseParams
+from kpbe.paths import SUMMARY_FILE
 from kpbe.recipes import recipe
 
 STAGE = "label_pose"
-SUMMARY_FILE = "summary.json"
 
 ANGLES = ("yaw", "pitch", "roll")
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)

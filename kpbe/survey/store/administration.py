@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from kpbe.errors import SurveyError
+from kpbe.paths import DEMO_DATABASE, SURVEY_DATABASE
 from kpbe.survey.scores.ratings import is_demo
 from kpbe.survey.store.database import URL_VARIABLE, Database
 from kpbe.survey.store.export import export_rows
@@ -26,8 +27,6 @@ from kpbe.survey.store.schema import DEMO, OF_RATER, REAL, answers, raters, stud
 if TYPE_CHECKING:
     from kpbe.survey.study.design import Study
 
-REAL_DATABASE = Path("data/survey/survey.sqlite")
-DEMO_DATABASE = Path("data/survey/demo.sqlite")
 REACHED = {
     "consent": "consented_at",
     "about": "described_at",
@@ -49,7 +48,7 @@ def database_url(root: Path, demo: bool = False) -> str:
     """
     if demo:
         return f"sqlite:///{root / DEMO_DATABASE}"
-    return os.environ.get(URL_VARIABLE) or f"sqlite:///{root / REAL_DATABASE}"
+    return os.environ.get(URL_VARIABLE) or f"sqlite:///{root / SURVEY_DATABASE}"
 
 
 def answers_given(root: Path, study: str) -> int:
@@ -58,7 +57,7 @@ def answers_given(root: Path, study: str) -> int:
     Raises:
         SurveyError: there is a database that cannot be read.
     """
-    if not os.environ.get(URL_VARIABLE) and not (root / REAL_DATABASE).exists():
+    if not os.environ.get(URL_VARIABLE) and not (root / SURVEY_DATABASE).exists():
         return 0
     store = Administration(database_url(root))
     store.create()  # an address may name a database that nobody has used yet

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, select, update
 
 from kpbe.errors import SurveyError
+from kpbe.paths import STUDY
 from kpbe.survey.demographics import checked
 from kpbe.survey.scores.ratings import DEMO_SUFFIX, is_demo
 from kpbe.survey.store.administration import REACHED, Administration, database_url, sha256_of
@@ -30,7 +31,6 @@ from kpbe.survey.store.schema import answers as answer_table
 if TYPE_CHECKING:
     from kpbe.survey.study.design import Study
 
-STUDY_FILE = Path("data/survey/study.json")
 MIN_WATCHED = 0.9
 """A play that ended after showing less of the clip than this was wound forward and does not open the
 answers.
@@ -54,7 +54,7 @@ def open_store(root: Path = Path(), demo: bool = False) -> SurveyStore:
     """
     from kpbe.survey.study.design import read_study
 
-    design = read_study(root / STUDY_FILE)
+    design = read_study(root / STUDY)
     if demo and not is_demo(design.name):
         design = replace(design, name=design.name + DEMO_SUFFIX)
     key = (database_url(root, demo), design.name, design.design_sha256)

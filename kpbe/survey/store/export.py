@@ -23,7 +23,6 @@ from kpbe.survey.store.schema import answers, demographics, plays, raters
 if TYPE_CHECKING:
     from kpbe.survey.study.design import Study
 
-DEMO_RATINGS = Path("data/survey/demo_ratings.csv")
 KEY = ("study", "rater", "item", "question")
 
 

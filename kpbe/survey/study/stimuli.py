@@ -26,6 +26,7 @@ from kpbe.media.recording import Recording
 from kpbe.media.video_writer import write_video
 from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
+from kpbe.paths import REJECTED_FILE
 from kpbe.recipes import recipe
 from kpbe.survey.study.design import (
     GROUND_TRUTH,
@@ -144,7 +145,7 @@ def make_stimuli(
         shard_size=params.compute.shard_size,
         max_rejected_fraction=0.0,  # a clip without one of its methods would be no part of a balanced design
     )
-    write_csv(records / "rejected.csv", REJECTED_COLUMNS, [vars(r) for r in rejections])
+    write_csv(records / REJECTED_FILE, REJECTED_COLUMNS, [vars(r) for r in rejections])
     facts = {task.clip_id: found for task, found in done}
     study = Study(
         name=survey.study,

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
+from kpbe.paths import DEMO_DATABASE, SURVEY_DATABASE
 from kpbe.survey.store import schema
 from kpbe.survey.store.answers import SurveyError, SurveyStore
 from kpbe.survey.store.database import Database
@@ -239,8 +240,6 @@ def test_no_stage_removes_the_database():
     """DVC deletes a stage's outputs before it runs."""
     import yaml
 
-    from kpbe.survey.store.administration import DEMO_DATABASE, REAL_DATABASE
-
     repository = Path(__file__).resolve().parents[3]
     stages = yaml.safe_load((repository / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     outs = [
@@ -249,5 +248,5 @@ def test_no_stage_removes_the_database():
         for out in (stage.get("do") or stage).get("outs", [])
     ]
     assert outs
-    for database in (REAL_DATABASE, DEMO_DATABASE):
+    for database in (SURVEY_DATABASE, DEMO_DATABASE):
         assert not [out for out in outs if out == database or out in database.parents]
