@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 
 from kpbe.core.files import file_sha256
 from kpbe.data.clips import Clip, backend_video
+from kpbe.data.expression.labels import GUIDES
 from kpbe.data.grids import read_grids
 from kpbe.errors import ParamsError
 from kpbe.frontend.checkpoints import is_frontend_file, load_frontend, load_public_checkpoint
@@ -53,6 +54,7 @@ def prepare(
             are not guided, or a start of other sizes or conventions.
     """
     _refuse_unguided(params, stage)
+    _refuse_too_few_keypoints(params, stage)
     train_clips, validation_clips = hold_out_validation(clips, stage.schedule.validation_pairs)
     frontend, started_from = _starting_frontend(start, params.model)
     drawn = read_grids(folders.grids) if stage.sampling.drawn_share else []
@@ -96,6 +98,19 @@ def _refuse_unguided(params: Params, stage: FrontendTrainParams) -> None:
             f"model.generator.backend_reach = {generator.backend_reach:g} needs keypoints at the lips, but "
             f"the training's losses.guides is "
             "0: give it a weight, or set model.generator.backend_reach=null."
+        )
+
+
+def _refuse_too_few_keypoints(params: Params, stage: FrontendTrainParams) -> None:
+    """Stop where there are fewer keypoints than the labels guide.
+
+    Raises:
+        ParamsError: `losses.guides` or `losses.lips` has a weight, and the model has too few keypoints.
+    """
+    if (stage.losses.guides or stage.losses.lips) and params.model.num_keypoints < GUIDES:
+        raise ParamsError(
+            f"model.num_keypoints = {params.model.num_keypoints}, but losses.guides and losses.lips need "
+            f"{GUIDES} keypoints (lips and eyes): set more, or both weights to 0."
         )
 
 

@@ -568,3 +568,10 @@ def test_a_second_source_that_is_the_answer_itself_is_refused(disc_clips, tmp_pa
         ParamsError, match=r"must not be its own second source: set sampling\.simulate_backends"
     ):
         train_stage1(with_detail(params()), unlabelled(disc_clips), tmp_path)
+
+
+def test_fewer_keypoints_than_the_labels_guide_are_refused(disc_clips, tmp_path):
+    values = params({"losses": params().train.stage1.losses.model_dump() | {"guides": 1.0}})
+    values = values.model_copy(update={"model": values.model.model_copy(update={"num_keypoints": 5})})
+    with pytest.raises(ParamsError, match=r"num_keypoints = 5, but losses\.guides and losses\.lips need 6"):
+        train_stage1(values, unlabelled(disc_clips), tmp_path)
