@@ -22,11 +22,10 @@ import torch
 from benchmarks import memory, procedures
 from benchmarks.procedures import Job, Sizes
 from benchmarks.reference_s3fd import S3FD, candidates_per_frame
-from benchmarks.report import Race, machine, parts_table, speed_table, table
+from benchmarks.report import Page, Race, machine, page, parts_table, speed_table, table, write_page
 from benchmarks.speech import FPS, Source, SpokenVideo, load_source
 from benchmarks.stopwatch import Stopwatch
 from kpbe.backends.base import Feed
-from kpbe.core.files import write_text
 from kpbe.errors import KPBEError
 from kpbe.media.recording import Recording
 from kpbe.params import SampleParams
@@ -172,7 +171,7 @@ def race(
     return result
 
 
-def report(settings: Settings, results: Results) -> str:
+def report(settings: Settings, results: Results) -> Page:
     """The results in Markdown."""
     source = results.source
     detection = "YuNet" if source.detector == "yunet" else "no detection (YuNet's weights were not here)"
@@ -202,7 +201,7 @@ def report(settings: Settings, results: Results) -> str:
     ]
     if results.memory:
         paragraphs += ["## Memory", _memory_table(settings, results), MEMORY]
-    return "\n\n".join(paragraphs) + "\n"
+    return page(paragraphs)
 
 
 WHAT = """\
@@ -279,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             written = report(settings, measure(settings, Path(folder)))
     except KPBEError as error:
         sys.exit(str(error))
-    write_text(given.out, written)
+    write_page(given.out, written)
     print(written)
 
 

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.report import processor, table
-from kpbe.core.files import file_sha256, write_text
+from benchmarks.report import Page, page, processor, table, write_page
+from kpbe.core.files import file_sha256
 from kpbe.data.clips import Clip, read_manifest
 from kpbe.data.expression.label import labels_of_faces
 from kpbe.data.source_frame import random_seed, source_frame_index
@@ -140,10 +140,9 @@ def rows_of(found: Sequence[Mapping[str, Mapping[str, float]]]) -> list[list[str
     return rows
 
 
-def page(frontend_path: Path, clips: Sequence[Clip], frames: int, rows: Sequence[Sequence[str]]) -> str:
+def report(frontend_path: Path, clips: Sequence[Clip], frames: int, rows: Sequence[Sequence[str]]) -> Page:
     """The report."""
-    return f"""# What frames are made of
-
+    about = f"""\
 `python -m benchmarks.detail CLIPS` writes this page: {len(clips)} clips of as many people on whom nothing was
 trained, {frames} frames of each at most, at {clips[0].width}x{clips[0].height}; means over clips. Seed
 {SEED}, {processor()}. Frontend: `{frontend_path.name}`, sha256 `{file_sha256(frontend_path)[:12]}`.
@@ -151,10 +150,9 @@ trained, {frames} frames of each at most, at {clips[0].width}x{clips[0].height};
 The backend is a *simulated* one: one still frame with the true mouth of every moment, spoiled as backends
 spoil theirs. `none` is the paper's decoder; `warp` adds the source image, moved at its own size; `warp_both`
 also the backend's frame, moved (docs/training.md). Opening r is Pearson's, of the lips' opening with the
-truth's and with the backend's; turn, across and down are the shares that heads make of the true movements.
-
-{table(["", *(heading for heading, _ in COLUMNS.values())], rows)}
-"""
+truth's and with the backend's; turn, across and down are the shares that heads make of the true movements."""
+    head = ["", *(heading for heading, _ in COLUMNS.values())]
+    return page(["# What frames are made of", about, table(head, rows)])
 
 
 def main() -> None:
@@ -180,9 +178,9 @@ def main() -> None:
     )
     clips = one_clip_each(read_manifest(chosen.clips, "test"), chosen.people)
     found = [measure(frontend, clip, chosen.frames, networks) for clip in tqdm(clips, unit="clip")]
-    report = page(path, clips, chosen.frames, rows_of(found))
-    write_text(chosen.out, report)
-    print(report)
+    written = report(path, clips, chosen.frames, rows_of(found))
+    write_page(chosen.out, written)
+    print(written)
 
 
 if __name__ == "__main__":

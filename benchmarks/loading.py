@@ -21,9 +21,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.clips import training_clip
-from benchmarks.report import machine, table
+from benchmarks.report import Page, machine, page, table, write_page
 from benchmarks.speech import REAL_CLIPS
-from kpbe.core.files import write_text
 from kpbe.data.clips import Clip
 from kpbe.data.sample.clip import render_clip
 from kpbe.media.recording import FrameAccess, Recording
@@ -229,7 +228,7 @@ def _batches_per_second(
         return count / (perf_counter() - begun)
 
 
-def report(settings: Settings, about: str, name: str, clips: Sequence[Clip], ways: Sequence[Way]) -> str:
+def report(settings: Settings, about: str, name: str, clips: Sequence[Clip], ways: Sequence[Way]) -> Page:
     """The whole of loading.md."""
     peer = next((way for way in ways if way.name == PEER), ways[0])
     seconds = sum(clip.seconds for clip in clips)
@@ -266,7 +265,7 @@ def report(settings: Settings, about: str, name: str, clips: Sequence[Clip], way
         table(header, rows),
         WHAT.format(peer=peer.name, threads=settings.threads),
     ]
-    return "\n\n".join(paragraphs) + "\n"
+    return page(paragraphs)
 
 
 def _range(values: Sequence[float]) -> str:
@@ -308,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with TemporaryDirectory() as folder:
         name, clips = make_clips(settings, Path(folder))
         written = report(settings, about, name, clips, measure(settings, clips))
-    write_text(out, written)
+    write_page(out, written)
     print(written)
 
 

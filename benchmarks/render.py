@@ -24,9 +24,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference_rendering import PlainRenderer
-from benchmarks.report import machine, processor, table
+from benchmarks.report import Page, machine, page, processor, table, write_page
 from benchmarks.training import model_of
-from kpbe.core.files import write_text
 from kpbe.frontend.model import DETAILS, Frontend
 from kpbe.params import Detail, ModelParams, load_params
 
@@ -253,7 +252,7 @@ def matrix_rate() -> float:
     return max(rates)
 
 
-def report(comparison: Comparison, speeds: Sequence[Speed], rate: float, about: str, rounds: int) -> str:
+def report(comparison: Comparison, speeds: Sequence[Speed], rate: float, about: str, rounds: int) -> Page:
     """The whole of render.md."""
     ratios = {name: comparison.ratios(clock) for name, clock in (("wall clock", "wall"), ("own time", "own"))}
     header = (
@@ -317,7 +316,7 @@ def report(comparison: Comparison, speeds: Sequence[Speed], rate: float, about: 
     ]
     for speed in speeds:
         lines += ["", f"## {_title(speed)}", "", parts_table(speed, rate)]
-    return "\n".join(lines) + "\n"
+    return page(lines)
 
 
 def _title(speed: Speed) -> str:
@@ -367,7 +366,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for detail in DETAILS:
             speeds.append(measure(small, size, detail, parsed.rounds, parsed.frames))
             print(f"{_title(speeds[-1])}: {speeds[-1].milliseconds:.1f} ms", file=sys.stderr, flush=True)
-    write_text(parsed.out, report(comparison, speeds, rate, about, parsed.rounds))
+    write_page(parsed.out, report(comparison, speeds, rate, about, parsed.rounds))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
+from kpbe.core.files import write_json, write_text
 from kpbe.core.markdown import markdown_table
 
 
@@ -40,12 +42,50 @@ class Race:
         return median(self.ours) / median(self.reference)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers."""
-    return markdown_table([header, *rows], numbers=slice(1, None))
+class Table(str):
+    """A table in Markdown that keeps its cells; the first column is text, the others are numbers."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
-def speed_table(races: Sequence[Race]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of a page."""
+    made = Table(markdown_table([header, *rows], numbers=slice(1, None)))
+    made.head, made.rows = tuple(header), tuple(map(tuple, rows))
+    return made
+
+
+class Page(str):
+    """A page in Markdown that keeps its parts: headings, paragraphs and tables."""
+
+    parts: tuple[str, ...]
+
+
+def page(parts: Iterable[str]) -> Page:
+    """A page of its parts; empty ones are left out."""
+    kept = tuple(part for part in parts if part.strip())
+    made = Page("\n\n".join(kept) + "\n")
+    made.parts = kept
+    return made
+
+
+def write_page(path: Path, written: Page) -> None:
+    """Write a page for people, and beside it the same as JSON for the site."""
+    write_text(path, written)
+    write_json(path.with_suffix(".json"), [_block(part) for part in written.parts])
+
+
+def _block(part: str) -> dict[str, Any]:
+    if isinstance(part, Table):
+        return {"head": part.head, "rows": part.rows}
+    if part.startswith("#"):
+        marks, heading = part.split(" ", 1)
+        return {"heading": heading, "level": len(marks)}
+    return {"text": part}
+
+
+def speed_table(races: Sequence[Race]) -> Table:
     """Medians (with the slowest and fastest round) and their ratio."""
     header = ("procedure", "device", "frames", "rounds", "reference, frames/s", "ours, frames/s", "ratio")
     rows = [
@@ -67,7 +107,7 @@ def _rates(rates: Sequence[float]) -> str:
     return f"{median(rates):.3g} ({min(rates):.3g} to {max(rates):.3g})"
 
 
-def parts_table(races: Sequence[Race]) -> str:
+def parts_table(races: Sequence[Race]) -> Table:
     """Where the reference's time goes, as shares of the whole (medians of the rounds)."""
     names = sorted({name for race in races for parts in race.parts for name in parts} - {"all"})
     rows = []

@@ -23,8 +23,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from benchmarks.report import machine, table
-from kpbe.core.files import write_text
+from benchmarks.report import Page, machine, page, table, write_page
 from kpbe.errors import KPBEError
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def measure(root: Path, chromium: str, visits: int) -> dict[str, list[float]]:
     return found
 
 
-def report(found: dict[str, list[float]], about: str) -> str:
+def report(found: dict[str, list[float]], about: str) -> Page:
     """The whole of site.md."""
     rows = [
         (name, f"{times[0]:.1f}", f"{median(times[1:]):.1f} ({min(times[1:]):.1f} to {max(times[1:]):.1f})")
@@ -154,7 +153,7 @@ def report(found: dict[str, list[float]], about: str) -> str:
         "",
         verdict,
     ]
-    return "\n".join(lines) + "\n"
+    return page(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -171,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     if not (root / "reports/results/table1.json").is_file():
         sys.exit(f"error: {root} holds no results: run `make repro` first.")
-    write_text(parsed.out, report(measure(root, chromium, max(2, parsed.visits)), machine()))
+    write_page(parsed.out, report(measure(root, chromium, max(2, parsed.visits)), machine()))
 
 
 if __name__ == "__main__":

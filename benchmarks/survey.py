@@ -21,7 +21,7 @@ from time import perf_counter
 from uuid import uuid4
 
 from benchmarks.postgres import URL_VARIABLE, Postgres, new_database, temporary_postgres
-from benchmarks.report import machine, table
+from benchmarks.report import Page, machine, page, table, write_page
 from benchmarks.survey_load import METHODS
 from benchmarks.survey_runs import (
     CHANGED_MINDS,
@@ -33,7 +33,7 @@ from benchmarks.survey_runs import (
     kill_run,
     load_run,
 )
-from kpbe.core.files import UNFINISHED, write_text
+from kpbe.core.files import UNFINISHED
 
 FAULTS = ("lost", "duplicated", "partial", "unexplained")
 
@@ -130,11 +130,11 @@ def fsync_ms(folder: Path, times: int = 50) -> float:
 # -- report ------------------------------------------------------------------------------------------------
 
 
-def report(settings: Settings, results: Results) -> str:
+def report(settings: Settings, results: Results) -> Page:
     """The Markdown."""
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     total = 3 * settings.items * settings.raters
-    return "\n".join(
+    return page(
         (
             "# The survey's store: load and kill",
             "",
@@ -249,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = Settings(given.raters, given.clips, given.processes, tuple(given.pauses), given.kills)
     with TemporaryDirectory(dir=given.folder or REPOSITORY, prefix=UNFINISHED) as folder:
         written = report(settings, measure(settings, Path(folder)))
-    write_text(given.out, written)
+    write_page(given.out, written)
     print(written)
 
 

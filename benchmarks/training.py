@@ -24,9 +24,8 @@ from lightning_fabric import Fabric
 
 from benchmarks.clips import training_clip
 from benchmarks.reference_training import PlainStep, plain_convolutions
-from benchmarks.report import machine, processor, table
+from benchmarks.report import Page, machine, page, processor, table, write_page
 from kpbe.checkpoints.catalogue import find
-from kpbe.core.files import write_text
 from kpbe.data.clips import Clip
 from kpbe.data.head_pose.labels import label_path
 from kpbe.frontend.model import Frontend
@@ -245,7 +244,7 @@ def memory_table(found: Memory) -> str:
     return table(("batch of one GPU", "kept in fp32, GB"), rows)
 
 
-def report(found: Sequence[Rates], kept: Memory, about: str, rounds: int, steps: int) -> str:
+def report(found: Sequence[Rates], kept: Memory, about: str, rounds: int, steps: int) -> Page:
     """The whole of training.md."""
     rows = [
         (
@@ -305,7 +304,7 @@ def report(found: Sequence[Rates], kept: Memory, about: str, rounds: int, steps:
     ]
     if not any(rates.case.device == "cuda" for rates in found):
         lines += ["", "No GPU was at hand: the GPU rows (fp32, bf16, bf16 + compile) are untested."]
-    return "\n".join(lines) + "\n"
+    return page(lines)
 
 
 def _range(rates: Sequence[float]) -> str:
@@ -348,7 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         gc.collect()  # both sides refer to themselves in circles
         if case.device == "cuda":
             torch.cuda.empty_cache()
-    write_text(parsed.out, report(found, memory(256), about, parsed.rounds, parsed.steps))
+    write_page(parsed.out, report(found, memory(256), about, parsed.rounds, parsed.steps))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 from reports import project
 from reports.layout import BACKEND_COLOR, ENHANCED_COLOR, Card, Cell, cards, heading, not_yet, section, table
-from reports.markdown import Block, Heading, Table, Text, blocks, is_bold, plain
 
 FOLDER = "benchmarks"
 RATIO = "ratio"
@@ -17,7 +18,7 @@ RATIO = "ratio"
 
 def page() -> None:
     """The whole page."""
-    files = {title_of(path): path for path in sorted(project.place(FOLDER).glob("*.md"))}
+    files = {title_of(path): path for path in sorted(project.place(FOLDER).glob("*.json"))}
     if not files:
         not_yet("Benchmarks", "No benchmark has been run yet.", "python -m benchmarks.backends")
     heading(
@@ -31,49 +32,63 @@ def page() -> None:
         chosen = (
             st.segmented_control("Benchmark", titles, default=chosen, label_visibility="collapsed") or chosen
         )
-    found = list(blocks(files[chosen].read_text(encoding="utf-8")))
+    found = blocks_of(files[chosen])
     cards(ratio_cards(found))
     for block in found:
         show(block)
 
 
+def blocks_of(path: Path) -> list[dict[str, Any]]:
+    """Headings, paragraphs and tables of a benchmark's page (`benchmarks.report.write_page`)."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def title_of(path: Path) -> str:
-    """A benchmark's title: the first heading of its file."""
-    found = blocks(path.read_text(encoding="utf-8"))
-    return next((block.text for block in found if isinstance(block, Heading)), path.stem)
+    """A benchmark's title: the first heading of its page."""
+    return next((block["heading"] for block in blocks_of(path) if "heading" in block), path.stem)
 
 
-def ratio_cards(found: list[Block]) -> list[Card]:
+def ratio_cards(found: list[dict[str, Any]]) -> list[Card]:
     """A card for each line of a table with a column "ratio", with the two numbers before it that it is of."""
     cards = []
     for block in found:
-        heads = [head.lower() for head in block.head] if isinstance(block, Table) else []
-        if not isinstance(block, Table) or RATIO not in heads or heads.index(RATIO) < 3:
+        head = block.get("head", [])
+        names = [name.lower() for name in head]
+        if RATIO not in names or names.index(RATIO) < 3:
             continue
-        place = heads.index(RATIO)
-        for row in block.rows:
-            lines = [f"{block.head[i]} {_two_lines(plain(row[i]))[0]}" for i in (place - 2, place - 1)]
+        place = names.index(RATIO)
+        for row in block["rows"]:
+            lines = [f"{head[i]} {_two_lines(plain(row[i]))[0]}" for i in (place - 2, place - 1)]
             cards.append(Card(plain(row[0]), f"{plain(row[place])}×", tuple(lines), _color(row[place])))
     return cards
 
 
-def show(block: Block) -> None:
-    """A part of the file in the looks of the site."""
-    if isinstance(block, Heading):
-        if block.level > 1:
-            section(block.text)
-    elif isinstance(block, Text):
-        st.markdown(block.text)
-    else:
-        table(block.head, [_row(block, row) for row in block.rows])
+def show(block: dict[str, Any]) -> None:
+    """A part of the page in the looks of the site."""
+    if "head" in block:
+        table(block["head"], [_row(row) for row in block["rows"]])
+    elif "text" in block:
+        st.markdown(block["text"])
+    elif block["level"] > 1:
+        section(block["heading"])
 
 
-def _row(block: Table, row: tuple[str, ...]) -> list[Cell]:
-    looks = ["left" if left or not position else "" for position, left in enumerate(block.left)]
+def _row(row: list[str]) -> list[Cell]:
+    looks = ["left", *[""] * (len(row) - 1)]
     return [
         Cell(*_two_lines(plain(text)), look=f"{look} strong" if is_bold(text) else look)
         for text, look in zip(row, looks, strict=True)
     ]
+
+
+def plain(text: str) -> str:
+    """A cell without its marks for bold and code."""
+    return re.sub(r"\*\*(.+?)\*\*|`(.+?)`", lambda found: found[1] or found[2], text)
+
+
+def is_bold(text: str) -> bool:
+    """Whether a whole cell is bold."""
+    return text.startswith("**") and text.endswith("**") and len(text) > 4
 
 
 def _two_lines(text: str) -> tuple[str, str]:

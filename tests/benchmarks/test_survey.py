@@ -116,4 +116,4 @@ def test_command_line_writes_the_report(tmp_path, monkeypatch):
     out = tmp_path / "survey.md"
     survey.main(f"--raters 3 --pauses 0.5 --folder {tmp_path} --out {out}".split())
     assert "3 raters at the same time" in out.read_text()
-    assert list(tmp_path.iterdir()) == [out]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "survey.json", out]

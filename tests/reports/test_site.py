@@ -436,8 +436,8 @@ def test_benchmarks_are_tables_with_their_ratios_on_top(project: Path, open_page
     assert "3.43×" in text and "0.50×" in text and "a &lt;video&gt;" in text
     assert "<b>3.43</b>" in text and "<small>9.2 to 10</small>" in text
     assert [header.value for header in site.header] == ["Speed"]
-    other = project / "benchmarks" / "memory.md"
-    other.write_text("# Memory\n\n| what | MB |\n|---|---:|\n| ours | 7 |\n", encoding="utf-8")
+    memory = [{"heading": "Memory", "level": 1}, {"head": ["what", "MB"], "rows": [["ours", "7"]]}]
+    write_json(project / "benchmarks" / "memory.json", memory)
     site = open_page("benchmarks")
     choice = elements_of(site, "segmented_control")[0]
     assert choice.options == ["Memory", "Ours against theirs"]
