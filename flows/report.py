@@ -29,7 +29,7 @@ def report(context: StageContext) -> Path:
         paths.STAGE2,
         paths.RESULTS,
     )
-    write_text(paths.RESULTS / "table1.txt", table)
+    write_text(paths.TABLE1_TEXT, table)
     print("`kpbe table1` shows Table I, `make report` the videos.")
     return paths.RESULTS
 

@@ -11,13 +11,12 @@ import typer
 from kpbe.checkpoints.cli import app as weights_app
 from kpbe.core.processes import let_idle_threads_sleep
 from kpbe.errors import KPBEError, MissingWeights
-from kpbe.paths import BACKEND_CHECKPOINTS, RELEASED
+from kpbe.paths import BACKEND_CHECKPOINTS, RELEASED, TABLE1_TEXT
 from kpbe.survey.cli import app as survey_app
 
 if TYPE_CHECKING:
     from kpbe.frontend.model import Frontend
 
-TABLE1 = Path("reports/results/table1.txt")
 CHECKPOINT_HELP = (
     "a frontend of ours, a training's folder such as checkpoints/stage2/wav2lip, or a public checkpoint of "
     "OSFV or SadTalker; "
@@ -66,12 +65,12 @@ def doctor() -> None:
 @app.command()
 def table1() -> None:
     """Print Table I of the last `dvc repro` and say where the rest of the results is."""
-    if not TABLE1.exists():
+    if not TABLE1_TEXT.exists():
         raise KPBEError(
-            f"{TABLE1} does not exist: run `make repro` (or `dvc repro`) in the repository root first."
+            f"{TABLE1_TEXT} does not exist: run `make repro` (or `dvc repro`) in the repository root first."
         )
-    typer.echo(TABLE1.read_text(encoding="utf-8"))
-    folder = TABLE1.parent
+    typer.echo(TABLE1_TEXT.read_text(encoding="utf-8"))
+    folder = TABLE1_TEXT.parent
     typer.echo(
         f"Table: {folder / 'table1.md'}, figure: {folder / 'figures' / 'figure3.png'}, videos and curves: "
         f"make report"

@@ -16,9 +16,11 @@ from typing import Literal
 from kpbe import __version__
 from kpbe.checkpoints import catalogue
 from kpbe.core.files import read_csv
+from kpbe.data.clips import MANIFEST
+from kpbe.data.raw import VIDEOS
 from kpbe.errors import ParamsError
 from kpbe.params import load_params
-from kpbe.paths import FRONTEND_FILE, RELEASED
+from kpbe.paths import CHECKPOINTS, CLIPS, FRONTEND_FILE, PARAMS_FILE, RAW, RELEASED, RESULTS, SUMMARY_FILE
 
 PACKAGES = (
     "torch",
@@ -222,30 +224,30 @@ def _weight_file(name: str) -> Finding:
 
 
 def _state() -> list[Finding]:
-    if not Path("params.yaml").exists():
+    if not Path(PARAMS_FILE).exists():
         return [
-            Finding("--", "params.yaml", "not here: run from the repository root to see the state of the DAG")
+            Finding("--", PARAMS_FILE, "not here: run from the repository root to see the state of the DAG")
         ]
     findings = []
     try:
         params = load_params()
         facts = f"data {params.data.source}, model {params.model.name}, backends {', '.join(params.backends)}"
-        findings.append(Finding("ok", "params.yaml", f"{facts}, device {params.compute.device}"))
+        findings.append(Finding("ok", PARAMS_FILE, f"{facts}, device {params.compute.device}"))
     except ParamsError as error:
-        findings.append(Finding("WRONG", "params.yaml", str(error)))
-    for what, file in (("raw videos", "data/raw/videos.csv"), ("clips", "data/clips/clips.csv")):
+        findings.append(Finding("WRONG", PARAMS_FILE, str(error)))
+    for what, file in (("raw videos", RAW / VIDEOS), ("clips", CLIPS / MANIFEST)):
         try:
             findings.append(Finding("ok", what, f"{len(read_csv(file))} in {file}"))
         except FileNotFoundError:
             findings.append(Finding("--", what, f"{file} is not made yet"))
-    for summary in sorted(Path("checkpoints").glob("**/summary.json")):
+    for summary in sorted(CHECKPOINTS.rglob(SUMMARY_FILE)):
         findings.append(Finding("ok", "trained", str(summary.parent)))
     released = RELEASED / FRONTEND_FILE
     there = released.exists()
     findings.append(
         Finding("ok" if there else "--", "released frontend", str(released) if there else "not here")
     )
-    table = Path("reports/results/table1.md")
+    table = RESULTS / "table1.md"
     findings.append(
         Finding("ok" if table.exists() else "--", "Table I", str(table) if table.exists() else "not made yet")
     )

@@ -21,6 +21,7 @@ RELEASED = Path("weights/released")
 RELEASED_TABLE = Path("reports/released")
 RESULTS = Path("reports/results")
 EVALUATION = Path("reports/results/evaluation")
+TABLE1_TEXT = RESULTS / "table1.txt"
 STIMULI = Path("reports/static/stimuli")
 STIMULI_RECORDS = Path("data/survey/records")
 STUDY = Path("data/survey/study.json")

@@ -130,8 +130,8 @@ def test_table1_is_printed_with_where_the_rest_is(empty_folder: Path) -> None:
     assert missing.stderr.startswith("error: reports/results/table1.txt does not exist: run `make repro`")
     assert missing.stderr.count("\n") == 1
 
-    cli.TABLE1.parent.mkdir(parents=True)
-    cli.TABLE1.write_text("Wav2Lip  0.85\n")
+    cli.TABLE1_TEXT.parent.mkdir(parents=True)
+    cli.TABLE1_TEXT.write_text("Wav2Lip  0.85\n")
     result = run_cli("table1", cwd=empty_folder)
     assert result.returncode == 0
     assert "Wav2Lip  0.85" in result.stdout

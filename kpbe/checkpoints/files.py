@@ -47,11 +47,16 @@ UNREADABLE = (
 # -- reading -----------------------------------------------------------------------------------------------
 
 
-def read_content(path: Path) -> Mapping[str, Any]:
+def read_content(path: Path, mapped: bool = True) -> Mapping[str, Any]:
     """What a file of weights holds, as it is stored.
 
     Read are pickled dictionaries (no code of theirs is run), TorchScript archives (which torch.load refuses),
     and safetensors, whatever their name.
+
+    Args:
+        path: the file.
+        mapped: tensors of a pickle stay in the file until they are used. False reads them: for tensors that
+            outlive the call, as those of an optimiser do.
 
     Raises:
         MissingWeights: there is no such file.
@@ -62,7 +67,7 @@ def read_content(path: Path) -> Mapping[str, Any]:
         if _is_safetensors(path):
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        content = _torchscript_state(path) if _is_torchscript(path) else _unpickled(path)
+        content = _torchscript_state(path) if _is_torchscript(path) else _unpickled(path, mapped)
     except UNREADABLE:
         raise _unreadable(path) from None
     if not isinstance(content, Mapping):
@@ -121,21 +126,23 @@ def without_wrapper(name: str) -> str:
 # -- writing -----------------------------------------------------------------------------------------------
 
 
-def write_state(
-    path: Path | str, weights: nn.Module | Mapping[str, Tensor], facts: Mapping[str, Any], key: str = FACTS
-) -> None:
-    """Write weights as safetensors, whole or not at all; equal inputs give equal bytes.
+def write_state(path: Path | str, network: nn.Module, facts: Mapping[str, Any], key: str = FACTS) -> None:
+    """Write a network as safetensors, whole or not at all; equal inputs give equal bytes.
 
     Args:
         path: the file.
-        weights: a network, or tensors by name.
+        network: whose weights.
         facts: JSON-able, for the header.
         key: the metadata key that the facts are under.
     """
-    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    write_tensors(path, network.state_dict(), {key: json.dumps(dict(facts), sort_keys=True)})
+
+
+def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and the metadata of a header as safetensors, whole or not at all."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with whole(path) as temporary:
-        save_file(tensors, temporary, {key: json.dumps(dict(facts), sort_keys=True)})
+        save_file(plain, temporary, dict(metadata))
 
 
 # -- filling -----------------------------------------------------------------------------------------------
@@ -166,6 +173,7 @@ def fill(
     """
     own = network.state_dict()
     stored_names = {name: name for name in own} if names is None else names
+    expected = set(stored_names.values())
     missing = [
         stored
         for stored in stored_names.values()
@@ -173,7 +181,7 @@ def fill(
         and not stored.endswith("num_batches_tracked")
         and not stored.startswith(optional)
     ]
-    unknown = [stored for stored in state if stored not in set(stored_names.values())]
+    unknown = [stored for stored in state if stored not in expected]
     if missing:
         raise BadCheckpoint(f"{origin} is not a {what}: it lacks {_first_of(missing)}.")
     if unknown:
@@ -241,9 +249,9 @@ def _is_safetensors(path: Path) -> bool:
         return file.read(9)[8:] == b"{"
 
 
-def _unpickled(path: Path) -> Any:
-    # Mapped files are read only where tensors are really used; the old format cannot be mapped.
-    return torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+def _unpickled(path: Path, mapped: bool) -> Any:
+    # the old format cannot be mapped
+    return torch.load(path, "cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
 
 
 def _is_torchscript(path: Path) -> bool:

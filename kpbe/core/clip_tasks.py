@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -119,7 +119,7 @@ def run_clip_tasks(
                 rejections.append(outcome)
             else:
                 facts[clip_id] = outcome
-    write_csv(folder / REJECTED_FILE, REJECTED_COLUMNS, [vars(r) for r in rejections])
+    write_rejections(folder, rejections)
     refuse_too_many(stage, len(tasks), rejections, max_rejected_fraction)
     return [(task, facts[task.clip_id]) for task in tasks if task.clip_id in facts], rejections
 
@@ -156,6 +156,11 @@ def _remove_stale(folder: Path, tasks: Sequence[ClipTask], facts: dict[str, dict
         for path in parent.iterdir() if parent.exists() else ():
             if path.is_file() and path not in wanted:
                 path.unlink()
+
+
+def write_rejections(folder: Path, rejections: Iterable[Rejection]) -> None:
+    """Write `folder`/rejected.csv, a row for each."""
+    write_csv(folder / REJECTED_FILE, REJECTED_COLUMNS, [vars(r) for r in rejections])
 
 
 def refuse_too_many(stage: str, asked: int, rejections: Sequence[Rejection], allowed: float) -> None:

@@ -8,15 +8,14 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kpbe.core.clip_tasks import REJECTED_COLUMNS, Rejection, refuse_too_many
-from kpbe.core.files import read_csv, write_csv
+from kpbe.core.clip_tasks import Rejection, refuse_too_many, write_rejections
+from kpbe.core.files import read_csv
 from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data import voxceleb
 from kpbe.data.clips import make_clip_id
 from kpbe.data.raw import VIDEO_SUFFIXES, RawVideo, plain_name, write_raw_videos
 from kpbe.errors import KPBEError
 from kpbe.params import DataParams
-from kpbe.paths import REJECTED_FILE
 
 TEST_SHARE = 0.1
 """Share of the identities (at least one) that a folder without a list gives to the test split."""
@@ -55,7 +54,7 @@ def acquire(data: DataParams, out: Path, map: ShardMap = serial_map) -> list[Raw
         videos, rejections = listed_videos(data.list, data.root)
     else:
         videos, rejections = found_videos(data.root)
-    write_csv(out / REJECTED_FILE, REJECTED_COLUMNS, [vars(r) for r in rejections])
+    write_rejections(out, rejections)
     refuse_too_many("acquire", len(videos) + len(rejections), rejections, data.max_rejected_fraction)
     write_raw_videos(out, videos)
     return videos

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kpbe.core.clip_tasks import REJECTED_COLUMNS, ClipTask, Rejection, run_clip_tasks
-from kpbe.core.files import write_csv
+from kpbe.core.clip_tasks import ClipTask, Rejection, run_clip_tasks, write_rejections
 from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip
 from kpbe.data.raw import read_raw_videos
-from kpbe.paths import REJECTED_FILE
 
 
 def truth_files(raw: Path, manifest: Iterable[Clip]) -> dict[str, Path]:
@@ -40,7 +38,7 @@ def label_clips(
     """
     _remove_others(out, tasks)
     if not tasks:
-        write_csv(out / REJECTED_FILE, REJECTED_COLUMNS, [])
+        write_rejections(out, [])
         return [], []
     return run_clip_tasks(
         stage,

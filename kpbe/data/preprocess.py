@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from kpbe.core.clip_tasks import REJECTED_COLUMNS, ClipTask, Rejection, run_clip_tasks
-from kpbe.core.files import file_sha256, fingerprint, whole, write_csv
+from kpbe.core.clip_tasks import ClipTask, Rejection, run_clip_tasks, write_rejections
+from kpbe.core.files import file_sha256, fingerprint, whole
 from kpbe.core.processes import ShardMap, kept_by_worker, serial_map
 from kpbe.data.clips import Clip, make_clip_id, write_manifest
 from kpbe.data.crops import boxes_in_crop, cropped, points_in_crop
@@ -31,7 +31,6 @@ from kpbe.media.audio import AUDIO_RATE, audio_source, is_silent, write_wav
 from kpbe.media.recording import Recording
 from kpbe.media.video_writer import VideoWriter
 from kpbe.params import DataParams
-from kpbe.paths import REJECTED_FILE
 from kpbe.recipes import recipe
 
 STAGE = "preprocess"
@@ -96,7 +95,7 @@ def preprocess(
         rejections += [
             Rejection(clip_id, task.origin, STAGE, reason) for clip_id, reason in facts["rejected"]
         ]
-    write_csv(out / REJECTED_FILE, REJECTED_COLUMNS, [vars(r) for r in rejections])
+    write_rejections(out, rejections)
     clips = [Clip(**row, folder=out) for _, facts in finished for row in facts["clips"]]
     write_manifest(out, clips)
     return clips

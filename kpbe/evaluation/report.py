@@ -15,11 +15,10 @@ from kpbe.checkpoints.catalogue import trained_weights
 from kpbe.core.files import read_csv, whole, write_csv, write_json
 from kpbe.evaluation.figures import figure3, score_plot
 from kpbe.evaluation.novel_views import figure4
-from kpbe.evaluation.results import EVALUATION
 from kpbe.evaluation.table_text import render_table1
 from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
-from kpbe.paths import SUMMARY_FILE
+from kpbe.paths import EVALUATION, SUMMARY_FILE
 from kpbe.training.files import CURVES_FILE, SHEETS_FOLDER
 from kpbe.training.still_mouth import still_mouth
 
@@ -67,7 +66,7 @@ def write_report(
     for backend in params.backends:
         videos.append((display_name(backend), backend_videos / backend / "test"))
         videos.append((display_name(enhanced_method(backend)), enhanced_videos / backend / "test"))
-        score_plot(results / EVALUATION / backend, backend, results / FIGURES / f"scores_{backend}.png")
+        score_plot(results / EVALUATION.name / backend, backend, results / FIGURES / f"scores_{backend}.png")
     figure3(clips, videos, results / FIGURES / "figure3.png", params.evaluate.figure_clips)
     first = params.backends[0]
     frontend = trained_weights(stage2 / first)

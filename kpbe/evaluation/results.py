@@ -18,7 +18,6 @@ from kpbe.evaluation.statistics import Mean, PairedDifference, mean_interval, pa
 from kpbe.methods import SOURCE_EXPRESSION, control_method, controls_of, enhanced_method, methods_of
 from kpbe.paths import METRICS_FILE
 
-EVALUATION = "evaluation"
 """Folder of reports/results that holds one folder for each evaluated backend."""
 
 METRIC_GROUPS: dict[str, tuple[str, ...]] = {

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from kpbe.evaluation.results import (
-    EVALUATION,
     LOWER_IS_BETTER,
     METRICS,
     ClipScore,
@@ -31,6 +30,7 @@ from kpbe.methods import (
     is_enhanced,
     methods_of,
 )
+from kpbe.paths import EVALUATION
 
 PAPER = "arXiv:2210.03335, Table I (VoxCeleb1, 525 test clips, 256x256)"
 PAPER_MEANS: dict[str, dict[str, float]] = {
@@ -133,7 +133,7 @@ def build_table1(results_root: Path, backends: Sequence[str], notes: Sequence[st
     findings: list[str] = []
     about: list[str] = []
     for backend in backends:
-        folder = results_root / EVALUATION / backend
+        folder = results_root / EVALUATION.name / backend
         scores, settings = read_per_clip(folder), read_settings(folder)
         about += [line for line in _about(settings, scores) if line not in about]
         rows = [

@@ -17,7 +17,7 @@ import torch
 
 from kpbe.backends.wav2lip.expert_training import EXPERT_FILE
 from kpbe.checkpoints.catalogue import trained_weights
-from kpbe.checkpoints.files import read_content, read_metadata, write_state
+from kpbe.checkpoints.files import read_content, read_metadata, write_tensors
 from kpbe.core.files import file_sha256, write_json, write_text
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.paths import (
@@ -53,8 +53,7 @@ def halve_precision(source: Path, target: Path) -> None:
             if not half.isfinite().all():
                 raise KPBEError(f"{source}: {name} does not fit into half precision.")
             tensors[name] = half
-    ((key, facts),) = metadata.items()
-    write_state(target, tensors, json.loads(facts), key)
+    write_tensors(target, tensors, metadata)
 
 
 def _backends(checkpoints: Path) -> dict[str, Path]:

@@ -39,7 +39,6 @@ class Recording:
 
     def __init__(self, path: Path | str, contents: Contents | None = None) -> None:
         self._video = Demuxer(path, contents)
-        self._decord_failed = False
 
     @property
     def info(self) -> VideoInfo:
@@ -116,11 +115,11 @@ class Recording:
         asked = self._checked(indices, -len(self))
         if not len(asked):
             return self._nothing()
-        if self._decord is not None and not self._decord_failed:
+        if self._decord is not None:
             try:
                 return self._decord.get_batch(asked).asnumpy()
             except Exception:  # decord gives up (with errors of its own) on damage that PyAV can tell apart
-                self._decord_failed = True
+                self._decord = None
         found = self._video.pictures_at(sorted(set(asked)))
         return np.stack([found[i] for i in asked])
 

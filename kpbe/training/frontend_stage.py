@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 
 from kpbe.core.files import file_sha256
 from kpbe.data.clips import Clip, backend_video
-from kpbe.data.expression.labels import GUIDES
+from kpbe.data.expression.labels import GUIDES, LIPS
 from kpbe.data.grids import read_grids
 from kpbe.errors import ParamsError
 from kpbe.frontend.checkpoints import is_frontend_file, load_frontend, load_public_checkpoint
@@ -107,11 +107,13 @@ def _refuse_too_few_keypoints(params: Params, stage: FrontendTrainParams) -> Non
     Raises:
         ParamsError: `losses.guides` or `losses.lips` has a weight, and the model has too few keypoints.
     """
-    if (stage.losses.guides or stage.losses.lips) and params.model.num_keypoints < GUIDES:
-        raise ParamsError(
-            f"model.num_keypoints = {params.model.num_keypoints}, but losses.guides and losses.lips need "
-            f"{GUIDES} keypoints (lips and eyes): set more, or both weights to 0."
-        )
+    for term, needed in (("guides", GUIDES), ("lips", LIPS.stop)):
+        if getattr(stage.losses, term) and params.model.num_keypoints < needed:
+            raise ParamsError(
+                f"model.num_keypoints = {params.model.num_keypoints}, but losses.{term} needs {needed}: set "
+                f"more, "
+                "or its weight to 0."
+            )
 
 
 def _refuse_unlabelled(params: Params, stage: FrontendTrainParams, trainee: FrontendTrainee) -> None:

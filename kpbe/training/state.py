@@ -39,7 +39,7 @@ def load_state(path: Path, parts: Mapping[str, Stateful], identity: str, steps: 
     if not path.exists():
         return None
     try:
-        state = read_content(path)
+        state = read_content(path, mapped=False)
         progress = state["progress"]
         if progress["identity"] != identity:
             print(f"{path} was trained with other data or params: starting anew", flush=True)

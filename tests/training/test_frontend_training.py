@@ -570,8 +570,15 @@ def test_a_second_source_that_is_the_answer_itself_is_refused(disc_clips, tmp_pa
         train_stage1(with_detail(params()), unlabelled(disc_clips), tmp_path)
 
 
-def test_fewer_keypoints_than_the_labels_guide_are_refused(disc_clips, tmp_path):
-    values = params({"losses": params().train.stage1.losses.model_dump() | {"guides": 1.0}})
-    values = values.model_copy(update={"model": values.model.model_copy(update={"num_keypoints": 5})})
-    with pytest.raises(ParamsError, match=r"num_keypoints = 5, but losses\.guides and losses\.lips need 6"):
-        train_stage1(values, unlabelled(disc_clips), tmp_path)
+def with_keypoints(count: int, **losses: float) -> Params:
+    off = {"guides": 0.0, "lips": 0.0}
+    values = params({"losses": params().train.stage1.losses.model_dump() | off | losses}, steps=1)
+    return values.model_copy(update={"model": values.model.model_copy(update={"num_keypoints": count})})
+
+
+@pytest.mark.parametrize(("term", "needed"), [("guides", 6), ("lips", 4)])
+def test_fewer_keypoints_than_a_term_needs_are_refused(term, needed, disc_clips, tmp_path):
+    message = rf"num_keypoints = {needed - 1}, but losses\.{term} needs {needed}"
+    with pytest.raises(ParamsError, match=message):
+        train_stage1(with_keypoints(needed - 1, **{term: 1.0}), unlabelled(disc_clips), tmp_path)
+    train_stage1(with_keypoints(needed, **{term: 1.0}), unlabelled(disc_clips), tmp_path)

@@ -14,8 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from kpbe.core.clip_tasks import REJECTED_COLUMNS, ClipTask, Rejection, run_clip_tasks
-from kpbe.core.files import file_sha256, fingerprint, write_csv
+from kpbe.core.clip_tasks import ClipTask, Rejection, run_clip_tasks, write_rejections
+from kpbe.core.files import file_sha256, fingerprint
 from kpbe.core.processes import ShardMap, serial_map
 from kpbe.data.clips import Clip, backend_video, read_manifest
 from kpbe.errors import BadClip, KPBEError, SurveyError
@@ -26,7 +26,6 @@ from kpbe.media.recording import Recording
 from kpbe.media.video_writer import write_video
 from kpbe.methods import display_name, enhanced_method
 from kpbe.params import Params
-from kpbe.paths import REJECTED_FILE
 from kpbe.recipes import recipe
 from kpbe.survey.study.design import (
     GROUND_TRUTH,
@@ -145,7 +144,7 @@ def make_stimuli(
         shard_size=params.compute.shard_size,
         max_rejected_fraction=0.0,  # a clip without one of its methods would be no part of a balanced design
     )
-    write_csv(records / REJECTED_FILE, REJECTED_COLUMNS, [vars(r) for r in rejections])
+    write_rejections(records, rejections)
     facts = {task.clip_id: found for task, found in done}
     study = Study(
         name=survey.study,
