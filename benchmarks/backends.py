@@ -185,13 +185,10 @@ def report(settings: Settings, results: Results) -> Page:
         "Written by `python -m benchmarks.backends`; run it again rather than edit this file.",
         results.machine,
         f"Video: {source.name}, {source.size[0]}x{source.size[1]}, looped to {settings.seconds:g} s at "
-        f"{FPS:g} frames/s. "
-        f"Networks: {'; '.join(kinds)}. Speed does not depend on the weights' values. "
-        "Loading the networks is not timed; reading, detecting, synthesising, pasting and writing (FFV1 with "
-        "sound) are, on both sides "
-        "by the same reader and writer. Both run in turns in one process, after a short warm-up; numbers are "
-        "medians (slowest and "
-        "fastest round).",
+        f"{FPS:g} frames/s. Networks: {'; '.join(kinds)}. Speed does not depend on the weights' values. "
+        "Loading the networks is not timed; reading, detecting, synthesising, pasting and writing (FFV1 "
+        "with sound) are, on both sides by the same reader and writer. Both run in turns in one process, "
+        "after a short warm-up; numbers are medians (slowest and fastest round).",
         "## Speed",
         speed_table(results.races),
         "Where the reference's time goes:",

@@ -258,10 +258,9 @@ def report(settings: Settings, about: str, name: str, clips: Sequence[Clip], way
         "Written by `python -m benchmarks.loading`; run it again rather than edit this file.",
         about,
         f"{name}, {settings.size}x{settings.size}, {seconds:.0f} s together; H.264 with crf {CRF}. "
-        f"{settings.rounds} rounds of "
-        f"{settings.draws} pairs and {settings.batches} batches, all ways in turns on the same draws in one "
-        f"process; medians of the "
-        "rounds (fastest and slowest). The files are in the operating system's cache.",
+        f"{settings.rounds} rounds of {settings.draws} pairs and {settings.batches} batches, all ways in "
+        "turns on the same draws in one process; medians of the rounds (fastest and slowest). The files "
+        "are in the operating system's cache.",
         table(header, rows),
         WHAT.format(peer=peer.name, threads=settings.threads),
     ]

@@ -283,15 +283,12 @@ def report(comparison: Comparison, speeds: Sequence[Speed], rate: float, about: 
         "",
         table(header, compared),
         "",
-        f"Random weights, the same on both sides; detail `none`; {comparison.frames} frames at once on ours, "
-        f"pose and expression of one "
-        f"video. No pixel differs by more than {comparison.difference:.1g}. Reference: the whole generator "
-        f"for each frame, the source "
-        "encoded again, sampling point by point. What both do once per video (canonical keypoints) is left "
-        "out. Own time is the process's "
-        "time on the processors, all threads together, which other programs hardly change. The allocator's "
-        "settings (`prepare_for`) serve "
-        "both sides.",
+        f"Random weights, the same on both sides; detail `none`; {comparison.frames} frames at once on "
+        "ours, pose and expression of one video. No pixel differs by more than "
+        f"{comparison.difference:.1g}. Reference: the whole generator for each frame, the source encoded "
+        "again, sampling point by point. What both do once per video (canonical keypoints) is left out. "
+        "Own time is the process's time on the processors, all threads together, which other programs "
+        "hardly change. The allocator's settings (`prepare_for`) serve both sides.",
         "",
         "## Frames per second",
         "",
@@ -309,10 +306,8 @@ def report(comparison: Comparison, speeds: Sequence[Speed], rate: float, about: 
         ),
         "",
         "Pose frames and backend's frames differ, so both are looked at. The floor is the time that the "
-        "network's operations would take as "
-        "matrix products at the measured rate. It counts the convolutions as published; ours need fewer "
-        "where pictures are doubled and in "
-        "large kernels.",
+        "network's operations would take as matrix products at the measured rate. It counts the "
+        "convolutions as published; ours need fewer where pictures are doubled and in large kernels.",
     ]
     for speed in speeds:
         lines += ["", f"## {_title(speed)}", "", parts_table(speed, rate)]

@@ -142,10 +142,9 @@ def report(found: dict[str, list[float]], about: str) -> Page:
         "# The results site: seconds until a page is there",
         "",
         "`python -m benchmarks.site` writes this page: Chromium on the same machine, from the request until "
-        "the page has stopped changing "
-        "(for the clip explorer, until its first frame is decoded), a new browser session for each visit. "
-        "The empty page, Streamlit with "
-        "the same settings and a title, says what this machine needs at least.",
+        "the page has stopped changing (for the clip explorer, until its first frame is decoded), a new "
+        "browser session for each visit. The empty page, Streamlit with the same settings and a title, says "
+        "what this machine needs at least.",
         "",
         about,
         "",

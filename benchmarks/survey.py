@@ -146,11 +146,9 @@ def report(settings: Settings, results: Results) -> Page:
             *([f"- {results.absent}"] if results.absent else []),
             "",
             f"{settings.raters} raters at the same time, each {settings.clips} clips x {len(METHODS) + 1} "
-            f"methods x 3 questions "
-            f"({total:,} answers), in {settings.processes} server processes with a thread for each rater. "
-            f"Before each answer its play "
-            f"is recorded; every tenth answer is clicked twice (both in flight together), "
-            f"{CHANGED_MINDS:.0%} are changed right away.",
+            f"methods x 3 questions ({total:,} answers), in {settings.processes} server processes with a "
+            "thread for each rater. Before each answer its play is recorded; every tenth answer is clicked "
+            f"twice (both in flight together), {CHANGED_MINDS:.0%} are changed right away.",
             "",
             "## Load",
             "",

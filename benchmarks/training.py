@@ -273,22 +273,19 @@ def report(found: Sequence[Rates], kept: Memory, about: str, rounds: int, steps:
         "# Training: a full stage-1 step",
         "",
         f"`python -m benchmarks.training` writes this page. {rounds} rounds of {steps} steps for each side, "
-        f"in turns, in one process; "
-        "medians, with the slowest and fastest round.",
+        "in turns, in one process; medians, with the slowest and fastest round.",
         "",
         about,
         "",
         table(header, rows),
         "",
-        "Networks: the published OSFV sizes (`vox256`) at each image size. Reference: the plain procedure in "
-        "fp32 (torch's own 3D "
-        "convolutions and layout of weights, the pose teacher in the loop, the discriminator's gradients "
-        "computed twice, four Adam "
-        "optimisers, not fused; VGG on real images keeps no graph there either, since neither its weights "
-        "nor they want gradients); it is "
-        "given batches that are ready. Ours: stage 1's trainee with its loader, augmentation, moving average "
-        "and checks. Peak memory is of "
-        "the whole process on a CPU (both sides together) and of the GPU's allocator on a GPU.",
+        "Networks: the published OSFV sizes (`vox256`) at each image size. Reference: the plain procedure "
+        "in fp32 (torch's own 3D convolutions and layout of weights, the pose teacher in the loop, the "
+        "discriminator's gradients computed twice, four Adam optimisers, not fused; VGG on real images "
+        "keeps no graph there either, since neither its weights nor they want gradients); it is given "
+        "batches that are ready. Ours: stage 1's trainee with its loader, augmentation, moving average and "
+        "checks. Peak memory is of the whole process on a CPU (both sides together) and of the GPU's "
+        "allocator on a GPU.",
     ]
     lines += [
         "",
@@ -297,10 +294,8 @@ def report(found: Sequence[Rates], kept: Memory, about: str, rounds: int, steps:
         memory_table(kept),
         "",
         "Counted on a CPU, not measured on a GPU: weights, gradients, Adam's moments and the average, and "
-        "what autograd keeps for the "
-        "backward pass of one sample times the batch. bf16 halves most of the latter; convolutions' work "
-        "space comes on top. "
-        "`train.stageN.accumulate` divides the batch.",
+        "what autograd keeps for the backward pass of one sample times the batch. bf16 halves most of the "
+        "latter; convolutions' work space comes on top. `train.stageN.accumulate` divides the batch.",
     ]
     if not any(rates.case.device == "cuda" for rates in found):
         lines += ["", "No GPU was at hand: the GPU rows (fp32, bf16, bf16 + compile) are untested."]

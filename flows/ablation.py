@@ -260,10 +260,9 @@ def main() -> None:
         rows = [outcome(variant, known, chosen[0].name) for variant in chosen]
         about = [
             "Ablation of stage 2: means over identities that no training has seen, held out of the training "
-            "split (the test clips take no "
-            "part); in brackets the distance from the first run, paired by clip, with its 95 % interval over "
-            "identities. How much two "
-            "trainings of the same kind differ is not in it: there is one of each.",
+            "split (the test clips take no part); in brackets the distance from the first run, paired by "
+            "clip, with its 95 % interval over identities. How much two trainings of the same kind differ "
+            "is not in it: there is one of each.",
             "The same data, seed and number of steps in every run. Settings: "
             f"{' '.join(parsed.set_param) or 'those of conf/'}; what the runs change is in {CONFIG}.",
         ]

@@ -88,8 +88,7 @@ def local_map(compute: ComputeParams, one_by_one: bool) -> ShardMap:
     if compute.runner in ("dask", "ray"):
         raise ParamsError(
             f"compute.runner = {compute.runner} needs a Prefect API: start one with `make ui` and set "
-            f"PREFECT_API_URL, "
-            "or choose processes."
+            "PREFECT_API_URL, or choose processes."
         )
     if one_by_one:
         return serial_map

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_HELP = (
     "a frontend of ours, a training's folder such as checkpoints/stage2/wav2lip, or a public checkpoint of "
-    "OSFV or SadTalker; "
-    "without it the one in weights/released"
+    "OSFV or SadTalker; without it the one in weights/released"
 )
 MODEL_HELP = "of a public checkpoint that does not tell the order of its rotations: vox256 or vox256_beta"
 FRAMING_HELP = "which square is used: auto, face, centre or whole"
@@ -246,8 +245,7 @@ def _backend_weights(backend: str) -> Path:
     if not released.is_file() and not trained.is_dir():
         raise MissingWeights(
             f"there are no weights for {backend}, neither {released} nor {trained}: train it (dvc repro "
-            f"train_backend@{backend}), or name "
-            "a file with --checkpoint."
+            f"train_backend@{backend}), or name a file with --checkpoint."
         )
     return released if released.is_file() and not trained.is_dir() else trained_weights(trained)
 

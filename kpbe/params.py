@@ -838,8 +838,7 @@ class Params(Section):
         if missing := [name for name in self.backends if name not in self.backend]:
             raise ValueError(
                 f"backend has no section {', '.join(missing)}, but backends names it: add "
-                f"conf/backend/{missing[0]}.yaml "
-                "to the choice of `backend`"
+                f"conf/backend/{missing[0]}.yaml to the choice of `backend`"
             )
         return self
 

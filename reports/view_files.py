@@ -70,8 +70,7 @@ class ViewFiles:
             return seen_from
         raise KPBEError(
             f"{self.table or self.rotation} holds a view for each frame, and a picture has one: choose a "
-            f"talking video as the "
-            "expression, or give a single rotation."
+            "talking video as the expression, or give a single rotation."
         )
 
 

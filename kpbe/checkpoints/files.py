@@ -191,8 +191,7 @@ def fill(
         if tensor.shape != own[name].shape:
             raise BadCheckpoint(
                 f"{origin} is not a {what} of this size: {stored_names[name]} has the shape "
-                f"{tuple(tensor.shape)} instead of "
-                f"{tuple(own[name].shape)}."
+                f"{tuple(tensor.shape)} instead of {tuple(own[name].shape)}."
             )
     network.load_state_dict(own | found)
 

@@ -117,8 +117,7 @@ def found_videos(root: Path) -> tuple[list[RawVideo], list[Rejection]]:
     if len(ranked) < 2:
         raise KPBEError(
             f"{root} (data.root) holds one identity, {ranked[0]}, but train and test must not share one: use "
-            f"one folder for "
-            "each identity, or give a list (data.list)."
+            "one folder for each identity, or give a list (data.list)."
         )
     test = set(ranked[: max(1, round(TEST_SHARE * len(ranked)))])
     videos = [

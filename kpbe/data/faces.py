@@ -91,8 +91,7 @@ def _say_cascade() -> None:
     """One sentence on stderr, once in a process."""
     print(
         "faces are looked for by OpenCV's frontal cascade, which misses turned and tilted heads: `kpbe "
-        "weights get yunet` fetches a better "
-        "detector (0.2 MB, MIT).",
+        "weights get yunet` fetches a better detector (0.2 MB, MIT).",
         file=sys.stderr,
         flush=True,
     )

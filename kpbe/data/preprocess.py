@@ -138,8 +138,7 @@ def _require_boxes(videos: Iterable[RawVideo], data: DataParams) -> None:
     if unknown is not None:
         raise ParamsError(
             f"data.detector is known, but the faces in {unknown} are not: choose yunet, blazeface or sfd, or "
-            f"set "
-            "data.crop.mode to whole."
+            "set data.crop.mode to whole."
         )
 
 

@@ -361,6 +361,5 @@ def _check_against_scikit_image(
         if abs(value - values[metric]) > CHECK_TOLERANCE:
             raise KPBEError(
                 f"{metric.upper()} of {method} is {values[metric]:.6f} and scikit-image gives {value:.6f}: "
-                f"the metrics "
-                "of this installation cannot be trusted, so nothing was written."
+                "the metrics of this installation cannot be trusted, so nothing was written."
             )

@@ -248,8 +248,7 @@ def _worth(row: DifferenceRow, methods: Sequence[MethodRow]) -> str:
     if difference is None:
         return (
             f"{name} cannot be judged against its own source-expression control (KPBE with no backend at "
-            f"all): "
-            f"{heading} was not measured."
+            f"all): {heading} was not measured."
         )
     if difference.low is None:
         return f"{name} cannot be judged: {difference.identities} identity tells nothing of others."
@@ -265,8 +264,7 @@ def _worth(row: DifferenceRow, methods: Sequence[MethodRow]) -> str:
     share = f" ({difference.mean / control.mean:+.1%})" if control and control.mean else ""
     return (
         f"{name} {verdict}: against its own source-expression control (KPBE with no backend at all) its "
-        f"{heading} changes by "
-        f"{value}{share}, p {p_in_words(difference.p)}, {people}."
+        f"{heading} changes by {value}{share}, p {p_in_words(difference.p)}, {people}."
     )
 
 
@@ -325,8 +323,7 @@ def _about(settings: dict[str, Any], scores: Sequence[ClipScore]) -> list[str]:
         f"{settings['frontend']}.",
         _unit(settings, identities),
         f"Primary: {plain_heading(settings['primary_metric'])} against the source-expression control. The "
-        f"p-values of a backend's "
-        "other comparisons are Holm's, over all of them.",
+        "p-values of a backend's other comparisons are Holm's, over all of them.",
     ]
     for name, network in settings["measured_by"].items():
         every = (
@@ -360,8 +357,7 @@ def _unit(settings: dict[str, Any], identities: int) -> str:
     if identities < FEW_IDENTITIES:
         return (
             f"{line} 95 % t-intervals over identities; p by the exact sign-flip test, which cannot fall "
-            f"below "
-            f"{2 / 2**identities:.3g} with {identities} identities."
+            f"below {2 / 2**identities:.3g} with {identities} identities."
         )
     return f"{line} Intervals and p by a bootstrap-t over identities ({settings['bootstrap']} resamples)."
 

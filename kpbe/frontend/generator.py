@@ -111,8 +111,7 @@ class Generator(nn.Module):
         if params.width % factor:
             raise ParamsError(
                 f"model.generator.width = {params.width} must be a multiple of {factor} for the "
-                f"{params.decoder} decoder "
-                f"with model.appearance.down_blocks = {doublings}."
+                f"{params.decoder} decoder with model.appearance.down_blocks = {doublings}."
             )
         self.align_corners = model.conventions.align_corners
         self.flatten = ConvBlock(2, model.appearance.volume_channels * model.depth, params.width, slope=0.01)

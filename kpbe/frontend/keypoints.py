@@ -38,9 +38,8 @@ class CanonicalKeypoints(nn.Module):
         if abs(factor * params.input_scale - 1) > 1e-6 or model.image_size % (factor * 2**params.blocks):
             raise ParamsError(
                 f"model.image_size = {model.image_size} does not fit model.canonical_keypoints: input_scale "
-                f"must be 1/n and "
-                f"image_size a multiple of n * 2^blocks, here input_scale = {params.input_scale:g}, blocks = "
-                f"{params.blocks}."
+                "must be 1/n and image_size a multiple of n * 2^blocks, here input_scale = "
+                f"{params.input_scale:g}, blocks = {params.blocks}."
             )
         channels = widths(params.width, params.blocks, params.max_width)
         self.depth, self.temperature = model.depth, params.temperature

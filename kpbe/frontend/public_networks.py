@@ -94,8 +94,7 @@ def networks_in(content: Mapping[str, Any], origin: str) -> dict[Network, dict[s
         if len(chosen) > 1:
             raise BadCheckpoint(
                 f"{origin} holds several networks of the kind {network}: "
-                f"{', '.join(p.rstrip('.') for p in chosen)}; "
-                "keep one of them."
+                f"{', '.join(p.rstrip('.') for p in chosen)}; keep one of them."
             )
         prefix = chosen[0]
         found[network] = {
@@ -223,9 +222,8 @@ def _rotation(scale: float, path: Path, conventions: Conventions | None) -> str:
     if conventions is None and not any("beta" in part.lower() for part in (path.name, path.parent.name)):
         raise BadCheckpoint(
             f"{path} finds canonical keypoints on the whole picture, as vox-256-beta does, and nothing in it "
-            f"tells the order of its "
-            "rotations: name it with --model vox256_beta, or --model vox256 for pitch, yaw and roll as in "
-            "the later code."
+            "tells the order of its rotations: name it with --model vox256_beta, or --model vox256 for "
+            "pitch, yaw and roll as in the later code."
         )
     return "pitch_yaw_roll" if conventions == "vox256" else "beta"
 

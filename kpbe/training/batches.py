@@ -147,8 +147,7 @@ class BatchLoader:
         if batch_size % world_size:
             raise ParamsError(
                 f"a batch of {batch_size} cannot be shared evenly among {world_size} processes: choose a "
-                f"schedule.batch_size that "
-                f"{world_size} divides."
+                f"schedule.batch_size that {world_size} divides."
             )
         share = batch_size // world_size
         self._batch_size, self._rows = batch_size, range(rank * share, (rank + 1) * share)

@@ -153,8 +153,7 @@ class ClipFrames:
             if (clip.height, clip.width) != self.size:
                 raise KPBEError(
                     f"{clip.video} is {clip.width}x{clip.height}, but {clips[0].video} is "
-                    f"{self.size[1]}x{self.size[0]}: run the stage "
-                    "preprocess again."
+                    f"{self.size[1]}x{self.size[0]}: run the stage preprocess again."
                 )
         self._real = [clip.video for clip in self._all]
         self._made = [*(_videos_of(clip, backend_videos) for clip in clips), *([] for _ in drawn)]
@@ -276,8 +275,7 @@ class ClipFrames:
         if frames.shape[1:3] != self.size:
             raise KPBEError(
                 f"{path} is {frames.shape[2]}x{frames.shape[1]} instead of {self.size[1]}x{self.size[0]}: "
-                f"run the stage that makes it "
-                "again."
+                "run the stage that makes it again."
             )
         return frames
 

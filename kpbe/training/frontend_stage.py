@@ -96,8 +96,7 @@ def _refuse_unguided(params: Params, stage: FrontendTrainParams) -> None:
     if generator.detail == "warp_both" and generator.backend_reach is not None and not stage.losses.guides:
         raise ParamsError(
             f"model.generator.backend_reach = {generator.backend_reach:g} needs keypoints at the lips, but "
-            f"the training's losses.guides is "
-            "0: give it a weight, or set model.generator.backend_reach=null."
+            "the training's losses.guides is 0: give it a weight, or set model.generator.backend_reach=null."
         )
 
 
@@ -111,8 +110,7 @@ def _refuse_too_few_keypoints(params: Params, stage: FrontendTrainParams) -> Non
         if getattr(stage.losses, term) and params.model.num_keypoints < needed:
             raise ParamsError(
                 f"model.num_keypoints = {params.model.num_keypoints}, but losses.{term} needs {needed}: set "
-                f"more, "
-                "or its weight to 0."
+                "more, or its weight to 0."
             )
 
 
@@ -164,8 +162,7 @@ def _refuse_other_model(start: Path, own: ModelParams, asked: ModelParams) -> No
     if own.model_copy(update={"conventions": asked.conventions}) != asked:
         raise ParamsError(
             f"{start} is a frontend of other sizes ({own.name}) than params.yaml asks for ({asked.name}): "
-            f"choose the "
-            "model group that it was trained with, or train=from_scratch."
+            "choose the model group that it was trained with, or train=from_scratch."
         )
     trained_with, wanted = own.conventions.model_dump(), asked.conventions.model_dump()
     other = [name for name in wanted if trained_with[name] != wanted[name]]

@@ -80,8 +80,7 @@ class FrontendTrainee:
         if frontend.params.generator.detail == "warp_both" and not training.gives_expression:
             raise ParamsError(
                 "with model.generator.detail = warp_both the driving frame must not be its own second "
-                "source: set "
-                "sampling.simulate_backends, or choose the detail warp."
+                "source: set sampling.simulate_backends, or choose the detail warp."
             )
         reconstruction = Reconstruction(frontend)
         convert_to_sync_batch_norm(reconstruction, fabric)
@@ -95,8 +94,7 @@ class FrontendTrainee:
         if wanted and frontend.params.image_size < SMALLEST_IMAGE:
             raise ParamsError(
                 f"the terms gan and feature_matching need images of {SMALLEST_IMAGE} pixels or more, "
-                f"model.image_size is "
-                f"{frontend.params.image_size}: set both to 0 or enlarge the images."
+                f"model.image_size is {frontend.params.image_size}: set both to 0 or enlarge the images."
             )
         self.adversary = Adversary(fabric, params.optimiser) if wanted else None
         perceptual = PerceptualTerms(params.perceptual, params.losses)
@@ -242,6 +240,5 @@ def _refuse_uneven_parts(params: FrontendTrainParams, processes: int) -> None:
     if size % (processes * parts):
         raise ParamsError(
             f"a batch of {size} cannot be shared evenly among {processes} processes in {parts} parts each: "
-            f"choose a schedule.batch_size "
-            f"that {processes * parts} divides."
+            f"choose a schedule.batch_size that {processes * parts} divides."
         )

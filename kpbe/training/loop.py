@@ -244,8 +244,7 @@ class Training:
         self.trainee.export(self.folder)
         return (
             f"{said}; {self.folder} holds the last good state and its weights, of step {good['step']}: copy "
-            f"the weights, let the "
-            "training start from the copy, and lower the learning rate."
+            "the weights, let the training start from the copy, and lower the learning rate."
         )
 
     def _leave_together(self) -> None:

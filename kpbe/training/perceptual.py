@@ -264,7 +264,6 @@ def _how_to_do_without(name: str) -> str:
     entry = catalogue.CATALOGUE[name]
     return (
         f"the loss weight {name} is not 0, but {entry.file} is missing: get it from {entry.source} (licence: "
-        f"{entry.licence}) and put it "
-        "into weights/ or a folder named by the environment variable KPBE_WEIGHTS, or set perceptual.missing "
-        "to pixels."
+        f"{entry.licence}) and put it into weights/ or a folder named by the environment variable "
+        "KPBE_WEIGHTS, or set perceptual.missing to pixels."
     )

@@ -23,6 +23,5 @@ def still_mouth(numbers: Mapping[str, Any]) -> str:
         return ""
     return (
         f"the mouth does not follow: its opening correlates with the truth's by r = {r:.2f} on validation "
-        f"clips (chance is 0), whatever "
-        "the losses say"
+        "clips (chance is 0), whatever the losses say"
     )

@@ -66,18 +66,15 @@ def page() -> None:
     section("How it is computed")
     notes(
         [
-            "A difference of two scores by one rater on one clip = mean + rater + clip + rest; "
-            "over R raters and C clips its standard error is "
-            "√(rater² / R + clip² / C + rest² / (R C)).",
+            "A difference of two scores by one rater on one clip = mean + rater + clip + rest; over R "
+            "raters and C clips its standard error is √(rater² / R + clip² / C + rest² / (R C)).",
             f"Here: rater {spread.rater:.2f}, clip {spread.clip:.2f}, rest {spread.rest:.2f} points.",
-            "No number of raters brings the half width below 1.96 clip / √C: where a method helps some clips "
-            "and not others, "
-            "only more clips help.",
+            "No number of raters brings the half width below 1.96 clip / √C: where a method helps some "
+            "clips and not others, only more clips help.",
             "The interval that a survey prints has to estimate these numbers and is on average 5 to 10 % "
             "wider with ten raters.",
             f"Raters: at least {LEAST_RATERS} after screening (ITU-T P.910), and {WEB_RATERS} where each "
-            f"sits at their own screen (P.913); "
-            "invite some more, since screening leaves some out.",
+            "sits at their own screen (P.913); invite some more, since screening leaves some out.",
             f"Time: {SECONDS_PER_ITEM} s for each video with its three questions, one video for each clip "
             f"and method.",
         ]

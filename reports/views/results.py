@@ -308,8 +308,7 @@ def _params_now() -> tuple[list[str], list[provenance.ParamChange]]:
     size, inner = now.data.image_size, now.model.image_size
     line = (
         f"Params: data {now.data.source} at {size}x{size}, frontend {now.model.name} ({inner}x{inner} "
-        f"inside), "
-        f"backends {', '.join(now.backends)}, device {now.compute.device}"
+        f"inside), backends {', '.join(now.backends)}, device {now.compute.device}"
     )
     return [line], changes
 

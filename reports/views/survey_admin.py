@@ -245,9 +245,8 @@ def scores_so_far(shown: Shown) -> None:
     opinions(found, scores)
     st.html(
         f'<p class="kp-faint">{counted(scores.raters, "rater")}, {counted(scores.clips, "clip")}; 95 % '
-        f"intervals, crossed bootstrap. Fix "
-        "the number of raters beforehand (Planner): to stop when the numbers look good makes them look "
-        "better than they are.</p>"
+        "intervals, crossed bootstrap. Fix the number of raters beforehand (Planner): to stop when the "
+        "numbers look good makes them look better than they are.</p>"
     )
     if found.exclusions:
         label = counted(len({one.rater for one in found.exclusions}), "rater")

@@ -101,8 +101,7 @@ def test_another_process_reads_the_same_and_says_nothing(
     np.save(tmp_path / "frame.npy", portrait)
     code = (
         "import json, sys, numpy; from pathlib import Path; from kpbe.metrics.face_landmarks import "
-        "FaceLandmarker;"
-        "face = FaceLandmarker(Path(sys.argv[1])).read(numpy.load(sys.argv[2])); "
+        "FaceLandmarker;face = FaceLandmarker(Path(sys.argv[1])).read(numpy.load(sys.argv[2])); "
         "print(json.dumps(face.points.tolist()))"
     )
     arguments = [str(shared_weights / FILE), str(tmp_path / "frame.npy")]

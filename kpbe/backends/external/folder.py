@@ -80,8 +80,7 @@ class FolderBackend:
         if not found:
             raise BadClip(
                 f"{request.name}: {folder} has no video of it, neither {clip_id}.mp4 nor "
-                f"{plain(clip_id)}.mp4 or another suffix, there "
-                "or in train/ or test/."
+                f"{plain(clip_id)}.mp4 or another suffix, there or in train/ or test/."
             )
         if len(found) > 1:
             names = ", ".join(str(path.relative_to(folder)) for path in found)

@@ -186,8 +186,7 @@ class Wav2Lip:
         if 2 * seen < len(boxes):
             raise BadClip(
                 f"{request.name}: OpenCV's frontal cascade finds a face in {seen} of {len(boxes)} frames: "
-                f"`kpbe weights get yunet` fetches "
-                "a better detector."
+                "`kpbe weights get yunet` fetches a better detector."
             )
         return fill_missing(boxes)
 

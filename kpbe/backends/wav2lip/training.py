@@ -351,8 +351,7 @@ def train_generator(job: TrainingJob) -> None:
     if expert_file and not expert_file.exists():
         raise MissingWeights(
             f"{expert_file} does not exist, but backend.{job.name}.train.losses.sync is "
-            f"{training.losses.sync:g}: "
-            f"run dvc repro train_sync@{job.name}, or set the weight to 0."
+            f"{training.losses.sync:g}: run dvc repro train_sync@{job.name}, or set the weight to 0."
         )
     fabric = launch(job.params.compute, seed)
     clips, faces, validation = load_face_clips(job, training.schedule.validation_pairs)
@@ -361,8 +360,7 @@ def train_generator(job: TrainingJob) -> None:
     if training.losses.opening and generator.opening is None:
         raise ParamsError(
             f"backend.{job.name}.train.losses.opening is {training.losses.opening:g}, but the published "
-            f"network reads no lip openings: "
-            "set it to 0, or residual to true without a checkpoint."
+            "network reads no lip openings: set it to 0, or residual to true without a checkpoint."
         )
     expert = load_sync_expert(expert_file) if expert_file else None
     digests = [file_sha256(path) if path else None for path in (start, expert_file)]

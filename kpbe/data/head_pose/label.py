@@ -173,9 +173,8 @@ def _about(params: LabelPoseParams, kind: TeacherKind | None, known: int, taught
         return f"head pose labels: {' and '.join(parts)} of {clips} training clips{without}"
     if params.teacher == "auto":
         return (
-            f"no head pose labels: the clips' poses are not known, and no teacher's files are in a weights "
-            f"folder, which would be "
-            f"{where_to_get_them()}"
+            "no head pose labels: the clips' poses are not known, and no teacher's files are in a weights "
+            f"folder, which would be {where_to_get_them()}"
         )
     reason = "label_pose.teacher is off" if params.teacher == "off" else "the clips' poses are not known"
     return f"no head pose labels: {reason}"

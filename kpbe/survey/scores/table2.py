@@ -136,8 +136,7 @@ def build_table2(
     if demo and not params.survey.accept_demo:
         raise SurveyError(
             f"{origin} holds invented answers (study {ratings[0].study}): set survey.accept_demo to make a "
-            f"table that says so, "
-            "or export real ones with `kpbe survey export`."
+            "table that says so, or export real ones with `kpbe survey export`."
         )
     check_against(ratings, study)
     methods = _methods(params.rated_backends, study)
@@ -210,14 +209,12 @@ def _about(
     comparisons = len(params.rated_backends) * len(study.questions)
     lines = [
         f"{len(screening.raters)} raters answered ({design}), {left_out} left out by survey.screening; "
-        f"{len(panel.clips)} clips by "
-        f"{len(panel.methods)} methods, the ground truth among them unmarked; answers from {days[0]} to "
-        f"{days[-1]}.",
+        f"{len(panel.clips)} clips by {len(panel.methods)} methods, the ground truth among them unmarked; "
+        f"answers from {days[0]} to {days[-1]}.",
         "Absolute category rating, 1 (bad) to 5 (excellent), with hidden reference (ITU-T P.910).",
-        "Intervals: 95 %, crossed bootstrap over raters and clips; differences are paired by rater and clip; "
-        "p from the same bootstrap "
-        f"({params.evaluate.bootstrap} resamples, seed {params.survey.seed}), corrected after Holm for "
-        f"{comparisons} comparisons.",
+        "Intervals: 95 %, crossed bootstrap over raters and clips; differences are paired by rater and "
+        f"clip; p from the same bootstrap ({params.evaluate.bootstrap} resamples, seed "
+        f"{params.survey.seed}), corrected after Holm for {comparisons} comparisons.",
         "DMOS: score - score of the hidden reference + 5. Bias-corrected: ITU-T P.913 12.6; its interval "
         "takes the clips as they are.",
         rules_in_words(params.survey.screening),

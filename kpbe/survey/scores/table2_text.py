@@ -168,8 +168,7 @@ def _caption(table: Table2) -> str:
         marked += "No rater passed the screening; these are the scores of all. "
     return (
         f"{marked}Mean opinion scores of {shown.raters} raters on {shown.clips} clips ± half the width of "
-        f"the 95 % interval "
-        "(crossed bootstrap); differences with p after Holm. In brackets: the paper's."
+        "the 95 % interval (crossed bootstrap); differences with p after Holm. In brackets: the paper's."
     )
 
 

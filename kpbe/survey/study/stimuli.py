@@ -175,8 +175,7 @@ def _refuse_to_end_a_running_study(
     if running.name == name and not same and (count := answered(name)):
         raise SurveyError(
             f"The study {name!r} has {count} answers to other videos or another order than it would have "
-            f"now, and stays as it is: "
-            "export them (kpbe survey export), then set survey.study to a new name."
+            "now, and stays as it is: export them (kpbe survey export), then set survey.study to a new name."
         )
 
 
@@ -188,9 +187,8 @@ def describe(study: Study, wanted: int, tested: int, rejections: Sequence[Reject
     minutes = sum(item.seconds for item in session) / 60
     lines = [
         f"{STAGE}: {len(scored)} of {tested} test clips ({len({item.identity for item in scored})} "
-        f"identities) by {len(methods)} methods "
-        f"and the ground truth; {len(session)} items and {minutes:.1f} minutes of video for each rater, "
-        f"{len(study.orders)} orders."
+        f"identities) by {len(methods)} methods and the ground truth; {len(session)} items and {minutes:.1f} "
+        f"minutes of video for each rater, {len(study.orders)} orders."
     ]
     if len(scored) < wanted:
         lines.append(
@@ -202,8 +200,7 @@ def describe(study: Study, wanted: int, tested: int, rejections: Sequence[Reject
     if len(study.orders) < LEAST_RATERS:
         lines.append(
             f"{STAGE}: survey.planned_raters is {len(study.orders)}: ITU-T P.910 asks for at least "
-            f"{LEAST_RATERS} raters, P.913 for "
-            f"{WEB_RATERS} on the web."
+            f"{LEAST_RATERS} raters, P.913 for {WEB_RATERS} on the web."
         )
     lines += [f"{STAGE}: {r.clip_id} is left out: {r.reason}" for r in rejections]
     counts = [breaches([study.by_id[name] for name in order]) for order in study.orders]

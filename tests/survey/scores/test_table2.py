@@ -288,8 +288,7 @@ def test_who_the_raters_are_is_told_in_counts(tmp_path: Path, opinions: ModuleTy
     asked.run()
     said = (
         "What the raters say of themselves - age: 18-29 8, not said 8; eyesight: normal 8, corrected to "
-        "normal 8; "
-        "colour vision: normal 16; device: computer 8, phone 8; sound: headphones 16."
+        "normal 8; colour vision: normal 16; device: computer 8, phone 8; sound: headphones 16."
     )
     assert f"- {said}" in asked.text("table2.md").splitlines()
     assert f"% {said}" in asked.text("table2.tex").splitlines()
