@@ -27,8 +27,9 @@ from kpbe.data.faces import DetectorKind, FaceDetector, get_detector, weight_fil
 from kpbe.data.raw import RawVideo, format_bbox, read_raw_videos
 from kpbe.data.voxceleb import REFERENCE_FPS
 from kpbe.errors import BadClip, ParamsError
-from kpbe.media.audio import AUDIO_RATE, audio_source, is_silent, write_wav
+from kpbe.media.audio import AUDIO_RATE, is_silent, write_wav
 from kpbe.media.recording import Recording
+from kpbe.media.sound_track import find_sound
 from kpbe.media.video_writer import VideoWriter
 from kpbe.params import DataParams
 from kpbe.recipes import recipe
@@ -182,7 +183,7 @@ def make_clips(task: ClipTask) -> dict[str, Any]:
     """
     job: Job = task.payload
     recording = Recording(job.video.path)
-    audio_source(job.video.path)
+    find_sound(job.video.path, video=recording.info)
     frames = SampledFrames(job.video, recording, job.data.fps)
     cuts, refusals = plan_cuts(job.video, recording.info, frames, _detector(job.data.detector), job.data.crop)
     clips: list[Clip] = []

@@ -1,55 +1,23 @@
-"""Sound: any file as a mono wave on the video's time line, and WAV writing."""
+"""Sound as one mono wave in step with the video, and WAV writing."""
 
 from __future__ import annotations
 
 import wave as wave_files
-from collections.abc import Iterator
 from math import gcd
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
-from av.error import FFmpegError
 
 from kpbe.core.files import whole
 from kpbe.errors import BadClip
-from kpbe.media.demuxer import INDEXED_CONTAINERS, Demuxer, VideoInfo, video_stream
+from kpbe.media.demuxer import VideoInfo
+from kpbe.media.sound_track import SoundTrack, as_float, find_sound
 
 AUDIO_RATE = 16000
 """Samples per second that all models here listen to."""
 
 SILENT_BELOW = 1e-3
 """Peak (-60 dBFS) under which nothing can be heard."""
-
-JUMP_SECONDS = 0.04
-"""Timestamps that disagree with the number of samples so far by less than this are rounding, not gaps."""
-
-SEEK_MARGIN = 1.0
-"""Seconds decoded around an asked span: coders with memory settle, the resampler sees past the edges."""
-
-
-class NoAudio(BadClip):
-    """A clip has no sound to drive the lips with."""
-
-
-def audio_source(path: Path | str) -> Path:
-    """The file that holds the sound of `path`: itself, or the .wav of the same name beside a mute video.
-
-    Raises:
-        NoAudio: neither has sound.
-        BadClip: `path` is missing or unreadable.
-    """
-    path = Path(path)
-    beside = path.with_suffix(".wav")
-    for candidate in (path, beside):
-        if candidate == path or candidate.is_file():
-            with _open(candidate) as container:
-                if container.streams.audio:
-                    return candidate
-    raise NoAudio(
-        f"{path} has no audio track and no {beside.name} beside it: give it sound or take it off the list."
-    )
 
 
 def read_audio(
@@ -58,6 +26,7 @@ def read_audio(
     start: float = 0.0,
     end: float | None = None,
     video: VideoInfo | None = None,
+    track: int | None = None,
 ) -> np.ndarray:
     """Read sound as one mono wave in step with the video.
 
@@ -66,11 +35,12 @@ def read_audio(
     averaged.
 
     Args:
-        path: video or audio file; see `audio_source`.
+        path: video or audio file; see `kpbe.media.sound_track.find_sound`.
         rate: samples per second of the result.
         start: seconds.
         end: seconds; None is the end of the video, or of the sound for files without video.
         video: what is known of the video; None scans it.
+        track: which audio track, 1 is the first; None takes the file's default.
 
     Returns:
         float32 of round((end - start) * rate) samples in [-1, 1].
@@ -79,24 +49,26 @@ def read_audio(
         NoAudio: there is no sound.
         BadClip: the file is unreadable or the span is empty.
     """
-    path = Path(path)
-    source = audio_source(path)
-    if video is None and _has_video(path):
-        video = Demuxer(path).info
-    if end is None and video is not None:
-        end = video.seconds
+    sound = find_sound(path, track, video)
+    end = sound.seconds if end is None else end
     if start < 0 or (end is not None and end <= start):
         raise BadClip(f"{path}: there is no sound from {start:.2f} to {end or 0:.2f} s, correct the times.")
-    zero = video.first_timestamp if video is not None and source == path else None
-    native, native_rate, offset = _decode(source, zero, start, end)
+    native, native_rate, offset = _mono(sound, start, end)
     if end is None:
         end = (offset + len(native)) / native_rate
     return _resampled(native, native_rate, offset, rate, start, round((end - start) * rate))
 
 
-def _has_video(path: Path) -> bool:
-    with _open(path) as container:
-        return video_stream(container) is not None
+def _mono(sound: SoundTrack, start: float, end: float | None) -> tuple[np.ndarray, int, int]:
+    """The channels' mean around a span of the time line: samples, their rate, place of the first one."""
+    pieces: list[np.ndarray] = []
+    rate, first = AUDIO_RATE, 0
+    for samples in sound.samples(start, end):
+        if not pieces:
+            rate, first = samples.rate, samples.first
+        # ffmpeg's own downmix of floats is louder than the mean
+        pieces.append(as_float(samples.values).mean(axis=0, dtype=np.float32))
+    return np.concatenate([*pieces, np.zeros(0, np.float32)]), rate, first
 
 
 def write_wav(path: Path | str, wave: np.ndarray, rate: int = AUDIO_RATE) -> None:
@@ -120,69 +92,6 @@ def write_wav(path: Path | str, wave: np.ndarray, rate: int = AUDIO_RATE) -> Non
 def is_silent(wave: np.ndarray) -> bool:
     """Whether a wave in [-1, 1] never exceeds -60 dBFS; an empty one is silent."""
     return wave.size == 0 or float(np.abs(wave).max()) < SILENT_BELOW
-
-
-def _open(path: Path) -> Any:
-    if not path.is_file():
-        raise BadClip(f"{path} is not a file: correct the path or fetch the file.")
-    try:
-        return av.open(f"file:{path}")
-    except (FFmpegError, ValueError) as error:
-        raise BadClip(f"{path} cannot be read ({error}): fetch it again or take it off the list.") from None
-
-
-def _decode(path: Path, zero: float | None, start: float, end: float | None) -> tuple[np.ndarray, int, int]:
-    """Decode the channels' mean around a span of the time line.
-
-    Args:
-        path: file with an audio track.
-        zero: container time of the time line's zero, seconds; None is the first sample.
-        start: seconds on the time line.
-        end: seconds on the time line; None decodes to the end.
-
-    Returns:
-        (samples, their rate, time line index of the first one); gaps between timestamps are silence.
-    """
-    pieces: list[np.ndarray] = []
-    offset = reached = 0
-    with _open(path) as container:
-        track = container.streams.audio[0]
-        rate = track.rate
-        # Matroska's times are rounded to milliseconds: after a seek the samples would sit a little beside
-        # their place
-        exact = container.format.name in INDEXED_CONTAINERS and track.time_base * rate <= 1
-        skips = zero is not None and exact and start > 2 * SEEK_MARGIN
-        if zero is not None and skips:
-            container.seek(int((zero + start - SEEK_MARGIN) / track.time_base), stream=track)
-        for frame in _float_frames(container, track):
-            samples = frame.to_ndarray().mean(axis=0, dtype=np.float32)
-            time = None if frame.pts is None else float(frame.pts * frame.time_base)
-            zero = (time or 0.0) if zero is None else zero
-            expected = reached if time is None else round((time - zero) * rate)
-            if not pieces:
-                offset = reached = expected
-            elif expected - reached > JUMP_SECONDS * rate:
-                pieces.append(np.zeros(expected - reached, np.float32))
-                reached = expected
-            pieces.append(samples)
-            reached += len(samples)
-            if end is not None and reached > (end + SEEK_MARGIN) * rate:
-                break
-    if not pieces and not skips:
-        raise NoAudio(f"{path} has an empty audio track: give it sound or take it off the list.")
-    return np.concatenate([*pieces, np.zeros(0, np.float32)]), rate, offset
-
-
-def _float_frames(container: Any, track: Any) -> Iterator[Any]:
-    """Decoded frames as planar float, all channels: ffmpeg's downmix of floats is louder than the mean."""
-    resampler = av.AudioResampler("fltp", track.layout.name, track.rate)
-    for packet in container.demux(track):
-        try:
-            frames = packet.decode()
-        except FFmpegError:
-            continue  # a damaged packet is a short gap, as in every player
-        for frame in frames:
-            yield from resampler.resample(frame)
 
 
 def _resampled(

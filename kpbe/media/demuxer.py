@@ -14,15 +14,23 @@ import av
 import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
-from av.video.reformatter import Interpolation, VideoReformatter
 
 from kpbe.errors import BadClip
+from kpbe.media.pixels import PixelFacts, PixelReader, UnreadablePixels
 
 TRUNCATED_BELOW = 0.9
 """A video with less than this share of its declared frames or seconds counts as cut off."""
 
 INDEXED_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """Containers whose seek lands on the key frame at or before a time; others are decoded from their start."""
+
+PICTURE_BRANDS = frozenset({"heic", "heix", "heim", "heis", "mif1", "mif2", "avif"})
+"""Brands of ISO files that hold pictures."""
+
+NOT_VIDEO = Disposition.attached_pic | Disposition.dependent
+"""Covers of songs, and tiles of pictures."""
+
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 class BrokenVideo(BadClip):
@@ -35,13 +43,14 @@ class VideoInfo:
 
     Attributes:
         path: the file.
-        width: pixels of the upright picture.
-        height: pixels of the upright picture.
+        width: pixels of the picture as it is shown: upright, with square pixels.
+        height: likewise.
         fps: frames per second on average.
         frames: number of shown frames.
         seconds: from the first frame's start to the last frame's end.
         has_audio: whether there is an audio track.
         rotation: degrees clockwise (0, 90, 180, 270) by which readers turn the stored picture.
+        hdr: PQ or HLG where readers bring a high dynamic range to BT.709, else None.
         constant_fps: whether all frames last equally long.
         first_timestamp: the container's time of the first shown frame, the zero of our time line, in seconds.
     """
@@ -54,15 +63,18 @@ class VideoInfo:
     seconds: float
     has_audio: bool
     rotation: int
+    hdr: str | None
     constant_fps: bool
     first_timestamp: float
 
 
 def video_stream(container: Any) -> Any | None:
-    """The video track of an opened PyAV container; None for sound (covers do not count), images, text."""
+    """The video track of an opened PyAV container; None for sound (covers do not count), pictures, text."""
     if container.format.name in ("tty", "image2") or container.format.name.endswith("_pipe"):
         return None
-    tracks = (s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
+    if container.metadata.get("major_brand") in PICTURE_BRANDS:
+        return None
+    tracks = (s for s in container.streams.video if not s.disposition & NOT_VIDEO)
     return next(tracks, None)
 
 
@@ -78,7 +90,7 @@ class Contents:
         indexed: whether the container can be entered at a key frame.
         stamped: whether decoded frames tell their timestamps.
         coding: codec and pixel format.
-        stored_size: width and height before rotation.
+        pixels: how they become a picture.
     """
 
     info: VideoInfo
@@ -88,7 +100,7 @@ class Contents:
     indexed: bool
     stamped: bool
     coding: tuple[str, str]
-    stored_size: tuple[int, int]
+    pixels: PixelFacts
 
 
 class Demuxer:
@@ -106,11 +118,11 @@ class Demuxer:
         self.path = Path(path)
         self._decoding: Iterator[tuple[int, Any]] = iter(())
         self._upcoming = -1
-        self._reformatter = VideoReformatter()
         if contents is None:
             contents = self._scanned()
         self.contents = contents
         self.info, self._pts, self._keys = contents.info, contents.pts, contents.keys
+        self._pixels = PixelReader(contents.pixels)
 
     def __len__(self) -> int:
         return len(self._pts)
@@ -133,25 +145,34 @@ class Demuxer:
         stream.codec_context.thread_count = 1  # clips are decoded beside each other, not each on all cores
         return container, stream
 
+    def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
+        """All frames from where the container stands."""
+        decoder = _decoder_of(stream)
+        for packet in itertools.chain(_whole_packets(container, [stream]), [None]):
+            yield from decoder.decode(packet)
+
     def _scanned(self) -> Contents:
         if not self.path.is_file():
             raise BrokenVideo(f"{self.path} is not a file: correct the path or fetch the file.")
         try:
             return self._scan()
+        except UnreadablePixels as error:
+            raise BrokenVideo(f"{self.path} {error}.") from None
         except (FFmpegError, ValueError, OverflowError) as error:
             raise self._broken("cannot be read as a video", error) from None
 
     def _scan(self) -> Contents:
         container, stream = self._open()
         with container:
-            first = next(container.decode(stream), None)
+            first = next(self._decoded(container, stream), None)
+            pixel_aspect = stream.sample_aspect_ratio
         if first is None:
             raise self._broken("has no frame that can be decoded")
-        rotation = round(-first.rotation / 90) * 90 % 360
+        pixels = PixelFacts.of(first, pixel_aspect)
         container, stream = self._open()
         with container:
-            tracks = [stream, *container.streams.audio]
-            marks = [_mark(p) for p in _whole_packets(container, tracks)]
+            has_audio = bool(container.streams.audio)
+            marks = [_mark(p) for p in _whole_packets(container, container.streams.get())]
             shown = sorted(m for m in marks if m.track == stream.index and not m.hidden)
             if not shown:
                 raise self._broken("has no frames")
@@ -169,16 +190,16 @@ class Demuxer:
         seconds = float(times[-1]) + last
         average = len(shown) / seconds
         steady = bool(np.all(np.abs(intervals - usual) <= max(0.1 * usual, 2 * tick)))
-        upright = rotation % 180 == 0
         info = VideoInfo(
             path=self.path,
-            width=first.width if upright else first.height,
-            height=first.height if upright else first.width,
+            width=pixels.width,
+            height=pixels.height,
             fps=nominal if steady and abs(nominal - average) <= 0.01 * average else average,
             frames=len(shown),
             seconds=seconds,
-            has_audio=len(tracks) > 1,
-            rotation=rotation,
+            has_audio=has_audio,
+            rotation=pixels.orientation.degrees,
+            hdr=pixels.hdr,
             constant_fps=steady,
             first_timestamp=int(pts[0]) * tick,
         )
@@ -190,7 +211,7 @@ class Demuxer:
             indexed=container_name in INDEXED_CONTAINERS and all_stamped,
             stamped=container_name != "avi" and all_stamped,
             coding=coding,
-            stored_size=(first.width, first.height),
+            pixels=pixels,
         )
 
     def _refuse_cut_off(self, container: Any, stream: Any, marks: list[_Mark], last: float) -> None:
@@ -207,9 +228,8 @@ class Demuxer:
     @property
     def decord_gives_the_same(self) -> bool:
         """Whether decord is known to return PyAV's pixels for this file."""
-        return (
-            self.contents.indexed and self.contents.coding == ("h264", "yuv420p") and not self.info.rotation
-        )
+        contents = self.contents
+        return contents.indexed and contents.coding == ("h264", "yuv420p") and contents.pixels.plain
 
     def frames_from(self, index: int) -> Iterator[tuple[int, Any]]:
         """Decoded (index, frame) pairs beginning at frame `index` (or the next one that can be decoded).
@@ -233,21 +253,18 @@ class Demuxer:
             if (key := self._key_before(index)) > 0:
                 container.seek(int(self._pts[key]), stream=stream)
             reached = -1
-            for packet in itertools.chain(_whole_packets(container, [stream]), [None]):
-                for frame in stream.codec_context.decode(packet):
-                    nearest = (
-                        self._nearest(frame.pts) if self.contents.stamped and frame.pts is not None else 0
-                    )
-                    reached = max(reached + 1, nearest)
-                    if reached < len(self):
-                        yield reached, frame
+            for frame in self._decoded(container, stream):
+                stamped = self.contents.stamped and frame.pts is not None
+                reached = max(reached + 1, self._nearest(frame.pts) if stamped else 0)
+                if reached < len(self):
+                    yield reached, frame
 
     def _key_before(self, index: int) -> int:
         """The frame where decoding has to begin to get frame `index`."""
         before = self._keys[self._keys <= index]
         return int(before[-1]) if self.contents.indexed and len(before) else 0
 
-    def _nearest(self, pts: int) -> int:
+    def _nearest(self, pts: Any) -> int:
         right = int(np.searchsorted(self._pts, pts))
         if right == len(self._pts) or (right and pts - self._pts[right - 1] < self._pts[right] - pts):
             return right - 1
@@ -288,7 +305,7 @@ class Demuxer:
     def _decoded_alone(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
         found: dict[int, np.ndarray] = {}
         container, stream = self._open()
-        decoder = stream.codec_context
+        decoder = _decoder_of(stream)
         may_skip = decoder.name == "h264"  # no picture depends on one that its coder marked as no reference
         with container:
             for key, own in itertools.groupby(wanted, self._key_before):
@@ -303,14 +320,26 @@ class Demuxer:
                             found[index_of[frame.pts]] = self.picture(frame)
         return found
 
-    def picture(self, frame: Any, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Upright (H, W, 3) uint8 RGB of a decoded frame, scaled to `size` (width, height) if given."""
-        width, height = self.contents.stored_size
-        if size is not None:
-            width, height = size if self.info.rotation % 180 == 0 else size[::-1]
-        scaling = Interpolation.AREA if size else Interpolation.BILINEAR  # without scaling: decord's pixels
-        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=scaling)
-        return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), -self.info.rotation // 90))
+    def picture(self, frame: Any, size: tuple[int, int] | None = None, exact: bool = False) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of a decoded frame; see `kpbe.media.pixels.PixelReader.picture`.
+
+        Raises:
+            BrokenVideo: the frame has another shape than the first one.
+        """
+        try:
+            return self._pixels.picture(frame, size, exact)
+        except UnreadablePixels as error:
+            raise BrokenVideo(f"{self.path} {error}.") from None
+
+
+def _decoder_of(stream: Any) -> Any:
+    """The stream's decoder; libvpx's where there is an alpha channel, which FFmpeg's own leaves out."""
+    library = ALPHA_DECODERS.get(stream.codec_context.name)
+    if library is None or stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) != "1":
+        return stream.codec_context
+    decoder = av.CodecContext.create(library, "r")
+    decoder.extradata = stream.codec_context.extradata
+    return decoder
 
 
 class _Mark(NamedTuple):

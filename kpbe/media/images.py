@@ -2,27 +2,117 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from kpbe.errors import BadClip
+from kpbe.media.pixels import over_background
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+PICTURE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jpeg", ".jpg", ".jxl", ".nef"}
+    | {".pgm", ".png", ".ppm", ".psd", ".svg", ".tif", ".tiff", ".webp"}
+)
+"""Names of pictures, readable or not."""
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What Pillow is let to open; its other formats start programs or are none of photographs."""
+
+ANIMATIONS = frozenset({"AVIF", "GIF", "PNG", "WEBP"})
+"""Formats whose further frames make a video."""
+
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+READABLE = "give a JPEG, PNG, TIFF, WebP or AVIF file"
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is to be read as one picture, not as a video: by its content, else by its name."""
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            return picture.format not in ANIMATIONS or getattr(picture, "n_frames", 1) == 1
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return path.suffix.lower() in PICTURE_SUFFIXES or _is_heif(path)
 
 
 def read_image(path: Path) -> np.ndarray:
-    """A picture as (H, W, 3) uint8 RGB.
+    """A picture as it is shown: upright by its EXIF mark, in sRGB, over white where it is transparent.
+
+    16-bit pictures are reduced to 8 bits.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
 
     Raises:
-        BadClip: the file is missing or no picture.
+        BadClip: the file is missing, cut off, or no picture that can be read.
     """
-    import cv2  # takes a while, and many who import this read no picture
+    if not path.is_file():
+        raise BadClip(f"{path} is not a file: correct the path.")
+    if _is_heif(path):
+        return _read_heif(path)
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            return _as_shown(picture, path)
+    except UnidentifiedImageError:
+        raise BadClip(f"{path} is no picture that can be read: {READABLE}.") from None
+    except Image.DecompressionBombError:
+        raise BadClip(f"{path} is too large a picture: make it smaller.") from None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise BadClip(f"{path} cannot be read as a picture ({error}): fetch it again.") from None
 
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise BadClip(f"{path} cannot be read as a picture: correct the path or give a PNG or JPEG file.")
-    return np.ascontiguousarray(picture[..., ::-1])
+
+def _is_heif(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError:
+        return False
+    return start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS
+
+
+def _read_heif(path: Path) -> np.ndarray:
+    try:
+        from pillow_heif import open_heif  # type: ignore[import-not-found]  # its wheels are GPL: no dependency
+    except ImportError:
+        raise BadClip(
+            f"{path} is a HEIC picture, which takes the package pillow-heif to read: install that, or save "
+            f"the picture as JPEG."
+        ) from None
+    try:
+        return _as_shown(open_heif(path).to_pillow(), path)
+    except (OSError, ValueError) as error:
+        raise BadClip(f"{path} cannot be read as a picture ({error}): save it as JPEG.") from None
+
+
+def _as_shown(picture: Image.Image, path: Path) -> np.ndarray:
+    if picture.mode == "F":
+        raise BadClip(f"{path} holds floating point pixels, whose range is unknown: {READABLE}.")
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I"):
+        values = np.asarray(upright).astype(np.int64)
+        grey = values if upright.mode == "I" and values.max(initial=0) <= 255 else (values + 128) // 257
+        return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    if upright.has_transparency_data:
+        rgba = upright.convert("RGBA")
+        return over_background(np.dstack([_in_srgb(rgba.convert("RGB"), upright), np.asarray(rgba)[..., 3]]))
+    return _in_srgb(upright, upright).copy()
+
+
+def _in_srgb(picture: Image.Image, original: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 of a picture whose colour profile `original` holds."""
+    profile = original.info.get("icc_profile")
+    if profile:
+        try:
+            own = ImageCms.ImageCmsProfile(BytesIO(profile))
+            srgb = ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(picture, own, srgb, outputMode="RGB")
+            if converted is not None:
+                return np.asarray(converted)
+        except ImageCms.PyCMSError:
+            pass  # a profile of another kind of picture: viewers leave it out as well
+    return np.asarray(picture.convert("RGB"))
 
 
 def scaled(picture: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -22,8 +22,8 @@ from kpbe.media.demuxer import Contents, Demuxer, VideoInfo
 
 
 def sample_times(seconds: float, fps: float) -> np.ndarray:
-    """Times k / fps of the round(seconds * fps) frames of a constant-rate video, float64 seconds."""
-    return np.arange(round(seconds * fps)) / fps
+    """Seconds k / fps of the round(seconds * fps) frames, at least one, of a constant-rate video, float64."""
+    return np.arange(max(1, round(seconds * fps))) / fps
 
 
 class Recording:
@@ -59,6 +59,11 @@ class Recording:
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
         return self.info.width, self.info.height
+
+    @property
+    def times(self) -> np.ndarray:
+        """Seconds after the first frame at which the stored frames are shown, float64 (N,)."""
+        return self._video.times
 
     def __len__(self) -> int:
         """Number of frames as stored."""
@@ -96,7 +101,7 @@ class Recording:
         # rounded timestamps (Matroska: ms) are forgiven
         times = start + sample_times(stop - start, fps) + 0.1 / fps
         shown = np.maximum(np.searchsorted(self._video.times, times, side="right") - 1, 0)
-        return FramesAtFps(self._video.path, self.contents, tuple(shown.tolist()))
+        return FramesAtFps(self._video.path, self.contents, fps, tuple(shown.tolist()))
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Frame `index` as stored (negative counts from the end), (H, W, 3) uint8 RGB."""
@@ -170,11 +175,13 @@ class FramesAtFps:
     Attributes:
         path: the file.
         contents: of its scan.
+        fps: frames per second.
         indices: of the stored frame that each one shows, rising.
     """
 
     path: Path
     contents: Contents
+    fps: float
     indices: tuple[int, ...]
 
     def __len__(self) -> int:
@@ -192,7 +199,7 @@ class FramesAtFps:
         todo, shown = 0, None
         for index, frame in itertools.chain(video.frames_from(self.indices[0]), [(len(video), None)]):
             while shown is not None and self.indices[todo] < index:
-                yield video.picture(shown)
+                yield video.picture(shown, exact=True)
                 todo += 1
                 if todo == len(self.indices):
                     return

@@ -15,10 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kpbe.errors import BadClip
-from kpbe.media.audio import AUDIO_RATE, NoAudio, audio_source, is_silent, read_audio, write_wav
+from kpbe.media.audio import AUDIO_RATE, is_silent, read_audio, write_wav
 from kpbe.media.demuxer import BrokenVideo
 from kpbe.media.mel import MEL_WINDOW, mel_window_starts, wav2lip_mel
 from kpbe.media.recording import Recording
+from kpbe.media.sound_track import NoAudio, find_sound
 from kpbe.media.video_writer import write_video
 
 FLASHES = (0.52, 1.3, 2.0, 2.71)
@@ -133,6 +134,48 @@ def test_flash_and_beep_coincide_after_resampling(
     assert (
         np.abs(flashes - beeps).max() <= 1 / 25 + 0.5 * 0.06
     )  # one frame, and half a source frame of drawing
+
+
+def heard_and_seen(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of the container at which beeps and flashes begin, read with PyAV alone."""
+    with av.open(str(path)) as container:
+        pictures = [(f.time, f.to_ndarray(format="gray").mean()) for f in container.decode(video=0)]
+    with av.open(str(path)) as container:
+        sounds = [
+            (f.time or 0.0, f.sample_rate, f.to_ndarray().reshape(-1)) for f in container.decode(audio=0)
+        ]
+    clock = np.concatenate([time + np.arange(len(piece)) / rate for time, rate, piece in sounds])
+    scale = 32768 if sounds[0][2].dtype == np.int16 else 1
+    size = np.abs(np.concatenate([piece for _, _, piece in sounds]) / scale)
+    loud = np.convolve(size, np.ones(64) / 64, mode="same") > 0.2
+    lit = np.array([grey for _, grey in pictures]) > 128
+    times = np.array([time for time, _ in pictures], float)
+    return clock[onsets(loud, 1).astype(int)], times[onsets(lit, 1).astype(int)]
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    late_sound=st.integers(0, 80),
+    late_picture=st.integers(0, 80),
+    container=st.sampled_from(["mp4", "mkv", "ts"]),
+    out=st.sampled_from(["mp4", "mkv"]),
+)
+@example(late_sound=50, late_picture=0, container="mp4", out="mp4")
+@example(late_sound=0, late_picture=48, container="mkv", out="mp4")
+def test_what_is_written_keeps_the_offset_of_sound_and_picture(
+    late_sound: int, late_picture: int, container: str, out: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("offset")
+    codec = "mp2" if container == "ts" else "aac"
+    offsets = {"audio_first": late_sound / 100, "video_first": late_picture / 100}
+    path = flash_and_beep(folder / f"in.{container}", NTSC, codec, 48000, **offsets)
+    write_video(folder / f"out.{out}", Recording(path).at_fps(25), 25, audio=path)
+    beeps, flashes = heard_and_seen(folder / f"out.{out}")
+    silent_until = (late_sound - late_picture) / 100  # one may be under way when picture or sound begins
+    begun = [flash for flash in flashes if flash > max(0.01, silent_until + 0.05)]
+    assert len(begun) >= 2
+    for flash in begun:
+        assert np.abs(beeps - flash).min() <= 1 / 25 + 0.02
 
 
 def test_our_own_clips_keep_sound_and_picture_together(tmp_path: Path) -> None:
@@ -267,12 +310,12 @@ def test_a_mute_video_takes_the_wav_beside_it(tmp_path: Path) -> None:
     with pytest.raises(NoAudio, match=r"id1#v#0#10\.mp4 has no audio track and no id1#v#0#10\.wav"):
         read_audio(clip)
     write_wav(clip.with_suffix(".wav"), tone(2.0))
-    assert audio_source(clip) == clip.with_suffix(".wav")
+    assert find_sound(clip).path == clip.with_suffix(".wav")
     np.testing.assert_allclose(read_audio(clip), tone(0.4), atol=1e-4)
     loud = tmp_path / "own.mp4"
     write_video(loud, [np.zeros((32, 32, 3), np.uint8)] * 10, 25, audio=clip.with_suffix(".wav"))
     write_wav(loud.with_suffix(".wav"), 0 * tone(1.0))
-    assert audio_source(loud) == loud
+    assert find_sound(loud).path == loud
 
 
 def test_bad_sound_files_are_refused_by_name(tmp_path: Path) -> None:

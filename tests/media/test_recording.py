@@ -265,8 +265,8 @@ def test_real_clips_match_their_manifest(shared_clips: Path) -> None:
 @given(seconds=st.floats(0.01, 600), fps=st.sampled_from([12.5, 23.976, 24, 25, 29.97, 30, 60]))
 def test_sample_times_fill_the_span(seconds: float, fps: float) -> None:
     times = sample_times(seconds, fps)
-    assert len(times) == round(seconds * fps)
-    if len(times):
+    assert len(times) == max(1, round(seconds * fps))
+    if round(seconds * fps):
         assert times[0] == 0
         assert abs(seconds - times[-1] - 1 / fps) <= 0.5 / fps + 1e-9
 
@@ -440,11 +440,13 @@ def test_h264_keeps_colours_and_levels(suffix: str, size: tuple[int, int], tmp_p
     path = tmp_path / f"clip.{suffix}"
     write_video(path, frames, 25, crf=4)
     back = Recording(path).at(range(20))
-    assert psnr(back, frames) > 33
-    for c in range(
-        3
-    ):  # a wrong matrix or range shifts whole channels; all common decoders read one level too dark
+    assert back.shape[1:3] == (96, 128), "players of 4:2:0 take even sides only"
+    back = back[:, : size[0], : size[1]]
+    assert psnr(back, frames) > 31
+    for c in range(3):  # a wrong matrix or range shifts whole channels; random access reads a level too dark
         assert abs(float(back[..., c].mean()) - float(frames[..., c].mean())) < 1.6
+    exact = np.stack(list(Recording(path).at_fps()))[:, : size[0], : size[1]]
+    assert np.abs(exact.mean(axis=(0, 1, 2)) - frames.mean(axis=(0, 1, 2))).max() < 0.5
     assert np.abs(back[:, 4:8, 4:8].astype(int) - (230, 20, 20)).max() <= 4
 
 
@@ -503,7 +505,7 @@ def test_a_failure_leaves_nothing_new_behind(tmp_path: Path) -> None:
             raise RuntimeError("stop")
     with pytest.raises(BadClip, match=r"empty\.mkv .*no frame"):
         write_video(tmp_path / "empty.mkv", [], 25, codec="ffv1")
-    with pytest.raises(BadClip, match=r"kept\.mp4 has no sound"):
+    with pytest.raises(BadClip, match=r"kept\.mp4 has no audio track"):
         write_video(tmp_path / "mute.mp4", [scene(0)], 25, audio=kept)
     assert kept.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["kept.mp4", "tone.wav"]
