@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kpbe.core.clip_tasks import Rejection, refuse_too_many, write_rejections
-from kpbe.core.files import read_csv
 from kpbe.core.processes import ShardMap, serial_map
+from kpbe.core.spreadsheets import existing_path, read_spreadsheet
 from kpbe.data import voxceleb
 from kpbe.data.clips import make_clip_id
 from kpbe.data.raw import VIDEO_SUFFIXES, RawVideo, plain_name, write_raw_videos
@@ -70,15 +70,15 @@ def listed_videos(list_file: Path, root: Path) -> tuple[list[RawVideo], list[Rej
         KPBEError: the list does not exist, lacks a column, lists a path twice or has an empty or wrong value.
     """
     try:
-        rows = read_csv(list_file)
+        rows = read_spreadsheet(list_file, LIST_COLUMNS)
     except FileNotFoundError:
         raise KPBEError(f"{list_file} (data.list) does not exist.") from None
-    if missing := [name for name in LIST_COLUMNS if not rows or name not in rows[0]]:
-        raise KPBEError(f"{list_file} (data.list) must have rows with the columns {', '.join(missing)}.")
+    if not rows:
+        raise KPBEError(f"{list_file} (data.list) must have rows with {', '.join(LIST_COLUMNS)}.")
     first_lines: dict[str, int] = {}
     videos, rejections = [], []
-    for line, row in enumerate(rows, 2):
-        path, identity, split = ((row[name] or "").strip() for name in LIST_COLUMNS)
+    for line, row in rows:
+        path, identity, split = (row[name] for name in LIST_COLUMNS)
         if not path or not identity:
             raise KPBEError(f"{list_file}, line {line}: path and identity must not be empty.")
         if split not in ("train", "test"):
@@ -88,9 +88,10 @@ def listed_videos(list_file: Path, root: Path) -> tuple[list[RawVideo], list[Rej
                 f"{list_file}, line {line}: {path} is already listed in line {first_lines[path]}."
             )
         first_lines[path] = line
-        file = root / path if (root / path).is_file() else Path(path)
+        file = existing_path(root, path)
+        file = file if file.is_file() else existing_path(Path(), path)
         if file.is_file():
-            videos.append(_raw_video(file, Path(path), identity, split))
+            videos.append(_raw_video(file, Path(path.replace("\\", "/")), identity, split))
         else:
             rejections.append(
                 Rejection(path, path, "acquire", f"there is no such file in {root} or the repository")

@@ -4,7 +4,6 @@ statistics.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -13,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from kpbe.errors import SurveyError
+from kpbe.core.spreadsheets import read_spreadsheet
+from kpbe.errors import KPBEError, SurveyError
 from kpbe.survey.demographics import DEMOGRAPHICS
 from kpbe.survey.study.design import Study
 
@@ -96,18 +96,12 @@ def read_ratings(path: Path | str) -> list[Rating]:
     """
     path = Path(path)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or ()
-            if missing := [name for name in _REQUIRED if name not in columns]:
-                raise SurveyError(
-                    f"{path} has no column {', '.join(missing)}: write it with `kpbe survey export`."
-                )
-            ratings = [_rating(row, f"{path}, line {reader.line_num}") for row in reader]
+        rows = read_spreadsheet(path, _REQUIRED)
     except FileNotFoundError:
         raise SurveyError(f"{path} does not exist: write it with `kpbe survey export`.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SurveyError(f"{path} is not a CSV file in UTF-8 ({error}).") from None
+    except KPBEError as error:
+        raise SurveyError(str(error)) from None
+    ratings = [_rating(row, f"{path}, line {line}") for line, row in rows]
     _refuse_twice(ratings, path)
     if len(studies := {rating.study for rating in ratings}) > 1:
         raise SurveyError(f"{path} mixes the studies {', '.join(sorted(studies))}: export one of them.")
@@ -145,11 +139,9 @@ def check_against(ratings: Sequence[Rating], study: Study) -> None:
 
 def _rating(row: dict[str, Any], where: str) -> Rating:
     values: dict[str, Any] = {name: row[name] for name in COLUMNS if name in row}
-    if None in values.values() or None in row:
-        raise SurveyError(f"{where}: not as many values as columns.")
     for name, number in _NUMBERS.items():
         try:
-            values[name] = number(row[name])
+            values[name] = number(row[name].replace(",", "."))
         except ValueError:
             raise SurveyError(f"{where}: {name} = {row[name]!r} is not a number.") from None
         if not math.isfinite(values[name]):
