@@ -23,7 +23,6 @@ CHECKPOINT_HELP = (
 )
 MODEL_HELP = "of a public checkpoint that does not tell the order of its rotations: vox256 or vox256_beta"
 FRAMING_HELP = "which square is used: auto, face, centre or whole"
-FPS = 25.0
 VIEW_HELP = "head pose of all frames, in place of a video's:"
 VIEWS_HELP = "CSV with a row for each frame: any of the columns yaw, pitch, roll, x, y, z"
 ROTATION_HELP = "JSON with a 3x3 rotation matrix in place of the angles, or a list of one for each frame"
@@ -110,14 +109,23 @@ def speak(
 
 @app.command()
 def enhance(
-    talking: Annotated[Path, typer.Argument(help="the backend's video: gives expression and sound")],
-    source: Annotated[
-        Path, typer.Option(help="picture of the person, or a video whose first frame is taken")
+    talking: Annotated[
+        Path,
+        typer.Argument(help="the backend's video; or a folder of videos, or a list (.txt, .csv)"),
     ],
-    out: Annotated[Path, typer.Option(help=".mp4, or .mkv (lossless)")],
+    out: Annotated[
+        Path, typer.Option(help=".mp4 or .mov, or .mkv (lossless); a folder where TALKING is one or a list")
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Option(help="picture or video of the person; without it the best frame of the talking video"),
+    ] = None,
     pose: Annotated[
         Path | None, typer.Option(help="video of the head pose; without it the talking video's own")
     ] = None,
+    pose_end: Annotated[
+        str, typer.Option(help="where the pose video is shorter: cut, loop, hold or swing (back and forth)")
+    ] = "cut",
     yaw: Annotated[float | None, typer.Option(help=f"{VIEW_HELP} degrees, -45 to 45 are advised")] = None,
     pitch: Annotated[float | None, typer.Option(help="degrees, -20 to 20 are advised")] = None,
     roll: Annotated[float | None, typer.Option(help="degrees, -20 to 20 are advised")] = None,
@@ -127,33 +135,78 @@ def enhance(
     ] = None,
     views: Annotated[Path | None, typer.Option(help=VIEWS_HELP)] = None,
     rotation: Annotated[Path | None, typer.Option(help=ROTATION_HELP)] = None,
+    face: Annotated[
+        str, typer.Option(help="whose face: largest, left, right, or N (1 is the first, from the left)")
+    ] = "auto",
+    paste: Annotated[
+        bool | None,
+        typer.Option(
+            help="put the face back into the talking video, at its size; the default where that shows more "
+            "than a face and the head pose is its own. Else the result is the source's square."
+        ),
+    ] = None,
+    take: Annotated[
+        str, typer.Option(help="what moves the source: of expression, pose, lips, eyes; by commas")
+    ] = "expression,pose",
+    motion: Annotated[
+        str, typer.Option(help="absolute, or relative: from the source's own pose and expression")
+    ] = "absolute",
+    adapt_scale: Annotated[
+        bool, typer.Option(help="relative motion in the size of the source's head")
+    ] = True,
+    strength: Annotated[float, typer.Option(help="of the expression: 0 to 2, 1 is the video's own")] = 1.0,
+    smoothing: Annotated[
+        float, typer.Option(help="of head pose and expression, 0 to 1; lips stay as they are")
+    ] = 0.0,
+    best_source_frame: Annotated[
+        bool, typer.Option(help="of a source video: the frame that fits the talking video best")
+    ] = False,
+    close_lips: Annotated[bool, typer.Option(help="in silence the lips are the source picture's")] = False,
+    audio_track: Annotated[int | None, typer.Option(help="which one, 1 is the first")] = None,
+    fps: Annotated[float | None, typer.Option(help="of the result; without it the talking video's")] = None,
+    resume: Annotated[
+        bool, typer.Option(help="write in parts, and go on with those that an earlier run has left")
+    ] = False,
     checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT_HELP)] = None,
     model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     framing: Annotated[str, typer.Option(help=FRAMING_HELP)] = "auto",
 ) -> None:
-    """Enhance one talking video: any mp4 of any backend, with a picture of the person.
+    """Enhance talking videos: any video of any backend, with a picture of the person.
 
     With --yaw, --pitch, --roll, --translate, --views or --rotation the head pose is yours instead of a
     video's, and what you leave open stays that of the source picture. The shorter of the talking video,
     --pose, --views and a list of rotations ends the result.
     """
-    from kpbe.inference.enhance_video import enhance_video
+    from kpbe.data.people import check_choice
+    from kpbe.inference.driving import Driving, parts_of, pose_end_of
+    from kpbe.inference.enhance_video import Options
+    from kpbe.inference.enhance_videos import enhance_videos
     from kpbe.inference.framing import framing_of
     from kpbe.inference.free_view import View
     from kpbe.inference.viewpoints import viewpoints
-    from kpbe.media.recording import Recording
 
-    chosen = framing_of(framing)
-    view = View(yaw, pitch, roll, *(translate or ()))
-    asked = view != View() or views is not None or rotation is not None
-    seen_from = viewpoints(view, views, rotation) if asked else None
-    frames = enhance_video(
-        _frontend(checkpoint, model), talking, source, out, pose, chosen, fps=FPS, viewpoints=seen_from
+    if motion not in ("absolute", "relative"):
+        raise KPBEError(f"there is no motion {motion}: choose absolute or relative.")
+    options = Options(
+        framing=framing_of(framing),
+        face=check_choice(face),
+        paste=paste,
+        driving=Driving(parts_of(take), motion == "relative", adapt_scale, strength, smoothing),
+        pose_end=pose_end_of(pose_end),
+        best_source_frame=best_source_frame,
+        close_lips=close_lips,
+        audio_track=audio_track,
+        fps=fps,
+        resume=resume,
     )
-    typer.echo(f"{out}: {frames} frames")
-    given = None if seen_from is None else seen_from.frames
-    if given is not None and given != (spoken := round(Recording(talking).info.seconds * FPS)):
-        typer.echo(f"{given} views for the {spoken} frames of {talking}: the shorter ends the video.")
+    view = View(yaw, pitch, roll, *(translate or ()))
+    own_views = view != View() or views is not None or rotation is not None
+    seen_from = viewpoints(view, views, rotation) if own_views else None
+    failures = enhance_videos(
+        lambda: _frontend(checkpoint, model), talking, source, out, pose, seen_from, options, typer.echo
+    )
+    if failures:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -94,7 +94,7 @@ def first_frame(talking: Talking) -> np.ndarray:
     from kpbe.inference.enhance_video import framed_video
 
     with talking.file() as path:
-        return next(framed_video(path, FPS, "auto"))
+        return next(iter(framed_video(path, FPS, "auto")))
 
 
 def talking_video(

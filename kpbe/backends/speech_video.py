@@ -13,7 +13,7 @@ from kpbe.checkpoints.catalogue import find
 from kpbe.data.faces import finder_here
 from kpbe.errors import BadClip
 from kpbe.media.audio import read_audio
-from kpbe.media.images import IMAGE_SUFFIXES, read_image
+from kpbe.media.images import is_picture, read_image
 from kpbe.media.prefetch import prefetched
 from kpbe.media.recording import Recording
 from kpbe.media.video_writer import VideoWriter
@@ -36,7 +36,7 @@ def request_of_files(
         BadClip: a file is missing or holds something else.
     """
     wave = read_audio(audio)
-    if source.suffix.lower() in IMAGE_SUFFIXES:
+    if is_picture(source):
         frames: Iterable[np.ndarray] = [read_image(source)]
     else:
         frames = Recording(source).at_fps(fps)

@@ -19,7 +19,7 @@ from kpbe.data.crops import (
 )
 from kpbe.data.faces import FaceDetector
 from kpbe.data.raw import RawVideo
-from kpbe.data.tracking import FaceTrack, fill_missing, track_face
+from kpbe.data.tracking import RIVAL_SHARE, FaceTrack, fill_missing, track_face
 from kpbe.data.voxceleb import REFERENCE_FPS, native_frames, scale_bbox
 from kpbe.errors import BadClip
 from kpbe.media.demuxer import VideoInfo
@@ -33,9 +33,6 @@ twice.
 
 LONG_VIDEO_FRAMES = 3000
 """Longer videos (two minutes) show a progress bar of their own."""
-
-RIVAL_SHARE = 0.5
-"""A tube that shows two faces of similar size in more than this share of its frames is refused."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from kpbe.data.faces import FaceDetector
 SIMILAR_AREA = 0.5
 """A second face of at least this share of the tracked face's area makes it unclear who speaks."""
 
+RIVAL_SHARE = 0.5
+"""What shows two faces of similar size in more than this share of its frames is refused."""
+
 
 @dataclass(frozen=True)
 class FaceTrack:

@@ -36,6 +36,9 @@ MOST_GAIN = 0.7
 LIP_KEYPOINTS = slice(0, 4)
 """The keypoints that `losses.guides` draws to the mouth's corners (0 and 2) and to its lips (1 and 3)."""
 
+EYE_KEYPOINTS = slice(4, 6)
+"""The keypoints that `losses.guides` draws to the eyes."""
+
 SEAM = 0.15
 """Share of the reach of the backend's frame over which it fades."""
 

@@ -1,25 +1,28 @@
-"""Which square of a picture or video the frontend is shown, and at which size.
+"""Which square of a picture, or of each frame of a video, the frontend is shown, and at which size.
 
 Training clips are squares around a face (kpbe/data/crops.py); what people bring from elsewhere is cut to such
-a square first.
+squares first. The whole video is looked at, one person is followed, and the square moves with a head that
+does not stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
+from tqdm import tqdm
 
-from kpbe.data.crops import PixelBox, centred_square, cropped, increase_to_square, shift_inside, union
+from kpbe.data.crops import PixelBox, centred_square, cropped, increase_to_square, iou, shift_inside, union
 from kpbe.data.faces import FaceDetector, finder_here, get_detector
+from kpbe.data.people import FaceChoice, Person, follow, people_in
 from kpbe.errors import BadClip, KPBEError
+from kpbe.media.prefetch import prefetched
+from kpbe.media.recording import FramesAtFps, Recording
 
 Framing = Literal["auto", "face", "centre", "whole"]
-
-LOOKED_AT = 8
-"""Frames of a video in which a face is looked for."""
 
 LARGEST_SIDE = 1024
 """Squares of larger faces are reduced to it: a face has no more detail than this in any video that people
@@ -28,6 +31,76 @@ make.
 
 AROUND_FACE = 0.2
 """Room around the face, as a share of its box; a clip's crop has 0.1 around the union of all its boxes."""
+
+CROP_SHARE = 0.6
+"""A square picture in which the face's square takes at least this share of the side is a crop already."""
+
+LOOKS_PER_SECOND = 12.5
+"""How often a face is looked for; in between it moves evenly."""
+
+STILL_GROWTH = 1.4
+"""The square stays in place while all boxes of the face together are at most so many times one of them."""
+
+SMOOTHING_SECONDS = 0.4
+"""Standard deviation of the Gaussian that smooths the way of a moving square."""
+
+LONGEST_GAP = 0.5
+"""Seconds for which a missing face is taken to be between the places where it was seen."""
+
+LONG_VIDEO_FRAMES = 500
+"""Longer videos show a progress bar while faces are looked for."""
+
+
+@dataclass(frozen=True)
+class FramedVideo:
+    """A video and the square of each frame that the frontend is shown.
+
+    Attributes:
+        name: file that messages name.
+        frames: the video at a constant rate.
+        squares: (N, 4) int64 left, top, right, bottom in pixels.
+        faces: (N, 4) float64 boxes of the followed face; zeros where there is none.
+        side: pixels of the squares as they are shown.
+        notes: sentences that the user should read.
+    """
+
+    name: str
+    frames: FramesAtFps
+    squares: np.ndarray
+    faces: np.ndarray
+    side: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shows_face(self) -> np.ndarray:
+        """(N,) bool, where the followed face is."""
+        return np.asarray(self.faces.any(axis=1))
+
+    @property
+    def is_crop(self) -> bool:
+        """Whether the whole picture is shown in every frame."""
+        _, _, right, bottom = self.squares[0]
+        info = self.frames.contents.info
+        return bool((self.squares == (0, 0, info.width, info.height)).all() and right == bottom)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The squares, (side, side, 3) uint8 RGB; of frames without the face the nearest with it."""
+        return prefetched(self.from_frame(0))
+
+    def from_frame(self, start: int) -> Iterator[np.ndarray]:
+        """The squares from frame `start` on."""
+        index = _nearest_with(self.shows_face) if self.shows_face.any() else np.arange(len(self))
+        shown = replace(self.frames, indices=tuple(self.frames.indices[i] for i in index[start:]))
+        for frame, i in zip(shown, index[start:], strict=True):
+            yield self.square(frame, i)
+
+    def square(self, frame: np.ndarray, index: int) -> np.ndarray:
+        """What the frontend is shown of frame `index`, whose picture is (H, W, 3) uint8 RGB."""
+        left, top, right, bottom = self.squares[index].tolist()
+        return cropped(frame, (left, top, right, bottom), self.side)
 
 
 def framing_of(word: str) -> Framing:
@@ -42,61 +115,193 @@ def framing_of(word: str) -> Framing:
     raise KPBEError(f"there is no framing {word}: choose one of {', '.join(get_args(Framing))}.")
 
 
-def square_of(frames: Sequence[np.ndarray] | Iterable[np.ndarray], framing: Framing, name: str) -> PixelBox:
-    """The square that stays the same for all frames of a picture or video.
+def framed(recording: Recording, fps: float, framing: Framing, face: FaceChoice = "auto") -> FramedVideo:
+    """The squares of a video that the frontend is shown.
 
     Args:
-        frames: (H, W, 3) uint8 RGB, of one size; the first few are looked at.
+        recording: the video.
+        fps: its frames are sampled at it.
         framing: `whole` takes the picture as it is, `centre` the largest square in its middle, `face` a
-            square around the largest face that YuNet finds, or what stands in for it
-            (`kpbe.data.faces.finder_here`). `auto`: square pictures whole (they are crops already), others
-            `face` where a face is found, else `centre`.
+            square around the face that is followed. `auto`: square pictures whole where the face fills them
+            (they are crops already), else `face`; `centre` where no face is found at all.
+        face: which face is followed (`kpbe.data.people`).
+
+    Raises:
+        BadClip: the video cannot be read, shows no face with `face`, or several with `auto`.
+        BadCheckpoint: a detector's file is something else.
+    """
+    frames, name, info = recording.at_fps(fps), str(recording.info.path), recording.info
+    everything = (0, 0, info.width, info.height)
+    unknown = np.zeros((len(frames), 4))
+    if framing in ("whole", "centre"):
+        box = everything if framing == "whole" else centred_square(info.width, info.height)
+        return FramedVideo(name, frames, np.tile(box, (len(frames), 1)), unknown, own_side(box))
+    step = max(1, round(fps / LOOKS_PER_SECOND))
+    people = people_in(_looks(frames, step, name))
+    if not people:
+        if framing == "face":
+            raise BadClip(f"{name} shows no face: take another one, or the whole picture (--framing whole).")
+        is_square = info.width == info.height
+        box = everything if is_square else centred_square(info.width, info.height)
+        what = "the whole picture" if is_square else "the square in the middle"
+        note = f"{name}: no face was found, {what} is used"
+        return FramedVideo(name, frames, np.tile(box, (len(frames), 1)), unknown, own_side(box), (note,))
+    person = follow(people, face, fps / step, name)
+    faces, jumps = _in_every_frame(person, step, len(frames), fps)
+    squares = _squares(faces, jumps, fps, info.width, info.height)
+    usual = np.median(squares[faces.any(axis=1)][:, 2] - squares[faces.any(axis=1)][:, 0])
+    if framing == "auto" and info.width == info.height and usual >= CROP_SHARE * info.width:
+        squares = np.tile(everything, (len(frames), 1))
+    side = own_side(squares[int((squares[:, 2] - squares[:, 0]).argmax())])
+    return FramedVideo(name, frames, squares, faces, side, _notes(name, faces, jumps, fps))
+
+
+def framed_picture(picture: np.ndarray, framing: Framing, name: str, face: FaceChoice = "auto") -> np.ndarray:
+    """The frontend's view (S, S, 3) uint8 RGB of one picture, at its own size; see `framed`.
+
+    Raises:
+        BadClip: it shows no face with `face`, or several with `auto`.
+    """
+    box = square_of([picture], framing, name, face)
+    return cropped(picture, box, own_side(box))
+
+
+def square_of(
+    frames: Sequence[np.ndarray], framing: Framing, name: str, face: FaceChoice = "auto"
+) -> PixelBox:
+    """The one square of a picture, or of a few frames that belong together; see `framed`.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB, of one size.
+        framing: see `framed`.
         name: file that messages name.
+        face: which face.
 
     Returns:
         left, top, right, bottom in pixels.
 
     Raises:
-        BadClip: there is no frame, or no face with `face`.
+        BadClip: there is no frame, no face with `face`, or several with `auto`.
         BadCheckpoint: a detector's file is something else.
     """
-    looked_at = list(islice(frames, LOOKED_AT))
-    if not looked_at:
+    if not len(frames):
         raise BadClip(f"{name} has no frame.")
-    height, width = looked_at[0].shape[:2]
-    if framing == "whole" or (framing == "auto" and height == width):
+    height, width = frames[0].shape[:2]
+    if framing == "whole":
         return 0, 0, width, height
     if framing == "centre":
         return centred_square(width, height)
-    detector = get_detector(finder_here())
-    assert detector is not None
-    box = _face_square(detector, looked_at, width, height)
-    if box is None and framing == "face":
-        raise BadClip(f"{name} shows no face: take another picture, or the whole one (--framing whole).")
-    return centred_square(width, height) if box is None else box
+    detector = _detector()
+    people = people_in(detector.detect(frame) for frame in frames)
+    if not people:
+        if framing == "face":
+            raise BadClip(f"{name} shows no face: take another picture, or the whole one (--framing whole).")
+        return centred_square(width, height)
+    person = follow(people, face, LOOKS_PER_SECOND, name)
+    box = _square_around(union(np.stack(person.boxes)), width, height)
+    if framing == "auto" and width == height and box[2] - box[0] >= CROP_SHARE * width:
+        return 0, 0, width, height
+    return box
 
 
-def own_side(box: PixelBox) -> int:
+def own_side(box: Sequence[int] | np.ndarray) -> int:
     """The side in pixels at which a square is shown without enlarging it: its own, even for the video
     encoder, at most `LARGEST_SIDE`.
     """
-    side = min(box[2] - box[0], box[3] - box[1], LARGEST_SIDE)
+    side = int(min(box[2] - box[0], box[3] - box[1], LARGEST_SIDE))
     return max(2, side - side % 2)
 
 
-def all_framed(frames: Iterable[np.ndarray], box: PixelBox, size: int) -> Iterator[np.ndarray]:
-    """`cropped` for every frame of a video."""
-    return (cropped(frame, box, size) for frame in frames)
+def _detector() -> FaceDetector:
+    detector = get_detector(finder_here())
+    assert detector is not None
+    return detector
 
 
-def _face_square(
-    detector: FaceDetector, frames: Sequence[np.ndarray], width: int, height: int
-) -> PixelBox | None:
-    found = [faces[_largest(faces), :4] for frame in frames if len(faces := detector.detect(frame))]
-    if not found:
-        return None
-    return shift_inside(increase_to_square(union(np.stack(found)), AROUND_FACE), width, height)
+def _looks(frames: FramesAtFps, step: int, name: str) -> Iterator[np.ndarray]:
+    detector = _detector()
+    looked_at = replace(frames, indices=frames.indices[::step])
+    bar = tqdm(
+        looked_at,
+        f"faces in {name}",
+        unit="look",
+        mininterval=1,
+        leave=False,
+        disable=len(frames) < LONG_VIDEO_FRAMES,
+    )
+    return (detector.detect(frame) for frame in bar)
 
 
-def _largest(faces: np.ndarray) -> int:
-    return int(np.prod(faces[:, 2:4] - faces[:, :2], axis=1).argmax())
+def _in_every_frame(person: Person, step: int, count: int, fps: float) -> tuple[np.ndarray, list[int]]:
+    """Boxes (N, 4) of every frame, zeros where the face is missing, and the frames at which it jumps."""
+    at = np.array(person.looks) * step
+    boxes = np.stack(person.boxes).astype(float)
+    faces = np.zeros((count, 4))
+    jumps = []
+    for (first, a), (second, b) in pairwise([*zip(at, boxes, strict=True)]):
+        if second - first > max(LONGEST_GAP * fps, step):
+            continue
+        if iou(a, b) == 0:  # a cut lies between them
+            jumps.append(int(second))
+            faces[first:second] = a
+        else:
+            share = np.arange(second - first)[:, None] / (second - first)
+            faces[first:second] = a + share * (b - a)
+    for index, box in zip(at, boxes, strict=True):
+        faces[index : index + step] = np.where(
+            faces[index : index + step].any(axis=1, keepdims=True), faces[index : index + step], box
+        )
+    return faces, jumps
+
+
+def _squares(faces: np.ndarray, jumps: Sequence[int], fps: float, width: int, height: int) -> np.ndarray:
+    """The square of every frame: still where the head stays, moving smoothly where it does not."""
+    known = np.asarray(faces.any(axis=1))
+    squares = np.zeros((len(faces), 4), np.int64)
+    edges = np.flatnonzero(np.diff(known.astype(int), prepend=0, append=0))
+    spans = list(zip(edges[::2], edges[1::2], strict=True))
+    for jump in jumps:
+        spans = [part for a, b in spans for part in (((a, jump), (jump, b)) if a < jump < b else ((a, b),))]
+    for start, end in spans:
+        squares[start:end] = _squares_of_span(faces[start:end], fps, width, height)
+    return squares[_nearest_with(known)]
+
+
+def _squares_of_span(faces: np.ndarray, fps: float, width: int, height: int) -> np.ndarray:
+    whole_way = union(faces)
+    usual = np.median(np.maximum(faces[:, 2] - faces[:, 0], faces[:, 3] - faces[:, 1]))
+    if max(whole_way[2] - whole_way[0], whole_way[3] - whole_way[1]) <= STILL_GROWTH * usual:
+        return np.tile(_square_around(whole_way, width, height), (len(faces), 1))
+    from scipy.ndimage import gaussian_filter1d
+
+    smooth = gaussian_filter1d(faces, SMOOTHING_SECONDS * fps, axis=0, mode="nearest")
+    return np.array([_square_around(face, width, height) for face in np.asarray(smooth).tolist()])
+
+
+def _square_around(face: Sequence[float], width: int, height: int) -> PixelBox:
+    left, top, right, bottom = shift_inside(increase_to_square(face, AROUND_FACE), width, height)
+    side = min(right - left, bottom - top)
+    return left, top, left + side, top + side
+
+
+def _nearest_with(known: np.ndarray) -> np.ndarray:
+    """For every index the nearest one that is known, (N,) int64."""
+    present = np.flatnonzero(known)
+    right = np.searchsorted(present, np.arange(len(known))).clip(0, len(present) - 1)
+    left = (right - 1).clip(0)
+    index = np.arange(len(known))
+    nearer_left = np.abs(present[left] - index) <= np.abs(present[right] - index)
+    return np.where(nearer_left, present[left], present[right])
+
+
+def _notes(name: str, faces: np.ndarray, jumps: Sequence[int], fps: float) -> tuple[str, ...]:
+    missing = ~faces.any(axis=1)
+    edges = np.flatnonzero(np.diff(missing.astype(int), prepend=0, append=0)) / fps
+    spans = ", ".join(f"{a:.2f} to {b:.2f} s" for a, b in zip(edges[::2], edges[1::2], strict=True))
+    notes = [f"{name}: there is no face from {spans}"] if spans else []
+    if jumps:
+        times = ", ".join(f"{jump / fps:.2f} s" for jump in jumps)
+        notes.append(
+            f"{name}: the picture is cut at {times}; the face after it is taken for the same person's"
+        )
+    return tuple(notes)

@@ -14,7 +14,7 @@ from kpbe import cli
 from kpbe.errors import BadClip
 from kpbe.frontend.checkpoints import save_frontend
 from kpbe.frontend.model import Frontend
-from kpbe.inference import enhance_video
+from kpbe.inference.enhance import enhance
 from kpbe.media.audio import write_wav
 from kpbe.media.recording import Recording
 from kpbe.media.video_writer import write_video
@@ -82,7 +82,7 @@ def test_it_renders_what_the_library_renders(
     ]
     assert run(*asked, project=project, monkeypatch=monkeypatch).exit_code == 0
     talking, head = Recording(project / "mute.mp4").frames(), Recording(project / "head.mp4").frames()
-    expected = np.stack(list(enhance_video.enhance(frontend, talking[0], head, talking)))
+    expected = np.stack(list(enhance(frontend, talking[0], head, talking)))
     written = Recording(project / "better.mkv").frames()
     assert len(written) == FRAMES - 3, "the shorter video ends it"
     assert np.abs(written.astype(int) - expected).max() <= 1
