@@ -1,1 +1,1 @@
-"""What every room stands on: whole files and fingerprints, work that resumes, processes, devices."""
+"""Shared basics: whole-file writes, fingerprints, resumable work, processes, devices."""

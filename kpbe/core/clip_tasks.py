@@ -1,9 +1,9 @@
 """Per-clip work that survives `kill -9`: records with fingerprints, rejected clips, shards.
 
-A stage describes each clip as a `ClipTask` (what it is made from, which files it makes) and hands
-`run_clip_tasks` a plain function that makes one clip. A clip whose record carries the right fingerprint is
-not made again; a clip that cannot be made goes to rejected.csv; files of clips that are no longer asked for
-are removed.
+A stage describes each clip as a `ClipTask` (what it is made from, which files it makes) and gives
+`run_clip_tasks` a plain function that makes one clip. A clip whose record has the right fingerprint is not
+made again. A clip that cannot be made is listed in rejected.csv. Files of clips that no task names are
+removed.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ REJECTED_COLUMNS = ("clip_id", "path", "stage", "reason")
 
 @dataclass(frozen=True)
 class ClipTask:
-    """One clip to make, or one video that gives clips not known beforehand.
+    """One clip to make, or one video whose clips are not known beforehand.
 
-    In the second case the facts that `make` returns hold a list `outputs`: names of the files, relative to
-    the record's folder.
+    For such a video, the facts that `make` returns hold a list `outputs`: file names relative to the record's
+    folder.
 
     Attributes:
         clip_id: unique within the stage.
@@ -83,17 +83,15 @@ def run_clip_tasks(
     shard_size: int = 64,
     max_rejected_fraction: float = 1.0,
 ) -> tuple[list[tuple[ClipTask, dict[str, Any]]], list[Rejection]]:
-    """Make every clip that is not whole yet; leave `folder` with the asked-for clips and rejected.csv,
-    nothing else.
+    """Make every missing or outdated clip, write rejected.csv and remove what no task names.
 
     Args:
         stage: name written into rejected.csv.
         tasks: the clips; their records and outputs lie below `folder`.
         make: makes one clip and returns facts about it (JSON-able); raises `BadClip` when the clip is to be
             rejected. Must be picklable when `map` uses processes.
-        folder: the stage's own output folder; files below it that no task asks for are removed, except in
-            folders and files whose record format is not ours (only clip outputs, records and unfinished files
-            are ever removed).
+        folder: the stage's own output folder. Unfinished files are removed everywhere below it; files that
+            no task names are removed from the folders of clips (those that hold a record or an output).
         map: see `ShardMap`.
         shard_size: clips per shard.
         max_rejected_fraction: share of clips that may be rejected before the stage fails.
@@ -105,7 +103,7 @@ def run_clip_tasks(
         KPBEError: too many clips were rejected, or none is left; the reasons are listed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {task.clip_id: found for task in tasks if (found := task.finished()) is not None}
+    facts = {task.clip_id: record for task in tasks if (record := task.finished()) is not None}
     _remove_stale(folder, tasks, facts)
     missing = [task for task in tasks if task.clip_id not in facts]
     size = max(1, min(shard_size, -(-len(missing) // 16)))  # small jobs still show progress
@@ -143,39 +141,39 @@ def _make_shard(
 
 
 def _remove_stale(folder: Path, tasks: Sequence[ClipTask], facts: dict[str, dict[str, Any]]) -> None:
-    """Remove unfinished files and everything of clips that are no longer asked for; `facts` are those of
-    finished tasks.
-    """
-    wanted = {
+    """Remove unfinished files and files of clips that no task names; `facts` are those of finished tasks."""
+    task_files = {
         path for task in tasks for path in (task.record, *task.all_outputs(facts.get(task.clip_id, {})))
     }
     for path in folder.rglob(f"{UNFINISHED}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    clip_folders = {path.parent for path in wanted} | {p.parent for p in folder.rglob(f"*{RECORD_SUFFIX}")}
+    clip_folders = {path.parent for path in task_files} | {
+        p.parent for p in folder.rglob(f"*{RECORD_SUFFIX}")
+    }
     for parent in clip_folders - {folder}:
         for path in parent.iterdir() if parent.exists() else ():
-            if path.is_file() and path not in wanted:
+            if path.is_file() and path not in task_files:
                 path.unlink()
 
 
 def write_rejections(folder: Path, rejections: Iterable[Rejection]) -> None:
-    """Write `folder`/rejected.csv, a row for each."""
+    """Write `folder`/rejected.csv, one row per rejection."""
     write_csv(folder / REJECTED_FILE, REJECTED_COLUMNS, [vars(r) for r in rejections])
 
 
-def refuse_too_many(stage: str, asked: int, rejections: Sequence[Rejection], allowed: float) -> None:
-    """Stop a stage of which too much was rejected.
+def refuse_too_many(stage: str, total: int, rejections: Sequence[Rejection], allowed: float) -> None:
+    """Fail a stage when too many of its clips were rejected.
 
     Raises:
-        KPBEError: nothing was asked for, nothing is left, or more than the share `allowed` was rejected;
+        KPBEError: there was no clip, no clip is left, or more than the share `allowed` (0 to 1) was rejected;
             lists the reasons.
     """
-    if not asked:
+    if not total:
         raise KPBEError(f"{stage}: there is no clip to process.")
-    if len(rejections) == asked or len(rejections) > allowed * asked:
+    if len(rejections) == total or len(rejections) > allowed * total:
         reasons = "\n".join(f"  {r.path or r.clip_id}: {r.reason}" for r in rejections[:20])
         more = f"\n  ... and {len(rejections) - 20} more" if len(rejections) > 20 else ""
         raise KPBEError(
-            f"{stage}: {len(rejections)} of {asked} clips were rejected (allowed: "
+            f"{stage}: {len(rejections)} of {total} clips were rejected (allowed: "
             f"{allowed:.0%}):\n{reasons}{more}"
         )

@@ -9,12 +9,12 @@ from kpbe.params import ComputeParams
 
 
 def torch_device(compute: ComputeParams) -> torch.device:
-    """The device that params ask for; `auto` takes a GPU when there is one.
+    """The device that params name; `auto` takes a GPU when there is one.
 
     Raises:
-        ParamsError: a GPU is asked for and torch sees none.
+        ParamsError: params name a GPU and torch sees none.
     """
     if compute.device == "cuda" and not torch.cuda.is_available():
         raise ParamsError("compute.device is cuda but torch sees no GPU: choose auto or cpu.")
-    wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted if compute.device == "auto" else compute.device)
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(best if compute.device == "auto" else compute.device)

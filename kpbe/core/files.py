@@ -22,11 +22,10 @@ RECORD_SUFFIX = ".json"
 
 @contextmanager
 def whole(path: Path | str) -> Iterator[Path]:
-    """Give a temporary name in the folder of `path`; rename it to `path` when the block succeeds, else remove
-    it.
+    """Yield a temporary path beside `path` and rename it to `path` when the block succeeds.
 
-    The suffix is kept, since muxers choose the container by it. Readers see the old file or the new one,
-    never a part.
+    On an error the temporary file or folder is removed. The suffix is kept, since muxers choose the container
+    by it. Readers see the old file or the new one, never a part.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ def markdown_table(lines: Sequence[Sequence[str]], numbers: slice = NONE) -> str
     """A Markdown table.
 
     Args:
-        lines: names of the columns, then the rows, as many cells each; a `|` in a cell is escaped.
+        lines: the column names, then the rows, all of equal length; a `|` in a cell is escaped.
         numbers: columns that are aligned to the right.
     """
     rule = ["---"] * len(lines[0])

@@ -1,9 +1,9 @@
-"""Shards of work over processes and threads; processes begin within half a second.
+"""Run shards of work in processes or threads; processes start within half a second.
 
-Measured on one core, two workers that import torch and load a frontend: 9 to 10 s before the first result of
-every map with processes that are spawned; 7 s for the first map and 0.4 s for the next ones with processes
-that are forked from a server, which imports once what this process has imported. Threads need no time to
-begin, but share one interpreter; `compute.runner` = threads chooses them.
+Measured on one core, two workers that import torch and load a frontend: spawned processes need 9 to 10 s
+before the first result of every map. Processes forked from a server that imports torch once need 7 s for the
+first map and 0.4 s for the next ones. Threads need no time to start but share one interpreter;
+`compute.runner` = threads chooses them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from tqdm import tqdm
 from kpbe.errors import KPBEError
 
 HEAVY = ("torch", "cv2", "scipy")
-"""Besides our own, modules that take long to import."""
+"""Modules besides our own that take long to import."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-"""Numeric libraries start one thread per core in every process unless told otherwise before their import."""
+"""Numeric libraries start one thread per core in every process unless these are set before their import."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,9 +39,7 @@ _starting = Lock()
 
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that share the cores evenly; shards not begun are dropped when the block is left by an
-    error.
-    """
+    """A pool of processes that share the cores evenly; an error in the block drops shards not begun."""
     threads = max(1, (os.cpu_count() or 1) // workers)
     pool = ProcessPoolExecutor(
         workers,
@@ -65,7 +63,7 @@ def run_in_pool(pool: ProcessPoolExecutor, work: Callable[[Any], Any], shard: An
 
 
 def result_of(future: Future[Any]) -> Any:
-    """What a worker made.
+    """The result of a worker's shard.
 
     Raises:
         KPBEError: the process died; whatever its work raises.
@@ -80,9 +78,7 @@ def result_of(future: Future[Any]) -> Any:
 
 
 def _context(threads: int) -> BaseContext:
-    """How workers begin: forked from a server that has imported what they need, or spawned where there is no
-    such server.
-    """
+    """How workers start: forked from a server that has imported torch, or spawned where there is none."""
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     from multiprocessing import forkserver
@@ -116,9 +112,7 @@ def _threads(environment: Mapping[str, str], threads: int) -> dict[str, str]:
 
 
 def _begin_worker(environment: dict[str, str], threads: int) -> None:
-    """Take the environment of the process that asked, share the cores, and do not outlive that process when
-    it is killed.
-    """
+    """Take the caller's environment, share the cores, and end when the calling process is killed."""
     os.environ.clear()
     os.environ.update(environment | _threads(environment, threads))
     if "torch" in sys.modules:  # imported by the server, whose pools may have been of another size
@@ -134,19 +128,19 @@ def _die_with_parent() -> None:
 
 
 class ShardMap(Protocol):
-    """Applies a function to every shard and yields the results in order; Prefect's or a local one."""
+    """Applies a function to every shard and yields the results in order; local or through Prefect."""
 
     def __call__(self, work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterable[Any]: ...
 
 
 def serial_map(work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterator[Any]:
-    """Shards one after the other in this process (stages that hold a network)."""
+    """Run shards one after the other in this process (for stages that hold a network)."""
     for shard in tqdm(shards, desc=describe, unit="shard", dynamic_ncols=True, disable=len(shards) < 2):
         yield work(shard)
 
 
 def process_map(workers: int) -> ShardMap:
-    """Shards over `workers` processes, with a progress bar."""
+    """A map that spreads shards over `workers` processes, with a progress bar."""
 
     def run(work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterator[Any]:
         if workers == 1 or len(shards) < 2:
@@ -161,7 +155,7 @@ def process_map(workers: int) -> ShardMap:
 
 
 def thread_map(workers: int) -> ShardMap:
-    """Shards over `workers` threads of this process, with a progress bar."""
+    """A map that spreads shards over `workers` threads of this process, with a progress bar."""
 
     def run(work: Callable[[Any], Any], shards: Sequence[Any], describe: str) -> Iterator[Any]:
         with ThreadPoolExecutor(workers) as pool:
@@ -172,20 +166,20 @@ def thread_map(workers: int) -> ShardMap:
 
 
 def kept_by_worker(load: Callable[P, T]) -> Callable[P, T]:
-    """Decorator: every thread of every worker keeps what it loaded last, and loads anew for other arguments.
+    """Decorator: each thread of each worker caches its last result and loads again for other arguments.
 
-    Networks and detectors are loaded once for all clips of a shard; those that remember their last picture
-    are not shared by threads.
+    Networks and detectors are loaded once for all clips of a shard. Threads do not share them, since some
+    remember their last picture.
     """
-    kept = local()
+    kept = local()  # per thread: the last arguments and their value
 
     @wraps(load)
     def loaded(*args: P.args, **kwargs: P.kwargs) -> T:
-        wanted = (args, kwargs)
-        if getattr(kept, "wanted", None) != wanted:
-            kept.wanted, kept.value = None, None  # the old one goes before the new one comes
+        arguments = (args, kwargs)
+        if getattr(kept, "arguments", None) != arguments:
+            kept.arguments, kept.value = None, None  # free the old value before loading the new one
             kept.value = load(*args, **kwargs)
-            kept.wanted = wanted
+            kept.arguments = arguments
         return kept.value
 
     return loaded
@@ -202,7 +196,5 @@ def let_idle_threads_sleep() -> None:
 
 
 def is_follower() -> bool:
-    """Whether this is not the first process of a training over several (their numbers are torchrun's and
-    Lightning's).
-    """
+    """Whether this is not the first process of a distributed training (ranks of torchrun and Lightning)."""
     return any(os.environ.get(rank, "0") != "0" for rank in ("RANK", "LOCAL_RANK", "NODE_RANK"))
