@@ -1,1 +1,1 @@
-"""Files of weights: the catalogue of published ones, fetching, one strict reader and writer."""
+"""Weight files: the catalogue of published ones, fetching, one strict reader and writer."""

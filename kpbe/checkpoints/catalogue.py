@@ -1,7 +1,6 @@
-"""The catalogue of public weight files: what each is for, its licence, who publishes it, where it is looked
-for.
+"""The catalogue of public weight files: purpose, licence, publisher, and where KPBE looks for them.
 
-`kpbe weights get` alone downloads (fetch.py). A file is looked for in the folders of KPBE_WEIGHTS, then in
+Only `kpbe weights get` downloads (fetch.py). KPBE looks for a file in the folders of KPBE_WEIGHTS, then in
 `weights/` and `../shared/weights/` of the repository root (the working directory).
 """
 
@@ -30,7 +29,7 @@ class WeightFile:
         source: the project and page that publish it.
         sha256: digest of the published file, or its first digits; None where it is not known.
         size: of the published file in bytes; None where it is not known.
-        url: where its publisher has the file itself; None where there is only a page for people, or the file
+        url: direct link to the publisher's file; None where the publisher has only a web page, or the file
             was derived.
     """
 
@@ -238,11 +237,11 @@ CATALOGUE: dict[str, WeightFile] = {
 
 
 SERVING: dict[str, tuple[str, ...]] = {"vgg19": ("vgg19_torchvision", "vgg19")}
-"""What several published files can serve as."""
+"""For a name, the catalogued files that can serve as it, the preferred one first."""
 
 
 def weight_folders() -> list[Path]:
-    """Where weight files are looked for, in this order."""
+    """The folders that are searched for weight files, in this order."""
     configured = [Path(folder) for folder in os.environ.get("KPBE_WEIGHTS", "").split(os.pathsep) if folder]
     return [*configured, *FOLDERS]
 
@@ -278,7 +277,7 @@ def require(name: str) -> Path:
 
 
 def how_to_get(name: str) -> str:
-    """What a person does to get a file, as the rest of a sentence."""
+    """How to get a file by hand, as the rest of a sentence."""
     entry = CATALOGUE[name]
     place = "weights/ or a folder named by the environment variable KPBE_WEIGHTS"
     if entry.source.startswith("derived"):
@@ -298,10 +297,10 @@ def is_published_file(name: str, path: Path) -> bool | None:
 
 
 def trained_weights(folder: Path) -> Path:
-    """The network that a training left in its folder for later stages: its one .safetensors file.
+    """The one .safetensors file that a training left in its folder for later stages.
 
     Raises:
-        MissingWeights: there is none.
+        MissingWeights: there is none, or more than one.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files and (reason := _why_not_trained(folder)):
@@ -314,7 +313,7 @@ def trained_weights(folder: Path) -> Path:
 
 
 def _why_not_trained(folder: Path) -> str:
-    """What a training stage that had nothing to train said in its summary; empty without one."""
+    """The reason in the summary of a stage that had nothing to train; empty without one."""
     try:
         summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

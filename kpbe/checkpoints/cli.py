@@ -1,4 +1,4 @@
-"""`kpbe weights`: which published files there are, which are here, and fetching one from its publisher."""
+"""`kpbe weights`: list the published files, show which are here, fetch one from its publisher."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ app = typer.Typer(add_completion=False)
 
 @app.callback(invoke_without_command=True)
 def weights(context: typer.Context) -> None:
-    """List the published weight files that KPBE can use: what each is for, its licence and publisher, whether
-    it is here.
+    """List the published weight files that KPBE can use: purpose, licence, publisher, whether it is here.
 
     KPBE works without all of them; `kpbe doctor` says what is left out without each.
     """
@@ -39,7 +38,7 @@ def get(
         typer.Option(help="folder for the file; without it the first of KPBE_WEIGHTS, else weights/"),
     ] = None,
 ) -> None:
-    """Fetch one file from its publisher, after you agree to its licence; a fetch that broke off goes on."""
+    """Fetch one file from its publisher after you agree to its licence; resumes an interrupted fetch."""
     from kpbe.checkpoints.fetch import fetch
 
     entry = CATALOGUE.get(name)
@@ -48,11 +47,11 @@ def get(
         meant = f"did you mean {close[0]}? " if close else ""
         raise KPBEError(f"there is no weight file {name}: {meant}`kpbe weights` lists them.")
     folder = to or _folder()
-    there = folder / entry.file if to is not None else find(name)
-    if there is not None and there.is_file():
-        if is_published_file(name, there) is False:
-            raise KPBEError(f"{there} is not the published file: remove it and run the same command again.")
-        typer.echo(f"{there} is there already.")
+    present = folder / entry.file if to is not None else find(name)
+    if present is not None and present.is_file():
+        if is_published_file(name, present) is False:
+            raise KPBEError(f"{present} is not the published file: remove it and run the same command again.")
+        typer.echo(f"{present} is there already.")
         return
     if entry.url is not None:  # else `fetch` says where a person gets it
         typer.echo(f"{entry.file}: {entry.purpose}\nlicence: {entry.licence}\npublisher: {entry.source}")
@@ -68,7 +67,7 @@ def _agree(name: str, accept: bool) -> None:
     """Let the user agree to the licence.
 
     Raises:
-        KPBEError: they do not, or cannot be asked.
+        KPBEError: the user does not agree, or there is no terminal to ask on.
     """
     if accept:
         return
@@ -79,7 +78,7 @@ def _agree(name: str, accept: bool) -> None:
 
 
 def _folder() -> Path:
-    """Where fetched files go: a folder in which they are found again."""
+    """The folder for fetched files: one that `weight_folders` searches."""
     configured = os.environ.get("KPBE_WEIGHTS", "").split(os.pathsep)
     return Path(next(filter(None, configured), "weights"))
 

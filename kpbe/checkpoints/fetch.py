@@ -1,8 +1,7 @@
-"""Fetching a catalogued weight file from its publisher: resumable, checked by its digest, written whole or
-not at all.
+"""Fetch a catalogued weight file from its publisher: resumable, checked by digest, written whole.
 
-What has arrived lies in `<file>.part` beside the file to be; `<file>.part.json` says which version of which
-address it is a part of, so that a later call goes on only where the publisher still has the same file.
+The bytes received so far lie in `<file>.part` beside the final file. `<file>.part.json` holds the address and
+version they belong to, so that a later call resumes only where the publisher still has the same file.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ if TYPE_CHECKING:
     from requests import Response
 
 TIMEOUT_S = 30.0
-"""How long the publisher may be silent."""
+"""Seconds that the publisher may be silent."""
 
 CHUNK = 1 << 18
-"""Bytes that are written at a time."""
+"""Bytes written at a time."""
 
 LOOKS_LIKE_A_PAGE = (b"<!doctype html", b"<html", b"<?xml")
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that has arrived.
+    """A fetched file.
 
     Attributes:
         path: where it lies.
         sha256: its digest.
-        verified: whether that is the catalogued digest; False where none is catalogued.
+        verified: whether it is the catalogued digest; False where none is catalogued.
     """
 
     path: Path
@@ -48,16 +47,16 @@ class Fetched:
 
 
 def fetch(name: str, folder: Path, quiet: bool = False) -> Fetched:
-    """Fetch a catalogued file; a part that an earlier call left is gone on with.
+    """Fetch a catalogued file, or resume the part that an earlier call left.
 
     Args:
-        name: in the catalogue.
-        folder: gets the file; made where it does not exist.
-        quiet: no progress bar.
+        name: key of the catalogue.
+        folder: where the file goes; created when it does not exist.
+        quiet: show no progress bar.
 
     Raises:
-        FetchFailed: the file has no address, the network or the publisher says no, what arrived is not the
-            file, or it cannot be written. What has arrived of the right file is kept for the next call.
+        FetchFailed: the file has no address, the network or the publisher fails, the bytes are not those of
+            the file, or it cannot be written. A part of the right file is kept for the next call.
     """
     entry = CATALOGUE[name]
     if entry.url is None:
@@ -86,7 +85,7 @@ def fetch(name: str, folder: Path, quiet: bool = False) -> Fetched:
 
 @dataclass(frozen=True)
 class _Part:
-    """What has arrived of a file so far."""
+    """The part of a file received so far."""
 
     path: Path
     url: str
@@ -96,11 +95,10 @@ class _Part:
         return self.path.with_name(f"{self.path.name}.json")
 
     def begun(self, checked: bool) -> tuple[int, str]:
-        """Bytes that have arrived, and the publisher's mark of their version; (0, "") where no call can go
-        on.
+        """Bytes received, and the publisher's mark of their version; (0, "") where resuming is impossible.
 
         Args:
-            checked: a digest tells afterwards whether two versions were mixed, so that no mark is needed.
+            checked: a digest is checked afterwards and notices mixed versions, so no mark is needed.
         """
         try:
             about = json.loads(self._about.read_text(encoding="utf-8"))
@@ -111,29 +109,29 @@ class _Part:
         return 0, ""
 
     def begin(self, version: str) -> None:
-        """Start anew."""
+        """Start again with no bytes."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.remove()
         write_json(self._about, {"url": self.url, "version": version})
 
     def remove(self) -> None:
-        """Forget everything that has arrived."""
+        """Remove the part and its record."""
         self.path.unlink(missing_ok=True)
         self._about.unlink(missing_ok=True)
 
 
 def _receive(entry: WeightFile, part: _Part, quiet: bool) -> None:
-    """Let the part become the whole file."""
+    """Request the bytes that are missing and append them to the part."""
     size, version = part.begun(checked=entry.sha256 is not None)
     headers = {"Accept-Encoding": "identity"}
     if size:
         headers |= {"Range": f"bytes={size}-"} | ({"If-Range": version} if version else {})
-    with _asked(part.url, headers) as response:
+    with _response(part.url, headers) as response:
         status, place = response.status_code, response.headers.get("Content-Range", "")
         if size and status == 416 and place == f"bytes */{size}":
-            return  # all of it had arrived
+            return  # an earlier call received all of it
         if size and status in (206, 416) and not place.startswith(f"bytes {size}-"):
-            part.remove()  # the publisher has a shorter file by now, or counts otherwise
+            part.remove()  # the publisher's file is shorter now, or the range is not the requested one
             return _receive(entry, part, quiet)
         if status not in (200, 206):
             raise FetchFailed(f"{part.url} answered {status} ({response.reason}): {_by_hand(entry)}.")
@@ -146,10 +144,10 @@ def _receive(entry: WeightFile, part: _Part, quiet: bool) -> None:
 
 
 def _store(entry: WeightFile, response: Response, part: _Part, size: int, quiet: bool) -> None:
-    """Append what comes to the part, of which `size` bytes are there."""
+    """Append the response's bytes to the part, which holds `size` bytes already."""
     length = response.headers.get("Content-Length", "")
     total = size + int(length) if length.isdigit() else None
-    hidden = True if quiet else None  # None: where there is no terminal
+    hidden = True if quiet else None  # None: tqdm hides the bar where there is no terminal
     with (
         part.path.open("ab") as file,
         tqdm(desc=entry.file, total=total, initial=size, unit="B", unit_scale=True, disable=hidden) as bar,
@@ -165,8 +163,8 @@ def _store(entry: WeightFile, response: Response, part: _Part, size: int, quiet:
 
 
 @contextmanager
-def _asked(url: str, headers: dict[str, str]) -> Iterator[Response]:
-    """The publisher's answer; whatever breaks while it is read is one sentence."""
+def _response(url: str, headers: dict[str, str]) -> Iterator[Response]:
+    """The publisher's response; network errors while it is read become a one-sentence FetchFailed."""
     import requests
 
     try:
@@ -196,9 +194,7 @@ def _why(error: Exception) -> str:
 
 
 def _version(response: Response) -> str:
-    """What tells one version of the file from another: a strong entity tag, else the date; empty without
-    either.
-    """
+    """The publisher's mark of the file's version: a strong entity tag, else the date; empty without both."""
     tag = response.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
 

@@ -1,6 +1,4 @@
-"""One strict reader and writer of weights: any layout to a plain state dict, filled into a network or refused
-in one sentence.
-"""
+"""Strict reader and writer of weights: any layout becomes a plain state dict, which fits or is refused."""
 
 from __future__ import annotations
 
@@ -22,8 +20,8 @@ from kpbe.core.files import whole
 from kpbe.errors import BadCheckpoint, MissingWeights
 
 FACTS = "kpbe"
-"""The one metadata key of a file. Several would be written in another order by every process, and digests
-would differ.
+"""The one metadata key of a file. With several, their order would differ between processes, and so would
+digests.
 """
 
 WRAPPINGS = ("state_dict", "model", "model_state_dict", "generator")
@@ -48,15 +46,15 @@ UNREADABLE = (
 
 
 def read_content(path: Path, mapped: bool = True) -> Mapping[str, Any]:
-    """What a file of weights holds, as it is stored.
+    """The content of a weight file, as it is stored.
 
-    Read are pickled dictionaries (no code of theirs is run), TorchScript archives (which torch.load refuses),
-    and safetensors, whatever their name.
+    Reads pickled dictionaries (none of their code is run), TorchScript archives (which torch.load refuses)
+    and safetensors, whatever the file is called.
 
     Args:
         path: the file.
-        mapped: tensors of a pickle stay in the file until they are used. False reads them: for tensors that
-            outlive the call, as those of an optimiser do.
+        mapped: map the tensors of a pickle, so that they are read when used. False reads them at once; use it
+            for tensors that outlive the file, such as an optimiser's.
 
     Raises:
         MissingWeights: there is no such file.
@@ -93,14 +91,14 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def read_state(path: Path, method: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors of one network by name, and the facts that `write_state` was given (none for other files).
+    """Tensors of one network by name, and the facts that `write_state` stored (none in other files).
 
     The state dict may lie under a key of `WRAPPINGS`. The prefixes that DataParallel (`module.`) and
     torch.compile (`_orig_mod.`) put before names are dropped.
 
     Args:
         path: see `read_content`.
-        method: whose weights are wanted, for messages.
+        method: the method that needs the weights, for messages.
 
     Raises:
         MissingWeights: there is no such file.
@@ -131,15 +129,15 @@ def write_state(path: Path | str, network: nn.Module, facts: Mapping[str, Any], 
 
     Args:
         path: the file.
-        network: whose weights.
-        facts: JSON-able, for the header.
-        key: the metadata key that the facts are under.
+        network: the network to write.
+        facts: JSON-able values for the header.
+        key: the metadata key of the facts.
     """
     write_tensors(path, network.state_dict(), {key: json.dumps(dict(facts), sort_keys=True)})
 
 
 def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and the metadata of a header as safetensors, whole or not at all."""
+    """Write tensors and header metadata as safetensors, whole or not at all."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with whole(path) as temporary:
         save_file(plain, temporary, dict(metadata))
@@ -156,17 +154,18 @@ def fill(
     names: Mapping[str, str] | None = None,
     optional: tuple[str, ...] = (),
 ) -> None:
-    """Load `state` strictly; only the batch counters, which some converters drop, and `optional` tensors may
-    be missing.
+    """Load `state` strictly: no tensor may be unknown, and only some may be missing.
+
+    May be missing: the batch counters, which some converters drop, and tensors named by `optional`.
 
     Args:
-        network: keeps what it has where `state` may lack a tensor.
+        network: keeps its own values for missing tensors.
         state: tensors by stored name.
         origin: file named in messages.
         what: the network in words, e.g. "Wav2Lip generator".
-        names: the network's own names to stored ones; entries of the network that it leaves out keep their
-            values. None: they are equal.
-        optional: beginnings of stored names.
+        names: the network's own names to stored ones; tensors of the network that it leaves out keep their
+            values. None: the names are equal.
+        optional: beginnings of the stored names that may be missing.
 
     Raises:
         BadCheckpoint: tensors are missing, unknown or of another shape.
@@ -186,21 +185,21 @@ def fill(
         raise BadCheckpoint(f"{origin} is not a {what}: it lacks {_first_of(missing)}.")
     if unknown:
         raise BadCheckpoint(f"{origin} is not a {what}: it has no place for {_first_of(unknown)}.")
-    found = {name: state[stored] for name, stored in stored_names.items() if stored in state}
-    for name, tensor in found.items():
+    loaded = {name: state[stored] for name, stored in stored_names.items() if stored in state}
+    for name, tensor in loaded.items():
         if tensor.shape != own[name].shape:
             raise BadCheckpoint(
                 f"{origin} is not a {what} of this size: {stored_names[name]} has the shape "
                 f"{tuple(tensor.shape)} instead of {tuple(own[name].shape)}."
             )
-    network.load_state_dict(own | found)
+    network.load_state_dict(own | loaded)
 
 
 def number_fact(facts: Mapping[str, Any], name: str, default: float, path: Path) -> float:
-    """A positive number among the facts of a file, `default` where it is absent.
+    """A positive finite number among the facts of a file, `default` where it is absent.
 
     Raises:
-        BadCheckpoint: it is something else.
+        BadCheckpoint: the value is not such a number.
     """
     value = facts.get(name, default)
     if not isinstance(value, int | float) or not 0 < value < float("inf"):
@@ -209,9 +208,7 @@ def number_fact(facts: Mapping[str, Any], name: str, default: float, path: Path)
 
 
 def _facts(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Facts of the one key, or of the older layout with a key for each; metadata of other programs is no
-    fact.
-    """
+    """Facts under the one key, or in the older layout with a key for each; other metadata is ignored."""
     try:
         if FACTS in metadata:
             return dict(json.loads(metadata[FACTS]))
@@ -241,7 +238,7 @@ def _no_state_dict(path: Path) -> BadCheckpoint:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Whether a file is called or begins like one: eight bytes of a length, then JSON."""
+    """Whether a file has the suffix of safetensors or begins like it: eight bytes of length, then JSON."""
     if path.suffix == ".safetensors":
         return True
     with path.open("rb") as file:
@@ -249,7 +246,7 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _unpickled(path: Path, mapped: bool) -> Any:
-    # the old format cannot be mapped
+    # pickles of the old format (no zip) cannot be mapped
     return torch.load(path, "cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
 
 
