@@ -1,6 +1,6 @@
 """Face landmarks, blendshapes and the face's pose in single frames: MediaPipe's FaceLandmarker.
 
-Every frame is read by itself: nothing is tracked from frame to frame, so shuffled videos can be measured.
+Every frame is read on its own, without tracking, so shuffled videos can be measured.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from kpbe.media.images import scaled
 
 POINTS = 478
 SMALLEST_SIDE = 256
-"""Smaller frames are enlarged before the search: the detector misses faces of a few dozen pixels."""
+"""Frames with a shorter side, in pixels, are enlarged: the detector misses faces of a few dozen pixels."""
 
 MOST_FACES = 4
-"""So many faces are looked for; the largest is read."""
+"""How many faces are searched for; `read` returns the largest."""
 
 # Points of MediaPipe's face mesh. Right and left are the person's: the right eye lies left in the picture.
 UPPER_INNER_LIP, LOWER_INNER_LIP = 13, 14
@@ -43,12 +43,12 @@ OUTER_LIPS = (
 
 
 _STANDARD_ERROR = Lock()
-"""One thread at a time may hide it, or it would stay hidden."""
+"""Only one thread at a time may hide standard error, or it would stay hidden."""
 
 
 @dataclass(frozen=True)
 class FaceLandmarks:
-    """What FaceLandmarker reads in one frame.
+    """The face that FaceLandmarker reads in one frame.
 
     Attributes:
         points: (478, 3) float32; x, y in pixels of the frame, whose centres lie at whole numbers; z in the
@@ -64,8 +64,9 @@ class FaceLandmarks:
 
     @property
     def opening(self) -> float:
-        """Height between the inner lips over the distance of the eyes' outer corners, both in the picture:
-        free of scale.
+        """Distance of the inner lips over the distance of the eyes' outer corners, in the picture.
+
+        Dimensionless, so independent of the face's scale.
         """
         upper, lower = self.points[[UPPER_INNER_LIP, LOWER_INNER_LIP], :2]
         right, left = self.points[[RIGHT_EYE_CORNERS[0], LEFT_EYE_CORNERS[0]], :2]
@@ -101,10 +102,10 @@ class FaceLandmarks:
 
     @property
     def five_points(self) -> np.ndarray:
-        """(5, 2) float32 eyes (left, right in the picture), tip of the nose, corners of the mouth (left,
-        right): ArcFace's five.
+        """(5, 2) float32 ArcFace's five points, pixels.
 
-        An eye is the middle of its corners, which the gaze does not move.
+        Eyes (left, right in the picture), tip of the nose, corners of the mouth (left, right). An eye is the
+        middle of its corners, which the gaze does not move.
         """
         flat = self.points[:, :2]
         eyes = [flat[list(corners)].mean(0) for corners in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)]
@@ -112,13 +113,13 @@ class FaceLandmarks:
 
     @property
     def three_points(self) -> np.ndarray:
-        """(3, 2) float32 eyes (left, right in the picture) and the middle of the inner lips."""
+        """(3, 2) float32 eyes (left, right in the picture) and the middle of the inner lips, pixels."""
         mouth = self.points[[UPPER_INNER_LIP, LOWER_INNER_LIP, *INNER_LIP_CORNERS], :2].mean(0)
         return np.stack([*self.five_points[:2], mouth])
 
 
 class FaceLandmarker:
-    """Reads faces in single frames. Load one in each process: it cannot be sent from one to another.
+    """Reads faces in single frames. Load one in each process: it cannot be pickled.
 
     Args:
         path: MediaPipe's face_landmarker.task.
@@ -147,8 +148,8 @@ class FaceLandmarker:
         except (RuntimeError, ValueError, OSError):
             raise BadCheckpoint(f"{path} cannot be loaded as FaceLandmarker: get it again.") from None
         weakref.finalize(self, self._network.close).atexit = False
-        # MediaPipe's own clean-up prints an error at the interpreter's end: this reference keeps it from
-        # running there
+        # MediaPipe's own clean-up prints an error at the interpreter's end; this extra reference keeps it
+        # from running then
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._network))
 
     def read(self, frame: np.ndarray) -> FaceLandmarks | None:
@@ -168,7 +169,7 @@ class FaceLandmarker:
             raise ValueError(f"a frame must be (H, W, 3) uint8, not {frame.shape} {frame.dtype}.")
         height, width = frame.shape[:2]
         image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(_enlarged(frame)))
-        found = self._network.detect(image)
+        detection = self._network.detect(image)
         faces = [
             FaceLandmarks(
                 _pixels(points, width, height),
@@ -176,9 +177,9 @@ class FaceLandmarker:
                 np.array(pose, np.float64),
             )
             for points, shapes, pose in zip(
-                found.face_landmarks,
-                found.face_blendshapes,
-                found.facial_transformation_matrixes,
+                detection.face_landmarks,
+                detection.face_blendshapes,
+                detection.facial_transformation_matrixes,
                 strict=True,
             )
         ]
@@ -201,9 +202,7 @@ def load_face_landmarker() -> FaceLandmarker:
 
 
 def require_face_landmarker() -> Path:
-    """The published file of FaceLandmarker; raises MissingWeights when it or the package `mediapipe` is
-    missing.
-    """
+    """The path of FaceLandmarker's published file."""
     path = catalogue.require("face_landmarker")
     if importlib.util.find_spec("mediapipe") is None:
         raise MissingWeights(
@@ -229,7 +228,7 @@ def _enlarged(frame: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _native_log_hidden() -> Iterator[None]:
-    """Hides what native code writes to the standard error: MediaPipe has no switch for its start-up lines."""
+    """Hide what native code writes to standard error: MediaPipe cannot be told to omit its start-up lines."""
     with _STANDARD_ERROR:
         sys.stderr.flush()
         kept = os.dup(2)

@@ -1,4 +1,4 @@
-"""How far head poses differ, and how much of the way to the driving head a result goes."""
+"""How much head poses differ, and what share of the driving head's movement a result makes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from kpbe.metrics.face_landmarks import FaceLandmarks
 
 LEAST_TURN = 2.0
-"""Degrees, root mean square over frames: a head that turns less from the source's pose hardly turns.
+"""Degrees, root mean square over frames; a head that turns less from the source's pose counts as still.
 FaceLandmarker's own noise is 0.2 (0.6 at the 95th percentile), which at this limit lowers a share by a tenth
 at most.
 """
@@ -34,8 +34,9 @@ class AngleError:
 
 @dataclass(frozen=True)
 class ShareOfTheWay:
-    """How much of the driving head's movement away from the source a result makes: 1 is right, 0 stays at the
-    source's pose.
+    """The share of the driving head's movement away from the source that a result makes.
+
+    1 is right, 0 stays at the source's pose.
 
     Attributes:
         turn: of the rotation about all three axes.
@@ -72,7 +73,7 @@ def mean_angle_error(degrees_truth: np.ndarray, degrees_test: np.ndarray) -> Ang
 def share_of_the_way(
     source: FaceLandmarks, driving: Sequence[FaceLandmarks | None], result: Sequence[FaceLandmarks | None]
 ) -> ShareOfTheWay:
-    """The share from faces read in pictures; frames where either has no face are left out.
+    """The share of the way, from faces read in pictures; frames where either has no face are left out.
 
     Args:
         source: face of the source picture.
@@ -103,17 +104,20 @@ def share_of_the_way_of_poses(
     result: tuple[np.ndarray, np.ndarray],
     face_size: float,
 ) -> ShareOfTheWay:
-    """Slope of what the result moved on what the driving head moved, from the source: a regression through 0,
-    pooled over frames.
+    """The share of the way, from poses: how far the result moved over how far the driving head moved.
 
-    Rotation vectors of R_frame R_source^T (all three components pooled), and the shift of the face's centre
-    over the face's size.
+    Each share is the slope of a regression through 0, pooled over frames, of movements from the source. Turns
+    are the rotation vectors of R_frame R_source^T (all three components pooled); shifts are those of the
+    face's centre over the face's size.
 
     Args:
         source: (3, 3) rotation and (2,) centre of the face, pixels.
-        driving: (N, 3, 3) and (N, 2); a frame with NaN here or in `result` is left out.
-        result: (N, 3, 3) and (N, 2).
+        driving: (N, 3, 3) rotations and (N, 2) centres; a frame with NaN here or in `result` is left out.
+        result: (N, 3, 3) and (N, 2) likewise.
         face_size: of the source's face, in the unit of the centres.
+
+    Raises:
+        ValueError: driving and result differ in shape.
     """
     (rotation, centre), driving, result = source, _arrays(driving), _arrays(result)
     if driving[0].shape != result[0].shape or driving[1].shape != result[1].shape:

@@ -1,4 +1,4 @@
-"""CSIM, how alike two faces are: the cosine between their ArcFace embeddings (Deng et al. 2019)."""
+"""CSIM, the similarity of two faces: the cosine between their ArcFace embeddings (Deng et al. 2019)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ EMBEDDING = 512
 TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
-"""Where ArcFace's training put the eyes, the tip of the nose and the corners of the mouth in its 112x112
-pictures, pixels.
-"""
+"""Eyes, tip of the nose and corners of the mouth in ArcFace's 112x112 training pictures, pixels."""
 
 
 class ArcFace:
@@ -81,8 +79,9 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def aligned_face(frame: np.ndarray, five_points: np.ndarray) -> np.ndarray:
-    """The face as ArcFace wants it: (112, 112, 3) uint8, its five points on the template's as nearly as a
-    similarity can.
+    """The face as ArcFace needs it: (112, 112, 3) uint8.
+
+    A similarity brings its five points as near to the template's as possible.
 
     Raises:
         ValueError: the points are not (5, 2) finite numbers, or all the same.
@@ -93,16 +92,12 @@ def aligned_face(frame: np.ndarray, five_points: np.ndarray) -> np.ndarray:
 
 
 def _similarity(five_points: np.ndarray) -> np.ndarray:
-    """(2, 3) matrix of turn, scale and shift with the least squared distance of the points from the
-    template's (Umeyama 1991).
-    """
+    """(2, 3) similarity matrix that fits the points to the template's in least squares (Umeyama 1991)."""
     points = np.asarray(five_points, np.float64)
     if points.shape != (5, 2) or not np.isfinite(points).all() or not np.ptp(points):
         raise ValueError(f"a face needs five different finite points (5, 2), not {points.shape}.")
-    start, end = (
-        points @ (1, 1j),
-        TEMPLATE @ (1, 1j),
-    )  # in complex numbers a similarity is one product and one sum
+    # in complex numbers a similarity is one product and one sum
+    start, end = points @ (1, 1j), TEMPLATE @ (1, 1j)
     spread = start - start.mean()
     factor = np.vdot(spread, end - end.mean()) / np.vdot(spread, spread).real
     shift = end.mean() - factor * start.mean()

@@ -1,8 +1,8 @@
 """SSIM, PSNR and L1 between batches of frames, with scikit-image's definitions.
 
 Frames are RGB, channels last, uint8 or floating point, always on the scale 0..255. Differences are never
-taken in uint8, where they wrap around (MCNet's published script does, and prints about 31 dB for whatever it
-is given).
+taken in uint8, where they wrap around (MCNet's published script takes them so and prints about 31 dB for any
+frames).
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ def mean_psnr(values: np.ndarray) -> float:
 
 
 def l1(truth: Frames, other: Frames) -> Tensor:
-    """Mean absolute difference of each pair of frames, on the scale 0..1; arguments and errors as for
-    `psnr`.
+    """Mean absolute difference of each pair of frames, on the scale 0..1.
+
+    Arguments and errors are those of `psnr`; returns (N,) float64.
     """
     return _difference(truth, other).abs().mean((1, 2, 3), dtype=torch.float64) / PEAK
 
@@ -85,7 +86,7 @@ def ssim(truth: Frames, other: Frames) -> Tensor:
 
 
 def ssim_rgb(truth: Frames, other: Frames) -> Tensor:
-    """As `ssim`, on R, G and B apart, averaged (skimage's channel_axis=-1)."""
+    """As `ssim`, but the mean over R, G and B (skimage's channel_axis=-1)."""
     truth, other = frame_pair(truth, other)
     _check_window(truth)
     planes = [_plane_ssim(truth[..., c].double(), other[..., c].double()) for c in range(3)]

@@ -1,5 +1,4 @@
-"""LSE-D and LSE-C (Prajwal et al. 2020): how far lips and sound are from each other for SyncNet, and how sure
-it is of their offset.
+"""LSE-D and LSE-C (Prajwal et al. 2020): SyncNet's distance between lips and sound, and its confidence.
 
 The arithmetic is that of the public evaluation of SyncNet (joonson/syncnet_python): windows of five frames,
 sound shifted by up to 15 frames either way and filled up with zeros, distances averaged over the video.
@@ -21,17 +20,17 @@ MFCC_PER_FRAME = 4
 SHIFTS = 15
 SETTINGS = {"network": "SyncNet v2", "fps": FPS, "shifts": SHIFTS, "window": WINDOW_FRAMES}
 
-SMALLEST_TRACK = WINDOW_FRAMES + 2  # the least that the median filter of the boxes leaves whole
+SMALLEST_TRACK = WINDOW_FRAMES + 2  # fewer frames are too short for the median filter of the boxes
 CROP_MARGIN = 0.4
 BOX_MEDIAN = 13
 GREY = (110, 110, 110)
 
-_BATCH = 20  # windows at a time
+_BATCH = 20  # windows
 
 
 @dataclass(frozen=True)
 class LipSyncError:
-    """What SyncNet says of one video.
+    """SyncNet's measures of one video.
 
     Attributes:
         distance: LSE-D, the smallest mean distance over all shifts; less is better.
@@ -86,8 +85,9 @@ def error_of_embeddings(lips: Tensor, audio: Tensor, shifts: int = SHIFTS) -> Li
 
 
 def mean_distances(lips: Tensor, audio: Tensor, shifts: int = SHIFTS) -> Tensor:
-    """(2 shifts + 1,) mean distances of the lips from the sound -shifts .. shifts frames later; beyond its
-    ends the sound is zeros.
+    """(2 shifts + 1,) mean distances of the lips from the sound -shifts .. shifts frames later.
+
+    Beyond the ends of the clip the sound is zeros.
     """
     padded = torch.nn.functional.pad(audio, (0, 0, shifts, shifts))
     moved = (padded[start : start + len(lips)] for start in range(2 * shifts + 1))
@@ -146,11 +146,11 @@ def _smooth_squares(boxes: np.ndarray) -> np.ndarray:
 
 
 MAX_OFFSET = 5
-"""Frames by which sound is shifted either way to find the offset of a moment."""
+"""Frames by which the sound is shifted either way to find the offset of a moment."""
 
 
 def similarity_by_offset(audio: Tensor, face: Tensor) -> Tensor:
-    """Cosine similarity of each moment of a clip to the sound of the offsets -5, ..., 5 frames.
+    """Cosine similarity of each moment's mouth to the sounds -5, ..., 5 frames away.
 
     Args:
         audio: embeddings (N, C) of the sounds of consecutive moments.
@@ -167,17 +167,16 @@ def similarity_by_offset(audio: Tensor, face: Tensor) -> Tensor:
 
 
 def offset_accuracy(by_offset: Tensor, within: int = 0) -> float:
-    """Share of moments whose most similar sound is at most `within` frames from the true one; ties are
-    errors.
+    """Share of moments whose most similar sound is at most `within` frames away; ties are errors.
 
-    Chance is 1/11 (9 %) for the frame itself and 3/11 (27 %) within one frame, more in short clips, whose
-    first and last windows have fewer offsets to choose from (`offset_chance`).
+    Chance is 1/11 (9 %) for the frame itself and 3/11 (27 %) within one frame; it is higher in short clips,
+    whose first and last windows have fewer offsets (`offset_chance`).
 
     Args:
         by_offset: (N, 11) of `similarity_by_offset`.
         within: frames.
     """
-    # The first of equal values wins, so the farthest offsets come first.
+    # argmax takes the first of equal values, so the farthest offsets come first
     farthest_first = sorted(range(-MAX_OFFSET, MAX_OFFSET + 1), key=abs, reverse=True)
     best = by_offset[:, [offset + MAX_OFFSET for offset in farthest_first]].argmax(1)
     distance = torch.tensor(farthest_first, device=best.device)[best].abs()
@@ -185,8 +184,7 @@ def offset_accuracy(by_offset: Tensor, within: int = 0) -> float:
 
 
 def offset_chance(by_offset: Tensor, within: int = 0) -> float:
-    """`offset_accuracy` of an encoder that cannot tell: the mean share of the offsets to choose from that
-    would be right.
+    """The `offset_accuracy` of guessing: the mean share of right offsets among the possible ones.
 
     Args:
         by_offset: (N, 11) of `similarity_by_offset`.

@@ -1,7 +1,7 @@
 """LPIPS with the AlexNet trunk, version 0.1 (Zhang et al. 2018), without importing lpips or torchvision.
 
 The trunk's convolutions come from the weights catalogue (torchvision's key names), the linear heads from the
-file that the `lpips` package brings along.
+file inside the `lpips` package.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def load_lpips(device: str | torch.device = "cpu") -> LPIPS:
     """The LPIPS network with its public weights.
 
     Raises:
-        MissingWeights: AlexNet's convolutions or the `lpips` package, which carries the heads, are not here.
+        MissingWeights: AlexNet's convolutions or the `lpips` package, which holds the heads, are missing.
         BadCheckpoint: one of the files does not hold the tensors of LPIPS-alex.
     """
     trunk, heads = catalogue.require("alexnet"), _heads_file()

@@ -1,7 +1,7 @@
-"""Mel-frequency cepstral coefficients with the defaults of the Python package python_speech_features, which
-SyncNet was trained on.
+"""Mel-frequency cepstral coefficients with the defaults of python_speech_features.
 
-That package has had no release since 2017 and no wheel; these are its numbers.
+SyncNet was trained on them. That package has had no release since 2017 and no wheel; this code gives the same
+numbers.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def mfcc(wave: np.ndarray) -> np.ndarray:
     """Thirteen coefficients every 10 ms; the first is the logarithm of the window's energy.
 
     Args:
-        wave: (S,) mono sound at 16 kHz; int16, or floating point in [-1, 1], which is brought to the same
-            scale.
+        wave: (S,) mono sound at 16 kHz; int16, or floating point in [-1, 1], which is scaled to the
+            range of int16.
 
     Returns:
         (M, 13) float64, M = 1 + ceil((S - 400) / 160), at least 1; the last window is filled up with zeros.
@@ -57,9 +57,7 @@ def _on_int16_scale(wave: np.ndarray) -> np.ndarray:
 
 @cache
 def _mel_bands() -> np.ndarray:
-    """(26, 257) triangles between 0 and 8 kHz, their corners on whole bins of the spectrum (HTK's mel
-    scale).
-    """
+    """(26, 257) triangles between 0 and 8 kHz, corners on whole bins of the spectrum (HTK's mel scale)."""
     top = 2595 * np.log10(1 + RATE / 2 / 700)
     corners = 700 * (10 ** (np.linspace(0, top, BANDS + 2) / 2595) - 1)
     corners = np.floor((SPECTRUM + 1) * corners / RATE)

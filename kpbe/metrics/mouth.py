@@ -1,4 +1,4 @@
-"""The mouth's part of a frame, and whether two mouths open and close together."""
+"""The mouth's box in a frame, and whether two mouths open and close together."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import numpy as np
 
 SIDE_PER_LIPS = 1.5
 """Side of the box over the longer side of the lips' bounds. Measured on 64 real clips: the lips of another
-frame of the same clip, laid over this one by eyes and nose, stay inside the box in 95 % of pairs; so a wrong
-mouth is judged whole, and little besides.
+frame of the same clip, aligned to this one by eyes and nose, stay inside the box in 95 % of pairs. So the box
+holds all of a wrong mouth and little besides.
 """
 
 LIPS_PER_EYE_DISTANCE = 0.82
-"""Width of the lips over the distance of the eyes' middles: mean of the same clips, coefficient of variation
-0.1.
+"""Width of the lips over the distance of the eyes' middles: mean of the same clips (coefficient of variation
+0.1).
 """
 
 SMALLEST_SIDE = 32
-"""No box is smaller, so that SSIM (11x11) and LPIPS (31x31) take it as it is; nothing is enlarged."""
+"""No box is smaller, pixels, so that SSIM (11x11) and LPIPS (31x31) take it without enlarging."""
 
 LEAST_OPENING_STD = 0.008
-"""An opening that varies less, in its own unit, does not vary. Measured standard deviations: one frame with
+"""An opening with a smaller standard deviation (eye distances) counts as still. Measured: one frame with
 camera noise of 2 grey levels 0.0024 (0.0065 at the 95th percentile), real speech 0.011 to 0.065."""
 
 LEAST_COMMON_FRAMES = 8
@@ -30,7 +30,7 @@ Box = tuple[int, int, int, int]
 
 
 def mouth_box(lips: np.ndarray, frame_size: tuple[int, int]) -> Box:
-    """A square around the lips, in the frame of the truth, by which every method's frame is cut.
+    """A square around the lips in the true frame; every method's frame is cropped to it.
 
     Args:
         lips: (N, 2) points of the lips, pixels whose centres lie at whole numbers.
@@ -38,8 +38,8 @@ def mouth_box(lips: np.ndarray, frame_size: tuple[int, int]) -> Box:
 
     Returns:
         left, top, right, bottom; right and bottom are the first pixels outside: `frame[top:bottom,
-        left:right]`. The side is 1.5 times the longer side of the lips' bounds and at least 32; the square is
-        shifted, and cut only where it is larger than the frame, to lie inside.
+        left:right]`. The side is 1.5 times the longer side of the lips' bounds and at least 32. The square is
+        shifted into the frame, and clipped only where it is larger than the frame.
 
     Raises:
         ValueError: the points are not finite, or the frame is smaller than 32x32.
@@ -52,8 +52,9 @@ def mouth_box(lips: np.ndarray, frame_size: tuple[int, int]) -> Box:
 
 
 def mouth_box_from_three_points(points: np.ndarray, frame_size: tuple[int, int]) -> Box:
-    """As `mouth_box`, from the eyes and the middle of the mouth alone: the lips are taken to be 0.82 eye
-    distances wide.
+    """As `mouth_box`, from the eyes and the middle of the mouth alone.
+
+    The lips are assumed to be 0.82 eye distances wide.
 
     Args:
         points: (3, 2) eye, eye, middle of the mouth, pixels.
@@ -88,8 +89,7 @@ def _square(centre: np.ndarray, side: float, frame_size: tuple[int, int]) -> Box
 def opening_correlation(
     followed: Sequence[float] | np.ndarray, result: Sequence[float] | np.ndarray
 ) -> float | None:
-    """Pearson's r of two mouth openings (see FaceLandmarks.opening) over the frames that both have: how a
-    mouth follows another.
+    """Pearson's r of two mouth openings (see FaceLandmarks.opening) over the frames that both have.
 
     Args:
         followed: (N,) openings of the mouth that is to be followed; NaN for frames without a face.

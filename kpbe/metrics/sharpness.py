@@ -8,10 +8,10 @@ from kpbe.metrics.image import LUMINANCE
 
 
 def sharpness(frame: np.ndarray) -> float:
-    """Variance of the Laplacian (4 neighbours, reflected edges) of BT.601 luma, a usual measure of focus
-    (Pech-Pacheco et al. 2000).
+    """Variance of the Laplacian (4 neighbours, reflected edges) of BT.601 luma.
 
-    It grows with contrast and with noise, so it is to be read beside the truth's.
+    A usual measure of focus (Pech-Pacheco et al. 2000). It grows with contrast and with noise, so compare it
+    with the truth's value.
 
     Args:
         frame: (H, W, 3) RGB, 0..255.
@@ -32,13 +32,13 @@ def sharpness(frame: np.ndarray) -> float:
 def temporal_jitter(points: np.ndarray, face_size: float | np.ndarray) -> float | None:
     """Mean length of the second difference over time of face points, over the size of the face.
 
-    A steady movement gives 0, trembling gives much; a real face accelerates too, so the truth's value is the
-    mark.
+    A steady movement gives 0, trembling a large value. A real face accelerates too, so compare it with the
+    truth's value.
 
     Args:
-        points: (N, K, 2) of N frames in a row, pixels; a frame without a face is NaN and left out with its
-            neighbours' differences.
-        face_size: of the whole video or (N,) of each frame, pixels (see FaceLandmarks.size).
+        points: (N, K, 2) of N consecutive frames, pixels. A frame without a face is NaN; differences that
+            involve it are left out.
+        face_size: one size for the video or (N,) one per frame, pixels (see FaceLandmarks.size).
 
     Returns:
         Face sizes per frame squared; None where no three frames in a row have a face.

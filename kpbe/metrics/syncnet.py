@@ -1,5 +1,4 @@
-"""SyncNet, version 2 (Chung and Zisserman 2016): lips and sound as vectors that lie near each other when they
-belong together.
+"""SyncNet, version 2 (Chung and Zisserman 2016): embeds lips and sound so that matching ones lie close.
 
 The layers carry the public file's names, so that it loads as it is.
 """
@@ -55,8 +54,9 @@ class SyncNet(nn.Module):
         return self.netfcaud(self.netcnnaud(windows).flatten(1))
 
     def lip_features(self, frames: Tensor) -> Tensor:
-        """(N, 3, T, 224, 224) BGR frames, 0..255, T at least 5, to (N (T - 4), 512): one vector for every
-        five frames in a row.
+        """Lip features of every five consecutive frames: (N (T - 4), 512).
+
+        Takes (N, 3, T, 224, 224) BGR frames, 0..255, T at least 5.
         """
         return self.netcnnlip(frames).flatten(2).transpose(1, 2).flatten(0, 1)
 
