@@ -1,1 +1,1 @@
-"""Keypoint frontend: decompose images into appearance, keypoints, pose and expression; render them anew."""
+"""Keypoint frontend: split images into appearance, keypoints, pose and expression; render frames of them."""

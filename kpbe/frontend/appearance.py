@@ -1,6 +1,4 @@
-"""Appearance feature extractor: a source image becomes a feature volume (paper Fig. 1, front of OSFV's
-generator).
-"""
+"""Appearance feature extractor: source image to feature volume (paper Fig. 1, front of OSFV's generator)."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ def feature_size(model: ModelParams) -> int:
     """Height and width of the feature volume.
 
     Raises:
-        ParamsError: the image cannot be halved as often as `appearance.down_blocks` says.
+        ParamsError: the image size cannot be halved `appearance.down_blocks` times.
     """
     factor = 2**model.appearance.down_blocks
     if model.image_size % factor:
@@ -27,8 +25,7 @@ def feature_size(model: ModelParams) -> int:
 
 
 class Appearance(nn.Module):
-    """2D convolutions that halve the image, a 1x1 convolution whose channels become depth, 3D residual
-    blocks.
+    """2D convolutions that halve the image, a 1x1 convolution from channels to depth, 3D residual blocks.
 
     Raises:
         ParamsError: see `feature_size`.

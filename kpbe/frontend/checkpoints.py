@@ -1,9 +1,8 @@
-"""Reading and writing frontends: our own safetensors files, and the checkpoints of the public OSFV code.
+"""Read and write frontends: our own safetensors files, and the checkpoints of the public OSFV code.
 
 Public checkpoints come as a pickled dictionary with `generator`, `kp_detector` and `he_estimator`
-(`*.pth.tar`), or as SadTalker's safetensors with the prefixes `generator.`, `kp_extractor.` and
-`he_estimator.`, or in other wrappings: `public_networks` finds the networks. Names are mapped by
-`public_keys`.
+(`*.pth.tar`), as SadTalker's safetensors with the prefixes `generator.`, `kp_extractor.` and `he_estimator.`,
+or in other wrappings. `public_networks` finds the networks in them, `public_keys` maps their names.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ from kpbe.params import ModelParams
 
 FORMAT = "kpbe-frontend"
 PUBLIC_CONVENTIONS = {"pitch_sign": -1, "first_order": "translation"}
-"""Of all public OSFV checkpoints: their labels were Hopenet's, whose pitch is positive for a head that looks
-up, and their keypoints' neighbourhoods do not turn."""
+"""Conventions of all public OSFV checkpoints: their labels were Hopenet's, whose pitch is positive for a head
+that looks up, and the neighbourhoods of their keypoints do not turn."""
 
 OTHER_NETWORKS = {
     "face_encoder_blocks.": "a Wav2Lip checkpoint",
@@ -56,9 +55,7 @@ OTHER_NETWORKS = {
 
 
 def save_frontend(path: Path | str, frontend: Frontend, metadata: Mapping[str, Any]) -> None:
-    """Write weights, `ModelParams` and JSON-able facts about them as one safetensors file, whole or not at
-    all.
-    """
+    """Write weights, `ModelParams` and JSON-able facts as one safetensors file, whole or not at all."""
     facts = {"model": frontend.params.model_dump(mode="json"), "facts": dict(metadata)}
     write_state(path, frontend, facts, FORMAT)
 
@@ -90,7 +87,7 @@ def load_frontend(path: Path | str, device: torch.device | str = "cpu") -> Front
 
 
 def is_frontend_file(path: Path | str) -> bool:
-    """Whether `save_frontend` wrote the file; False also for what is no safetensors file at all.
+    """Whether `save_frontend` wrote the file; False also for files that are not safetensors.
 
     Raises:
         MissingWeights: the file does not exist.
@@ -111,7 +108,7 @@ def load_public_checkpoint(checkpoint: Path | str | Mapping[str, Any], model: Mo
     checkpoints were trained with.
 
     Args:
-        checkpoint: a `.pth.tar` or SadTalker safetensors file, or what such a file holds.
+        checkpoint: a `.pth.tar` or SadTalker safetensors file, or the content of one.
         model: sizes and other conventions that the checkpoint was trained with.
 
     Raises:
@@ -124,11 +121,11 @@ def load_public_checkpoint(checkpoint: Path | str | Mapping[str, Any], model: Mo
 
 
 def open_public_checkpoint(path: Path, conventions: Conventions | None = None) -> Frontend:
-    """`load_public_checkpoint` with the sizes and the decoder that the file itself tells.
+    """As `load_public_checkpoint`, with the sizes and the decoder read from the file itself.
 
     Args:
-        path: as `load_public_checkpoint` takes it.
-        conventions: those that the user names; None looks for them (`public_networks.model_of`).
+        path: a file that `load_public_checkpoint` takes.
+        conventions: those that the user names; None derives them (`public_networks.model_of`).
 
     Raises:
         MissingWeights: the file does not exist.
@@ -157,9 +154,7 @@ def _filled(networks: Mapping[Network, Mapping[str, Tensor]], model: ModelParams
 
 
 def public_state_dicts(frontend: Frontend) -> dict[str, dict[str, Tensor]]:
-    """The frontend's weights in the public layout: state dicts of `generator`, `kp_detector` and
-    `he_estimator`.
-    """
+    """The weights in the public layout: state dicts of `generator`, `kp_detector` and `he_estimator`."""
     state = frontend.state_dict()
     networks = {
         network: {public: state[ours] for ours, public in public_keys(state, table).items()}
@@ -193,7 +188,7 @@ def _networks(content: Mapping[str, Any], origin: str) -> dict[Network, dict[str
 
 
 def _entry_names(content: Mapping[str, Any]) -> set[str]:
-    """Names of all entries, of nested state dicts too, without wrapper prefixes."""
+    """Names of all entries, including those of nested state dicts, without wrapper prefixes."""
     names: set[str] = set()
     for key, value in content.items():
         names |= _entry_names(value) if isinstance(value, Mapping) else {plain_name(str(key))}

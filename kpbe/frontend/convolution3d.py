@@ -1,4 +1,4 @@
-"""3D convolution that keeps the size, with shorter ways to train it on a CPU."""
+"""3D convolution that keeps the size, with faster ways to train it on a CPU."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch.nn import functional as F
 from kpbe.frontend.preparation import Foldable
 
 LARGEST_DIRECT = 3
-"""Taps a side of the kernels that torch's own convolution is fast enough for."""
+"""Largest kernel side, in taps, for which torch's own convolution is fast enough."""
 
 TINY_IMAGE = 16
-"""Pixels up to which an image's convolution is trained faster as one matrix product on a CPU."""
+"""Pixels of an image up to which one matrix product trains faster on a CPU than a convolution."""
 
 
 class SameConv3d(nn.Conv3d, Foldable):
     """A 3D convolution with bias that keeps the size.
 
-    On a CPU all depth taps are convolved in two dimensions at once and their results are added up: tiny
-    images as one matrix product, large kernels by the convolution theorem. Where gradients are wanted,
-    forward and backward pass together take a quarter to two thirds of the time so. Without them torch's own
-    is about as fast, but for large kernels whose spectrum stays (`fold`): a third.
+    On a CPU all depth taps are convolved in two dimensions at once and their results are summed: tiny images
+    as one matrix product, large kernels by the convolution theorem. With gradients, forward and backward pass
+    together then take a quarter to two thirds of torch's time. Without gradients torch's own convolution is
+    about as fast, except for large kernels whose spectrum is kept (`fold`), which take a third of its time.
     """
 
     bias: Tensor
@@ -52,14 +52,14 @@ class SameConv3d(nn.Conv3d, Foldable):
         return (convolved + self.bias).to(dtype).movedim(-1, 1)
 
     def _by_fourier(self, volume: Tensor) -> Tensor:
-        # room for what a periodic image would bring in from its other side
+        # padding, so that the periodic convolution does not wrap around into the result
         size = tuple(-(-(length + self.kernel_size[0] // 2) // 4) * 4 for length in volume.shape[2:4])
         if self.spectra is None:
             return _convolve_by_fourier(volume, _spectrum(self.weight, size), size)
         if size not in self.spectra:
             self.spectra[size] = _spectrum(self.weight, size)
-        # one after the other: what caches do not hold takes longer
-        return torch.cat([_convolve_by_fourier(one, self.spectra[size], size) for one in volume.split(1)])
+        # one image at a time, which fits into the CPU's caches and is faster
+        return torch.cat([_convolve_by_fourier(image, self.spectra[size], size) for image in volume.split(1)])
 
 
 def _convolve_as_matrix_product(volume: Tensor, weight: Tensor) -> Tensor:
@@ -73,8 +73,9 @@ def _convolve_as_matrix_product(volume: Tensor, weight: Tensor) -> Tensor:
 
 
 def _spectrum(weight: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Frequencies of height and width of a kernel (C', C, K, K, K) in images of a size: (frequencies, C, K,
-    C').
+    """Spectrum over height and width of a kernel (C', C, K, K, K), for images of `size`.
+
+    Returns (frequencies, C, K, C').
     """
     rows, columns, taps = size[0], size[1] // 2 + 1, weight.shape[2]
     waves = torch.kron(_waves(rows, size[0], taps), _waves(columns, size[1], taps)).to(weight.device)
@@ -84,8 +85,9 @@ def _spectrum(weight: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def _convolve_by_fourier(volume: Tensor, spectrum: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Convolution of (B, D, H, W, C) with a kernel of a `_spectrum`, sizes kept: a matrix product over
-    channels for each frequency.
+    """Convolution of (B, D, H, W, C) with a kernel of a `_spectrum`, sizes kept.
+
+    It is a matrix product over channels for each frequency.
     """
     batch, depth, height, width, channels = volume.shape
     of_volume = torch.fft.rfft2(volume.to(spectrum.real.dtype), s=size, dim=(2, 3))
@@ -107,7 +109,7 @@ def _waves(frequencies: int, size: int, taps: int) -> Tensor:
 class _SumOverDepthTaps(torch.autograd.Function):
     """Sum of a depth kernel's taps, each shifted to where it belongs: (B, D, ..., K, C) to (B, D, ..., C).
 
-    By hand, since autograd would fill and add up one tensor of the size of them all for each tap.
+    Written by hand, since autograd would fill and sum a full-size tensor for each tap.
     """
 
     @staticmethod
@@ -128,7 +130,7 @@ class _SumOverDepthTaps(torch.autograd.Function):
 
 
 def _depths_within(depth: int, taps: int) -> Iterator[tuple[int, int, int]]:
-    """Each tap as its distance from the middle one, and the depths at which it meets the volume."""
+    """Each tap as its distance from the middle one, and the depths [begin, end) where it meets the volume."""
     for tap in range(-(taps // 2), taps // 2 + 1):
         begin, end = max(0, -tap), depth - max(0, tap)
         if begin < end:

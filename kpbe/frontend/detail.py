@@ -1,8 +1,8 @@
-"""Detail at the source's own resolution: sharp pictures are moved by the motion field, and a network chooses
-among them pixel by pixel.
+"""Detail at the source's own resolution: warp sharp pictures and blend them pixel by pixel.
 
-Not part of the KPBE paper, whose generator has the decoder alone. After Animating Through Warping (arXiv
-2008.00362), which lifts a low-resolution motion field to the picture's size, and FOMM's occlusion map.
+A network chooses among the pictures that the motion field moved. This is not part of the KPBE paper, whose
+generator has the decoder alone. It follows Animating Through Warping (arXiv 2008.00362), which lifts a
+low-resolution motion field to the picture's size, and FOMM's occlusion map.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from kpbe.frontend.layers import ConvBlock, DownBlock, UpBlock, same_convolution
 from kpbe.params import ModelParams
 
 DECODER, SOURCE, BACKEND = range(3)
-"""The pictures that are chosen among, in the order of `Composite.shares`."""
+"""The pictures to choose from, in the order of `Composite.shares`."""
 
 FIRST_CHOICE = (0.0, 1.0, 0.0)
-"""Logits of the untrained choice: the warped source, more than the others."""
+"""Logits of the untrained choice: they prefer the warped source."""
 
 MOST_GAIN = 0.7
 """Largest logarithm of the factor by which a colour of the backend's picture is scaled."""
 
 LIP_KEYPOINTS = slice(0, 4)
-"""The keypoints that `losses.guides` draws to the mouth's corners (0 and 2) and to its lips (1 and 3)."""
+"""The keypoints that `losses.guides` pulls to the mouth's corners (0 and 2) and its lips (1 and 3)."""
 
 EYE_KEYPOINTS = slice(4, 6)
 """The keypoints that `losses.guides` draws to the eyes."""
 
 SEAM = 0.15
-"""Share of the reach of the backend's frame over which it fades."""
+"""Width of the fade at the edge of the backend's frame, as a share of its reach."""
 
 LEAST_MOUTH = 0.1
-"""Least width of a mouth in the picture's coordinates: a face that was not found still has one."""
+"""Least width of a mouth in the picture's coordinates, also where no face was found."""
 
 HALVINGS = 4
-"""Of the chooser's input; colours are matched on a grid of image_size / 2^4 cells, which holds low
+"""Halvings of the U-Net's input; colours are matched on a grid of image_size / 2^4 cells, which holds low
 frequencies only.
 """
 
 
 @full_precision
 def image_displacement(deformation: Tensor, depth_weights: Tensor, align_corners: bool) -> Tensor:
-    """A 3D motion field seen as one of the picture.
+    """A 3D motion field projected to a 2D one of the picture.
 
     Args:
         deformation: (B, D, h, w, 3), see `Motion`.
@@ -61,8 +61,8 @@ def image_displacement(deformation: Tensor, depth_weights: Tensor, align_corners
         align_corners: whether the outer samples of the volume lie at -1 and 1, as in `grid_sample`.
 
     Returns:
-        (B, 2, h, w): what to add, in x and y, to a place in the rendered picture to get the place in the
-        source, in coordinates whose -1 and 1 are the picture's edges.
+        (B, 2, h, w) displacements in x and y: a place in the rendered picture plus its displacement is the
+        place in the source, in coordinates whose -1 and 1 are the picture's edges.
     """
     _, _, height, width, _ = deformation.shape
     moved = deformation[..., :2] - coordinate_grid_2d(height, width, deformation)
@@ -73,10 +73,9 @@ def image_displacement(deformation: Tensor, depth_weights: Tensor, align_corners
 
 @full_precision
 def plane_weights(depth: Tensor, planes: int) -> Tensor:
-    """How much each depth plane counts for a picture whose surface has these depths: linear interpolation
-    between two planes.
+    """Weights of the depth planes at each pixel, by linear interpolation between the two nearest planes.
 
-    Free weights would all go to one plane, where nothing shows how a head that turns is shaped.
+    Free weights would all go to one plane, and a turning head would be flat.
 
     Args:
         depth: (B, 1, h, w) in [-1, 1], from the first plane to the last.
@@ -93,7 +92,7 @@ def plane_weights(depth: Tensor, planes: int) -> Tensor:
 def warp_image(image: Tensor, displacement: Tensor, size: tuple[int, int]) -> Tensor:
     """Sample pictures (1 or B, 3, H, W) at their own resolution by (B, 2, h, w) displacements: (B, 3, *size).
 
-    Displacements are interpolated bilinearly; what lies outside the picture repeats its border.
+    Displacements are interpolated bilinearly; samples outside the picture repeat its border.
     """
     height, width = size
     fine = F.interpolate(displacement.contiguous(), size, mode="bilinear", align_corners=False)
@@ -105,19 +104,20 @@ def warp_image(image: Tensor, displacement: Tensor, size: tuple[int, int]) -> Te
 
 @full_precision
 def around_mouth(lips: Tensor, reach: float, size: int) -> Tensor:
-    """How much the backend's frame may count: around the mouth only.
+    """The largest share that the backend's frame may have: one around the mouth, zero elsewhere.
 
-    The width of the mouth is that in the picture, and no gradient goes through it. With the width in three
-    dimensions and a gradient, a training moved the corners apart in depth until the reach was the whole face.
+    The width of the mouth is measured in the picture, and no gradient goes through it. With a
+    three-dimensional width and a gradient, a training moved the corners apart in depth until the reach
+    covered the whole face.
 
     Args:
         lips: (B, 4, 3) keypoints in the picture's coordinates (-1 and 1 are its edges): left corner, upper
             lip, right corner, lower lip.
-        reach: in widths of the mouth.
-        size: S.
+        reach: radius in widths of the mouth.
+        size: S, pixels.
 
     Returns:
-        (B, 1, S, S): 1 around the mouth, a half at the reach, 0 beyond.
+        (B, 1, S, S): 1 around the mouth, 0.5 at the reach, 0 beyond.
     """
     lips = lips[..., :2].detach()
     width = (lips[:, 0] - lips[:, 2]).norm(dim=-1).clamp(min=LEAST_MOUTH)
@@ -131,7 +131,7 @@ def around_mouth(lips: Tensor, reach: float, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Composite:
-    """A frame and what it was put together from.
+    """A frame and the parts it was blended from.
 
     Attributes:
         frame: (B, 3, H, W) in [0, 1].
@@ -146,8 +146,9 @@ class Composite:
 
 
 def put_together(shares: Tensor, decoded: Tensor, source: Tensor, matched_backend: Tensor | None) -> Tensor:
-    """Frames (B, 3, H, W) of pictures and their shares, see `Composite`; the decoder's picture (B, 3, S, S)
-    is enlarged.
+    """Blend pictures by their shares into frames (B, 3, H, W), see `Composite`.
+
+    The decoder's picture (B, 3, S, S) is enlarged.
     """
     decoded = resized(decoded.contiguous(), (source.shape[-2], source.shape[-1])).float()
     frame = shares[:, DECODER, None] * decoded + shares[:, SOURCE, None] * source
@@ -155,21 +156,20 @@ def put_together(shares: Tensor, decoded: Tensor, source: Tensor, matched_backen
 
 
 class Compositor(nn.Module):
-    """A U-Net at the frontend's inner size that looks at the candidate pictures and gives each a share of
-    every pixel.
+    """A U-Net at the frontend's inner size that gives each candidate picture a share of every pixel.
 
-    Before that the backend's picture gets the source's skin: a gain per colour on a coarse grid, so that its
-    low frequencies change and its lips do not. There is no offset: with one, a training took contrast away
-    wherever the motion was uncertain, and faces were veiled.
+    It first matches the backend's colours to the source's skin: one gain per colour on a coarse grid, so that
+    low frequencies change and lips do not. There is no offset: with one, a training removed contrast wherever
+    the motion was uncertain, and faces looked veiled.
     """
 
     def __init__(self, model: ModelParams) -> None:
         super().__init__()
         self.image_size, self.takes_backend = model.image_size, model.generator.detail == "warp_both"
         self.backend_reach, width = model.generator.backend_reach, model.generator.detail_width
-        seen = 3 + 3 + 1 + (3 + 1 if self.takes_backend else 0)
+        channels_in = 3 + 3 + 1 + (3 + 1 if self.takes_backend else 0)
         channels = [width] + [2 * width] * HALVINGS
-        self.first = ConvBlock(2, seen, width)
+        self.first = ConvBlock(2, channels_in, width)
         self.down = nn.ModuleList(DownBlock(2, channels[i], channels[i + 1]) for i in range(HALVINGS))
         self.up = nn.ModuleList(
             UpBlock(2, channels[i + 1] * (1 if i == HALVINGS - 1 else 2), channels[i])
@@ -196,35 +196,34 @@ class Compositor(nn.Module):
         backend_seen: Tensor | None = None,
         lips: Tensor | None = None,
     ) -> Composite:
-        """Put frames together.
+        """Blend the candidate pictures into frames.
 
         Args:
-            decoded: (B, 3, S, S) of the decoder, S the inner size.
+            decoded: (B, 3, S, S) in [0, 1], the decoder's picture, S the inner size.
             occlusion: (B, 1, h, w) of the motion field.
-            source: (B, 3, H, W) the moved source.
-            backend: (B, 3, H, W) the moved backend's frame; None where there is none.
-            backend_seen: (B,) bool, in which samples it counts; None counts all.
-            lips: (B, 4, 3) of the frames that are put together, see `around_mouth`; where there is a backend
-                whose reach is bounded.
+            source: (B, 3, H, W) in [0, 1], the moved source.
+            backend: (B, 3, H, W) in [0, 1], the moved backend's frame; None where there is none.
+            backend_seen: (B,) bool, the samples whose backend is used; None uses all.
+            lips: (B, 4, 3) of the rendered frames, see `around_mouth`; needed with a backend whose reach is
+                bounded.
         """
         size = (source.shape[-2], source.shape[-1])
         inner = (self.image_size, self.image_size)
-        seen = [decoded, resized(source, inner), resized(occlusion, inner)]
+        inputs = [decoded, resized(source, inner), resized(occlusion, inner)]
         if self.takes_backend:
             counts = decoded.new_zeros(len(decoded), 1, 1, 1)
             small = torch.zeros_like(decoded)
             if backend is not None:
                 counts = counts + (1.0 if backend_seen is None else backend_seen.view(-1, 1, 1, 1).to(counts))
                 small = resized(backend, inner) * counts
-            seen += [small, counts.expand(-1, 1, *inner)]
-        skips = [self.first(torch.cat(seen, 1))]
+            inputs += [small, counts.expand(-1, 1, *inner)]
+        skips = [self.first(torch.cat(inputs, 1))]
         for down in self.down:
             skips.append(down(skips[-1]))
         x = coarse = skips.pop()
         for up in self.up:
             x = torch.cat([up(x), skips.pop()], dim=1)
-        # planar: torch enlarges and adds up such pictures several times as fast as those that are channels
-        # last
+        # contiguous: torch enlarges and sums such pictures several times as fast as channels-last ones
         logits, matched = self.choice(x).contiguous(), None
         if backend is None:
             logits = logits[:, :BACKEND]

@@ -1,6 +1,4 @@
-"""Generator: the warped feature volume becomes a frame (paper Fig. 1), with OSFV's plain or its SPADE
-decoder.
-"""
+"""Generator: warped feature volume to frame (paper Fig. 1), with OSFV's plain or SPADE decoder."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ SPADE_SLOPE = 0.2
 
 
 class PlainDecoder(nn.Module):
-    """Residual blocks at feature size, blocks that double it, a 7x7 convolution to RGB (OSFV's `original`
-    generator).
-    """
+    """Residual blocks, blocks that double the size, a 7x7 convolution to RGB (OSFV's `original`)."""
 
     def __init__(self, width: int, blocks: int, doublings: int) -> None:
         super().__init__()
@@ -68,8 +64,7 @@ class SpadeBlock(nn.Module):
 
 
 class SpadeDecoder(nn.Module):
-    """SPADE blocks at feature size, then one per doubling, a 3x3 convolution to RGB (OSFV's `spade`
-    generator).
+    """SPADE blocks, one more per doubling, a 3x3 convolution to RGB (OSFV's `spade`).
 
     The map that modulates every block is the decoder's own input, repeated to the block's size.
     """
@@ -98,10 +93,10 @@ class SpadeDecoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """Warps the volume, folds depth into channels, dims what is occluded, decodes.
+    """Warps the volume, folds depth into channels, dims occluded features, decodes.
 
     Raises:
-        ParamsError: `generator.width` cannot be halved as often as the decoder needs.
+        ParamsError: `generator.width` is not a multiple of what the decoder needs.
     """
 
     def __init__(self, model: ModelParams) -> None:
@@ -119,7 +114,7 @@ class Generator(nn.Module):
         self.decoder = decoder(params.width, params.blocks, doublings)
 
     def forward(self, appearance: Tensor, motion: Motion) -> Tensor:
-        """Frames (B, 3, H, W) in [0, 1] from a volume (1 or B, C, D, h, w) and its motion."""
+        """Frames (B, 3, S, S) in [0, 1] from a volume (1 or B, C, D, h, w) and its motion."""
         warped = warp_volume(appearance, motion.deformation, self.align_corners)
         features = self.mix(self.flatten(warped.flatten(1, 2))) * motion.occlusion
         return self.decoder(features).sigmoid()

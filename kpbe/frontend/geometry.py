@@ -25,8 +25,8 @@ from kpbe.params import ConventionParams
 DEGREES_PER_BIN = 3.0
 HEATMAP_VARIANCE = 0.01
 LEAST_HEAT = 1e-12
-"""Below it a heat map is 0: its tails would be denormal numbers, with which CPUs compute many times slower,
-and no picture shows them.
+"""Heat map values below it become 0: the tails would be denormal numbers, which slow CPUs down many times and
+show in no picture.
 """
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -56,7 +56,7 @@ class HeadPose:
     Attributes:
         rotation: (B, 3, 3) matrices acting on column vectors.
         translation: (B, 3).
-        degrees: (B, 3) yaw, pitch, roll that `rotation` was made from.
+        degrees: (B, 3) yaw, pitch, roll of `rotation`.
     """
 
     rotation: Tensor
@@ -92,19 +92,19 @@ def rotation_matrix(degrees: Tensor, conventions: ConventionParams) -> Tensor:
 
 
 def with_own_pitch_sign(degrees: Tensor, conventions: ConventionParams) -> Tensor:
-    """Labels' or a user's angles as the network has them, or the other way round: (B, 3) yaw, pitch, roll in
-    degrees.
+    """Convert angles of labels or users to the network's pitch sign, or back: (B, 3) degrees.
 
-    Labels and users mean by a positive pitch a head that looks down in the picture; `conventions.pitch_sign`
-    is the network's side.
+    The angles are yaw, pitch, roll. For labels and users a positive pitch is a head that looks down in the
+    picture; `conventions.pitch_sign` says what it is for the network.
     """
     return degrees * degrees.new_tensor([1.0, conventions.pitch_sign, 1.0])
 
 
 def rotation_with_own_pitch_sign(rotation: np.ndarray, conventions: ConventionParams) -> np.ndarray:
-    """A user's rotation as the network has it: its yaw, pitch and roll are those of `with_own_pitch_sign`.
+    """Convert a user's rotation matrix to the network's pitch sign.
 
-    Neither `conventions.rotation` nor `conventions.pi` changes what the user's matrix means.
+    The result has the yaw, pitch and roll of `with_own_pitch_sign`. Neither `conventions.rotation` nor
+    `conventions.pi` changes the meaning of the user's matrix.
 
     Args:
         rotation: (3, 3) R = Rx(pitch) Ry(yaw) Rz(roll), with the yaw within 90 degrees.
@@ -119,8 +119,9 @@ def rotation_with_own_pitch_sign(rotation: np.ndarray, conventions: ConventionPa
 
 @full_precision
 def relative_rotation(source: Tensor, driving: Tensor) -> Tensor:
-    """R_s R_d^T (B, 3, 3), which turns the driving head back to the source's, of rotations (1 or B, 3, 3) and
-    (B, 3, 3).
+    """R_s R_d^T (B, 3, 3), which turns the driving head back to the source's.
+
+    The rotations are (1 or B, 3, 3) and (B, 3, 3).
     """
     return source @ driving.mT
 
@@ -188,8 +189,9 @@ def expected_coordinates(probabilities: Tensor) -> Tensor:
 
 @full_precision
 def keypoint_heatmaps(keypoints: Tensor, size: tuple[int, int, int]) -> Tensor:
-    """Gaussians exp(-|p - k|^2 / (2 * 0.01)) around (B, K, 3) keypoints: (B, K, D, H, W) for size (D, H, W);
-    below 1e-12 they are 0.
+    """Gaussians exp(-|p - k|^2 / (2 * 0.01)) around (B, K, 3) keypoints: (B, K, D, H, W) for size (D, H, W).
+
+    Values below 1e-12 are 0.
     """
 
     def along(axis: int, length: int) -> Tensor:
@@ -206,8 +208,9 @@ def keypoint_heatmaps(keypoints: Tensor, size: tuple[int, int, int]) -> Tensor:
 
 
 def coordinate_axis(length: int, like: Tensor | None = None) -> Tensor:
-    """Coordinates (length,) from -1 to 1, both included; on the device and of the type of `like`, else
-    float32 on the CPU.
+    """Coordinates (length,) from -1 to 1, both included.
+
+    They have the device and type of `like`; without it they are float32 on the CPU.
     """
     if like is None:
         return torch.linspace(-1.0, 1.0, length)
@@ -215,15 +218,15 @@ def coordinate_axis(length: int, like: Tensor | None = None) -> Tensor:
 
 
 def pixel_centres(length: int, like: Tensor) -> Tensor:
-    """Where the centres of `length` pixels lie, (length,), -1 and 1 being the picture's edges; on the device
-    and of the type of `like`.
+    """Coordinates (length,) of pixel centres, where -1 and 1 are the picture's edges.
+
+    They have the device and type of `like`.
     """
     return (torch.arange(length, device=like.device, dtype=like.dtype) * 2 + 1) / length - 1
 
 
 def picture_scale(cells: int, align_corners: bool) -> float:
-    """What coordinates of a volume of so many cells are multiplied by, so that -1 and 1 are the picture's
-    edges.
+    """Factor from coordinates of a volume of `cells` cells to those whose -1 and 1 are the picture's edges.
 
     Where corners are aligned, -1 and 1 are the centres of the volume's outer cells, half a cell inside.
     """
@@ -244,10 +247,10 @@ def coordinate_grid(size: tuple[int, int, int], like: Tensor | None = None) -> T
 
 @full_precision
 def motion_shifts(source: Tensor, driving: Tensor, rotation: Tensor | None = None) -> Tensor:
-    """What each sparse motion adds to the identity: zero for the background, then source - driving.
+    """The shift that each sparse motion adds to the identity: zero for the background, then source - driving.
 
-    With a rotation R the motion of a keypoint is z -> R (z - driving) + source, and its shift is what it adds
-    to R z.
+    With a rotation R the motion of a keypoint is z -> R (z - driving) + source, and its shift is what remains
+    after subtracting R z.
 
     Args:
         source: (1 or B, K, 3) keypoints.
@@ -264,11 +267,12 @@ def motion_shifts(source: Tensor, driving: Tensor, rotation: Tensor | None = Non
 
 @full_precision
 def combine_motions(mask: Tensor, shifts: Tensor, rotation: Tensor | None = None) -> Tensor:
-    """Deformation (B, D, H, W, 3): the sparse motions, weighted by a mask (B, K + 1, D, H, W) that sums to
-    one.
+    """Deformation (B, D, H, W, 3): the sparse motions, weighted by a mask (B, K + 1, D, H, W).
+
+    The mask sums to one over the motions.
 
     All motions are translations by (B, K + 1, 3) shifts, so their weighted sum is the identity plus the
-    weighted sum of the shifts. With a rotation (B, 3, 3), which all keypoints share, the identity is turned
+    weighted sum of the shifts. With a rotation (B, 3, 3), which all keypoints share, the identity is rotated
     by it where the mask gives a keypoint's motion.
     """
     size = (mask.shape[2], mask.shape[3], mask.shape[4])
@@ -281,16 +285,16 @@ def combine_motions(mask: Tensor, shifts: Tensor, rotation: Tensor | None = None
 
 @full_precision
 def rotated_grid(size: tuple[int, int, int], rotation: Tensor) -> Tensor:
-    """R z for every point z of the identity motion field: (B, D, H, W, 3) for size (D, H, W) and rotations
-    (B, 3, 3).
+    """R z for every point z of the identity motion field: (B, D, H, W, 3).
+
+    Takes a size (D, H, W) and rotations (B, 3, 3).
     """
     return torch.einsum("bij,dhwj->bdhwi", rotation, coordinate_grid(size, rotation))
 
 
 @full_precision
 def moved_volumes(volume: Tensor, shifts: Tensor, rotation: Tensor, align_corners: bool) -> Tensor:
-    """The volume moved by each sparse motion whose keypoints turn by a rotation; the first motion is the
-    still background.
+    """The volume moved by each sparse motion, with keypoints that rotate; motion 0 is the still background.
 
     Args:
         volume: (1 or B, C, D, H, W).
@@ -304,18 +308,17 @@ def moved_volumes(volume: Tensor, shifts: Tensor, rotation: Tensor, align_corner
     size = (volume.shape[2], volume.shape[3], volume.shape[4])
     background = translated_volumes(volume, shifts[:, :1], align_corners)
     grids = rotated_grid(size, rotation)[:, None] + shifts[:, 1:, None, None, None]
-    # one sampling whose planes are those of all motions: the volume is not copied for each
+    # one sampling with the planes of all motions, so that the volume is not copied for each
     turned = warp_volume(volume, grids.flatten(1, 2), align_corners).unflatten(2, (-1, size[0]))
     return torch.cat([background, turned.transpose(1, 2)], dim=1)
 
 
 @full_precision
 def translated_volumes(volume: Tensor, shifts: Tensor, align_corners: bool) -> Tensor:
-    """The volume sampled on the identity grid plus each shift: `grid_sample` (trilinear, zero padding) of
-    pure translations.
+    """The volume sampled on the identity grid plus each shift, as by `grid_sample` (trilinear, zero padding).
 
     Trilinear weights of a translation are a product of one weight per axis, so three small matrix products
-    replace sampling point by point.
+    replace point-by-point sampling.
 
     Args:
         volume: (1 or B, C, D, H, W).
@@ -336,9 +339,7 @@ def translated_volumes(volume: Tensor, shifts: Tensor, align_corners: bool) -> T
 
 
 def _interpolation_weights(length: int, shift: Tensor, align_corners: bool) -> Tensor:
-    """Linear interpolation weights (B, M, length, length) that sample an axis at its own coordinates plus (B,
-    M) shifts.
-    """
+    """Linear interpolation weights (B, M, length, length) that sample an axis at (B, M) shifts."""
     from_first_edge = 0.5 * (coordinate_axis(length, shift) + shift[..., None] + 1.0)
     positions = from_first_edge * (length - 1) if align_corners else from_first_edge * length - 0.5
     samples = torch.arange(length, dtype=shift.dtype, device=shift.device)

@@ -1,4 +1,4 @@
-"""Between pictures (uint8 arrays) and what the networks take (float tensors), and between sizes."""
+"""Conversion between pictures (uint8 arrays) and network inputs (float tensors), and between sizes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 MOST_PIXELS = 16 * 512 * 512
-"""Rendered at once; about 1.5 GB of memory."""
+"""Most pixels rendered at once; about 1.5 GB of memory."""
 
 
 def to_tensor(frames: np.ndarray) -> Tensor:
@@ -22,13 +22,14 @@ def to_uint8(images: Tensor) -> np.ndarray:
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images (B, C, H, W) at another size (height, width): means of the pixels where both sides shrink,
-    bilinear otherwise.
+    """Images (B, C, H, W) at another size (height, width).
+
+    Averages pixels where neither side grows, else interpolates bilinearly.
     """
     height, width = images.shape[-2:]
     if (height, width) == size:
         return images
-    if height % size[0] == 0 and width % size[1] == 0:  # the same means, sooner
+    if height % size[0] == 0 and width % size[1] == 0:  # same averages, faster
         return F.avg_pool2d(images, (height // size[0], width // size[1]))
     if size[0] <= height and size[1] <= width:
         return F.interpolate(images, size, mode="area")
@@ -36,5 +37,5 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def frames_at_once(batch_size: int, height: int, width: int) -> int:
-    """`batch_size`, or as many frames of this size as have no more than `MOST_PIXELS` pixels together."""
+    """`batch_size`, or fewer, so that the frames of one batch have at most `MOST_PIXELS` pixels."""
     return max(1, min(batch_size, MOST_PIXELS // (height * width)))

@@ -1,5 +1,6 @@
-"""Canonical keypoint estimator: where the face's keypoints lie in a neutral, frontal head (paper Fig. 1,
-OSFV's kp_detector).
+"""Canonical keypoint estimator: the keypoints of the face in a neutral, frontal head.
+
+Paper Fig. 1, OSFV's kp_detector.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from kpbe.frontend.layers import (
 from kpbe.params import ModelParams
 
 LARGEST_DIFFERENCE = 50.0
-"""Of logits that softmax sees: probabilities of e^-50 move no keypoint; smaller ones and their gradients
-would be denormal numbers.
+"""Largest difference of the logits in a softmax: probabilities of e^-50 move no keypoint; smaller ones and
+their gradients would be denormal numbers.
 """
 
 
@@ -28,7 +29,7 @@ class CanonicalKeypoints(nn.Module):
     """A 2D encoder, a lift of its channels to depth, a 3D decoder, and the expectation over 3D heat maps.
 
     Raises:
-        ParamsError: the image cannot be scaled and halved as the parameters say.
+        ParamsError: the image size does not fit `input_scale` and `blocks`.
     """
 
     def __init__(self, model: ModelParams) -> None:

@@ -1,5 +1,4 @@
-"""Building blocks shared by the frontend's modules; structure of OSFV's blocks (reference code:
-zhanglonghao1992).
+"""Building blocks of the frontend, structured as OSFV's (reference code: zhanglonghao1992).
 
 Blocks are two- or three-dimensional (`dims`); three-dimensional ones change height and width only, never
 depth.
@@ -36,13 +35,12 @@ def double(x: Tensor) -> Tensor:
 
 
 def doubling_convolution(conv: nn.Conv2d | nn.Conv3d) -> nn.ConvTranspose2d | nn.ConvTranspose3d:
-    """What a convolution of 3 taps a side makes of doubled pictures, as one convolution of the pictures
-    themselves.
+    """One transposed convolution that equals doubling a picture and then convolving it with 3 taps a side.
 
-    Taps that meet copies of the same pixel are added up: four ninths of the products are left.
+    Taps that meet copies of the same pixel are summed: four ninths of the products remain.
 
     Args:
-        conv: keeps the size.
+        conv: a convolution of 3 taps a side that keeps the size.
     """
     dims = conv.weight.dim() - 2
     wide = F.pad(conv.weight, (1, 1, 1, 1))
@@ -73,7 +71,7 @@ class ConvBlock(Foldable):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.conv(x))
-        # what a convolution or a norm gives is nobody else's
+        # in place is safe: nobody else uses the output of a convolution or a norm
         return F.leaky_relu(x, self.slope, inplace=True) if self.slope else F.relu(x, inplace=True)
 
 
@@ -117,8 +115,9 @@ class ResidualBlock(Foldable):
 
 
 class AntiAliasDownscale(nn.Module):
-    """Gaussian blur with sigma (n - 1) / 2 and zero padding, then every n-th pixel (FOMM's anti-alias
-    interpolation).
+    """Gaussian blur, then every n-th pixel (FOMM's anti-alias interpolation).
+
+    Sigma is (n - 1) / 2, padding is zero.
     """
 
     kernel: Tensor
@@ -143,7 +142,5 @@ class AntiAliasDownscale(nn.Module):
 
 
 def widths(first: int, blocks: int, largest: int) -> list[int]:
-    """Channels before and after `blocks` blocks that each double them, up to `largest`: blocks + 1
-    numbers.
-    """
+    """The blocks + 1 channel counts around `blocks` blocks that each double them, up to `largest`."""
     return [min(largest, first * 2**i) for i in range(blocks + 1)]

@@ -30,19 +30,19 @@ from kpbe.frontend.preparation import prepare_for
 from kpbe.params import Detail, ModelParams
 
 DETAILS: tuple[Detail, ...] = ("none", "warp", "warp_both")
-"""Each has all that those before it have."""
+"""In order: each adds to the one before it."""
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """What the frontend knows of images.
+    """The frontend's decomposition of images.
 
     Attributes:
-        appearance: (B, C, D, h, w) feature volume; may be left out where nothing is rendered from it.
+        appearance: (B, C, D, h, w) feature volume; None where nothing is rendered from it.
         canonical_keypoints: (B, K, 3).
         pose: rotation and translation of the head.
         expression: (B, K, 3).
-        image: (B, 3, H, W) in [0, 1], at its own size; may be left out where nothing is rendered from it.
+        image: (B, 3, H, W) in [0, 1], at its own size; None where nothing is rendered from it.
     """
 
     appearance: Tensor | None
@@ -63,14 +63,14 @@ class Decomposition:
 
 @dataclass(frozen=True)
 class Rendering:
-    """Rendered frames and how they came about.
+    """Rendered frames and the parts they were made of.
 
     Attributes:
         frame: (B, 3, H, W) in [0, 1], of the source image's size.
         motion: of the source.
         decoded: (B, 3, S, S) in [0, 1], the decoder's picture at the inner size.
         moved_source: (B, 3, H, W) the source image, moved; None with detail `none`.
-        backend_motion: of the backend's frame; this and the next two are None where it is no source.
+        backend_motion: of the backend's frame; this and the next are None where that frame is no source.
         moved_backend: (B, 3, H, W) the backend's frame, moved, in the source's colours.
         shares: (B, 2 or 3, H, W) of these pictures in the frame, see `Composite`; None with detail `none`.
     """
@@ -85,11 +85,10 @@ class Rendering:
 
 
 class Frontend(nn.Module):
-    """The five modules, and what puts sharp pictures together (`ModelParams.generator.detail`); sizes and
-    conventions from `ModelParams`.
+    """The five modules, and the compositor of sharp pictures (`ModelParams.generator.detail`).
 
     Attributes:
-        detail: what frames are made of; `use_detail` takes less than the weights were trained with.
+        detail: the pictures that frames are blended from; `use_detail` can choose less than was trained.
 
     Raises:
         ParamsError: sizes that do not fit each other.
@@ -107,10 +106,10 @@ class Frontend(nn.Module):
         self.compositor = None if self.detail == "none" else Compositor(model)
 
     def use_detail(self, detail: Detail) -> Self:
-        """Make frames of less than the weights allow.
+        """Render with this detail, which may be less than the weights were trained with.
 
         Raises:
-            ParamsError: the weights have no such detail.
+            ParamsError: the weights were trained with less detail.
         """
         trained = self.params.generator.detail
         if DETAILS.index(detail) > DETAILS.index(trained):
@@ -135,7 +134,7 @@ class Frontend(nn.Module):
         return replace(self.keypoints_of(inner), appearance=self.appearance(inner), image=image)
 
     def keypoints_of(self, image: Tensor) -> Decomposition:
-        """As `decompose`, without the appearance: nothing is rendered from it."""
+        """As `decompose`, without appearance and image: nothing can be rendered from it."""
         inner = self.inner(image)
         pose, expression = self._pose_expression(inner)
         return Decomposition(None, self.canonical_keypoints(inner), pose, expression)
@@ -157,13 +156,13 @@ class Frontend(nn.Module):
     ) -> Rendering:
         """Frames of the source with a head pose and the expression of other images (eq. 2).
 
-        With detail `warp_both` these images are the second source: their mouths are moved to the pose.
+        With detail `warp_both` these images are the second source: their mouths are warped to the pose.
 
         Args:
             source: with its appearance and image.
             pose: batch B; None takes that of `expression_images`.
             expression_images: (B, 3, H, W) in [0, 1]: the backend's frames.
-            same_person: whether they show the source's person; of others nothing but the expression is taken.
+            same_person: whether they show the source's person; if not, only their expression is used.
         """
         second = self.second_source(source, expression_images, same_person)
         pose = second.pose if pose is None else pose
@@ -172,8 +171,8 @@ class Frontend(nn.Module):
     def second_source(self, source: Decomposition, images: Tensor, same_person: bool = True) -> Decomposition:
         """The backend's frames (B, 3, H, W) as pictures of the source's person: k_b = R_b k_c + t_b + exp_b.
 
-        They have the source's canonical keypoints; and, where `detail` is warp_both and they show the
-        `same_person`, an appearance.
+        They get the source's canonical keypoints. They get an appearance only with detail warp_both and
+        `same_person`.
         """
         inner = self.inner(images)
         pose, expression = self._pose_expression(inner)
@@ -197,10 +196,10 @@ class Frontend(nn.Module):
         Args:
             source: with its appearance and image.
             driving_keypoints: (B, K, 3).
-            driving_pose: that they were made with, batch B; only `conventions.first_order` = rotation needs
-                it.
-            second: the backend's frames, batch B (`second_source`); counts where `detail` is warp_both.
-            second_counts: (B,) bool, in which samples it counts; None counts all.
+            driving_pose: the pose of these keypoints, batch B; only needed with `conventions.first_order` =
+                rotation.
+            second: the backend's frames, batch B (`second_source`); used only with detail warp_both.
+            second_counts: (B,) bool, the samples whose second source is used; None uses all.
 
         Raises:
             ValueError: the source was decomposed without its appearance, or the driving pose is needed and
@@ -239,10 +238,9 @@ class Frontend(nn.Module):
         driving_pose: HeadPose | None = None,
         second: Decomposition | None = None,
     ) -> tuple[Motion, Motion | None]:
-        """The motion of the source, and that of the backend's frame where it is a second source, to the
-        driving keypoints; see `render`.
+        """Motions to the driving keypoints: from the source, and from the backend's frame if it is a source.
 
-        Both come from one pass, so that batch norms see them together.
+        See `render` for the arguments. Both come from one pass, so that batch norms see them together.
         """
         if source.appearance is None:
             raise ValueError("the source has no appearance to render from")

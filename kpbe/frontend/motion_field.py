@@ -1,5 +1,6 @@
-"""Motion field estimator: how the source's features move to follow the driving keypoints (OSFV's dense motion
-network).
+"""Motion field estimator: moves the source's features to the driving keypoints.
+
+OSFV's dense motion network.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Motion:
         mask: (B, K + 1, D, h, w) share of the background's and each keypoint's motion; sums to one.
         deformation: (B, D, h, w, 3) coordinates in the source's volume.
         occlusion: (B, 1, h, w) in [0, 1]; 0 where the source shows nothing usable.
-        displacement: (B, 2, h, w) the deformation as one of the picture, see `image_displacement`; None with
-            `generator.detail` = none.
+        displacement: (B, 2, h, w) the deformation projected to the picture, see `image_displacement`; None
+            with `generator.detail` = none.
     """
 
     mask: Tensor
@@ -48,17 +49,16 @@ class Motion:
     displacement: Tensor | None = None
 
     def rows(self, rows: slice) -> Motion:
-        """The motion of some samples, without copying."""
+        """The motion of some samples of the batch, without copying."""
         displacement = None if self.displacement is None else self.displacement[rows]
         return Motion(self.mask[rows], self.deformation[rows], self.occlusion[rows], displacement)
 
 
 class FewMaps(nn.Conv2d):
-    """A convolution of a volume's channels and depth together, (B, C, D, h, w), to few maps (B, C', h, w);
-    keeps the size.
+    """A convolution of a volume's channels and depth together to few maps; keeps the size.
 
-    On a CPU, where a convolution with so few results leaves most of the processor idle: one matrix product
-    for all taps, whose results are then shifted and added up.
+    Maps (B, C, D, h, w) to (B, C', h, w). On a CPU, where a convolution with so few outputs leaves most of
+    the processor idle, it is one matrix product for all taps, whose results are then shifted and summed.
     """
 
     bias: Tensor
@@ -71,7 +71,7 @@ class FewMaps(nn.Conv2d):
         if input.device.type != "cpu":
             return super().forward(input.flatten(1, 2))
         size = (input.shape[3], input.shape[4])
-        # (B, D, h w, C) by (D, C, C' taps); `fold` counts taps the other way round
+        # (B, D, h w, C) by (D, C, C' taps); flipped, since `fold` counts taps the other way round
         weight = (
             self.weight.flip(2, 3).flatten(2).unflatten(1, (-1, self.depth)).permute(2, 1, 0, 3).flatten(2)
         )
@@ -107,12 +107,12 @@ class Hourglass(nn.Module):
 
 
 class MotionField(nn.Module):
-    """Weighs one motion per keypoint and a still background, and predicts what is occluded.
+    """Weighs one motion per keypoint and a still background, and predicts the occlusion.
 
     Motions are translations; with `conventions.first_order` = rotation they also turn about their keypoints.
 
     Raises:
-        ParamsError: the feature volume cannot be halved as often as `motion_field.blocks` says.
+        ParamsError: the feature volume cannot be halved `motion_field.blocks` times.
     """
 
     def __init__(self, model: ModelParams) -> None:
@@ -153,8 +153,8 @@ class MotionField(nn.Module):
             appearance: (1 or B, C, D, h, w) feature volume of the source.
             source_keypoints: (1 or B, K, 3).
             driving_keypoints: (B, K, 3).
-            rotation: (B, 3, 3) that the neighbourhoods of keypoints turn by (`relative_rotation`); None moves
-                them by translations.
+            rotation: (B, 3, 3) by which the neighbourhoods of keypoints turn (`relative_rotation`); None
+                translates them only.
         """
         shifts = motion_shifts(source_keypoints, driving_keypoints, rotation)
         features = self.hourglass(self.hypotheses(appearance, source_keypoints, driving_keypoints, rotation))
@@ -174,8 +174,7 @@ class MotionField(nn.Module):
         driving_keypoints: Tensor,
         rotation: Tensor | None = None,
     ) -> Tensor:
-        """What the hourglass sees of every motion: its heat map difference and the source's features moved by
-        it.
+        """Input of the hourglass: for every motion, its heat map difference and the features moved by it.
 
         Arguments are those of `forward`.
 

@@ -1,5 +1,6 @@
-"""Head pose and expression estimator (paper Fig. 1, OSFV's he_estimator): a bottleneck ResNet with binned
-angles.
+"""Head pose and expression estimator: a bottleneck ResNet with binned angles.
+
+Paper Fig. 1, OSFV's he_estimator.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from kpbe.frontend.preparation import Foldable
 from kpbe.params import ConventionParams, ModelParams
 
 REDUCTION = 32
-"""Of the picture's sides by the stem and the stages."""
+"""Factor by which the stem and the stages reduce the picture's sides."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class PoseExpressionHeads:
     expression: Tensor
 
     def pose(self, conventions: ConventionParams) -> HeadPose:
-        """The head pose that the logits stand for."""
+        """The head pose expected under the logits."""
         angles = [
             expected_degrees(logits, conventions.degree_offset)
             for logits in (self.yaw, self.pitch, self.roll)
@@ -44,9 +45,7 @@ class PoseExpressionHeads:
 
 
 class Bottleneck(Foldable):
-    """ResNet bottleneck that keeps its channels; a stride-2 one has a convolution with batch norm on its skip
-    path.
-    """
+    """ResNet bottleneck that keeps its channels; with stride 2 it has a convolution on its skip path."""
 
     NORMS = (("conv1", "norm1"), ("conv2", "norm2"), ("conv3", "norm3"), ("skip", "norm4"))
 
@@ -72,8 +71,9 @@ class Bottleneck(Foldable):
 
 
 class Stage(Foldable):
-    """1x1 convolution that widens, batch norm, ReLU; a stride-2 bottleneck unless it is the first stage;
-    bottlenecks.
+    """1x1 convolution that widens, batch norm, ReLU, then bottlenecks.
+
+    The first bottleneck has stride 2 unless this is the first stage.
     """
 
     NORMS = (("conv", "norm"),)
@@ -90,8 +90,9 @@ class Stage(Foldable):
 
 
 class GridPooling(Foldable):
-    """Features (B, C, h, w) to (B, C) that know where in the picture they are: few channels of every cell, a
-    linear layer.
+    """Features (B, C, h, w) to (B, C) that keep their place in the picture.
+
+    Few channels of every cell go through one linear layer.
     """
 
     NORMS = (("conv", "norm"),)
@@ -108,8 +109,9 @@ class GridPooling(Foldable):
 
 
 class PoseExpression(Foldable):
-    """Stem, four stages of 4, 8, 16 and 32 times `width` channels, global average or `GridPooling`, five
-    linear heads.
+    """Stem, four stages of 4, 8, 16 and 32 times `width` channels, pooling, five linear heads.
+
+    Pooling is the global average or `GridPooling`.
     """
 
     NORMS = (("conv", "norm"),)

@@ -1,9 +1,8 @@
-"""How networks lie in memory, and what is divided into their weights, for training and for rendering: decided
-here and nowhere else.
+"""Memory layout and folding of networks, for training and for rendering; nothing else decides them.
 
-Measured on CPUs: convolutions run fastest channels last; the gradients of 2D weights take up to three times
-as long that way, those of 3D weights do not. What stays the same from frame to frame (spectral norms, batch
-norms' statistics) is computed once.
+Measured on CPUs: convolutions run fastest channels last. The gradients of 2D weights take up to three times
+as long that way, those of 3D weights do not. Values that stay the same from frame to frame (spectral norms,
+batch norms' statistics) are computed once.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 Network = TypeVar("Network", bound=nn.Module)
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""By the dimensions of a convolution's weights, which its output follows."""
+"""Layouts by the number of dimensions of a convolution's weights; its output has the weights' layout."""
 
 
 class Foldable(nn.Module):
-    """A module that can be changed into one that renders the same frames faster.
+    """A module that can change itself to render the same frames faster.
 
     Attributes:
-        NORMS: names of convolutions and of the batch norms that take what these give, and nothing else.
+        NORMS: pairs of a convolution's name and the name of the batch norm that is its only reader.
     """
 
     NORMS: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def fold(self, device: torch.device) -> None:
-        """Change this module, which is in eval mode; it can be neither trained nor saved afterwards."""
+        """Fold this module, which is in eval mode; it can be neither trained nor saved afterwards."""
         for conv, norm in self.NORMS:
             if getattr(self, norm) is not None:
                 setattr(self, conv, fuse_conv_bn_eval(getattr(self, conv), getattr(self, norm)))
@@ -42,15 +41,15 @@ class Foldable(nn.Module):
 
 
 def prepare_for(network: Network, device: torch.device | str, training: bool) -> Network:
-    """Make a network ready for what it is to do; it is changed and returned.
+    """Prepare a network for training or rendering; it is changed and returned.
 
     On a CPU the process keeps the memory that it frees from here on.
 
     Args:
-        network: any; its `Foldable` parts are folded for rendering.
-        device: is moved there.
-        training: whether its weights are to be learned. Without it, the network is frozen: it is in eval
-            mode, wants no gradients, and can be neither trained nor saved afterwards.
+        network: any network; its `Foldable` parts are folded for rendering.
+        device: where the network goes.
+        training: True to train its weights. False freezes the network: eval mode, no gradients, and it can
+            be neither trained nor saved afterwards.
     """
     device = torch.device(device)
     if device.type == "cpu":
@@ -65,10 +64,10 @@ def prepare_for(network: Network, device: torch.device | str, training: bool) ->
 
 @contextmanager
 def denormals_as_zero() -> Iterator[None]:
-    """Let denormal numbers count as 0 in this thread: CPUs compute many times slower with them.
+    """Treat denormal numbers as 0 in this thread; CPUs compute many times slower with them.
 
-    For trainings, whose optimisers leave such numbers wherever a weight gets no more gradients. It is no
-    setting for a whole process: code that is not ours may count on them (Hypothesis refuses to work without).
+    For trainings, whose optimisers leave such numbers where a weight no longer gets gradients. Do not set it
+    for a whole process: other code may need them (Hypothesis refuses to work without).
     """
     torch.set_flush_denormal(True)
     try:
@@ -78,11 +77,10 @@ def denormals_as_zero() -> Iterator[None]:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc hand out freed memory again instead of returning it to the system, which would have to clear
-    it for every large result.
+    """Let glibc reuse freed memory instead of returning it to the system.
 
-    Measured: `vox256` renders in 1.16 instead of 1.43 s (four frames at once), `small` in 74 instead of 91 ms
-    at 512x512.
+    The system would have to clear it for every large result. Measured: `vox256` renders in 1.16 instead of
+    1.43 s (four frames at once), `small` in 74 instead of 91 ms at 512x512.
     """
     trim_threshold, mmap_max = -1, -4  # numbers of malloc.h
     try:

@@ -1,5 +1,4 @@
-"""Names of the frontend's weights in public OSFV checkpoints, and ours: one explicit table per public
-network.
+"""Tables between our names of the frontend's weights and those of public OSFV checkpoints.
 
 A table maps the name of one of our submodules to its public name; entries below it (weight, bias,
 running_mean, ...) keep their names, except those of spectral norms. Every table is one to one, so it serves
@@ -12,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from kpbe.params import ModelParams
 
-# torch's parametrization against the hooks of the public code's time
+# names of torch's parametrization, and of the hooks that the public code used
 SPECTRAL_NORM_ENTRIES = {
     "parametrizations.weight.original": "weight_orig",
     "parametrizations.weight.0._u": "weight_u",
@@ -22,16 +21,16 @@ SPECTRAL_NORM_ENTRIES = {
 
 def public_keys(ours: Iterable[str], table: Mapping[str, str]) -> dict[str, str]:
     """Our state-dict names below the submodules of `table`, mapped to their public names."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for key in ours:
         parts = key.split(".")
         for length in range(len(parts) - 1, 0, -1):
             public_name = table.get(".".join(parts[:length]))
             if public_name is not None:
                 entry = ".".join(parts[length:])
-                found[key] = f"{public_name}.{SPECTRAL_NORM_ENTRIES.get(entry, entry)}"
+                names[key] = f"{public_name}.{SPECTRAL_NORM_ENTRIES.get(entry, entry)}"
                 break
-    return found
+    return names
 
 
 def frontend_tables(model: ModelParams) -> dict[str, dict[str, str]]:
@@ -44,9 +43,7 @@ def frontend_tables(model: ModelParams) -> dict[str, dict[str, str]]:
 
 
 def discriminator_table(blocks: int) -> dict[str, str]:
-    """Table of the public `discriminator` at full scale (its names say `discs.1`), relative to
-    `PatchDiscriminator`.
-    """
+    """Table of the public `discriminator` at full scale (`discs.1`), relative to `PatchDiscriminator`."""
     table = {"score": "discs.1.conv"}
     for i in range(blocks):
         table[f"blocks.{i}.conv"] = f"discs.1.down_blocks.{i}.conv"

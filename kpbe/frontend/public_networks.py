@@ -1,9 +1,8 @@
-"""What a public OSFV checkpoint is, found in its tensors: where its networks lie, how large they are, which
-decoder they have.
+"""Find the networks of a public OSFV checkpoint, their sizes and their decoder by its tensors.
 
-People meet the same three networks in many wrappings: the authors' `.pth.tar`, SadTalker's packed
-safetensors, state dicts below `model` or `state_dict`, names that DataParallel (`module.`) or torch.compile
-(`_orig_mod.`) have changed. A network is found by the entries that only it has, whatever lies around it.
+The same three networks come in many wrappings: the authors' `.pth.tar`, SadTalker's packed safetensors, state
+dicts below `model` or `state_dict`, names that DataParallel (`module.`) or torch.compile (`_orig_mod.`) have
+changed. A network is recognised by entries that only it has, wherever they lie.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from kpbe.errors import BadCheckpoint, KPBEError
 from kpbe.params import ModelParams
 
 BLUR_KERNEL = "down.weight"
-"""Of the public keypoint detector, which has it only where it looks at a reduced picture."""
+"""Entry of the public keypoint detector; only detectors that read a reduced picture have it."""
 
 Network = Literal["generator", "kp_detector", "he_estimator"]
 
@@ -28,33 +27,29 @@ SIGNATURES: dict[Network, tuple[str, ...]] = {
     "generator": ("first.conv.weight", "second.weight", "dense_motion_network.compress.weight"),
     "he_estimator": ("conv1.weight", "fc_exp.weight", "fc_yaw.weight", "block1.b1_0.conv1.weight"),
 }
-"""Entries that a network has and no other."""
+"""Entries that only this network has."""
 
 USUAL_NAMES: dict[Network, tuple[str, ...]] = {
     "generator": ("generator",),
     "kp_detector": ("kp_detector", "kp_extractor"),
     "he_estimator": ("he_estimator",),
 }
-"""Where a network lies in the authors' files and in SadTalker's."""
+"""Keys of a network in the authors' files and in SadTalker's."""
 
 WRAPPERS = frozenset({"module", "_orig_mod"})
-"""Parts of names that DataParallel and torch.compile put in; no public network has an entry of such a
-name.
-"""
+"""Parts of names that DataParallel and torch.compile add; no public network has an entry of such a name."""
 
 Conventions = Literal["vox256", "vox256_beta"]
-"""What weights do not tell: the order of the rotations, of the published configurations vox-256 and
-vox-256-beta.
+"""Published configurations vox-256 and vox-256-beta, which differ in the order of rotations; weights do not
+show it.
 """
 
 IMAGE_SIZE = 256
-"""Of every published checkpoint; a fully convolutional network does not tell the size that it was trained
-with.
-"""
+"""Image size of every published checkpoint; weights of a fully convolutional network do not show it."""
 
 
 def plain_name(name: str) -> str:
-    """A name without what DataParallel and torch.compile put into it."""
+    """A name without the parts that DataParallel and torch.compile add."""
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
@@ -62,7 +57,7 @@ def conventions_of(word: str) -> Conventions:
     """Conventions by their name.
 
     Raises:
-        KPBEError: there are none of that name.
+        KPBEError: no conventions have that name.
     """
     for conventions in get_args(Conventions):
         if word == conventions:
@@ -71,18 +66,17 @@ def conventions_of(word: str) -> Conventions:
 
 
 def networks_in(content: Mapping[str, Any], origin: str) -> dict[Network, dict[str, Tensor]]:
-    """The state dicts of the networks that a checkpoint holds, by public network name; absent ones are left
-    out.
+    """State dicts of the networks in a checkpoint, by public network name; absent ones are left out.
 
     Args:
-        content: what the file holds: tensors, and mappings of them in any depth.
+        content: content of the file: tensors, and mappings of them at any depth.
         origin: the file, for messages.
 
     Raises:
-        BadCheckpoint: there are two of a kind, and none has the usual name.
+        BadCheckpoint: there are several networks of a kind, and not exactly one has a usual name.
     """
     tensors = dict(_tensors(content))
-    found: dict[Network, dict[str, Tensor]] = {}
+    networks: dict[Network, dict[str, Tensor]] = {}
     for network, signature in SIGNATURES.items():
         first = signature[0]
         prefixes = [name[: -len(first)] for name in tensors if name == first or name.endswith(f".{first}")]
@@ -97,30 +91,29 @@ def networks_in(content: Mapping[str, Any], origin: str) -> dict[Network, dict[s
                 f"{', '.join(p.rstrip('.') for p in chosen)}; keep one of them."
             )
         prefix = chosen[0]
-        found[network] = {
+        networks[network] = {
             name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
         }
-    return found
+    return networks
 
 
 def model_of(
     networks: Mapping[Network, Mapping[str, Tensor]], path: Path, conventions: Conventions | None = None
 ) -> ModelParams:
-    """The parameters of a public checkpoint: sizes and decoder by the shapes of its tensors.
+    """The parameters of a public checkpoint: sizes and decoder from the shapes of its tensors.
 
-    The published checkpoints without `beta` look for keypoints on a reduced picture and turn heads in the
-    order pitch, yaw, roll; `beta` looks at the whole picture and has its rotations in another order, which no
-    tensor tells. So a checkpoint that looks at the whole picture is `beta` only if its name or the user says
-    so.
+    The published checkpoints without `beta` find keypoints on a reduced picture and rotate heads in the order
+    pitch, yaw, roll. `beta` reads the whole picture and has another order of rotations, which no tensor
+    shows. So a checkpoint that reads the whole picture is `beta` only if its name or the user says so.
 
     Args:
-        networks: of `networks_in`, all three.
-        path: the file, whose name and folder may tell `beta`.
-        conventions: those that the user names; None looks for them.
+        networks: all three, from `networks_in`.
+        path: the file; its name or folder may contain `beta`.
+        conventions: those that the user names; None derives them.
 
     Raises:
-        BadCheckpoint: an entry that tells a size is missing, or the conventions are unclear or contradict the
-            weights.
+        BadCheckpoint: an entry that sizes are read from is missing, or the conventions are unclear or
+            contradict the weights.
     """
     origin = str(path)
     keypoints, pose, generator = (
@@ -186,26 +179,25 @@ def model_of(
 
 
 def sizes_of(model: ModelParams) -> dict[str, Any]:
-    """The sizes of a model that its weights tell, but for those in which the published checkpoints differ."""
+    """The sizes of a model that its weights show, except those in which the published checkpoints differ."""
     differing = {"generator": {"decoder"}, "canonical_keypoints": {"input_scale"}}
     return model.model_dump(exclude={"name": True, "image_size": True, "conventions": True, **differing})
 
 
 PUBLISHED_SIZES = sizes_of(ModelParams())
-"""Of every checkpoint that OSFV's and SadTalker's authors published."""
+"""Sizes of every checkpoint that OSFV's and SadTalker's authors published."""
 
 
 def blur_reduction(kp_detector: Mapping[str, Tensor]) -> int:
-    """How many times smaller than the picture is what the keypoint detector looks at, by the size of its blur
-    kernel.
-    """
+    """Factor by which the keypoint detector reduces the picture, from the size of its blur kernel."""
     blur = kp_detector.get(BLUR_KERNEL)
     return 1 if blur is None else (blur.shape[-1] - 1) // 4 + 1  # its radius is 2 (n - 1)
 
 
 def _widths(width: int, widest: int, blocks: int, published: int) -> dict[str, int]:
-    """`width` and `max_width` of blocks that double the one up to the other; the published limit where it cut
-    nothing.
+    """`width` and `max_width` of blocks that double `width` up to `widest`.
+
+    Where no limit took effect, `max_width` is at least the published one.
     """
     limit = max(widest, published) if widest == width * 2**blocks else widest
     return {"width": width, "max_width": limit}
