@@ -1,5 +1,6 @@
-"""From a source of videos (built-in sample, a folder, VoxCeleb1 metadata) to the list of raw videos,
-data/raw/videos.csv.
+"""Stage `acquire`: list the raw videos of a source in data/raw/videos.csv.
+
+A source is the built-in sample, a folder, or VoxCeleb1 metadata.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from kpbe.errors import KPBEError
 from kpbe.params import DataParams
 
 TEST_SHARE = 0.1
-"""Share of the identities (at least one) that a folder without a list gives to the test split."""
+"""Share of the identities that form the test split of a folder without a list; at least one does."""
 
 LIST_COLUMNS = ("path", "identity", "split")
 
@@ -26,13 +27,13 @@ LIST_COLUMNS = ("path", "identity", "split")
 def acquire(data: DataParams, out: Path, map: ShardMap = serial_map) -> list[RawVideo]:
     """Write `out`/videos.csv and `out`/rejected.csv; the built-in sample also writes its videos below `out`.
 
-    Videos of the sources `folder` and `voxceleb1` stay where they are. Rows are sorted, so the same files
-    give the same list.
+    Videos of the sources `folder` and `voxceleb1` are not copied. Rows are sorted, so the same files give the
+    same list.
 
     Args:
         data: the data section of params.yaml.
         out: data/raw.
-        map: runs the shards of the sample's rendering.
+        map: see `kpbe.core.processes.ShardMap`; renders the shards of the sample.
 
     Returns:
         The rows of videos.csv.
@@ -61,9 +62,9 @@ def acquire(data: DataParams, out: Path, map: ShardMap = serial_map) -> list[Raw
 
 
 def listed_videos(list_file: Path, root: Path) -> tuple[list[RawVideo], list[Rejection]]:
-    """Videos that a CSV with the columns path, identity and split lists.
+    """Videos listed in a CSV file with the columns path, identity and split.
 
-    A path counts from `root`, or from the repository root (the working directory) where `root` has no such
+    Paths are relative to `root`, or to the repository root (the working directory) where `root` has no such
     file.
 
     Raises:
@@ -102,8 +103,8 @@ def listed_videos(list_file: Path, root: Path) -> tuple[list[RawVideo], list[Rej
 def found_videos(root: Path) -> tuple[list[RawVideo], list[Rejection]]:
     """All videos below a folder.
 
-    The identity is the first folder below `root`, for files directly in it their name. The identities with
-    the smallest SHA-256 of their name, `TEST_SHARE` of all and at least one, are the test split.
+    The identity is the first folder below `root`, or the name of a file directly in `root`. The identities
+    whose names have the smallest SHA-256, `TEST_SHARE` of all and at least one, form the test split.
 
     Raises:
         KPBEError: there is no such folder, it has no videos, or all are of one identity.
@@ -145,7 +146,7 @@ def _raw_video(file: Path, name: Path, identity: str, split: str) -> RawVideo:
 def _one_per_clip_id(
     videos: Iterable[RawVideo], rejections: list[Rejection]
 ) -> tuple[list[RawVideo], list[Rejection]]:
-    """Sort; reject a video whose clips would be named like those of another one."""
+    """Sort the videos; reject a video whose clips would have the names of another video's clips."""
     kept: dict[tuple[str, str], RawVideo] = {}
     for video in sorted(videos, key=lambda video: (video.identity, video.video_id, str(video.path))):
         first = kept.setdefault((video.identity, video.video_id), video)

@@ -1,10 +1,10 @@
-"""Faces by OpenCV's frontal face cascade, which scikit-image packages: nothing has to be fetched for it.
+"""Face detection by OpenCV's frontal face cascade, which is part of scikit-image and needs no download.
 
-It finds upright faces that look into the camera, as squares from the brows to the chin. Boxes as YuNet draws
-them, eyes and mouth are that square in fixed proportions, medians of real faces; proportions do not tilt with
-the head. On 224 frames of 56 real videos of talking people in which YuNet sees a face, the largest box agreed
-with YuNet's (IoU above 0.5) in 86 %, was another one in 5 %, and none was found in 9 %. Eyes and mouth lay
-0.11 distances of the eyes from YuNet's (median; 0.29 or more in a tenth).
+It finds upright faces that look into the camera, as squares from the brows to the chin. Boxes like YuNet's,
+and eyes and mouth, are computed from the square in fixed proportions, which are medians of real faces and do
+not tilt with the head. On 224 frames of 56 real videos of talking people in which YuNet sees a face, the
+largest box agreed with YuNet's (IoU above 0.5) in 86 %, was another one in 5 %, and none was found in 9 %.
+Eyes and mouth lay 0.11 eye distances from YuNet's (median; 0.29 or more in a tenth).
 
 Source: local binary patterns in multi-scale blocks (Liao et al. 2007), OpenCV's `lbpcascade_frontalface.xml`.
 """
@@ -23,11 +23,11 @@ SMALLEST_FACE = 24
 """Pixels; the size that the cascade was trained at."""
 
 SMALLEST_SHARE = 1 / 6
-"""Smaller squares, as a share of the picture's shorter side, are rather noise than a speaker."""
+"""Least square as a share of the picture's shorter side; smaller ones are more often noise than a speaker."""
 
 SCALE_STEP = 1.15
 NEIGHBOURS = 3
-"""Squares of this number of places and scales must agree."""
+"""Number of places and scales whose squares must agree."""
 
 # shares of the square's side, from its centre, to the right and down
 BOX = (-0.40, -0.56, 0.40, 0.60)
@@ -35,10 +35,10 @@ EYES_AND_MOUTH = ((-0.195, -0.115), (0.195, -0.115), (0.0, 0.287))
 
 
 def cascade_file() -> Path:
-    """The cascade in the package scikit-image.
+    """The path of the cascade file in the package scikit-image.
 
     Raises:
-        MissingWeights: this version of the package has none.
+        MissingWeights: this version of the package has no such file.
     """
     import skimage.data
 
@@ -59,7 +59,7 @@ class FrontalCascade:
     def detect(self, frame: np.ndarray) -> np.ndarray:
         """Faces in a (H, W, 3) uint8 RGB picture as `FaceDetector.detect` gives them, the largest first.
 
-        The cascade gives no score: 1 stands for it. Boxes are cut at the picture's borders.
+        The cascade gives no score; it is set to 1. Boxes are clipped at the picture's borders.
         """
         squares = self._squares(frame)
         boxes = np.tile(squares[:, :2], 2) + np.multiply(BOX, squares[:, 2:])
@@ -80,7 +80,7 @@ class FrontalCascade:
         smallest = max(SMALLEST_FACE, round(shorter * SMALLEST_SHARE))
         if shorter <= smallest:
             return np.empty((0, 3))
-        found = self._network.detect_multi_scale(
+        detections = self._network.detect_multi_scale(
             img=np.ascontiguousarray(frame),
             scale_factor=SCALE_STEP,
             step_ratio=1,
@@ -88,7 +88,7 @@ class FrontalCascade:
             max_size=(shorter, shorter),
             min_neighbor_number=NEIGHBOURS,
         )
-        rows = [(f["c"] + f["width"] / 2, f["r"] + f["height"] / 2, f["width"]) for f in found]
+        rows = [(f["c"] + f["width"] / 2, f["r"] + f["height"] / 2, f["width"]) for f in detections]
         squares = np.array(rows, np.float64).reshape(-1, 3)
         return squares[np.argsort(-squares[:, 2], kind="stable")]
 

@@ -24,7 +24,7 @@ class Clip:
         path: the video, relative to the manifest's folder.
         frames, fps, width, height, seconds, has_audio: of the video.
         source_url: where the raw video comes from, may be empty.
-        start, end: place in the raw video in frames at 25 fps, `end` exclusive.
+        start, end: part of the raw video in frames at 25 fps, `end` exclusive.
         bbox: crop in pixels of the raw video, `left-top-right-bottom`.
         sha256: of the video file.
         folder: the manifest's folder.
@@ -49,7 +49,7 @@ class Clip:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All but the folder, for a record; `Clip(**facts, folder=...)` is the clip again."""
+        """All fields except the folder, for a record; `Clip(**facts, folder=...)` restores the clip."""
         return {name: getattr(self, name) for name in COLUMNS}
 
     @property
@@ -64,15 +64,15 @@ class Clip:
 
     @property
     def boxes(self) -> Path:
-        """Face boxes, float32 (frames, 4) left, top, right, bottom in clip pixels; absent when they are not
-        known.
-        """
+        """Face boxes, float32 (frames, 4) left, top, right, bottom in clip pixels; absent if unknown."""
         return self.video.with_suffix(".boxes.npy")
 
     @property
     def landmarks(self) -> Path:
-        """Eyes (from left to right in the picture) and middle of the mouth, float32 (frames, 3, 2) in clip
-        pixels; absent when they are not known."""
+        """Eyes and middle of the mouth, float32 (frames, 3, 2) in clip pixels; absent if unknown.
+
+        The eyes are ordered from left to right in the picture.
+        """
         return self.video.with_suffix(".landmarks.npy")
 
 
@@ -80,17 +80,17 @@ COLUMNS = tuple(f.name for f in fields(Clip) if f.name != "folder")
 
 
 def backend_video(folder: Path, clip: Clip) -> Path:
-    """A backend's lossless video of a clip in its folder (data/backend/<backend>); it may not exist."""
+    """Path of a backend's lossless video of a clip in data/backend/<backend>; it may not exist."""
     return folder / clip.split / f"{clip.clip_id}.mkv"
 
 
 def enhanced_video(folder: Path, clip: Clip, control: str = "") -> Path:
-    """Where the enhanced video of a clip lies, or that of a control, in data/enhanced/<backend>."""
+    """Path of a clip's enhanced video, or of its control's, in data/enhanced/<backend>."""
     return folder / (control or clip.split) / f"{clip.clip_id}.mkv"
 
 
 def make_clip_id(identity: str, video_id: str, start: int, end: int) -> str:
-    """FOMM's name of a clip: `identity#video#start#end`, frames with six digits."""
+    """FOMM's name of a clip: `identity#video#start#end`, frame numbers with six digits."""
     return f"{identity}#{video_id}#{start:06}#{end:06}"
 
 

@@ -34,8 +34,9 @@ class Tube:
 
 
 def iou(box: Sequence[float] | np.ndarray, others: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes (..., 4), broadcast; a box that ends at pixel r includes pixel r (the
-    +1 convention).
+    """Intersection over union of boxes (..., 4), broadcast.
+
+    A box that ends at pixel r includes pixel r (the +1 convention).
     """
     a, b = np.asarray(box, float), np.asarray(others, float)
     overlap = np.minimum(a[..., 2:4], b[..., 2:4]) - np.maximum(a[..., :2], b[..., :2]) + 1
@@ -74,10 +75,9 @@ def box_tubes(boxes: np.ndarray, iou_with_first: float, max_frames: int) -> list
 
 
 def increase_to_square(box: Sequence[float], increase: float) -> PixelBox:
-    """Enlarge a box about its centre to a square of (1 + 2 `increase`) times its longer side, in whole
-    pixels.
+    """Enlarge a box about its centre to a square of (1 + 2 `increase`) times its longer side.
 
-    Coordinates are cut towards zero one by one, so sides may differ by a pixel.
+    Coordinates are truncated towards zero one by one, so the sides may differ by a pixel.
     """
     left, top, right, bottom = box
     width, height = right - left, bottom - top
@@ -92,9 +92,7 @@ def increase_to_square(box: Sequence[float], increase: float) -> PixelBox:
 
 
 def shift_inside(crop: PixelBox, width: int, height: int) -> PixelBox:
-    """Slide a crop into a frame; a crop larger than the frame becomes the largest square about its centre
-    that fits.
-    """
+    """Shift a crop into a frame; if it is larger, use the largest square about its centre that fits."""
     left, top, right, bottom = crop
     crop_width, crop_height = right - left, bottom - top
     if crop_width > width or crop_height > height:
@@ -107,7 +105,7 @@ def shift_inside(crop: PixelBox, width: int, height: int) -> PixelBox:
 
 
 def crop_of_tube(tube: Tube, width: int, height: int, crop: CropParams, fps: float = 25.0) -> PixelBox:
-    """The region of a width x height frame that shows a tube's face; `fps` only words the reasons.
+    """The region of a width x height frame that shows a tube's face; `fps` is only used in messages.
 
     Raises:
         BadClip: the tube is too short or too small, or its crop leaves the frame and `at_border` is `reject`.
@@ -140,15 +138,16 @@ def require_length(frames: int, min_frames: int, fps: float) -> None:
 
 
 def centred_square(width: int, height: int) -> PixelBox:
-    """The largest square in the middle of a frame."""
+    """The largest square in the middle of a width x height frame."""
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     return left, top, left + side, top + side
 
 
 def boxes_in_crop(boxes: np.ndarray, crop: PixelBox, image_size: int) -> np.ndarray:
-    """Boxes (N, 4) of the frame as float32 boxes in pixels of the crop resized to `image_size`, cut at its
-    borders.
+    """Boxes (N, 4) of the frame as float32 boxes in pixels of the crop resized to `image_size`.
+
+    They are clipped at the crop's borders.
     """
     left, top, right, bottom = crop
     scale = image_size / np.array([right - left, bottom - top] * 2, float)
@@ -156,12 +155,13 @@ def boxes_in_crop(boxes: np.ndarray, crop: PixelBox, image_size: int) -> np.ndar
 
 
 def points_in_crop(points: np.ndarray, crop: PixelBox, image_size: int) -> np.ndarray:
-    """Points (..., 2) of the frame as float32 points in pixels of the crop resized to `image_size`; they may
-    lie outside.
+    """Points (..., 2) of the frame as float32 points in pixels of the crop resized to `image_size`.
+
+    They may lie outside.
     """
     left, top, right, bottom = crop
     scale = image_size / np.array([right - left, bottom - top], float)
-    # pixel centres lie at whole numbers, and stay where they are in the picture
+    # pixel centres lie at whole numbers, hence the half pixel
     return ((points + 0.5 - (left, top)) * scale - 0.5).astype(np.float32)
 
 

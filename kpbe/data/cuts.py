@@ -1,4 +1,4 @@
-"""Which parts of a video become clips: face tubes, whole frames, or a crop that metadata gives."""
+"""Plan which parts of a video become clips: face tubes, whole frames, or a crop from metadata."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from kpbe.media.recording import Recording, sample_times
 from kpbe.params import CropParams
 
 KEPT_BYTES = 256 * 2**20
-"""Frames of a video up to this size stay in memory between detection and cropping; longer ones are decoded
+"""Frames of a video stay in memory between detection and cropping up to this size; larger videos are decoded
 twice.
 """
 
 LONG_VIDEO_FRAMES = 3000
-"""Longer videos (two minutes) show a progress bar of their own."""
+"""Longer videos (two minutes at 25 fps) show their own progress bar."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,12 @@ class Refusal:
 
 
 class SampledFrames:
-    """The asked part of a video at a constant rate; can be gone through more than once, decoding once if it
-    is short.
+    """The requested part of a video at a constant rate, iterable more than once.
+
+    A short part is decoded only once.
 
     Attributes:
-        start: seconds into the video of the first frame.
+        start: time of the first frame in the video, seconds.
         fps: frames per second.
     """
 
@@ -83,7 +84,7 @@ class SampledFrames:
         return len(sample_times(self._end - self.start, self.fps))
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Frames, (H, W, 3) uint8 RGB, upright."""
+        """Yield frames, (H, W, 3) uint8 RGB, upright."""
         if len(self._kept) == len(self):
             yield from self._kept
             return
@@ -108,8 +109,8 @@ def plan_cuts(
 ) -> tuple[list[Cut], list[Refusal]]:
     """Decide which parts of a video become clips.
 
-    A crop known from metadata is taken as it is. Otherwise `crop.mode` says whether face tubes are cut or
-    whole frames are taken (their middle square, in pieces of at most `crop.max_frames`).
+    A crop from metadata is used unchanged. Otherwise `crop.mode` selects face tubes or whole frames (their
+    middle square, in pieces of at most `crop.max_frames`).
 
     Args:
         video: the row of videos.csv.
@@ -119,7 +120,7 @@ def plan_cuts(
         crop: rules for tubes.
 
     Returns:
-        Cuts in the order of time, and what was refused; at least one of either.
+        Cuts and refusals in the order of time; at least one of either.
 
     Raises:
         BadClip: the video is too short or shows no face, or metadata does not fit it.
@@ -151,9 +152,9 @@ def _track(
     if boxes is None or boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
         raise BadClip(f"{video.boxes} does not hold one face box (left, top, right, bottom) for each frame")
     times = frames.start + sample_times(len(frames) / frames.fps, frames.fps)
-    shown = np.minimum(((times + 0.1 / frames.fps) * info.fps).astype(int), len(boxes) - 1)
-    landmarks = None if video.landmarks is None else np.load(video.landmarks)[shown]
-    return FaceTrack(boxes[shown].astype(float), np.zeros(len(shown), bool), landmarks)
+    indices = np.minimum(((times + 0.1 / frames.fps) * info.fps).astype(int), len(boxes) - 1)
+    landmarks = None if video.landmarks is None else np.load(video.landmarks)[indices]
+    return FaceTrack(boxes[indices].astype(float), np.zeros(len(indices), bool), landmarks)
 
 
 def _parts(frames: SampledFrames, track: FaceTrack | None, crop: CropParams) -> list[Tube]:
@@ -187,10 +188,10 @@ def _native_bbox(video: RawVideo, info: VideoInfo) -> PixelBox:
 
 def _annotated_cut(video: RawVideo, info: VideoInfo, frames: SampledFrames, track: FaceTrack | None) -> Cut:
     if video.start is not None and video.end is not None:
-        asked = native_frames(video.start, video.end, info.fps)
-        if asked.stop > info.frames + 1:  # average rates are rounded
+        part = native_frames(video.start, video.end, info.fps)
+        if part.stop > info.frames + 1:  # average rates are rounded
             raise BadClip(
-                f"the video has {info.frames} frames, the clip needs {asked.start} to {asked.stop - 1}: "
+                f"the video has {info.frames} frames, the clip needs {part.start} to {part.stop - 1}: "
                 f"fetch it again"
             )
     box = shift_inside(_native_bbox(video, info), info.width, info.height)

@@ -1,8 +1,7 @@
-"""Face boxes from a picture: OpenCV's YuNet, SFD and BlazeFace of the face-alignment package, MediaPipe, a
-cascade, behind one protocol.
+"""Face detectors behind one protocol: YuNet, SFD, BlazeFace, MediaPipe, and a cascade.
 
-Weights come from local folders only (kpbe/checkpoints/catalogue.py); face-alignment would otherwise download
-them. The cascade needs none.
+YuNet is OpenCV's, SFD and BlazeFace are those of the face-alignment package. Weights come from local folders
+only (kpbe/checkpoints/catalogue.py); face-alignment would otherwise download them. The cascade needs none.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from kpbe.metrics.face_landmarks import FaceLandmarker, require_face_landmarker
 
 DetectorKind = Literal["known", "yunet", "blazeface", "sfd", "mediapipe", "cascade"]
 FinderKind = Literal["yunet", "mediapipe", "cascade"]
-"""What finds faces as well as eyes and mouths."""
+"""Detectors that find faces as well as eyes and mouths."""
 
 FINDERS: tuple[FinderKind, ...] = ("yunet", "mediapipe", "cascade")
-"""What looks at a user's own pictures: the first whose files are on this machine."""
+"""Detectors for a user's own pictures, in order of preference; the first whose files are here is used."""
 
 DETECTION_HEIGHT = 360
 """Pictures are scaled down to this height before detection, as FOMM's preprocessing does."""
 
 YUNET_MIN_SCORE = 0.6
 MIN_SCORE = 0.5
-"""Of `sfd` and `blazeface`, as FOMM's preprocessing and Wav2Lip have it."""
+"""Least score of `sfd` and `blazeface`, as in FOMM's preprocessing and Wav2Lip."""
 
 _FILES: dict[str, tuple[str, ...]] = {
     "known": (),
@@ -69,11 +68,10 @@ def weight_files(kind: DetectorKind) -> list[Path]:
 
 
 def finder_here() -> FinderKind:
-    """The first of `FINDERS` whose files are on this machine; where only the cascade is left, that is said
-    once.
+    """The first of `FINDERS` whose files are on this machine; prints one sentence if that is the cascade.
 
     Raises:
-        MissingWeights: not even that is here.
+        MissingWeights: not even the cascade is here.
     """
     for kind in FINDERS[:-1]:
         try:
@@ -88,7 +86,7 @@ def finder_here() -> FinderKind:
 
 @cache
 def _say_cascade() -> None:
-    """One sentence on stderr, once in a process."""
+    """Print one sentence on stderr, once per process."""
     print(
         "faces are looked for by OpenCV's frontal cascade, which misses turned and tilted heads: `kpbe "
         "weights get yunet` fetches a better detector (0.2 MB, MIT).",
@@ -101,8 +99,8 @@ def get_detector(kind: DetectorKind, device: str = "cpu") -> FaceDetector | None
     """A detector with its weights, or None for `known` (boxes come with the data).
 
     Args:
-        kind: `yunet` is the fastest; `sfd` is FOMM's and Wav2Lip's own and slow on a CPU; `blazeface` looks
-            at the centre square; `mediapipe` is for faces that fill a good part of the picture; `cascade`
+        kind: `yunet` is the fastest. `sfd` is FOMM's and Wav2Lip's own and slow on a CPU. `blazeface` reads
+            the centre square only. `mediapipe` is for faces that fill a good part of the picture. `cascade`
             needs no file and finds frontal faces only.
         device: torch device of `sfd` and `blazeface`.
 
@@ -121,9 +119,7 @@ def get_detector(kind: DetectorKind, device: str = "cpu") -> FaceDetector | None
         network = YuNet(files[0]) if kind == "yunet" else FaceAlignmentDetector(kind, files, device)
     except ImportError:
         raise
-    except (
-        Exception
-    ) as error:  # cv2.error, RuntimeError, pickle errors: all mean that the file is not what it should be
+    except Exception as error:  # cv2.error, RuntimeError, pickle errors: each means a damaged or wrong file
         raise BadCheckpoint(
             f"{files[0]} cannot be loaded as {kind} ({_first_line(error)}): get it again."
         ) from None
@@ -159,13 +155,11 @@ class YuNet:
     def __init__(self, weights: Path) -> None:
         import cv2
 
-        cv2.setNumThreads(
-            1
-        )  # videos are worked on beside each other; one small picture gains nothing from threads
+        # other videos are processed in parallel, and one small picture gains nothing from threads
+        cv2.setNumThreads(1)
         log_level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(
-            cv2.utils.logging.LOG_LEVEL_ERROR
-        )  # OpenCV 5 warns about a target nobody asked for
+        # OpenCV 5 warns about a target that was not requested
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         try:
             self._network = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), YUNET_MIN_SCORE, 0.3, 50)
         finally:
@@ -178,15 +172,17 @@ class YuNet:
     def detect_with_landmarks(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Faces as `detect` gives them, and their points (n, 5, 2) in pixels.
 
-        The points are right eye, left eye, nose tip, right and left corner of the mouth, right and left being
+        The points are right eye, left eye, nose tip, right and left corner of the mouth; right and left are
         the person's.
         """
         self._network.setInputSize((frame.shape[1], frame.shape[0]))
-        _, found = self._network.detect(np.ascontiguousarray(frame[..., ::-1]))
-        found = np.empty((0, 15)) if found is None else _best_first(found.astype(np.float64), score=14)
-        faces = found[:, [0, 1, 2, 3, 14]]
+        _, detections = self._network.detect(np.ascontiguousarray(frame[..., ::-1]))
+        detections = (
+            np.empty((0, 15)) if detections is None else _best_first(detections.astype(np.float64), score=14)
+        )
+        faces = detections[:, [0, 1, 2, 3, 14]]
         faces[:, 2:4] += faces[:, :2]
-        return faces, found[:, 4:14].reshape(-1, 5, 2)
+        return faces, detections[:, 4:14].reshape(-1, 5, 2)
 
 
 class FaceAlignmentDetector:
@@ -209,13 +205,18 @@ class FaceAlignmentDetector:
 
     def detect(self, frame: np.ndarray) -> np.ndarray:
         """See `FaceDetector.detect`."""
-        found = self._network.detect_from_image(np.ascontiguousarray(frame))
-        return _best_first(np.asarray(found, np.float64).reshape(-1, 5)) if len(found) else np.empty((0, 5))
+        detections = self._network.detect_from_image(np.ascontiguousarray(frame))
+        return (
+            _best_first(np.asarray(detections, np.float64).reshape(-1, 5))
+            if len(detections)
+            else np.empty((0, 5))
+        )
 
 
 class MediaPipe:
-    """MediaPipe's FaceLandmarker: the box around its points, of up to four faces, the largest first. It gives
-    no score: 1 stands for it.
+    """MediaPipe's FaceLandmarker as a detector: boxes around the points of up to four faces, largest first.
+
+    It gives no score; the score is set to 1.
     """
 
     def __init__(self, landmarker: FaceLandmarker) -> None:

@@ -1,4 +1,5 @@
-"""Grids of drawn people, every combination of some poses and some mouths, as they lie on disk;
+"""Grids of drawn people on disk: every combination of some poses and some mouths.
+
 kpbe/data/sample/grids.py draws them.
 """
 
@@ -16,7 +17,7 @@ GRID_FILE = "grid.json"
 
 @dataclass(frozen=True)
 class DrawnGrid:
-    """One person in poses x mouths; frame `pose * mouths + mouth` of `clip` shows a combination."""
+    """One person in poses x mouths; frame `pose * mouths + mouth` of `clip` shows that combination."""
 
     clip: Clip
     poses: int
@@ -24,7 +25,7 @@ class DrawnGrid:
 
 
 def read_grids(folder: Path) -> list[DrawnGrid]:
-    """The grids of a folder.
+    """Read the grids of a folder.
 
     Raises:
         KPBEError: there is none.

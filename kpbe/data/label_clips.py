@@ -1,4 +1,4 @@
-"""What the stages that label training frames have in common."""
+"""Helpers of the stages that label training frames."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from kpbe.data.raw import read_raw_videos
 
 
 def truth_files(raw: Path, manifest: Iterable[Clip]) -> dict[str, Path]:
-    """Files with what is true of drawn clips, by clip_id, where there are any."""
+    """Files with the ground truth of drawn clips, by clip_id; other clips are left out."""
     files = {
         f"{video.identity}#{video.video_id}": video.path.with_suffix(".truth.npz")
         for video in read_raw_videos(raw)
     }
-    found = {clip.clip_id: files.get(clip.clip_id.rsplit("#", 2)[0]) for clip in manifest}
-    return {clip_id: path for clip_id, path in found.items() if path is not None and path.exists()}
+    truths = {clip.clip_id: files.get(clip.clip_id.rsplit("#", 2)[0]) for clip in manifest}
+    return {clip_id: path for clip_id, path in truths.items() if path is not None and path.exists()}
 
 
 def label_clips(
@@ -31,10 +31,9 @@ def label_clips(
     shard_size: int,
     max_rejected_fraction: float,
 ) -> tuple[list[tuple[ClipTask, dict[str, Any]]], list[Rejection]]:
-    """`run_clip_tasks` for a stage that may have nothing to label; labels of clips that no task is for are
-    removed.
+    """`run_clip_tasks` for a stage that may have nothing to label; also removes labels without a task.
 
-    Where all that is labelled is known (`truth` of the tasks' payloads), no worker is started for it.
+    Where all labels are known (`truth` of the tasks' payloads), no worker is started.
     """
     _remove_others(out, tasks)
     if not tasks:
@@ -52,10 +51,8 @@ def label_clips(
 
 
 def _remove_others(out: Path, tasks: Iterable[ClipTask]) -> None:
-    """Remove labels and records of clips that no task is for; every clip_id has a `#`, other files have
-    none.
-    """
+    """Remove labels and records of clips without a task; these files have a `#` in their names."""
     out.mkdir(parents=True, exist_ok=True)
-    wanted = {path for task in tasks for path in (task.record, *task.outputs)}
-    for path in set(out.glob("*#*")) - wanted:
+    task_files = {path for task in tasks for path in (task.record, *task.outputs)}
+    for path in set(out.glob("*#*")) - task_files:
         path.unlink()

@@ -1,8 +1,8 @@
 """Eyes and mouth of a face: the three points by which faces are aligned.
 
-YuNet's five points, the 68 of the face-alignment package's FAN, the 478 of MediaPipe's FaceLandmarker, or
-proportions of a square that a cascade found. Order: left eye, right eye (as seen in the picture), middle of
-the mouth; pixels, whose centres lie at whole numbers.
+They come from YuNet's five points, the 68 of the face-alignment package's FAN, the 478 of MediaPipe's
+FaceLandmarker, or the square of a cascade. Order: left eye, right eye (as seen in the picture), middle of the
+mouth; in pixels, whose centres lie at whole numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker
 LandmarkKind = Literal["known", "yunet", "fan", "mediapipe", "cascade"]
 
 SMALLEST_SIDE = 256
-"""Smaller pictures are enlarged before the search: detectors miss faces of a few dozen pixels."""
+"""Pictures with a shorter side, in pixels, are enlarged: detectors miss faces of a few dozen pixels."""
 
 
 class LandmarkFinder(Protocol):
@@ -38,9 +38,9 @@ def get_landmark_finder(kind: LandmarkKind, device: str = "cpu") -> LandmarkFind
     """A finder with its weights, or None for `known` (landmarks come with the data).
 
     Args:
-        kind: `yunet` and `mediapipe` take a few milliseconds per picture; `fan` is what PC-AVS's authors
-            used, and slow on a CPU; `cascade` needs no file, and knows of a face only where it is and how
-            large.
+        kind: `yunet` and `mediapipe` take a few milliseconds per picture. `fan` is that of PC-AVS's authors
+            and slow on a CPU. `cascade` needs no file and derives the points from the face's place and size
+            only.
         device: torch device of `fan`.
 
     Raises:
@@ -55,12 +55,12 @@ def get_landmark_finder(kind: LandmarkKind, device: str = "cpu") -> LandmarkFind
         return _Enlarging(FanFinder(require("fan"), device))
     if kind == "mediapipe":
         return MediaPipeFinder(load_face_landmarker())
-    get_detector("yunet")  # refuses missing and damaged weights in words
+    get_detector("yunet")  # raises a clear error for missing and damaged weights
     return _Enlarging(YuNetFinder(YuNet(require("yunet"))))
 
 
 class YuNetFinder:
-    """The five points of YuNet; the middle of the mouth is that of its corners."""
+    """Finds the points with YuNet; the middle of the mouth is that of its corners."""
 
     def __init__(self, detector: YuNet) -> None:
         self._detector = detector
@@ -75,7 +75,7 @@ class YuNetFinder:
 
 
 class MediaPipeFinder:
-    """The 478 points of MediaPipe; an eye is the middle of its corners, the mouth that of the inner lips."""
+    """Finds the points with MediaPipe; an eye is the middle of its corners, the mouth that of the lips."""
 
     def __init__(self, landmarker: FaceLandmarker) -> None:
         self._landmarker = landmarker
@@ -87,8 +87,9 @@ class MediaPipeFinder:
 
 
 def three_points(landmarks: np.ndarray) -> np.ndarray:
-    """Eyes (left, right in the picture) and mouth of 68 landmarks: the means of points 36-41, 42-47 and 60-67
-    (the inner lips).
+    """Eyes (left, right in the picture) and mouth of 68 landmarks, pixels.
+
+    They are the means of points 36-41, 42-47 and 60-67 (the inner lips), as PC-AVS takes them.
 
     Args:
         landmarks: (N, 68, 2).
@@ -101,8 +102,7 @@ def three_points(landmarks: np.ndarray) -> np.ndarray:
 
 
 class FanFinder:
-    """The 68 points of FAN (Bulat and Tzimiropoulos 2017) in YuNet's box; means of points 36-41, 42-47 and
-    60-67, as PC-AVS takes them.
+    """Finds the points with FAN (Bulat and Tzimiropoulos 2017) in YuNet's box, see `three_points`.
 
     Args:
         weights: the face-alignment package's file of its 2D network.
@@ -161,13 +161,15 @@ class _Enlarging:
 
 
 def find_landmarks(frames: Iterable[np.ndarray], finder: LandmarkFinder) -> np.ndarray:
-    """Points of every frame, float32 (N, 3, 2); a frame without a face gets what lies between its neighbours.
+    """Points of every frame, float32 (N, 3, 2); interpolated between neighbours in frames without a face.
 
     Returns:
-        NaN everywhere when no frame shows a face.
+        The points; NaN everywhere when no frame shows a face.
     """
-    found = [finder.find(frame) for frame in frames]
-    points = np.stack([np.full((3, 2), np.nan) if p is None else p for p in found]).reshape(len(found), 6)
+    detections = [finder.find(frame) for frame in frames]
+    points = np.stack([np.full((3, 2), np.nan) if p is None else p for p in detections]).reshape(
+        len(detections), 6
+    )
     known = np.flatnonzero(np.isfinite(points).all(1))
     if 0 < len(known) < len(points):
         points = np.stack([np.interp(np.arange(len(points)), known, points[known, i]) for i in range(6)], 1)

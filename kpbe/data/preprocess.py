@@ -1,8 +1,7 @@
-"""Raw videos to clips: detect, follow, cut and crop faces; constant frame rate; 16 kHz sound beside the
-video.
+"""Stage `preprocess`: cut raw videos into clips of one face.
 
-The unit of resumable work is one raw video (or one annotated part of it); its record lists the clips that it
-gave.
+Detects, tracks and crops faces, at a constant frame rate, with 16 kHz sound beside the video. The unit of
+resumable work is one raw video (or one annotated part of it); its record lists its clips.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ STAGE = "preprocess"
 
 @dataclass(frozen=True)
 class Job:
-    """What one task needs."""
+    """Input of one task."""
 
     video: RawVideo
     data: DataParams
@@ -56,9 +55,9 @@ def preprocess(
 ) -> list[Clip]:
     """Cut the videos of `raw`/videos.csv into clips and write `out`/clips.csv and `out`/rejected.csv.
 
-    Each clip is `out`/<split>/<clip_id>.mp4 (square, constant rate, H.264), .wav (16 kHz mono) and, where
-    faces are known, .boxes.npy, and .landmarks.npy where they came with the video. A video is rejected when
-    it cannot be read, has no or silent sound, shows no face, or gives no clip; single tubes that are too
+    Each clip is `out`/<split>/<clip_id>.mp4 (square, constant rate, H.264) and .wav (16 kHz mono); where
+    faces are known also .boxes.npy, and .landmarks.npy where these came with the video. A video is rejected
+    when it cannot be read, has no or silent sound, shows no face, or gives no clip. Single tubes that are too
     short, too small, at the border or show two faces are listed in rejected.csv as well, but only videos
     without any clip count for `data.max_rejected_fraction`.
 
@@ -67,8 +66,8 @@ def preprocess(
         image_size: side of the clips in pixels.
         raw: folder of videos.csv.
         out: data/clips.
-        map: see `kpbe.core.clip_tasks.run_clip_tasks`; a shard is a number of raw videos.
-        shard_size: see `map`.
+        map: see `kpbe.core.processes.ShardMap`; a shard is a number of raw videos.
+        shard_size: raw videos per shard.
 
     Returns:
         The clips of clips.csv.
@@ -103,14 +102,14 @@ def preprocess(
 
 
 def with_validation_identities(videos: Sequence[RawVideo], count: int) -> list[RawVideo]:
-    """Put training identities in the place of the test split, which is left out; 0 changes nothing.
+    """Replace the test split by some training identities; a `count` of 0 changes nothing.
 
-    Variants of a method are compared on these, so that the test clips are looked at once, when all is
-    decided.
+    Variants of a method are compared on these identities, so that the test clips are used only once, after
+    all decisions.
 
     Args:
-        videos: of both splits.
-        count: how many training identities, those with the smallest SHA-256 of their names.
+        videos: of both splits; those of the test split are dropped.
+        count: number of training identities, those whose names have the smallest SHA-256.
 
     Raises:
         ParamsError: no training identity would be left.
@@ -175,8 +174,7 @@ def make_clips(task: ClipTask) -> dict[str, Any]:
 
     Returns:
         Facts for its record: `clips` (rows of clips.csv), `rejected` ([clip_id, reason] of parts that gave no
-            clip) and
-        `outputs` (names of the files written).
+            clip) and `outputs` (names of the files written).
 
     Raises:
         BadClip: the video gives no clip.
@@ -215,11 +213,11 @@ def _detector(kind: DetectorKind) -> FaceDetector | None:
 
 
 class SilentClip(BadClip):
-    """There is nothing to be heard in a clip."""
+    """A clip's sound is silent."""
 
 
 def _pictures_of(cuts: Iterable[Cut], frames: SampledFrames) -> Iterator[tuple[Cut, Iterator[np.ndarray]]]:
-    """Each cut with its frames; a cut's frames may be left unread."""
+    """Yield each cut with an iterator over its frames, which need not be read."""
     stream = enumerate(frames)
     reached = 0
 
@@ -245,7 +243,7 @@ def _reference_frames(job: Job, start: int, end: int) -> tuple[int, int]:
 
 
 def _describe(job: Job, cut: Cut, folder: Path) -> Clip:
-    """The row of clips.csv, its digest still empty."""
+    """The row of clips.csv, with an empty digest."""
     clip_id = _clip_id(job, cut.start, cut.end)
     start, end = _reference_frames(job, cut.start, cut.end)
     frames = cut.end - cut.start

@@ -44,11 +44,11 @@ class RawVideo:
         split: `train` or `test`.
         video_id: name of the video in clip ids.
         start, end: the part in frames at 25 fps, `end` exclusive; None for the whole video.
-        bbox: crop known from metadata, in pixels of a `width` x `height` frame; None when it is to be found.
-        width, height, fps: reference size and rate of `bbox`, `start` and `end`; None when there is none.
-        boxes: .npy with face boxes (frames of the raw video, 4); None when they are to be detected.
-        landmarks: .npy with eyes and mouth (frames of the raw video, 3, 2), only beside `boxes`; None when
-            they are not known.
+        bbox: crop known from metadata, in pixels of a `width` x `height` frame; None when unknown.
+        width, height, fps: reference size and rate of `bbox`, `start` and `end`; None without them.
+        boxes: .npy with face boxes (frames of the raw video, 4); None when unknown.
+        landmarks: .npy with eyes and mouth (frames of the raw video, 3, 2), only with `boxes`; None when
+            unknown.
         source_url: where the video comes from, may be empty.
     """
 
@@ -71,7 +71,7 @@ COLUMNS = tuple(f.name for f in fields(RawVideo))
 
 
 def plain_name(name: str) -> str:
-    """A name as part of a clip id: what is neither letter, digit, dot, dash nor underscore becomes a dash."""
+    """A name as part of a clip id: characters other than letters, digits, dots, - and _ become a dash."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
 
 
@@ -108,10 +108,10 @@ def read_raw_videos(folder: Path | str) -> list[RawVideo]:
 
 
 def parse_bbox(text: str) -> PixelBox:
-    """`left-top-right-bottom` as numbers.
+    """Parse a box `left-top-right-bottom`.
 
     Raises:
-        ValueError: it is not that, or the box is empty.
+        ValueError: the text is not such a box, or the box is empty.
     """
     try:
         left, top, right, bottom = map(int, text.split("-"))

@@ -1,4 +1,4 @@
-"""The source image of a test clip: one of its frames, drawn once for every method and never scored."""
+"""The source image of a test clip: one random frame, the same for every method and never scored."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from hashlib import sha256
 
 
 def source_frame_index(clip_id: str, frames: int, seed: int) -> int:
-    """Which frame of a clip is its source image: drawn evenly, the same on every machine and for every
-    method.
+    """Index of the frame of a clip that is its source image, the same for every machine and method.
+
+    All frames are equally likely.
 
     Args:
         clip_id: the clip.
@@ -21,5 +22,5 @@ def source_frame_index(clip_id: str, frames: int, seed: int) -> int:
 
 
 def random_seed(clip_id: str, seed: int) -> int:
-    """A number of 64 bits for what is drawn for a clip: from the SHA-256 of "<seed>:<clip_id>"."""
+    """A 64-bit random seed for a clip, from the SHA-256 of "<seed>:<clip_id>"."""
     return int.from_bytes(sha256(f"{seed}:{clip_id}".encode()).digest()[:8], "big")

@@ -1,4 +1,4 @@
-"""One speaker's face box in every frame of a video."""
+"""Track one speaker's face box through a video."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def track_face(
 ) -> FaceTrack:
     """Detect faces in every frame and follow one of them.
 
-    The face with the largest IoU with the previous box is kept (with `reference`, as FOMM does with its
-    annotations, the largest IoU with that); where none overlaps, as at the beginning and after a cut, the
-    largest.
+    The face with the largest IoU with the previous box is chosen; with `reference`, the largest IoU with that
+    region, as FOMM does with its annotations. Where no face overlaps, as at the beginning and after a cut,
+    the largest face is chosen.
 
     Args:
         frames: (H, W, 3) uint8 RGB.
         detector: finds the faces.
-        reference: left, top, right, bottom of the region that shows the speaker.
+        reference: left, top, right, bottom of the region that shows the speaker, pixels.
     """
     guide = None if reference is None else np.array(list(reference), float)
     fixed = guide is not None
@@ -66,9 +66,7 @@ def track_face(
 
 
 def fill_missing(boxes: np.ndarray) -> np.ndarray:
-    """Boxes (N, 4) with rows of zeros replaced by interpolation between the neighbouring ones; one row must
-    be known.
-    """
+    """Boxes (N, 4) whose rows of zeros are interpolated between known rows, of which there must be one."""
     known = np.flatnonzero(boxes.any(axis=1))
     return np.stack(
         [np.interp(np.arange(len(boxes)), known, boxes[known, side]) for side in range(4)], axis=1

@@ -1,4 +1,4 @@
-"""VoxCeleb clips from already downloaded videos, as FOMM's vox-metadata.csv lists them.
+"""VoxCeleb clips in FOMM's vox-metadata.csv, from videos that are already downloaded.
 
 Source: AliaksandrSiarohin/video-preprocessing, load_videos.py. The videos are files `<video_id>.<any
 extension>` in one folder.
@@ -29,7 +29,7 @@ class VoxClip:
     """One row of vox-metadata.csv.
 
     Attributes:
-        person_id, video_id, partition: who, which YouTube video, `train` or `test`.
+        person_id, video_id: the speaker and the YouTube video. partition: `train` or `test`.
         start, end: frames at `fps`, `end` exclusive.
         bbox: crop in pixels of a `width` x `height` frame.
         fps, width, height: the reference of these numbers.
@@ -100,25 +100,25 @@ def native_frames(start: int, end: int, native_fps: float) -> range:
 
 
 def reference_frames(start: int, frames: int, fps: float) -> np.ndarray:
-    """The frames at 25 fps that lie nearest to each of a clip's `frames` frames at `fps`, int64 (frames,);
+    """Nearest frames at 25 fps of each of a clip's `frames` frames at `fps`, int64 (frames,).
+
     `start` is `Clip.start`.
     """
     return start + np.round(np.arange(frames) * REFERENCE_FPS / fps).astype(int)
 
 
 def scale_bbox(bbox: PixelBox, reference: tuple[int, int], native: tuple[int, int]) -> PixelBox:
-    """A box of a reference frame (width, height) in pixels of the native frame, cut towards zero."""
+    """Scale a box from a reference frame (width, height) to the native frame, truncated towards zero."""
     share_x, share_y = reference[0] / native[0], reference[1] / native[1]
     left, top, right, bottom = bbox
     return int(left / share_x), int(top / share_y), int(right / share_x), int(bottom / share_y)
 
 
 def raw_videos(metadata: Path, folder: Path) -> tuple[list[RawVideo], list[Rejection]]:
-    """Rows of `metadata` whose videos are in `folder`, and a rejection for each other row; a clip listed
-    twice counts once.
+    """Rows of `metadata` whose videos are in `folder`, and a rejection for every other row.
 
-    The published file lists 299 clips more than once, three of them in both partitions; those are test clips
-    here, which leaves no person in both.
+    A clip listed twice counts once: the published file lists 299 clips more than once, three of them in both
+    partitions. Those three are test clips here, which leaves no person in both partitions.
 
     Raises:
         KPBEError: the metadata cannot be read, or `folder` does not exist.

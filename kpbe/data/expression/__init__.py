@@ -1,1 +1,1 @@
-"""Expression labels of training frames: points on the face and blendshapes, and the stage that makes them."""
+"""Expression labels of training frames: points on the face, blendshapes, and the stage that makes them."""

@@ -1,9 +1,8 @@
-"""Stage `label_expression`: points on the face, blendshapes of mouth and eyes, for every frame of the
-training clips.
+"""Stage `label_expression`: face points and blendshapes of every frame of the training clips.
 
-The built-in sample knows its points; in other clips MediaPipe's FaceLandmarker looks at each frame once. The
-trainings guide keypoints to the lips and the eyes by them, ask the motion field to carry each point to its
-place, and know where the mouth is.
+Points of the built-in sample are known; in other clips MediaPipe's FaceLandmarker reads each frame once.
+Trainings use the labels to guide keypoints to lips and eyes, to supervise where the motion field carries each
+point, and to locate the mouth.
 """
 
 from __future__ import annotations
@@ -40,9 +39,7 @@ from kpbe.recipes import recipe
 STAGE = "label_expression"
 
 LEAST_SEEN = 0.5
-"""A clip in fewer of whose frames a face is found is rejected: its labels would be those of something
-else.
-"""
+"""Least share of frames with a face; a clip with fewer is rejected, since its labels would be unreliable."""
 
 
 # Points of MediaPipe's face mesh (the 478 of FaceLandmarker).
@@ -64,8 +61,11 @@ _MOUTH_GUIDES = (78, 13, 308, 14)
 
 @dataclass(frozen=True)
 class Job:
-    """What one clip's task needs; `truth` is the file of a drawn clip, others are looked at by
-    FaceLandmarker.
+    """Input of one clip's task.
+
+    Attributes:
+        clip: the clip.
+        truth: file with the true points of a drawn clip; None: FaceLandmarker reads the clip.
     """
 
     clip: Clip
@@ -82,39 +82,38 @@ def label_expressions(
     map: ShardMap = serial_map,
     max_rejected_fraction: float = 1.0,
 ) -> dict[str, Any]:
-    """Write `out`/<clip_id>.npz (`ExpressionLabels`) of each training clip, and `out`/summary.json.
+    """Write `out`/<clip_id>.npz (`ExpressionLabels`) for each training clip, and `out`/summary.json.
 
     Args:
-        params: who labels.
+        params: which teacher labels.
         raw: data/raw.
         clips: data/clips.
         out: data/expression.
-        compute: the size of a shard.
+        compute: its `shard_size` is used.
         map: see `kpbe.core.clip_tasks.run_clip_tasks`.
         max_rejected_fraction: see `kpbe.core.clip_tasks.run_clip_tasks`.
 
     Returns:
-        What summary.json holds: `about` says in a sentence who labelled what.
+        The content of summary.json; `about` is a sentence that says who labelled what.
 
     Raises:
-        MissingWeights: FaceLandmarker is asked for by name and its file or the package mediapipe is not
-            there.
+        MissingWeights: params name FaceLandmarker and its file or the package mediapipe is missing.
         KPBEError: too many clips were rejected.
     """
     manifest = read_manifest(clips, "train")
     truths = truth_files(raw, manifest) if params.teacher in ("auto", "known") else {}
-    looks = params.teacher == "mediapipe" or (
-        params.teacher == "auto" and len(truths) < len(manifest) and _there()
+    uses_network = params.teacher == "mediapipe" or (
+        params.teacher == "auto" and len(truths) < len(manifest) and _has_landmarker()
     )
-    digests = [file_sha256(require_face_landmarker())] if looks else []
+    digests = [file_sha256(require_face_landmarker())] if uses_network else []
     tasks = [
         _task(Job(clip, truths.get(clip.clip_id)), digests, out)
         for clip in manifest
-        if looks or clip.clip_id in truths
+        if uses_network or clip.clip_id in truths
     ]
     labelled, _ = label_clips(STAGE, tasks, make_labels, out, map, compute.shard_size, max_rejected_fraction)
     known = sum(task.payload.truth is not None for task, _ in labelled)
-    found = {
+    summary = {
         "about": _about(params, known, len(labelled) - known, len(manifest)),
         "training_clips": len(manifest),
         "labelled_clips": len(labelled),
@@ -122,11 +121,11 @@ def label_expressions(
         "frames": sum(facts["frames"] for _, facts in labelled),
         "frames_with_a_face": sum(facts["seen"] for _, facts in labelled),
     }
-    write_json(out / SUMMARY_FILE, found)
-    return found
+    write_json(out / SUMMARY_FILE, summary)
+    return summary
 
 
-def _there() -> bool:
+def _has_landmarker() -> bool:
     return catalogue.find("face_landmarker") is not None
 
 
@@ -150,7 +149,7 @@ def make_labels(task: ClipTask) -> dict[str, Any]:
     """Label one clip.
 
     Raises:
-        BadClip: the clip cannot be read, or shows no face in half of its frames.
+        BadClip: the clip cannot be read, or fewer than half of its frames show a face.
     """
     job: Job = task.payload
     clip = job.clip
@@ -187,7 +186,7 @@ def face_points(face: FaceLandmarks) -> np.ndarray:
 
 
 def _known(clip: Clip, truth: Path) -> ExpressionLabels:
-    """Labels of a drawn clip: its points, moved into the clip's crop; its blendshapes are not known."""
+    """Labels of a drawn clip: its true points in the clip's crop; its blendshapes are unknown."""
     rows = reference_frames(clip.start, clip.frames, clip.fps)
     with np.load(truth) as arrays:
         points = np.concatenate([arrays[name] for name in ("lips", "eyes", "surface", "scene")], axis=1)
@@ -199,7 +198,7 @@ def _known(clip: Clip, truth: Path) -> ExpressionLabels:
 
 
 def _about(params: LabelExpressionParams, known: int, taught: int, clips: int) -> str:
-    """Who labelled what, in a sentence."""
+    """A sentence that says who labelled what."""
     parts = [f"the true points of {known}"] if known else []
     if taught:
         parts.append(f"FaceLandmarker's points of {taught}")

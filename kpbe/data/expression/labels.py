@@ -1,6 +1,6 @@
-"""Labels of faces beside the head pose: points on the face, and how the mouth and the eyes are shaped.
+"""Expression labels: points on the face, and blendshapes of mouth and eyes.
 
-Written by kpbe/data/expression/label.py and with the drawn grids, read by the frontend's trainings. Points
+kpbe/data/expression/label.py and the stage draw_grids write them, the frontend's trainings read them. Points
 are in coordinates of the picture: -1 and 1 are its edges (not the centres of its outer pixels), x to the
 right, y down, whatever its size.
 """
@@ -23,18 +23,16 @@ GUIDES = 6
 eye (left as in the picture). Keypoints 0 to 5 of the frontend are guided to them."""
 
 MIRRORED_GUIDES = (2, 1, 0, 3, 5, 4)
-"""The guides of a mirrored picture, in its own order."""
+"""For each guide of a mirrored picture, its index in the original picture."""
 
 LIPS = slice(0, 4)
 SURFACE = 96
-"""Further points, spread over the face; which ones they are differs between who labels them, but not within a
-person's pictures.
-"""
+"""Number of further points, spread over the face. Each teacher has its own points; within a person's pictures
+they are the same."""
 
 SCENE = 96
-"""Points of hair, ears, neck, clothes and background, known of drawn people only: what a motion field has to
-move beside the face.
-"""
+"""Number of points of hair, ears, neck, clothes and background, which a motion field has to move as well;
+known of drawn people only."""
 
 FACE = slice(0, GUIDES + SURFACE)
 POINTS = GUIDES + SURFACE + SCENE
@@ -55,23 +53,23 @@ SHAPES = (
     "eyeBlinkLeft",
     "eyeBlinkRight",
 )
-"""Blendshapes of MediaPipe's FaceLandmarker that a voice moves, and the blinks."""
+"""Blendshapes of MediaPipe's FaceLandmarker that speech moves, and the blinks."""
 
 _OTHER_SIDE = {"Left": "Right", "Right": "Left"}
 MIRRORED_SHAPES = tuple(
     SHAPES.index(re.sub("(Left|Right)$", lambda side: _OTHER_SIDE[side[0]], name)) for name in SHAPES
 )
-"""Where each blendshape of a mirrored picture is found in the picture's own."""
+"""For each blendshape of a mirrored picture, its index in the original picture."""
 
 
 @dataclass(frozen=True)
 class ExpressionLabels:
-    """Labels of N frames; a frame without a face has NaN.
+    """Labels of N frames; NaN in frames without a face.
 
     Attributes:
-        points: (N, POINTS, 2) float32 guides, surface and scene, in the picture's coordinates. Points that
-            are not known or not seen are NaN.
-        shapes: (N, len(SHAPES)) float32 blendshapes in [0, 1]; NaN where they are not known.
+        points: (N, POINTS, 2) float32 guides, surface and scene, in the picture's coordinates; NaN where
+            unknown or not visible.
+        shapes: (N, len(SHAPES)) float32 blendshapes in [0, 1]; NaN where unknown.
     """
 
     points: np.ndarray
@@ -82,7 +80,7 @@ class ExpressionLabels:
 
     @classmethod
     def unknown(cls, frames: int) -> Self:
-        """Nothing known of so many frames."""
+        """Labels of `frames` frames, all unknown."""
         return cls(
             np.full((frames, POINTS, 2), np.nan, np.float32),
             np.full((frames, len(SHAPES)), np.nan, np.float32),
@@ -90,8 +88,9 @@ class ExpressionLabels:
 
     @property
     def openings(self) -> np.ndarray:
-        """(N,) height between the inner lips over the distance of the eyes, both in a square picture; NaN
-        where they are not known.
+        """(N,) distance of the inner lips over the distance of the eyes; NaN where unknown.
+
+        The picture must be square.
         """
         upper, lower, left, right = (self.points[:, i] for i in (1, 3, 4, 5))
         return np.linalg.norm(lower - upper, axis=1) / np.linalg.norm(right - left, axis=1).clip(1e-6)
@@ -103,7 +102,7 @@ class ExpressionLabels:
 
     @classmethod
     def load(cls, path: Path, frames: int) -> Self:
-        """Read labels of so many frames.
+        """Read the labels of `frames` frames.
 
         Raises:
             KPBEError: the file cannot be read or holds labels of another number of frames.
@@ -122,12 +121,12 @@ class ExpressionLabels:
 
 
 def label_path(folder: Path, clip: Clip) -> Path:
-    """Where the expression labels of a clip lie; the file may not exist."""
+    """Path of a clip's expression labels; the file may not exist."""
     return folder / f"{clip.clip_id}.npz"
 
 
 def labels_of(clip: Clip, folder: Path) -> ExpressionLabels:
-    """The labels of a clip, all unknown where it has none.
+    """The labels of a clip; all unknown if it has none.
 
     Raises:
         KPBEError: as `ExpressionLabels.load`.
@@ -139,21 +138,22 @@ def labels_of(clip: Clip, folder: Path) -> ExpressionLabels:
 
 
 def mirrored_points(points: np.ndarray) -> np.ndarray:
-    """Points (POINTS, 2) of the mirrored picture; the guides change places, the others keep their order."""
+    """Points (POINTS, 2) of the mirrored picture; left and right guides swap, others keep their order."""
     mirrored = points * np.array([-1, 1], np.float32)
     mirrored[:GUIDES] = mirrored[list(MIRRORED_GUIDES)]
     return mirrored
 
 
 def in_picture(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Points (..., 2) in pixels, whose centres lie at whole numbers, in coordinates of a picture of `size`
-    (height, width).
+    """Convert points (..., 2) from pixels to coordinates of a picture of `size` (height, width).
+
+    Pixel centres lie at whole numbers.
     """
     height, width = size
     return ((2 * points + 1) / (width, height) - 1).astype(np.float32)
 
 
 def in_pixels(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The inverse of `in_picture`."""
+    """Convert points (..., 2) from coordinates of the picture to pixels: the inverse of `in_picture`."""
     height, width = size
     return (((points + 1) * (width, height) - 1) / 2).astype(np.float32)

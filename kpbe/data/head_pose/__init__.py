@@ -1,3 +1,1 @@
-"""Head pose labels of training frames: what they mean, the stage that makes them, the networks that teach
-them.
-"""
+"""Head pose labels of training frames: their convention, the stage that makes them, the teacher networks."""

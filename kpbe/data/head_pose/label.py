@@ -1,8 +1,7 @@
-"""Stage `label_pose`: yaw, pitch and roll of every frame of the training clips, for the head pose term of
-stage 1.
+"""Stage `label_pose`: yaw, pitch and roll of every training frame, for the head pose term of stage 1.
 
-The built-in sample knows its true poses; for other clips a teacher network looks at each frame once, instead
-of in every training step.
+Poses of the built-in sample are known. In other clips a teacher network reads each frame once, instead of in
+every training step.
 """
 
 from __future__ import annotations
@@ -46,8 +45,14 @@ BIN_EDGES = tuple(range(-90, 91, 3))
 
 @dataclass(frozen=True)
 class Job:
-    """What one clip's task needs; `truth` is the file with its true poses, `teacher` looks at clips without
-    one.
+    """Input of one clip's task.
+
+    Attributes:
+        clip: the clip.
+        truth: file with the true poses of a drawn clip; None: the teacher reads the clip.
+        teacher: which teacher; None where the poses are known.
+        compute: gives the teacher's device.
+        batch: pictures per forward pass of the teacher.
     """
 
     clip: Clip
@@ -67,26 +72,26 @@ def label_head_pose(
     map: ShardMap = serial_map,
     max_rejected_fraction: float = 1.0,
 ) -> dict[str, Any]:
-    """Write `out`/<clip_id>.npy, float32 (frames, 3) yaw, pitch, roll in degrees, of each training clip, and
-    `out`/summary.json.
+    """Write `out`/<clip_id>.npy for each training clip, and `out`/summary.json.
 
-    Angles are in the frontend's convention, see `head_pose.euler_degrees`. Labels of clips that are gone, or
-    that nobody labels any more, are removed.
+    Each file holds float32 (frames, 3) yaw, pitch, roll in degrees, in the frontend's convention, see
+    `head_pose.labels.euler_degrees`. Labels of clips that no longer exist or are no longer labelled are
+    removed.
 
     Args:
         params: which teacher.
         raw: data/raw.
         clips: data/clips.
         out: data/head_pose.
-        compute: Hopenet's device, and the size of a shard.
+        compute: Hopenet's device, and `shard_size`.
         map: see `kpbe.core.clip_tasks.run_clip_tasks`.
         max_rejected_fraction: see `kpbe.core.clip_tasks.run_clip_tasks`.
 
     Returns:
-        What summary.json holds: `about` says in a sentence who labelled what.
+        The content of summary.json; `about` is a sentence that says who labelled what.
 
     Raises:
-        MissingWeights: a teacher is asked for by name and a file of it is not there.
+        MissingWeights: params name a teacher and one of its files is missing.
         KPBEError: too many clips were rejected.
     """
     manifest = read_manifest(clips, "train")
@@ -104,7 +109,7 @@ def label_head_pose(
     )
     labelled = [task.payload for task, _ in finished]
     known = sum(job.truth is not None for job in labelled)
-    found = {
+    summary = {
         "about": _about(params, kind, known, len(labelled) - known, len(manifest)),
         "teacher": kind if len(labelled) > known else "known" if known else None,
         "training_clips": len(manifest),
@@ -113,14 +118,14 @@ def label_head_pose(
         "rejected_clips": len(rejected),
         **distribution(np.load(label_path(out, job.clip)) for job in labelled),
     }
-    write_json(out / SUMMARY_FILE, found)
-    return found
+    write_json(out / SUMMARY_FILE, summary)
+    return summary
 
 
-def _teacher_kind(wanted: str) -> TeacherKind | None:
-    if wanted in ("known", "off"):
+def _teacher_kind(teacher: str) -> TeacherKind | None:
+    if teacher in ("known", "off"):
         return None
-    return first_available() if wanted == "auto" else wanted  # pyright: ignore[reportReturnType]
+    return first_available() if teacher == "auto" else teacher  # pyright: ignore[reportReturnType]
 
 
 def _task(job: Job, digests: list[str], out: Path) -> ClipTask:
@@ -163,7 +168,7 @@ def make_labels(task: ClipTask) -> dict[str, Any]:
 
 
 def _about(params: LabelPoseParams, kind: TeacherKind | None, known: int, taught: int, clips: int) -> str:
-    """Who labelled what, in a sentence."""
+    """A sentence that says who labelled what."""
     parts = [f"the true poses of {known}"] if known else []
     if taught and kind:
         parts.append(f"{NAMES[kind]}'s angles of {taught}")
@@ -181,16 +186,15 @@ def _about(params: LabelPoseParams, kind: TeacherKind | None, known: int, taught
 
 
 def distribution(labels: Iterable[np.ndarray]) -> dict[str, Any]:
-    """How the angles are distributed over all frames.
+    """Statistics of the angles over all frames.
 
     Args:
         labels: (frames, 3) of each clip.
 
     Returns:
-        `frames`, and where there are any: `angles` (for yaw, pitch and roll: mean, sd, percentiles, share
-            beyond 45 degrees) and
-        `histogram` (edges in degrees and counts of each angle; what is beyond the outer edges counts as the
-        outermost bin).
+        `frames`, and if there are any: `angles` (mean, sd, percentiles and share beyond 45 degrees of yaw,
+            pitch and roll) and `histogram` (edges in degrees and counts of each angle; values beyond the
+            outer edges count in the outermost bins).
     """
     parts = list(labels)
     frames = sum(map(len, parts))

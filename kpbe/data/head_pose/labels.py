@@ -1,5 +1,6 @@
-"""Head pose labels: where they lie and what their angles mean. Written by kpbe/data/head_pose/label.py, read
-by the trainings.
+"""Head pose labels: their files and the convention of their angles.
+
+kpbe/data/head_pose/label.py writes them, the trainings read them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from kpbe.data.clips import Clip
 
 
 def label_path(folder: Path, clip: Clip) -> Path:
-    """Where the labels of a clip lie; the file may not exist."""
+    """Path of a clip's head pose labels; the file may not exist."""
     return folder / f"{clip.clip_id}.npy"
 
 

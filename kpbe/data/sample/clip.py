@@ -13,13 +13,13 @@ from kpbe.data.sample.phonemes import Segment, babble
 from kpbe.data.sample.speech import synthesise
 from kpbe.params import SampleParams
 
-BODY_FOLLOWS = np.array((0.22, 0.05, 0.12))  # share of yaw, pitch and roll that the shoulders take part in
-BODY_DRIFTS = 0.55  # share of the head's shift that the shoulders take part in
+BODY_FOLLOWS = np.array((0.22, 0.05, 0.12))  # shares of the head's yaw, pitch and roll that the body makes
+BODY_DRIFTS = 0.55  # share of the head's shift that the body makes
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of a clip's N frames.
+    """Ground truth of a clip's N frames.
 
     Attributes:
         rotation: (N, 3, 3), translation: (N, 3): camera = rotation @ head + translation, in head units (about
@@ -29,7 +29,7 @@ class Truth:
         boxes: (N, 4) face boxes left, top, right, bottom, pixels.
         lips: (N, 4, 2) left corner, upper inner lip, right corner, lower inner lip, pixels.
         eyes: (N, 2, 2) centres of the eyes, from left to right in the picture, pixels.
-        surface: (N, 96, 2) points spread over the face, pixels; NaN where they are turned away.
+        surface: (N, 96, 2) points spread over the face, pixels; NaN where they face away.
         scene: (N, 96, 2) points of the rest of the picture, see `Person.scene`; NaN where they are hidden.
         phonemes: symbols; starts, ends: their times in seconds.
     """
@@ -50,9 +50,7 @@ class Truth:
 
     @property
     def landmarks(self) -> np.ndarray:
-        """Eyes and middle of the mouth, float32 (N, 3, 2), as `kpbe.data.landmarks` finds them in
-        pictures.
-        """
+        """Eyes and middle of the mouth, float32 (N, 3, 2) pixels, in the order of `kpbe.data.landmarks`."""
         return np.concatenate([self.eyes, self.lips.mean(1, keepdims=True)], 1).astype(np.float32)
 
 
@@ -67,7 +65,7 @@ class RenderedClip:
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """A clip that is not drawn yet."""
+    """Everything about a clip except its pictures."""
 
     actor: Person
     poses: list[Pose]
@@ -76,19 +74,19 @@ class ClipPlan:
 
 
 def render_clip(identity: int, clip: int, params: SampleParams) -> RenderedClip:
-    """Draw a clip and speak its sound.
+    """Draw a clip and synthesise its speech.
 
     Args:
         identity: index of the person from 0, the train identities first.
         clip: index of the person's clip from 0.
-        params: seed, seconds and frame size; the result depends on nothing else.
+        params: seed, seconds and frame size; its other values do not matter.
     """
     plan = plan_clip(identity, clip, params)
     return RenderedClip(np.stack([plan.actor.draw(pose) for pose in plan.poses]), plan.wave, plan.truth)
 
 
 def plan_clip(identity: int, clip: int, params: SampleParams) -> ClipPlan:
-    """Everything about a clip but its pictures; arguments as for `render_clip`."""
+    """Plan a clip without drawing it; arguments as for `render_clip`."""
     actor = person(identity, params.seed, params.frame_size)
     name = identity_name(identity)
     frames = max(2, round(params.seconds * FPS))
@@ -107,7 +105,7 @@ def plan_clip(identity: int, clip: int, params: SampleParams) -> ClipPlan:
 
 
 def poses_of(motion: Motion) -> list[Pose]:
-    """What is drawn in each frame of a motion; the body follows the head a little."""
+    """The pose in each frame of a motion; the body follows the head a little."""
     rotations = rotation_matrices(motion.angles)
     bodies = rotation_matrices(motion.angles * BODY_FOLLOWS)
     camera = np.array((0.0, 0.0, DISTANCE))

@@ -1,8 +1,8 @@
-"""Drawn people in every combination of some head poses and some mouths: the only pictures for which eq. (2)
-has a true answer.
+"""Stage `draw_grids`: draw people in every combination of some head poses and some mouths.
 
-From a grid of P poses and M mouths come quadruples: source (any picture), pose frame (pose p, any mouth),
-expression frame (mouth m, any pose), target (pose p, mouth m).
+They are the only pictures for which eq. (2) has a true answer: a grid of P poses and M mouths gives
+quadruples of source (any picture), pose frame (pose p, any mouth), expression frame (mouth m, any pose) and
+target (pose p, mouth m).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from kpbe.params import GridParams
 from kpbe.recipes import recipe
 
 POSE_LIMITS = np.array((38.0, 20.0, 16.0))
-"""Largest yaw, pitch and roll in degrees; yaws and pitches of talking people in VoxCeleb are within them."""
+"""Largest yaw, pitch and roll in degrees; yaw and pitch of talking people in VoxCeleb stay within them."""
 
 SHIFT_LIMITS = np.array((0.22, 0.16, 0.7))
-"""Of the head, right, down and away from the camera, head units."""
+"""Largest shift of the head, right, down and away from the camera, head units."""
 
 SPEECH_SECONDS = 12.0
 MARGIN = 0.1
@@ -46,16 +46,16 @@ CRF, GOP = 10, 8
 
 
 def draw_grids(params: GridParams, image_size: int, out: Path, map: ShardMap = serial_map) -> list[DrawnGrid]:
-    """Write grids of drawn people into `out`; people that are there already are kept.
+    """Write grids of drawn people into `out`; finished people are kept.
 
     Each is `train/<clip_id>.mp4` with its expression labels and head pose labels beside it; clips.csv lists
     them, grid.json says how many poses and mouths there are.
 
     Args:
-        params: how many people, poses and mouths.
+        params: numbers of people, poses and mouths.
         image_size: side of the pictures in pixels.
         out: data/grids.
-        map: see `kpbe.core.clip_tasks.ShardMap`.
+        map: see `kpbe.core.processes.ShardMap`.
     """
     tasks = [_task(params, image_size, index, out) for index in range(params.identities)]
     finished: list[tuple[ClipTask, dict[str, Any]]] = []
@@ -135,8 +135,9 @@ def _make(task: ClipTask, image_size: int) -> dict[str, Any]:
 
 
 def grid_motion(index: int, params: GridParams) -> Motion:
-    """Tracks of the P * M combinations of a person: poses are drawn evenly, mouths and brows are moments of
-    speech.
+    """Tracks of the P * M combinations of a person.
+
+    Poses are drawn evenly within the limits; mouths and brows are moments of speech.
     """
     name, poses, mouths = identity_name(index), params.poses, params.mouths
     rng = generator(params.seed, name, "grid")
@@ -157,7 +158,7 @@ def grid_motion(index: int, params: GridParams) -> Motion:
 
 
 def _spread_openings(rng: np.random.Generator, openness: np.ndarray, count: int) -> np.ndarray:
-    """Moments from closed to wide open mouths, one from each of `count` equal parts of the ranking."""
+    """Indices of moments from closed to wide open mouths, one from each of `count` equal ranks."""
     ranked = np.argsort(openness)
     edges = np.linspace(0, len(ranked), count + 1).astype(int)
     return np.array([ranked[rng.integers(a, max(a + 1, b))] for a, b in pairwise(edges)])

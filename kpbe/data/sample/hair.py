@@ -27,7 +27,7 @@ def build_hair(who: Identity, head: HeadSurface) -> list[Piece]:
 
 
 def _edge(who: Identity, style: Style, angle: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Height y of the lower edge of the shell, jagged like locks."""
+    """Height y of the lower edge of the hair, jagged like locks."""
     degrees = np.abs(np.rad2deg(angle))
     line = hairline(who, angle) + style.fringe * smoothstep(62, 46, degrees)
     if style.length:
@@ -90,7 +90,7 @@ def _shell(who: Identity, head: HeadSurface, style: Style, rng: np.random.Genera
 
 
 def _rooted(y: np.ndarray, line: np.ndarray, style: Style) -> np.ndarray:
-    """Hair is darker low in the neck and close to the hairline."""
+    """Shade factor of the texture: hair is darker low in the neck and close to the hairline."""
     shade = 1 - 0.35 * smoothstep(0.0, 0.8, y) - 0.25 * smoothstep(0.12, 0.0, line - y)
     rows = np.linspace(0, y.shape[0] - 1, TEXELS * y.shape[0]).round().astype(int)
     columns = np.linspace(0, y.shape[1] - 1, TEXELS * y.shape[1]).round().astype(int)

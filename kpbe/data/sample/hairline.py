@@ -61,8 +61,9 @@ STYLES = {
 
 
 def hairline(who: Identity, angle: np.ndarray) -> np.ndarray:
-    """Height y of the natural hairline at angles around the head (0 = front, radians), without hanging
-    hair.
+    """Height y of the natural hairline at angles around the head (0 = front, radians).
+
+    Hanging hair does not count.
     """
     degrees = np.abs(np.rad2deg(angle))
     points = np.array(HAIRLINE, dtype=float)

@@ -1,5 +1,4 @@
-"""The shape of head and neck: rings around a face profile, features pushed out of them, and how the mouth
-moves.
+"""The shape of head and neck: rings around a face profile, relief of the features, mouth movements.
 
 Head space: unit = about 11 cm; x to the right of the picture, y down, z away from the camera when the head
 looks into it. Eyes lie at y = 0, the chin at y = 1, the mouth slit at `MOUTH_Y`.
@@ -65,8 +64,8 @@ class HeadSurface:
     """Head and neck as a grid.
 
     Attributes:
-        rest: (R, C, 3). flat: (R, C, 2) x, y before features are pushed out: the plane that features are
-            drawn in.
+        rest: (R, C, 3). flat: (R, C, 2) x, y before the relief is added: the plane in which features are
+            drawn.
         angle: (C,) angle around the head, 0 = front, negative = left in the picture. front: (R, C) 1 on the
             face.
         ring: (R,) place in `RINGS` of each row. bag: first and one past the last row of the mouth's inside.
@@ -98,8 +97,9 @@ def proportions(who: Identity) -> Proportions:
 
 
 def ring_rows() -> tuple[np.ndarray, tuple[int, int]]:
-    """Ring place of every row, and the rows (first, one past last) inside the mouth, which share one
-    place.
+    """Ring place of every row, and the rows (first, one past last) inside the mouth.
+
+    The rows inside the mouth share one place.
     """
     places: list[float] = []
     bag = (0, 0)
@@ -115,14 +115,15 @@ def ring_rows() -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def column_angles(columns: int = COLUMNS) -> np.ndarray:
-    """Angles from -pi to pi, denser over the face."""
+    """Angles from -pi to pi (columns,), denser over the face."""
     u = np.linspace(-1, 1, columns)
     return np.pi * (0.42 * u + 0.58 * u**3)
 
 
 def ring_surface(rings: np.ndarray, rows: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Surface (R, C, 3) through rings (n, 7) at fractional ring places `rows`: half ellipses in front and
-    behind.
+    """Surface (R, C, 3) through rings (n, 7) at fractional ring places `rows`.
+
+    Each ring is a half ellipse in front and one behind.
     """
     y_front, z_front, y_back, z_back, half_width, y_side, z_side = CubicSpline(
         np.arange(len(rings)), rings[:, :7]
@@ -186,7 +187,7 @@ def _lens(u: np.ndarray, power: float = 0.65) -> np.ndarray:
 
 
 def _features(who: Identity, at: Proportions, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far the face stands out of the rings."""
+    """Relief of the face over the rings, head units."""
     ax = np.abs(x)
     relief = 0.050 * who.brow_ridge * bump(ax, y, (0.27, at.brow_y + 0.02), 0.17, 0.07)
     relief += 0.030 * who.brow_ridge * bump(x, y, (0, at.brow_y + 0.04), 0.12, 0.07)

@@ -1,4 +1,4 @@
-"""Who a sample person is: proportions, colours, hair, clothes, light and background, drawn from a seed."""
+"""Identity of a sample person: proportions, colours, hair, clothes, light and background from a seed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CLOTH_COLOURS: tuple[Colour, ...] = (
     (204, 112, 92),
     (120, 128, 84),
 )
-# (hair style, how feminine the face is drawn)
+# (hair style, femininity of the face)
 STYLES: tuple[tuple[str, float], ...] = (
     ("side part", 0.1),
     ("long", 0.95),
@@ -74,11 +74,10 @@ BEARDS = ("none", "stubble", "full", "moustache", "goatee")
 
 @dataclass(frozen=True)
 class Identity:
-    """One sample person; lengths are in head units (chin at y = 1, eyes at y = 0), colours are sRGB in [0,
-    1].
+    """One sample person; lengths are in head units, colours are sRGB in [0, 1].
 
-    Factors named `*_width`, `*_length`, ... multiply the average head's measure; `*_shift` are added in head
-    units.
+    In head units the chin is at y = 1, the eyes at y = 0. Factors named `*_width`, `*_length`, ... multiply
+    the average head's measure; `*_shift` are added in head units.
     """
 
     name: str
@@ -129,7 +128,7 @@ class Identity:
 
 
 def generator(*key: int | str) -> np.random.Generator:
-    """A random generator of its own for every key, the same on every machine."""
+    """A random generator for a key, the same on every machine and independent between keys."""
     words = [part if isinstance(part, int) else zlib.crc32(part.encode()) for part in key]
     return np.random.default_rng(np.random.SeedSequence(words))
 
@@ -142,8 +141,8 @@ def identity_name(index: int) -> str:
 def draw_identity(index: int, seed: int) -> Identity:
     """The index-th person of a seed; does not depend on how many others there are.
 
-    What the eye sorts people by (skin, hair, clothes, background) walks through its range with the index, so
-    that a handful of people differs as much as possible; everything else is drawn freely.
+    The most visible features (skin, hair, clothes, background) step through their range with the index, so
+    that a handful of people differ as much as possible; everything else is random.
     """
     name = identity_name(index)
     common = generator(seed, "sample people")

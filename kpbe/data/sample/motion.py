@@ -1,4 +1,4 @@
-"""How a sample person moves: head pose, gaze, blinks, brows, and the mouth that speaks.
+"""Motion of a sample person: head pose, gaze, blinks, brows, and the mouth that speaks.
 
 Angles: yaw > 0 turns the face to the right of the picture, pitch > 0 upwards, roll > 0 tilts the head
 clockwise in the picture; rotation = Ry(-yaw) Rx(-pitch) Rz(roll) takes head space (x right, y down, z away)
@@ -17,7 +17,7 @@ from kpbe.data.sample.head import JAW_DROP
 from kpbe.data.sample.phonemes import Segment
 
 FPS = 25.0
-FINE_RATE = 400  # of the mouth tracks before they are sampled at the frames, Hz
+FINE_RATE = 400  # Hz, of the mouth tracks before they are sampled at the frames
 YAW_LIMIT, PITCH_LIMIT, ROLL_LIMIT = 25.0, 12.0, 8.0
 GAP = 0.20  # mouth opening of the widest vowel, head units
 
@@ -89,14 +89,14 @@ def move(rng: np.random.Generator, segments: Sequence[Segment], frames: int) -> 
 
 
 def mouth_controls(segments: Sequence[Segment], time: np.ndarray) -> dict[str, np.ndarray]:
-    """Mouth controls at the given times; neighbouring phonemes blend into each other (coarticulation)."""
+    """Mouth controls at times in seconds; neighbouring phonemes blend into each other (coarticulation)."""
     jaw = 0.85 * _track(segments, time, lambda s: s.phoneme.jaw * (1.12 if s.stress else 0.95), 0.040)
     gap = _track(segments, time, lambda s: s.phoneme.gap * (1.12 if s.stress else 0.95), 0.032)
     wide = _track(segments, time, lambda s: s.phoneme.wide, 0.045)
     forward = _track(segments, time, lambda s: s.phoneme.forward, 0.045)
     tuck = _track(segments, time, lambda s: s.phoneme.tuck, 0.022)
     tongue = _track(segments, time, lambda s: s.phoneme.tongue, 0.030)
-    # A short closure must be seen complete, so it reaches a little over its neighbours.
+    # a short closure must be fully visible, so it extends a little over its neighbours
     closed = _track(segments, time, lambda s: s.phoneme.closed, 0.014, reach=0.016)
     opening = GAP * gap * np.clip(1 - 1.15 * closed, 0, 1)
     upper = 0.22 * opening + 0.012 * tuck * (1 - closed)

@@ -1,6 +1,4 @@
-"""Textures: skin with lips, brows, nostrils and beard; linear colour, gloss and ambient occlusion per
-texel.
-"""
+"""Skin and hair textures: linear colour, gloss and ambient occlusion per texel."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ DETAIL = 4  # texels per grid cell
 
 
 def upsampled(grid: np.ndarray, factor: int = DETAIL) -> np.ndarray:
-    """(R, C) to (factor (R-1) + 1, factor (C-1) + 1), linearly."""
+    """Interpolate (R, C) linearly to (factor (R-1) + 1, factor (C-1) + 1)."""
     for axis in (0, 1):
         size = grid.shape[axis]
         place = np.linspace(0, size - 1, factor * (size - 1) + 1)
@@ -32,7 +30,7 @@ def mix(colour: np.ndarray, other: np.ndarray, amount: np.ndarray) -> np.ndarray
 
 
 def lip_mask(head: HeadSurface, x: np.ndarray, y: np.ndarray, softness: float = 0.008) -> np.ndarray:
-    """1 on the lips."""
+    """Mask of the lips at x, y: 1 on them, 0 elsewhere."""
     at = head.places
     u = x / at.mouth_half_width
     lens = np.maximum(1 - u * u, 0)
@@ -46,7 +44,7 @@ def lip_mask(head: HeadSurface, x: np.ndarray, y: np.ndarray, softness: float = 
 def brow_mask(
     who: Identity, head: HeadSurface, x: np.ndarray, y: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """1 where the brows are densest."""
+    """Mask of the brows at x, y: 1 where they are densest."""
     at = head.places
     t = (np.abs(x) - 0.115) / 0.36
     inside = smoothstep(-0.04, 0.12, t) * smoothstep(1.0, 0.82, t)
@@ -61,7 +59,7 @@ def brow_mask(
 def beard_mask(
     who: Identity, head: HeadSurface, x: np.ndarray, y: np.ndarray, front: np.ndarray
 ) -> np.ndarray:
-    """1 where the beard is densest."""
+    """Mask of the beard at x, y: 1 where it is densest."""
     ax = np.abs(x)
     moustache = bump(x, y, (0, 0.505), 0.17, 0.045) + 0.8 * bump(ax, y, (0.22, 0.57), 0.055, 0.07)
     moustache = smoothstep(0.35, 0.75, moustache) * smoothstep(0.435, 0.465, y + 0.25 * ax)
@@ -81,8 +79,9 @@ def beard_mask(
 
 
 def hair_roots(who: Identity, head: HeadSurface, rng: np.random.Generator) -> np.ndarray:
-    """1 on the hairy scalp, fading in single strokes below the hairline, so that the hair does not sit like a
-    cap.
+    """Mask of the hair roots: 1 on the hairy scalp, fading in single strokes below the hairline.
+
+    Without the fading the hair would sit like a cap.
     """
     shape = upsampled(head.flat[..., 0]).shape
     if who.hair_style == "bald":

@@ -23,7 +23,7 @@ from kpbe.data.sample.pieces import (
 def flat_texture(
     rows: int, columns: int, colour: np.ndarray, gloss: float = 0.4, shade: float = 1.0
 ) -> np.ndarray:
-    """One colour (linear) everywhere."""
+    """A texture (rows, columns, 5) of one linear colour."""
     texture = np.empty((rows, columns, TEXTURE_CHANNELS))
     texture[..., :3] = colour
     texture[..., 3] = gloss

@@ -1,4 +1,4 @@
-"""One sample person ready to be drawn: mesh, light, background; a pose goes in, a picture comes out."""
+"""One sample person ready to be drawn: mesh, light and background; `Person.draw` renders a pose."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from kpbe.data.sample.paint import paint_head
 from kpbe.data.sample.parts import build_ears, build_glasses, build_mouth_inside, build_torso
 from kpbe.data.sample.pieces import SKIN, Mesh, assemble, linear, piece, smooth_noise, smoothstep
 
-DISTANCE = 9.0  # of the camera from the head, head units
+DISTANCE = 9.0  # from the camera to the head, head units
 FOCAL = 2.9  # focal length over frame width
 HEAD_CENTRE_Y = 0.47  # where the head's origin lies in the frame at rest
 BACK_OF_HEAD, BELOW_PICTURE = 0.45, 2.2
-"""Behind the first and below the second, in head units at rest, nothing is seen in a tight crop."""
+"""z and y at rest, head units; points behind or below them are not visible in a tight crop."""
 
 BACKGROUND_POINTS = 32
 HIDDEN_BEHIND = 0.0008
-"""Difference of nearness (1 / head units) from which a point counts as hidden: it lies some 0.07 head units
-behind what is seen.
+"""Difference of nearness (1 / head units) from which a point counts as hidden; it is some 0.07 head units
+behind the visible surface.
 """
 
 LEAST_FACING = 0.15
@@ -38,9 +38,7 @@ NECK_BASE = np.array((0.0, 1.70, 0.30))
 
 
 def project(points: np.ndarray, size: int) -> np.ndarray:
-    """Pixels (..., 2) of camera-space points (..., 3) in a square picture; pixel centres lie at whole
-    numbers.
-    """
+    """Pixels (..., 2) of camera-space points (..., 3) in a square picture; pixel centres at whole numbers."""
     scale = FOCAL * size / points[..., 2:]
     centre = np.array((0.5 * size - 0.5, HEAD_CENTRE_Y * size - 0.5), points.dtype)
     return scale * points[..., :2] + centre
@@ -78,7 +76,7 @@ class Person:
     curve: np.ndarray
 
     def draw(self, pose: Pose) -> np.ndarray:
-        """A (size, size, 3) uint8 sRGB picture."""
+        """Draw a (size, size, 3) uint8 sRGB picture."""
         mesh, who = self.mesh, self.who
         vertices = self.vertices(pose)
         normals = mesh.normals(vertices).astype(np.float32)
@@ -117,8 +115,10 @@ class Person:
         return picture
 
     def _rasterised(self, vertices: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Vertices on screen (V, 3) with their nearness, the largest nearness (size, size) and the triangle
-        (size, size) of every pixel.
+        """Rasterise the mesh at `size` pixels.
+
+        Returns the vertices on screen (V, 3) with their nearness, and the largest nearness and the triangle
+        of every pixel, both (size, size).
         """
         points = np.column_stack([project(vertices, size), 1 / vertices[:, 2]])
         nearness = np.zeros((size, size), np.float32)
@@ -146,9 +146,7 @@ class Person:
         return max(float(gap), 0.0)
 
     def surface(self, pose: Pose) -> np.ndarray:
-        """Points spread over the face, (SURFACE, 2) float32 pixels; those that are turned away from the
-        camera are NaN.
-        """
+        """Points spread over the face, (SURFACE, 2) float32 pixels; NaN where they face away."""
         vertices = self.vertices(pose)
         normals = self.mesh.normals(vertices)
         chosen = self._surface
@@ -159,23 +157,22 @@ class Person:
         return points.astype(np.float32)
 
     def scene(self, pose: Pose) -> np.ndarray:
-        """Points of hair, ears, neck and clothes, then of the background, (SCENE, 2) float32 pixels; those
-        that are hidden are NaN.
+        """Points of hair, ears, neck and clothes, then of the background, (SCENE, 2) float32 pixels.
+
+        Hidden ones are NaN.
         """
         points, nearness, _ = self._rasterised(self.vertices(pose), self.size)
         moving = points[self._around_face]
-        found = np.concatenate([moving[:, :2], self.background_points])
+        pixels = np.concatenate([moving[:, :2], self.background_points])
         near = np.concatenate([moving[:, 2], np.zeros(BACKGROUND_POINTS, np.float32)])
-        column, row = np.clip(found.round().astype(int), 0, self.size - 1).T
-        inside = ((found > -0.5) & (found < self.size - 0.5)).all(1)
-        found[~inside | (near < nearness[row, column] - HIDDEN_BEHIND)] = np.nan
-        return found.astype(np.float32)
+        column, row = np.clip(pixels.round().astype(int), 0, self.size - 1).T
+        inside = ((pixels > -0.5) & (pixels < self.size - 0.5)).all(1)
+        pixels[~inside | (near < nearness[row, column] - HIDDEN_BEHIND)] = np.nan
+        return pixels.astype(np.float32)
 
     @cached_property
     def _around_face(self) -> np.ndarray:
-        """Indices of vertices that are not the face's and not at the back of the head, far from each
-        other.
-        """
+        """Indices of vertices off the face and not at the back of the head, far from each other."""
         rest = self.mesh.rest.astype(np.float64)
         usable = (rest[:, 2] < BACK_OF_HEAD) & (rest[:, 1] < BELOW_PICTURE)
         usable[: self._face.size] &= ~self._face.ravel()
@@ -184,14 +181,15 @@ class Person:
 
     @cached_property
     def background_points(self) -> np.ndarray:
-        """(BACKGROUND_POINTS, 2) float32 pixels all over the picture."""
+        """Points (BACKGROUND_POINTS, 2), float pixels, spread over the picture."""
         places = Halton(2, scramble=False).random(1 + BACKGROUND_POINTS)[1:]  # the first is a corner
         return (places * self.size - 0.5).astype(np.float32)
 
     @cached_property
     def _surface(self) -> np.ndarray:
-        """Indices of SURFACE vertices of the face that look at the camera at rest, far from each other; most
-        are near the mouth.
+        """Indices of SURFACE vertices of the face that look at the camera at rest, far from each other.
+
+        Most are near the mouth.
         """
         rows, columns = self.head.rest.shape[:2]
         rest = self.mesh.rest[: rows * columns].astype(np.float64)
@@ -203,9 +201,7 @@ class Person:
         return usable[_spread(rest[usable], SURFACE, 1 + 2 * near_mouth, int(near_mouth.argmax()))]
 
     def landmarks(self, pose: Pose) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Face box (4,) left, top, right, bottom, lip points (4, 2) and eyes (2, 2), float32 pixels; see
-        `Truth`.
-        """
+        """Face box (4,), lip points (4, 2) and eyes (2, 2), float32 pixels, see `Truth`."""
         vertices = self.vertices(pose)[: self.head.rest.shape[0] * self.head.rest.shape[1]]
         points = project(vertices, self.size).reshape(*self.head.rest.shape[:2], 2)
         box = np.concatenate([points[self._face].min(0), points[self._face].max(0)])
@@ -242,7 +238,7 @@ class Person:
 
     @property
     def _face(self) -> np.ndarray:
-        """What a face detector frames: forehead to chin, from ear to ear."""
+        """Mask of the part that a face detector frames: forehead to chin, ear to ear."""
         y = self.head.flat[..., 1]
         return (np.cos(self.head.angle) > 0)[None] & (y > -0.52) & (self.head.ring <= 12.5)[:, None]
 
@@ -268,8 +264,9 @@ class Person:
 
 
 def _spread(points: np.ndarray, count: int, density: np.ndarray | float = 1.0, first: int = 0) -> np.ndarray:
-    """Indices of `count` points (P, 3) far from each other: each is the farthest from those before it; more
-    where the density is high.
+    """Indices of `count` points (P, 3) far from each other, more of them where the density is high.
+
+    Each point is the farthest from those before it.
     """
     chosen = [first]
     distance = np.full(len(points), np.inf)

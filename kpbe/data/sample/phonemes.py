@@ -1,6 +1,4 @@
-"""Phonemes of the sample speech: how each sounds and what the mouth does, and how syllables are strung
-together.
-"""
+"""Phonemes of the sample speech: their sound, their mouth shape, and how they form syllables."""
 
 from __future__ import annotations
 
@@ -121,7 +119,7 @@ PHONEMES = {phoneme.symbol: phoneme for phoneme in _ALL}
 _VOWELS = tuple(p.symbol for p in _ALL if p.kind == "vowel")
 _ONSETS = tuple(p.symbol for p in _ALL if p.kind not in ("vowel", "pause") and p.symbol != "NG")
 _CODAS = ("M", "N", "NG", "S", "F", "P", "T", "K", "L", "Z")
-# Lip sounds come often, so that every clip shows closures.
+# Lip sounds are frequent, so that every clip shows closures.
 _ONSET_WEIGHTS = np.array([2.6 if s in ("M", "B", "P") else 1.0 for s in _ONSETS])
 
 
@@ -136,9 +134,7 @@ class Segment:
 
 
 def babble(rng: np.random.Generator, seconds: float) -> list[Segment]:
-    """A phoneme sequence that fills `seconds`: a short pause, phrases of syllables with pauses between, a
-    pause.
-    """
+    """A phoneme sequence that fills `seconds`: phrases of syllables with pauses before, between and after."""
     tempo = rng.uniform(0.9, 1.12)
     segments: list[Segment] = []
     time = 0.0
@@ -162,7 +158,9 @@ def babble(rng: np.random.Generator, seconds: float) -> list[Segment]:
         if rng.uniform() < 0.9:
             add(str(rng.choice(_ONSETS, p=_ONSET_WEIGHTS / _ONSET_WEIGHTS.sum())))
         if not vowels:
-            vowels = [str(symbol) for symbol in rng.permutation(_VOWELS)]  # all come before one comes again
+            vowels = [
+                str(symbol) for symbol in rng.permutation(_VOWELS)
+            ]  # each is used once before one repeats
         add(vowels.pop(), stress, 1.15 if stress else 0.95)
         if rng.uniform() < 0.3:
             add(str(rng.choice(_CODAS)))

@@ -1,4 +1,4 @@
-"""Grids of vertices: the pieces that a sample person is made of."""
+"""Pieces of a sample person's mesh, which are grids of vertices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Materials, as the shader knows them.
+# Materials, numbered as in the shader.
 SKIN, HAIR, CLOTH, MOUTH, GLASS = range(5)
 TEXTURE_CHANNELS = 5  # linear red, green, blue; gloss; ambient occlusion
 
@@ -43,9 +43,7 @@ def piece(
     shapes: dict[str, np.ndarray] | None = None,
     keep: np.ndarray | None = None,
 ) -> Piece:
-    """A `Piece` with what is usual where nothing is given: rigid with the head, all cells, no face
-    coordinates.
-    """
+    """A `Piece` with defaults: rigid with the head, all cells, no face coordinates."""
     rows, columns = rest.shape[:2]
     return Piece(
         rest=rest,
@@ -63,12 +61,12 @@ class Mesh:
     """All pieces of a person in one vertex list, ready for the rasteriser.
 
     Attributes:
-        rest: (V, 3) float32. normals are taken on the grids, see `grids`.
+        rest: (V, 3) float32.
         controls: names of the K controls; shapes: (K, V, 3) float32.
         head_weight: (V,) float32. face: (V, 2) float32. uv: (V, 2) float32 texel position in `atlas`.
         triangles: (T, 3) int32. material: (V,) int32.
         atlas: (H, W, 5) float32.
-        grids: (first vertex, rows, columns) of every piece.
+        grids: (first vertex, rows, columns) of every piece; normals are computed on these.
     """
 
     rest: np.ndarray
@@ -83,7 +81,7 @@ class Mesh:
     grids: tuple[tuple[int, int, int], ...]
 
     def normals(self, vertices: np.ndarray) -> np.ndarray:
-        """Unit normals (V, 3) of moved vertices; their sign is not oriented."""
+        """Unit normals (V, 3) of moved vertices; they may point inwards or outwards."""
         normals = np.empty_like(vertices)
         for first, rows, columns in self.grids:
             grid = vertices[first : first + rows * columns].reshape(rows, columns, 3)
@@ -164,7 +162,7 @@ def linear(colour: np.ndarray | tuple[float, ...]) -> np.ndarray:
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]) -> np.ndarray:
-    """Noise of unit deviation whose grain is shape / cells, by cubic-like interpolation of a coarse grid."""
+    """Noise of unit deviation with grain shape / cells, by smoothstep interpolation of a coarse grid."""
     coarse = rng.normal(size=(cells[0] + 3, cells[1] + 3))
     result = coarse
     for axis, (size, count) in enumerate(zip(shape, cells, strict=True)):

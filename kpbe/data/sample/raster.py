@@ -14,7 +14,7 @@ SAMPLES = 2  # supersampling per axis
 SHADOW_SIZE = 224
 SHADOW_SPAN = 2.6  # half width of the shadow map, head units
 
-# Layout of the eye settings handed to the shader.
+# Layout of the array of eye settings that the shader takes.
 EYE_FIELDS = (
     "eye_x",
     "half_width",
@@ -81,7 +81,7 @@ def rasterise(points, triangles, nearness, index):
 
 @njit(cache=True, fastmath=True)
 def shadow_points(vertices, light, centre, points):
-    """Vertices as seen from the light: pixel x, y of the shadow map and nearness to the light."""
+    """Write vertices as seen from the light into `points`: x, y in the shadow map, nearness to the light."""
     ux, uy, uz, vx, vy, vz = _light_axes(light)
     scale = 0.5 * SHADOW_SIZE / SHADOW_SPAN
     for i in range(vertices.shape[0]):
@@ -104,7 +104,7 @@ def _light_axes(light):
 
 @njit(cache=True, fastmath=True)
 def _lit(shadow, sx, sy, near):
-    """Share of the light that arrives, over a 3x3 neighbourhood with soft edges."""
+    """Share of the light that reaches a point, over a 3x3 neighbourhood with soft edges."""
     total = 0.0
     bx, by = int(np.floor(sx)), int(np.floor(sy))
     fx, fy = sx - bx, sy - by
@@ -172,7 +172,7 @@ def _eye(x, y, eye, out):
         out[4] = v / 0.17
         out[5] = 1.0
         out[6] = shade
-        # the catch-light sits still while the eye turns
+        # the catch-light does not move with the eye
         cx, cy = dx + 0.022, dy + 0.026
         out[7] = _step(0.020, 0.010, np.sqrt(cx * cx + cy * cy)) + 0.35 * _step(
             0.013, 0.005, np.sqrt((dx - 0.024) ** 2 + (dy - 0.024) ** 2)

@@ -12,7 +12,7 @@ from kpbe.data.sample.phonemes import Segment
 
 RATE = 16000
 _FOURTH_FORMANT = 3500.0
-_TRACK_RATE = 2000  # of everything that changes with the phonemes, Hz
+_TRACK_RATE = 2000  # Hz, of all values that change with the phonemes
 
 
 def synthesise(
@@ -78,7 +78,7 @@ def _to_samples(coarse: np.ndarray, count: int) -> np.ndarray:
 
 
 def _close_and_burst(segments: Sequence[Segment], voice: np.ndarray, noise: np.ndarray) -> None:
-    """Plosives: closed for two thirds of their time, then a burst that dies away in about 15 ms."""
+    """Change the tracks at plosives: closed for two thirds of their time, then a burst of about 15 ms."""
     for segment in segments:
         if segment.phoneme.kind != "plosive":
             continue
@@ -100,8 +100,9 @@ def _glottal_pulses(pitch: np.ndarray) -> np.ndarray:
 
 @njit(cache=True)
 def _resonate(source, white, noise_level, noise_centre, noise_width, formants, nasal):
-    """Cascade of four second-order resonators for the voice, one for the noise, coefficients moving with
-    time.
+    """Filter the voice with four second-order resonators in a row and the noise with one.
+
+    The coefficients change with time.
     """
     count = source.shape[0]
     out = np.zeros(count)

@@ -1,4 +1,4 @@
-"""The sample as files: raw videos with sound, boxes and ground truth."""
+"""Write the sample as files: raw videos with sound, boxes and ground truth."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ CRF = 12
 def write_sample(params: SampleParams, out: Path, map: ShardMap = serial_map) -> list[RawVideo]:
     """Write the sample's videos to out/<split>/<identity>_<nn>.mp4 (H.264 with the sound muxed).
 
-    Beside each lie .wav (16 kHz mono PCM16), .boxes.npy ((N, 4) float32 face boxes), .landmarks.npy ((N, 3,
-    2) float32 eyes and mouth), .truth.npz (see `Truth`) and the
-    record .json. Whole clips of the same params are kept, so a run that was cut off goes on.
+    Beside each are .wav (16 kHz mono PCM16), .boxes.npy ((N, 4) float32 face boxes), .landmarks.npy ((N, 3,
+    2) float32 eyes and mouth), .truth.npz (see `Truth`) and the record .json. Finished clips of the same
+    params are kept, so an interrupted run resumes.
 
     Returns:
         One video per clip; paths begin with `out`.
@@ -38,8 +38,8 @@ def write_sample(params: SampleParams, out: Path, map: ShardMap = serial_map) ->
         for index in range(params.train_identities + params.test_identities)
         for clip in range(params.clips_per_identity)
     ]
-    made, _ = run_clip_tasks("sample", tasks, _make, out, map=map, max_rejected_fraction=0.0)
-    return [_raw_video(task, facts) for task, facts in made]
+    finished, _ = run_clip_tasks("sample", tasks, _make, out, map=map, max_rejected_fraction=0.0)
+    return [_raw_video(task, facts) for task, facts in finished]
 
 
 def _task(params: SampleParams, out: Path, split: str, index: int, clip: int) -> ClipTask:

@@ -1,1 +1,1 @@
-"""Networks that tell the head pose of a picture: Hopenet, WHENet and FSA-Net, behind one protocol."""
+"""Networks that estimate the head pose in a picture, behind one protocol."""

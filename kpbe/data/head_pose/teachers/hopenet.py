@@ -1,6 +1,4 @@
-"""Hopenet (Ruiz, Chong and Rehg 2018), OSFV's own teacher: a ResNet-50 with a head of 66 bins for each
-angle.
-"""
+"""Hopenet (Ruiz, Chong and Rehg 2018), OSFV's own teacher: a ResNet-50 with 66 bins for each angle."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ class Bottleneck(nn.Module):
 
 
 class Hopenet(nn.Module):
-    """The network, with the names of its published state dict; the unused `fc_finetune` of that is left
-    out.
-    """
+    """The network, with the names of its published state dict, without the unused `fc_finetune`."""
 
     mean: Tensor
     std: Tensor
@@ -80,8 +76,9 @@ class Hopenet(nn.Module):
         return self.fc_yaw(x), self.fc_pitch(x), self.fc_roll(x)
 
     def degrees(self, images: Tensor, antialias: bool = True) -> Tensor:
-        """300W-LP's yaw, pitch and roll (B, 3) of images (B, 3, H, W) RGB in [0, 1]; see `to_input_size` for
-        `antialias`.
+        """300W-LP's yaw, pitch and roll (B, 3) in degrees of images (B, 3, H, W) RGB in [0, 1].
+
+        See `to_input_size` for `antialias`.
         """
         logits = self(to_input_size(images, antialias))
         return torch.stack([expected_degrees(x, OFFSET) for x in logits], dim=-1)
@@ -90,8 +87,8 @@ class Hopenet(nn.Module):
 def to_input_size(images: Tensor, antialias: bool = True) -> Tensor:
     """Images (B, 3, H, W) as (B, 3, 224, 224).
 
-    Anti-aliased by default, as the pictures were that Hopenet was trained on (PIL's resizing) and as
-    torchvision does it today; OSFV's code was written when torchvision resized tensors without it.
+    Anti-aliased by default, like Hopenet's training pictures (PIL's resizing) and today's torchvision. OSFV's
+    code was written when torchvision resized tensors without anti-aliasing.
     """
     return F.interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=antialias)
 

@@ -12,7 +12,7 @@ AXES = np.diag([1.0, -1.0, -1.0])
 
 
 class MediaPipeTeacher:
-    """See `PoseTeacher`; angles of frames without a face lie between those of their neighbours.
+    """See `PoseTeacher`; angles of frames without a face are interpolated between their neighbours.
 
     Raises:
         MissingWeights, BadCheckpoint: as `load_face_landmarker`.

@@ -1,6 +1,4 @@
-"""WHENet and FSA-Net through onnxruntime. Both files have a batch of one built in: pictures go through one by
-one.
-"""
+"""WHENet and FSA-Net through onnxruntime, one picture at a time (their files have a fixed batch of one)."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ def resized(frame: np.ndarray, side: int) -> np.ndarray:
 
 
 def central(frame: np.ndarray, share: float) -> np.ndarray:
-    """The middle of a (H, W, 3) picture: this share of its height and width."""
+    """The middle `share` of a (H, W, 3) picture's height and width."""
     height, width = frame.shape[:2]
     rows, columns = round(height * share), round(width * share)
     top, left = (height - rows) // 2, (width - columns) // 2
@@ -36,8 +34,8 @@ def central(frame: np.ndarray, share: float) -> np.ndarray:
 class WHENet:
     """Zhou and Gregson 2020 (EfficientNet-B0; yaw over the full circle, trained on 300W-LP and Panoptic).
 
-    The file takes (1, 224, 224, 3) ImageNet-normalised RGB and gives degrees: the softmax over bins of 3
-    degrees is part of it. It looks at the middle `share` of a clip's picture: there it agrees best with
+    The file takes (1, 224, 224, 3) ImageNet-normalised RGB and gives degrees; it contains the softmax over
+    bins of 3 degrees. The network reads the middle `share` of a clip's picture, where it agrees best with
     FSA-Net and with the line through the eyes (docs/data.md).
     """
 
@@ -58,11 +56,10 @@ class WHENet:
 
 
 class FSANet:
-    """Yang et al. 2019 in omasaht's PyTorch version: the mean of its two networks (1x1 and variance scoring),
-    trained on 300W-LP.
+    """Yang et al. 2019 in omasaht's PyTorch version, trained on 300W-LP.
 
-    Each file takes (1, 3, 64, 64) BGR, (x - 127.5) / 128, and gives yaw, pitch and roll in degrees. All of a
-    clip's picture is looked at.
+    The angles are the mean of its two networks (1x1 and variance scoring). Each file takes (1, 3, 64, 64)
+    BGR, (x - 127.5) / 128, and gives yaw, pitch and roll in degrees. The whole picture is read.
     """
 
     side = 64
@@ -81,8 +78,7 @@ class FSANet:
 
 
 def onnx_session(path: Path) -> Any:
-    """An onnxruntime session on the CPU with as many threads as OMP_NUM_THREADS says (without it: one per
-    core).
+    """An onnxruntime session on the CPU with OMP_NUM_THREADS threads (default: one per core).
 
     Raises:
         BadCheckpoint: the file is damaged or no ONNX file.
@@ -91,7 +87,7 @@ def onnx_session(path: Path) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
-    # waiting threads would take the cores from the other workers
+    # threads that spin while waiting would take the cores from other workers
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:

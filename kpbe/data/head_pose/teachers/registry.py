@@ -1,4 +1,4 @@
-"""Which head pose teachers there are, their weight files, and which one is taken."""
+"""The head pose teachers, their weight files, and the choice of one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES: dict[TeacherKind, str] = {
     "whenet": "WHENet",
     "fsanet": "FSA-Net",
 }
-"""As their authors write them."""
+"""Names as their authors write them."""
 
 
 def weight_files(kind: TeacherKind) -> list[Path]:
@@ -38,7 +38,7 @@ def weight_files(kind: TeacherKind) -> list[Path]:
 
 
 def first_available() -> TeacherKind | None:
-    """The first teacher whose files are all on this machine."""
+    """The first teacher whose files are all on this machine; None if there is none."""
     return next((kind for kind, names in FILES.items() if all(map(catalogue.find, names))), None)
 
 
@@ -55,7 +55,7 @@ def get_teacher(kind: TeacherKind, compute: ComputeParams, batch: int = 32) -> P
         kind: `mediapipe` is the most exact on talking heads; `hopenet` is the reference's; `whenet` and
             `fsanet` run through onnxruntime on the CPU.
         compute: the device of `hopenet`.
-        batch: pictures per forward pass of `hopenet`; the two others' files have a batch of one built in.
+        batch: pictures per forward pass of `hopenet`; the others read one picture at a time.
 
     Raises:
         MissingWeights: a weight file is not on this machine.
