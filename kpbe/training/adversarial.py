@@ -1,5 +1,6 @@
-"""The adversary of a generator: a patch discriminator, its optimiser, and the losses of both sides (hinge GAN
-with feature matching).
+"""The adversary of a generator: a patch discriminator, its optimiser, and hinge GAN losses.
+
+The losses of both sides include feature matching.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Adversary:
 
     Args:
         fabric: launched Lightning Fabric.
-        params: its optimiser's, the generator's own.
+        params: those of the generator's optimiser, used for the discriminator too.
     """
 
     def __init__(self, fabric: Fabric, params: OptimiserParams):
@@ -32,12 +33,12 @@ class Adversary:
         self.trained = TrainedModule(fabric, self.network, params)
 
     def parts(self) -> dict[str, Stateful]:
-        """What belongs into a checkpoint."""
+        """The parts of a checkpoint."""
         return {"discriminator": self.network, "discriminator_optimiser": self.trained.optimiser}
 
     def terms(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:
         """The generator's unweighted terms `gan` and `feature_matching`, of images (B, 3, H, W) in [0, 1]."""
-        # the discriminator's own gradients would be thrown away
+        # the discriminator's gradients would not be used
         self.network.requires_grad_(False)
         with self.fabric.autocast():
             fake_features, fake_score = self.network(generated)
@@ -52,18 +53,19 @@ class Adversary:
         }
 
     def step(self, step: int, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Make the discriminator's step and return its loss; where loss or gradients are not finite it is
-        not, and no weight changes.
+        """Make the discriminator's step and return its loss.
+
+        If loss or gradients are not finite, the returned loss is not finite and no weight changes.
 
         Args:
             step: number of the training step.
-            pairs: (real, generated) micro-batches that make up the batch; gradients are their mean.
+            pairs: (real, generated) images (b, 3, H, W) of each part of the batch; gradients are their mean.
         """
         self.trained.begin(step, len(pairs))
         losses = []
         for real, generated in pairs:
             with self.trained.part():
-                # one pass, since a wrapper for several processes counts on one forward per backward
+                # one pass, since the wrapper for several processes expects one forward per backward
                 _, score = self.trained.module(torch.cat([real, generated.detach()]))
                 loss = hinge_discriminator(*score.float().chunk(2))
                 self.trained.backward(loss)

@@ -1,8 +1,8 @@
 """Augmentation of image batches on the device that trains: mirroring, and FOMM's colour jitter.
 
-What is done to a sample is drawn beforehand (`sampling.py`), so that every device does the same. The jitter
-has torchvision's definitions of brightness, contrast, saturation and hue, each clamped to [0, 1], in an order
-of each sample's own.
+The random numbers are drawn beforehand (`sampling.py`), so that every device does the same. The jitter uses
+torchvision's definitions of brightness, contrast, saturation and hue, each clamped to [0, 1], in a random
+order for each sample.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from torch import Tensor
 from kpbe.training.sampling import CONTRAST, HUE, SATURATION, UNCHANGED, Samples
 
 LUMA = (0.2989, 0.587, 0.114)
-"""As torchvision rounds BT.601's."""
+"""Weights of BT.601, rounded as in torchvision."""
 
 
 def as_images(frames: Tensor, device: torch.device) -> Tensor:
-    """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in [0, 1] on `device`; only the bytes travel."""
+    """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in [0, 1] on `device`; only bytes are copied there."""
     frames = frames.to(device, non_blocking=True)
     return frames.permute(0, 3, 1, 2).contiguous().float().div_(255)
 
 
 def augmented(images: Tensor, samples: Samples) -> Tensor:
-    """Mirror and recolour images as their samples say.
+    """Mirror and recolour images according to their samples.
 
     Args:
         images: float32 (n * b, 3, H, W) in [0, 1]: n images of each of b samples, image by image.
@@ -36,7 +36,7 @@ def augmented(images: Tensor, samples: Samples) -> Tensor:
 
 
 def mirror(images: Tensor, mirrored: np.ndarray) -> Tensor:
-    """Exchange left and right of those images (B, 3, H, W) that `mirrored` (B,) names."""
+    """Swap left and right of the images (B, 3, H, W) where `mirrored` (B,) is true."""
     if not mirrored.any():
         return images
     which = torch.from_numpy(mirrored).to(images.device, non_blocking=True)
@@ -59,8 +59,8 @@ def jitter_colours(images: Tensor, colours: np.ndarray, order: np.ndarray) -> Te
         return images
     amounts = np.take_along_axis(colours, order, axis=1)
     for kind, amount in zip(order.T, amounts.T, strict=True):
-        # brightness, contrast and saturation are mixtures with black, the mean grey and the image's greys:
-        # one formula for all
+        # brightness, contrast and saturation are mixtures with black, the mean grey and the image's greys,
+        # so one formula serves all
         mix = np.where(kind == HUE, np.float32(1), amount)
         share, of_mean, of_greys = _columns(images, mix, kind == CONTRAST, kind == SATURATION)
         greys = (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
@@ -81,7 +81,7 @@ def _columns(images: Tensor, *values: np.ndarray) -> list[Tensor]:
 
 
 def turn_hue(images: Tensor, turn: Tensor) -> Tensor:
-    """Turn the hue of HSV; value and chroma stay.
+    """Rotate the hue of HSV; value and chroma stay.
 
     Args:
         images: (B, 3, H, W) in [0, 1].

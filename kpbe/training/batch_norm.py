@@ -10,11 +10,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class GlooBatchNorm(_BatchNorm):
-    """`torch.nn.SyncBatchNorm` for CPUs, which the original refuses: moments are summed over all processes,
-    gradients flow back.
+    """`torch.nn.SyncBatchNorm` for CPUs, which torch's own does not support.
 
-    Eq. of batch norm with the mean and variance of the whole batch; the running variance is the unbiased one,
-    as in torch.
+    Moments are summed over all processes and gradients flow back through the sums. It normalises with the
+    mean and variance of the whole batch; the running variance is the unbiased one, as in torch.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -27,8 +26,8 @@ class GlooBatchNorm(_BatchNorm):
         axes = [0, *range(2, input.dim())]
         shape = (1, -1, *(1 for _ in input.shape[2:]))
         count = input.new_full((1,), input.numel() / input.shape[1])
-        # sums over processes, and over their gradients on the way back; twice, since E[x^2] - E[x]^2 would
-        # lose digits
+        # all_reduce sums over processes, and sums their gradients in the backward pass; two passes, since
+        # E[x^2] - E[x]^2 would lose digits
         total, (count,) = all_reduce(torch.cat([input.sum(axes), count])).split([self.num_features, 1])
         mean = total / count
         centred = input - mean.view(shape)
@@ -46,9 +45,7 @@ class GlooBatchNorm(_BatchNorm):
 
 
 def convert_to_sync_batch_norm(network: nn.Module, fabric: Fabric) -> None:
-    """Let the batch norms below `network` see the batches of all processes; parameters and their names
-    stay.
-    """
+    """Make the batch norms below `network` use the batches of all processes; parameter names stay."""
     if fabric.world_size == 1:
         return
     if fabric.device.type == "cuda":

@@ -1,7 +1,7 @@
 """Training batches: samples drawn, decoded ahead by threads, moved to the device and augmented there.
 
-A batch is a pure function of (seed, step), so that a resumed training sees exactly the batches it would have
-seen.
+A batch is a pure function of (seed, step), so that a resumed training sees the same batches as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -31,20 +31,19 @@ MIRRORED_ANGLES = np.array([-1, 1, -1], np.float32)
 """A mirrored face has the opposite yaw and roll."""
 
 AHEAD = 3
-"""Batches that wait or are decoded while the device computes: enough for all threads, little memory."""
+"""Batches decoded ahead while the device computes: enough work for all threads, little memory."""
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """Images of a training batch, float32 (B, 3, H, W) in [0, 1], and what is known of them; NaN where
-    nothing is.
+    """Images of a training batch, float32 (B, 3, H, W) in [0, 1], and their labels; NaN where unknown.
 
     Attributes:
         source: gives appearance.
         pose: the frame that the head pose is taken from.
         expression: the frame that the expression is taken from, a backend's or a simulated one's; the same
             tensor as `pose` where the driving frame gives both.
-        target: what the output is compared with; the same tensor as `pose` where no grids are drawn from.
+        target: what the output is compared with; the same tensor as `pose` without grids.
         degrees, source_degrees: (B, 3) yaw, pitch and roll of the pose frame and of the source.
         source_points, pose_points, expression_points, target_points: (B, POINTS, 2), see `ExpressionLabels`.
         shapes: (B, len(SHAPES)) of the target, whose mouth is the expression frame's.
@@ -63,11 +62,11 @@ class TrainingBatch:
     shapes: Tensor
 
     def to(self, device: torch.device) -> Self:
-        """The same batch on another device; tensors that are the same stay the same."""
+        """The same batch on another device; shared tensors stay shared."""
         return self._each(lambda tensor: tensor.to(device))
 
     def rows(self, rows: slice) -> Self:
-        """Some samples of the batch, without copying; tensors that are the same stay the same."""
+        """Some samples of the batch, without copying; shared tensors stay shared."""
         return self._each(lambda tensor: tensor[rows])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
@@ -77,15 +76,15 @@ class TrainingBatch:
 
 @dataclass(frozen=True)
 class RawBatch:
-    """A batch as it is decoded.
+    """A decoded batch on the CPU, before it is augmented.
 
     Attributes:
-        frames: uint8 (n, b, H, W, 3), placed but not mirrored: the images of `names`.
-        names: of `TrainingBatch`'s images that are not another one's.
+        frames: uint8 (n, b, H, W, 3) images of `names`, placed but not mirrored.
+        names: of the images in `TrainingBatch` that are not shared with another one.
         degrees: float32 (2, b, 3) labels of source and pose, already placed and mirrored.
         points: float32 (4, b, POINTS, 2) of source, pose, expression and target, already placed and mirrored.
         shapes: float32 (b, len(SHAPES)), already mirrored.
-        samples: what is in it, and what is done to it on the device.
+        samples: its content, and how the device augments it.
     """
 
     frames: Tensor
@@ -96,7 +95,7 @@ class RawBatch:
     samples: Samples
 
     def batch(self, device: torch.device) -> TrainingBatch:
-        """On the device and augmented."""
+        """The batch on the device, augmented."""
         images = augmented(as_images(self.frames.flatten(0, 1), device), self.samples)
         by_name = dict(zip(self.names, images.unflatten(0, self.frames.shape[:2]), strict=True))
         by_name.setdefault("expression", by_name["pose"])
@@ -118,16 +117,16 @@ class RawBatch:
 class BatchLoader:
     """The batches of a training, in any order of steps; in rising order they are decoded ahead.
 
-    Its threads begin with the first batch and end with `close` (or the `with` block).
+    Its threads start with the first batch and end with `close` (or the `with` block).
 
     Args:
-        frames: to draw from.
+        frames: frames to draw from.
         params: sampling, augmentation, warm-up, and the size of a batch of all processes together.
         seed: of the training.
-        fabric: launched; each of its processes gets the rows of the batch that are its share, and only they
-            are decoded. None: one process on the CPU.
-        threads: that decode.
-        source: where frames come from; None is `frames.source`, from the first batch on.
+        fabric: launched; each of its processes gets, and decodes, only its share of the batch's rows. None:
+            one process on the CPU.
+        threads: number of decoding threads.
+        source: where frames come from; None uses `frames.source`, from the first batch on.
 
     Raises:
         ParamsError: the batch cannot be shared evenly among the processes.
@@ -155,17 +154,15 @@ class BatchLoader:
         self._device = fabric.device if fabric else torch.device("cpu")
         self._sampler = Sampler(frames.clips, frames.videos_per_clip, params, seed, frames.grids)
         self._pool = ThreadPoolExecutor(threads, "batches")
-        self._coming: dict[int, tuple[RawBatch, list[Future[None]]]] = {}
+        self._pending: dict[int, tuple[RawBatch, list[Future[None]]]] = {}
 
     @property
     def samples_per_epoch(self) -> int:
-        """Samples, of all processes together, until every identity (or clip) was shown `num_repeats`
-        times.
-        """
+        """Samples of all processes until every identity (or clip) was shown `num_repeats` times."""
         return self._sampler.samples_per_epoch
 
     def batch(self, step: int) -> TrainingBatch:
-        """This process's share of batch `step`, on the device and augmented; the next batches are begun.
+        """This process's share of batch `step`, on the device and augmented; also starts the next batches.
 
         Raises:
             KPBEError: a video cannot be read; the message names it.
@@ -173,30 +170,31 @@ class BatchLoader:
         return self.raw_batch(step).batch(self._device)
 
     def raw_batch(self, step: int) -> RawBatch:
-        """The same as it was decoded, before it goes to the device; the next batches are begun.
+        """This process's share of batch `step`, decoded, on the CPU; also starts the next batches.
 
         Raises:
             KPBEError: a video cannot be read; the message names it.
         """
         source = self._frame_source
-        wanted = range(step, step + 1 + AHEAD)
-        for other in [known for known in self._coming if known not in wanted]:
-            for future in self._coming.pop(other)[1]:
+        steps = range(step, step + 1 + AHEAD)
+        for unused in [pending for pending in self._pending if pending not in steps]:
+            for future in self._pending.pop(unused)[1]:
                 future.cancel()
-        for coming in wanted:
-            if coming not in self._coming:
-                raw = self._empty(coming, self._rows)
+        for ahead in steps:
+            if ahead not in self._pending:
+                raw = self._empty(ahead, self._rows)
                 rows = range(len(raw.samples))
                 futures = [self._pool.submit(_fill, self._frames, raw, row, source) for row in rows]
-                self._coming[coming] = raw, futures
-        raw, futures = self._coming.pop(step)
+                self._pending[ahead] = raw, futures
+        raw, futures = self._pending.pop(step)
         for future in futures:
             future.result()
         return raw
 
     def record_of(self, step: int) -> dict[str, np.ndarray]:
-        """All about a batch of all processes, for a file: its images (uint8, before mirroring and colours),
-        labels and samples; decoded by the calling thread.
+        """Everything about a batch of all processes, for a file: images, labels and samples.
+
+        Images are uint8, before mirroring and colours. The calling thread decodes them.
         """
         raw = self._empty(step, range(self._batch_size))
         for row in range(len(raw.samples)):
@@ -221,9 +219,9 @@ class BatchLoader:
         }
 
     def close(self) -> None:
-        """End the threads; what they had not begun is dropped."""
+        """End the threads; batches that are not started are dropped."""
         self._pool.shutdown(cancel_futures=True)
-        self._coming.clear()
+        self._pending.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -232,9 +230,7 @@ class BatchLoader:
         self.close()
 
     def _empty(self, step: int, rows: range) -> RawBatch:
-        """Room for these rows of a batch, with their numbers; page-locked for a GPU, so that copying need not
-        wait.
-        """
+        """An empty batch for these rows, with its samples; page-locked for a GPU, for asynchronous copies."""
         return _room(self._frames, self._sampler.draw(step, rows), self._device.type == "cuda")
 
     @property
@@ -291,11 +287,10 @@ def _fill(frames: ClipFrames, raw: RawBatch, row: int, source: FrameSource) -> N
 
 
 def fixed_batch(frames: ClipFrames, pairs: int, seed: int) -> TrainingBatch:
-    """A validation batch that stays the same for a whole training: two random frames of each clip in turn,
-    and of each backend.
+    """A validation batch that stays the same for a whole training.
 
-    They are few: they are read from the files, whatever the training does. A simulated backend is one that is
-    fed with the source.
+    It holds two random frames of each clip in turn, and of each backend. They are few, so they are always
+    read from the files. A simulated backend is one that is fed with the source.
     """
     rng, source = np.random.default_rng((seed, 0xF1)), FrameAccess()
     rows = []
@@ -316,8 +311,8 @@ def fixed_batch(frames: ClipFrames, pairs: int, seed: int) -> TrainingBatch:
 def hold_out_validation(clips: Sequence[Clip], pairs: int) -> tuple[list[Clip], list[Clip]]:
     """Split training clips into (training, validation).
 
-    Validation takes the last clip of up to `pairs` identities that have more than one; where no identity has
-    two clips, validation repeats training clips and the sheets show seen material.
+    Validation takes the last clip of up to `pairs` identities that have more than one. Where no identity has
+    two clips, validation uses training clips, and the sheets show trained material.
     """
     by_identity: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:

@@ -27,15 +27,15 @@ class PatchBlock(nn.Module):
 
 
 SMALLEST_IMAGE = 61
-"""Pixels of a side that four blocks need."""
+"""Least side of an image, in pixels, for four blocks."""
 
 
 class PatchDiscriminator(nn.Module):
-    """Scores overlapping patches of an image as real (high) or generated (low); hinge losses go with it.
+    """Scores overlapping patches of an image as real (high) or generated (low), for hinge losses.
 
     Args:
         width: channels of the first block; each next block doubles them, up to `max_width`.
-        blocks: 4 are OSFV's; images must then measure at least `SMALLEST_IMAGE` pixels.
+        blocks: 4 in OSFV; images must then be at least `SMALLEST_IMAGE` pixels wide and high.
     """
 
     def __init__(self, width: int = 64, blocks: int = 4, max_width: int = 512) -> None:

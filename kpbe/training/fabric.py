@@ -1,4 +1,4 @@
-"""How a training starts: devices and processes, the seed, and what makes two trainings the same one."""
+"""Start of a training: devices and processes, the seed, and the identity of a training."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def launch(compute: ComputeParams, seed: int, data_parallel: bool = False) -> Fa
     """A launched Lightning Fabric; seeds torch so that fresh networks start from the same weights.
 
     Args:
-        compute: device and precision; `devices` and `nodes` count for data-parallel trainings only. On one
+        compute: device and precision; `devices` and `nodes` are used in data-parallel trainings only. On one
             node Fabric starts the other processes itself, each running this process's command again; on
-            several, torchrun has started all of them.
+            several nodes, torchrun must have started all of them.
         seed: of the weights.
         data_parallel: whether the training shares its batches among several processes.
 
     Raises:
-        ParamsError: torchrun started several processes of a training that runs in one, or another number than
-            params say.
+        ParamsError: torchrun started several processes of a training that runs in one, or a number that
+            differs from params.
     """
     processes = compute.devices * compute.nodes if data_parallel else 1
     started = int(os.environ.get("WORLD_SIZE", processes))
     if started != processes:
-        wanted = (
+        expected = (
             f"compute.devices x compute.nodes = {processes}" if data_parallel else "this training runs in one"
         )
-        raise ParamsError(f"torchrun started {started} processes, but {wanted}: start that many.")
+        raise ParamsError(f"torchrun started {started} processes, but {expected}: start that many.")
     devices, nodes = (compute.devices, compute.nodes) if data_parallel else (1, 1)
-    # not every step uses all weights: labels come first, and a term of weight 0 leaves its layer alone
+    # not every step uses all weights: the warm-up trains on labels first, and terms may have weight 0
     strategy = DDPStrategy(find_unused_parameters=True) if processes > 1 else "auto"
     fabric = Fabric(
         accelerator=torch_device(compute).type,
@@ -49,14 +49,14 @@ def launch(compute: ComputeParams, seed: int, data_parallel: bool = False) -> Fa
         strategy=strategy,
     )
     fabric.launch()
-    # batches have one size, so that cuDNN's search for the fastest convolutions pays at once
+    # all batches have one size, so cuDNN's search for the fastest convolutions pays off
     torch.backends.cudnn.benchmark = fabric.device.type == "cuda"
     torch.manual_seed(seed)
     return fabric
 
 
 class ScheduledSection(Protocol):
-    """The section of params.yaml of any training."""
+    """Any training's section of params.yaml."""
 
     @property
     def schedule(self) -> ScheduleParams: ...
@@ -65,14 +65,14 @@ class ScheduledSection(Protocol):
 def training_identity(
     recipe: int, seed: int, section: ScheduledSection, clips: Sequence[Clip], *more: Any
 ) -> str:
-    """Digest of everything that determines a training's result except how long it runs and how it reports.
+    """Digest of everything that determines a training's result, except its length and its reports.
 
     Args:
         recipe: version of the stage (`kpbe.recipes`).
         seed: `train.seed`.
         section: the training's section of params.yaml.
-        clips: it trains on.
-        more: what it depends on beyond these: sections of networks, digests of weights it starts from.
+        clips: the training clips.
+        more: further dependencies: sections of networks, digests of start weights.
     """
     assert isinstance(section, Section)
     settings = section.model_dump(mode="json", exclude={"schedule"})

@@ -1,4 +1,4 @@
-"""What a training leaves in its folder beside its weights."""
+"""Names of the files that a training leaves in its folder beside its weights."""
 
 STATE_FILE = "state.pt"
 PREVIOUS_STATE_FILE = "state.previous.pt"

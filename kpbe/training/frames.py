@@ -1,6 +1,4 @@
-"""Where training takes its frames from: clips and backends' videos, decoded in memory or read at the asked
-moments.
-"""
+"""Frames for training: clips and backends' videos, decoded into memory or read on demand."""
 
 from __future__ import annotations
 
@@ -24,20 +22,18 @@ from kpbe.params import ComputeParams
 from kpbe.training.simulated_backends import Head, simulate
 
 SPOILING = 0x5B
-"""Stream of random numbers of simulated backends."""
+"""Seed part of the random numbers of simulated backends."""
 
 
 class LabelFolders(NamedTuple):
-    """Where the labels of clips lie; a clip may have none."""
+    """Folders of the labels of clips; a clip may have none."""
 
     head_pose: Path
     expression: Path
 
 
 class TrainingFolders(NamedTuple):
-    """What the frontend's trainings read: clips, their labels (a clip may have none) and drawn people (read
-    where they are asked for).
-    """
+    """Input folders of the frontend's trainings: clips, their labels (if any), and drawn people (if used)."""
 
     clips: Path
     head_pose: Path
@@ -51,7 +47,7 @@ class TrainingFolders(NamedTuple):
 
 
 class FrameSource(Protocol):
-    """Gives some frames of a video; called from several threads at once."""
+    """Reads frames of a video; must be callable from several threads at once."""
 
     def read(self, path: Path, indices: Sequence[int], /) -> np.ndarray:
         """Frames in the order of `indices`, uint8 RGB (n, H, W, 3).
@@ -64,8 +60,7 @@ class FrameSource(Protocol):
 
 
 class MemoryFrames:
-    """All frames of some videos, decoded at once by several threads, with a progress bar where it takes a
-    while.
+    """All frames of some videos, decoded by several threads; slow decoding shows a progress bar.
 
     Raises:
         BrokenVideo: a video is unreadable or cut off.
@@ -98,10 +93,10 @@ class MemoryFrames:
 
 
 class Pictures(NamedTuple):
-    """uint8 (H, W, 3) images of one sample, and the points (POINTS, 2) of each (see `ExpressionLabels`), NaN
-    where unknown.
+    """uint8 (H, W, 3) images of one sample, and the points (POINTS, 2) of each; NaN where unknown.
 
-    `expression` is None where the pose frame gives it, too.
+    For the points see `ExpressionLabels`. `expression` is None where the pose frame also gives the
+    expression.
     """
 
     source: np.ndarray
@@ -115,18 +110,17 @@ class Pictures(NamedTuple):
 
 
 class ClipFrames:
-    """The frames of some clips, their labels, backends' videos of the same moments, and drawn people beside
-    them.
+    """The frames of some clips, their labels, backends' videos of them, and drawn people.
 
-    Nothing is decoded before `source` is asked for.
+    Nothing is decoded before `source` is read.
 
     Args:
         clips: all of one size.
         labels: folders of head pose labels and expression labels (data/head_pose, data/expression).
         backend_videos: folders of backends' videos, `<split>/<clip_id>.mkv` in each; none in stage 1. A clip
             may lack some of them.
-        where: memory or files, and how many threads fill the memory.
-        grids: drawn people, of the clips' size; they are counted after the clips.
+        where: whether frames are in memory or files, and how many threads fill the memory.
+        grids: drawn people, of the clips' size; their indices follow those of the clips.
         simulate: whether a simulated backend gives the expression where no backend's video does.
 
     Raises:
@@ -155,8 +149,8 @@ class ClipFrames:
                     f"{clip.video} is {clip.width}x{clip.height}, but {clips[0].video} is "
                     f"{self.size[1]}x{self.size[0]}: run the stage preprocess again."
                 )
-        self._real = [clip.video for clip in self._all]
-        self._made = [*(_videos_of(clip, backend_videos) for clip in clips), *([] for _ in drawn)]
+        self._clip_videos = [clip.video for clip in self._all]
+        self._backend_videos = [*(_videos_of(clip, backend_videos) for clip in clips), *([] for _ in drawn)]
         self.with_backend = bool(backend_videos)
         folders = [labels] * len(clips) + [
             LabelFolders(clip.video.parent, clip.video.parent) for clip in drawn
@@ -188,33 +182,34 @@ class ClipFrames:
 
     @property
     def videos_per_clip(self) -> list[int]:
-        """How many backends made a video of each clip."""
-        return [len(videos) for videos in self._made[: len(self.clips)]]
+        """For each clip, the number of backends that made a video of it."""
+        return [len(videos) for videos in self._backend_videos[: len(self.clips)]]
 
     @property
     def gives_expression(self) -> bool:
-        """Whether samples have an expression frame of their own: a backend's, or a simulated one's."""
+        """Whether samples have a separate expression frame: a backend's, or a simulated one's."""
         return self.with_backend or self.simulate
 
     @property
     def gigabytes(self) -> float:
-        """Memory that all frames take when decoded, by the manifest, in GB."""
-        videos = ((clip.frames, 1 + len(made)) for clip, made in zip(self._all, self._made, strict=True))
+        """Memory that all decoded frames take according to the manifest, in GB."""
+        counts = zip(self._all, self._backend_videos, strict=True)
+        videos = ((clip.frames, 1 + len(videos)) for clip, videos in counts)
         return sum(frames * times for frames, times in videos) * self.size[0] * self.size[1] * 3 / 1e9
 
     @property
     def source(self) -> FrameSource:
-        """Memory or files, as params say; memory is filled at the first call."""
+        """Frames in memory or in files, as params say; the first call fills the memory."""
         if self._source is None:
             fits = self.gigabytes <= self._where.frames_memory_gb
             in_memory = self._where.frames == "memory" or (self._where.frames == "auto" and fits)
-            videos = [*self._real, *(video for made in self._made for video in made)]
+            videos = [*self._clip_videos, *(video for videos in self._backend_videos for video in videos)]
             self._source = MemoryFrames(videos, self._where.loader_threads) if in_memory else FrameAccess()
         return self._source
 
     def video(self, clip: int, number: int) -> Path | None:
-        """The backend's video of a clip; None where there is none."""
-        return self._made[clip][number] if self._made[clip] else None
+        """A clip's backend video by its number; None where there is none."""
+        return self._backend_videos[clip][number] if self._backend_videos[clip] else None
 
     def pictures(
         self,
@@ -228,36 +223,36 @@ class ClipFrames:
 
         Args:
             clip: index.
-            frames: four of the clip's, see `Samples.frames`.
-            video: which of the clip's backend videos gives the expression.
+            frames: four indices of the clip's frames, see `Samples.frames`.
+            video: number of the clip's backend video that gives the expression.
             spoiling: seed of a simulated backend.
-            source: where frames come from; None is `self.source`.
+            source: where frames come from; None uses `self.source`.
 
         Raises:
             KPBEError: a video cannot be read, is too short, or has another size; the message names it.
         """
         source = source or self.source
-        own, path = self._all[clip], self._real[clip]
-        wanted = sorted(set(frames))
-        found = dict(zip(wanted, self._read(source, path, wanted, own), strict=True))
+        own, path = self._all[clip], self._clip_videos[clip]
+        indices = sorted(set(frames))
+        pictures = dict(zip(indices, self._read(source, path, indices, own), strict=True))
         first, pose, head, target = frames
         points = self.expressions[clip].points
-        made, expression, expression_points = self.video(clip, video), None, points[target]
-        if made is not None:
-            expression = self._read(source, made, [target], own)[0]
+        video_path, expression, expression_points = self.video(clip, video), None, points[target]
+        if video_path is not None:
+            expression = self._read(source, video_path, [target], own)[0]
             expression_points = np.full_like(points[target], np.nan)
         elif self.simulate:
-            speaker = Head(found[target], points[target])
-            still = speaker if head == target else Head(found[head], points[head])
+            speaker = Head(pictures[target], points[target])
+            still = speaker if head == target else Head(pictures[head], points[head])
             if clip >= len(self.clips):  # a grid's head has the target's mouth already
                 speaker = still
             backend = simulate(still, speaker, np.random.default_rng((spoiling, SPOILING)))
             expression, expression_points = backend.picture, backend.points
         return Pictures(
-            found[first],
-            found[pose],
+            pictures[first],
+            pictures[pose],
             expression,
-            found[target],
+            pictures[target],
             points[first],
             points[pose],
             expression_points,
@@ -283,10 +278,10 @@ class ClipFrames:
 def _videos_of(clip: Clip, folders: Sequence[Path]) -> list[Path]:
     """Videos of a clip that exist in backends' folders, in the folders' order."""
     videos = [backend_video(folder, clip) for folder in folders]
-    there = [video for video in videos if video.exists()]
-    if videos and not there:
+    existing = [video for video in videos if video.exists()]
+    if videos and not existing:
         raise KPBEError(f"{videos[0]} does not exist: run the stage synthesize first.")
-    return there
+    return existing
 
 
 def _degrees(clip: Clip, head_poses: Path) -> np.ndarray:

@@ -1,6 +1,4 @@
-"""What both stages of the frontend's training begin with: start weights, frames, labels, and the training's
-identity.
-"""
+"""Start of both stages of the frontend's training: start weights, frames, labels, identity."""
 
 from __future__ import annotations
 
@@ -36,22 +34,22 @@ def prepare(
     about: Mapping[str, Any],
     backend_videos: Sequence[Path] = (),
 ) -> tuple[FrontendTrainee, str]:
-    """A frontend ready to be trained, and the identity of that training.
+    """Prepare a frontend's training; returns the trainee and the training's identity.
 
     Args:
         stage_name: in dvc.yaml.
         params: the whole params.
         stage: its section for this stage.
         fabric: launched.
-        clips: training clips; the validation pairs are held out of them.
-        folders: of labels and drawn people.
-        start: weights to begin with: a frontend's file or a public OSFV checkpoint; None for random weights.
-        about: for the summary.
+        clips: training clips; some are held out for validation.
+        folders: where labels and drawn people are.
+        start: start weights: a frontend's file or a public OSFV checkpoint; None for random weights.
+        about: facts for the summary.
         backend_videos: folders of the videos that the expression is taken from; none in stage 1.
 
     Raises:
-        KPBEError: no training clip, no label where one is asked for, a backend's reach around keypoints that
-            are not guided, or a start of other sizes or conventions.
+        KPBEError: there is no training clip, no label although a loss needs one, a bounded reach of the
+            backend without guided keypoints, or a start of other sizes or conventions.
     """
     _refuse_unguided(params, stage)
     _refuse_too_few_keypoints(params, stage)
@@ -87,10 +85,10 @@ def prepare(
 
 
 def _refuse_unguided(params: Params, stage: FrontendTrainParams) -> None:
-    """Stop where the backend's frame would count around keypoints that nothing draws to the lips.
+    """Refuse a bounded reach of the backend's frame around keypoints that nothing pulls to the lips.
 
     Raises:
-        ParamsError: its reach is bounded and the lips' keypoints are not guided.
+        ParamsError: the reach is bounded and the lips' keypoints are not guided.
     """
     generator = params.model.generator
     if generator.detail == "warp_both" and generator.backend_reach is not None and not stage.losses.guides:
@@ -101,7 +99,7 @@ def _refuse_unguided(params: Params, stage: FrontendTrainParams) -> None:
 
 
 def _refuse_too_few_keypoints(params: Params, stage: FrontendTrainParams) -> None:
-    """Stop where there are fewer keypoints than the labels guide.
+    """Refuse a model with fewer keypoints than the labels guide.
 
     Raises:
         ParamsError: `losses.guides` or `losses.lips` has a weight, and the model has too few keypoints.
@@ -115,15 +113,15 @@ def _refuse_too_few_keypoints(params: Params, stage: FrontendTrainParams) -> Non
 
 
 def _refuse_unlabelled(params: Params, stage: FrontendTrainParams, trainee: FrontendTrainee) -> None:
-    """Stop where the head pose terms would silently be nothing, unless the params say that this is meant.
+    """Refuse head pose terms without labels, which would silently be 0, unless params allow it.
 
     Raises:
-        ParamsError: one has a weight, no training clip has a label, and neither `perceptual.missing` nor
-            `label_pose.teacher` allows it.
+        ParamsError: such a term has a weight, no training clip has a label, and neither `perceptual.missing`
+            nor `label_pose.teacher` allows it.
     """
-    meant = params.label_pose.teacher == "off" or stage.perceptual.missing != "refuse"
-    asked = stage.losses.head_pose or stage.losses.turn
-    if asked and not trainee.training.labelled and not meant:
+    allowed = params.label_pose.teacher == "off" or stage.perceptual.missing != "refuse"
+    weighted = stage.losses.head_pose or stage.losses.turn
+    if weighted and not trainee.training.labelled and not allowed:
         raise ParamsError(
             "no training clip has a head pose label (data/head_pose): put a teacher's file into weights/ "
             "(`kpbe doctor` says which) and "
@@ -132,14 +130,14 @@ def _refuse_unlabelled(params: Params, stage: FrontendTrainParams, trainee: Fron
 
 
 def _starting_frontend(start: Path | None, model: ModelParams) -> tuple[Frontend, dict[str, Any]]:
-    """The frontend that a training begins with, and where it comes from, for the summary.
+    """The frontend that a training starts from, and its origin for the summary.
 
     Args:
         start: a frontend's file, or a public OSFV checkpoint; None for random weights.
         model: sizes and conventions that it must have.
 
     Raises:
-        MissingWeights, BadCheckpoint: the file is not there, or is not such a one.
+        MissingWeights, BadCheckpoint: the file is missing, or is not a frontend.
         ParamsError: it has other sizes or conventions.
     """
     if start is None:
@@ -150,23 +148,22 @@ def _starting_frontend(start: Path | None, model: ModelParams) -> tuple[Frontend
     return frontend, {"started_from": start.name, "started_from_sha256": file_sha256(start)}
 
 
-def _refuse_other_model(start: Path, own: ModelParams, asked: ModelParams) -> None:
-    """Stop before weights are trained on under other conventions than they learned, which would fight them
-    silently.
+def _refuse_other_model(start: Path, own: ModelParams, expected: ModelParams) -> None:
+    """Refuse to continue training under other conventions than the weights learned.
 
     Raises:
-        ParamsError: the sizes or the conventions of the file `start` are not those that params.yaml asks for.
+        ParamsError: the sizes or the conventions of the file `start` differ from those in params.yaml.
     """
-    if own == asked:
+    if own == expected:
         return
-    if own.model_copy(update={"conventions": asked.conventions}) != asked:
+    if own.model_copy(update={"conventions": expected.conventions}) != expected:
         raise ParamsError(
-            f"{start} is a frontend of other sizes ({own.name}) than params.yaml asks for ({asked.name}): "
+            f"{start} is a frontend of other sizes ({own.name}) than params.yaml asks for ({expected.name}): "
             "choose the model group that it was trained with, or train=from_scratch."
         )
-    trained_with, wanted = own.conventions.model_dump(), asked.conventions.model_dump()
-    other = [name for name in wanted if trained_with[name] != wanted[name]]
-    stated = ", ".join(f"{name} = {wanted[name]}" for name in other)
+    trained_with, conventions = own.conventions.model_dump(), expected.conventions.model_dump()
+    other = [name for name in conventions if trained_with[name] != conventions[name]]
+    stated = ", ".join(f"{name} = {conventions[name]}" for name in other)
     needed = " and ".join(f"model.conventions.{name}={trained_with[name]}" for name in other)
     raise ParamsError(
         f"{start} was trained with other conventions than params.yaml asks for ({stated}): set {needed}, or "

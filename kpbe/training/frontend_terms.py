@@ -1,4 +1,4 @@
-"""The frontend's loss: which terms there are, and what of the total each makes up."""
+"""The frontend's loss: its terms, and the share of each in the total."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MOUTH_SPREAD = 0.45
 LEAST_SPREAD = 0.08
 
 PICTURE_TERMS = ("vgg19", "vgg_face", "pixel", "parts", "gan", "feature_matching")
-"""Terms that compare pictures; of the weighted loss they are to make up half at least."""
+"""Terms that compare pictures; they should make up at least half of the weighted loss."""
 
 PART_SCALES = (1.0, 0.5, 0.25, 0.125)
 
@@ -47,8 +47,8 @@ class FrontendTerms(nn.Module):
     Args:
         params: weights; terms of weight 0 are not computed.
         model: of the frontend.
-        perceptual: the terms that compare pictures.
-        adversary: of the terms gan and feature_matching; None leaves them out.
+        perceptual: the terms vgg19, vgg_face and pixel.
+        adversary: gives the terms gan and feature_matching; None leaves them out.
         labelled: whether there is any head pose label.
     """
 
@@ -64,14 +64,20 @@ class FrontendTerms(nn.Module):
         self.params, self.model, self.labelled = params, model, labelled
         self.perceptual = perceptual
         self.pixel, self.pyramid = PixelDifference(), ImagePyramid(PART_SCALES)
-        self._adversary = (adversary,)  # not a part of this module: it is trained by itself
-        # from a picture's coordinates to the keypoints'
+        self._adversary = (adversary,)  # in a tuple, so that it is no submodule: it is trained separately
+        # factor from the picture's coordinates to the keypoints'
         self.unit = 1 / picture_scale(feature_size(model), model.conventions.align_corners)
 
     def forward(
         self, batch: TrainingBatch, result: Mapping[str, Tensor], warp: RandomWarp | None
     ) -> dict[str, Tensor]:
-        """Terms by name, of what `Reconstruction` returned."""
+        """The unweighted terms by name.
+
+        Args:
+            batch: part of a batch.
+            result: output of `Reconstruction`.
+            warp: of the pose frames, for the equivariance term; None leaves it out.
+        """
         weights = self.params
         terms = self._pictures(batch, result) if "generated" in result else {}
         if warp is not None:
@@ -103,7 +109,7 @@ class FrontendTerms(nn.Module):
         return terms
 
     def attention(self, points: Tensor) -> Attention:
-        """What counts more: the mouths of faces with these points (B, POINTS, 2)."""
+        """Attention to the mouths of faces with these points (B, POINTS, 2)."""
         lips = points[:, LIPS]
         width = (lips[:, 2] - lips[:, 0]).norm(dim=-1)
         return Attention(lips.mean(1), (MOUTH_SPREAD * width).clamp(min=LEAST_SPREAD), self.params.mouth)
@@ -112,7 +118,7 @@ class FrontendTerms(nn.Module):
         """Terms that compare pictures."""
         generated = result["generated"].float()
         attention = None if self.params.mouth == 1 else self.attention(batch.target_points)
-        # pixels would have the shares take the blurred decoder wherever the motion is uncertain
+        # with free shares, pixel terms would choose the blurred decoder wherever the motion is uncertain
         fixed = by_fixed_shares(result) if "shares" in result else None
         terms: dict[str, Tensor] = dict(self.perceptual(generated, batch.target, attention, fixed))
         if self.params.parts:
@@ -124,22 +130,23 @@ class FrontendTerms(nn.Module):
     def _parts(
         self, batch: TrainingBatch, result: Mapping[str, Tensor], attention: Attention | None
     ) -> Tensor:
-        """The pictures that frames are put together from, each against the target."""
+        """Difference of each picture that frames are blended from to the target."""
         target = batch.target
         real = self.pyramid(target)
         decoded = result["decoded"].float()
         size = (decoded.shape[-2], decoded.shape[-1])
         level = next((i for i, image in enumerate(real) if image.shape[-2:] == size), None)
-        wanted = [resized(target, size)] if level is None else real[level:]
-        parts = [self.pixel(self.pyramid(decoded)[: len(wanted)], wanted, attention)]
+        real_levels = [resized(target, size)] if level is None else real[level:]
+        parts = [self.pixel(self.pyramid(decoded)[: len(real_levels)], real_levels, attention)]
         for name in ("moved_source", "moved_backend"):
             if name in result:
                 parts.append(self.pixel(self.pyramid(result[name].float()), real, attention))
         return torch.stack(parts).mean()
 
     def _poses(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The head's pose, and how it turned from the source's: a few degrees, beside which people differ by
-        more.
+        """Errors of the head pose, and of its turn from the source's pose.
+
+        The turn is a few degrees, less than the difference between people.
         """
         labels, source_labels = (
             with_own_pitch_sign(degrees, self.model.conventions)
@@ -162,14 +169,16 @@ class FrontendTerms(nn.Module):
             pairs.append((result["expression_keypoints"], batch.expression_points))
         if warp is not None:
             pairs.append((warp.warp_coordinates(result["warped_keypoints"][..., :2]), batch.pose_points))
-        found = [guide_difference(keypoints, points[:, :GUIDES] * self.unit) for keypoints, points in pairs]
-        return torch.stack(found).mean()
+        differences = [
+            guide_difference(keypoints, points[:, :GUIDES] * self.unit) for keypoints, points in pairs
+        ]
+        return torch.stack(differences).mean()
 
     def _lips(self, batch: TrainingBatch, result: Mapping[str, Tensor]) -> Tensor:
-        """Width and height of the mouths, and how they changed from the source's, beside which people differ
-        by more.
+        """Errors of width and height of the mouths, and of their change from the source's.
 
-        Only the expression learns from it: a head that turns is an easier answer than a mouth that opens.
+        The change is smaller than the difference between people. Only the expression gets gradients: turning
+        the head would be an easier way to lower the error than opening the mouth.
         """
 
         def extents(keypoints: str, expression: str, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,29 +197,31 @@ class FrontendTerms(nn.Module):
             ("source_displacement", batch.source_points),
             ("backend_displacement", batch.expression_points),
         ]
-        found = [
+        errors = [
             motion_error(result[name], batch.target_points, points)
             for name, points in pairs
             if name in result
         ]
-        return torch.stack(found).mean() if found else batch.degrees.new_zeros(())
+        return torch.stack(errors).mean() if errors else batch.degrees.new_zeros(())
 
 
 def by_fixed_shares(result: Mapping[str, Tensor]) -> Tensor:
-    """The generated frames (B, 3, H, W) of `Reconstruction`, put together so that they teach the pictures but
-    not their shares.
+    """The generated frames (B, 3, H, W) of `Reconstruction`, without gradients to the shares.
+
+    They teach the pictures only.
     """
     moved_backend = result.get("moved_backend")
     return put_together(result["shares"].detach(), result["decoded"], result["moved_source"], moved_backend)
 
 
 def shares(terms: Mapping[str, Tensor], weights: FrontendLossParams) -> dict[str, Tensor]:
-    """What each term makes up of the weighted loss (its magnitude of the sum of magnitudes), and `pictures`,
-    the sum of those that compare pictures.
+    """The share of each term in the weighted loss (its magnitude over the sum of magnitudes).
+
+    `share_pictures` is the sum over the terms that compare pictures.
     """
     magnitudes = {name: (getattr(weights, name) * value.detach()).abs() for name, value in terms.items()}
     total = torch.stack(list(magnitudes.values())).sum().clamp(min=1e-12)
-    found = {f"share_{name}": value / total for name, value in magnitudes.items()}
+    result = {f"share_{name}": value / total for name, value in magnitudes.items()}
     pictures = [value for name, value in magnitudes.items() if name in PICTURE_TERMS]
-    found["share_pictures"] = torch.stack(pictures).sum() / total if pictures else total * 0
-    return found
+    result["share_pictures"] = torch.stack(pictures).sum() / total if pictures else total * 0
+    return result

@@ -1,9 +1,8 @@
-"""One training step of the frontend, the same for both stages; the stages differ in batches, start and
-weights.
+"""One training step of the frontend, for both stages; they differ in batches, start and weights.
 
 Stage 1 takes pose and expression from one driving frame. Stage 2 takes the head pose from the real frame and
-the expression from the backend's frame that stands for it (paper III.D); the output is compared with the real
-frame in both.
+the expression from the backend's frame of the same moment (paper III.D). Both compare the output with the
+real frame.
 """
 
 from __future__ import annotations
@@ -45,8 +44,8 @@ from kpbe.training.state import Stateful
 class FrontendTrainee:
     """The frontend and its discriminator under training (a `loop.Trainee`).
 
-    The batch is shared among the processes of `fabric` and, in each, made in `params.accumulate` parts;
-    gradients and losses are means over all of it.
+    The batch is shared among the processes of `fabric`; each processes its share in `params.accumulate`
+    parts. Gradients and losses are means over the whole batch.
 
     Args:
         frontend: network to train.
@@ -56,12 +55,12 @@ class FrontendTrainee:
         compute: whether to compile, and how many threads load frames.
         seed: of batches and warps.
         fabric: launched Lightning Fabric.
-        facts: about this training; `self.facts` adds which perceptual terms and how many labels it has, for
-            the exported checkpoint and the summary.
+        facts: about this training, for the exported checkpoint and the summary; `self.facts` adds its
+            perceptual terms and numbers of labels.
 
     Raises:
         ParamsError: the batch cannot be shared evenly, or images are too small for the discriminator.
-        MissingWeights: a perceptual term's weights are missing and must not be.
+        MissingWeights: a perceptual term's weights are missing and `perceptual.missing` is `refuse`.
     """
 
     def __init__(
@@ -90,13 +89,13 @@ class FrontendTrainee:
         self.trained = TrainedModule(fabric, reconstruction, params.optimiser)
         self.shapes = reconstruction.shapes
         self.average = MovingAverage(frontend, params.ema_decay) if params.ema_decay else None
-        wanted = params.losses.gan or params.losses.feature_matching
-        if wanted and frontend.params.image_size < SMALLEST_IMAGE:
+        adversarial = params.losses.gan or params.losses.feature_matching
+        if adversarial and frontend.params.image_size < SMALLEST_IMAGE:
             raise ParamsError(
                 f"the terms gan and feature_matching need images of {SMALLEST_IMAGE} pixels or more, "
                 f"model.image_size is {frontend.params.image_size}: set both to 0 or enlarge the images."
             )
-        self.adversary = Adversary(fabric, params.optimiser) if wanted else None
+        self.adversary = Adversary(fabric, params.optimiser) if adversarial else None
         perceptual = PerceptualTerms(params.perceptual, params.losses)
         self.perceptual = prepare_for(perceptual, fabric.device, training=True)
         self.terms = FrontendTerms(
@@ -131,12 +130,14 @@ class FrontendTrainee:
         return parts
 
     def step(self, step: int) -> dict[str, float]:
-        """See `Trainee`; losses are means over the whole batch. Where one of the frontend's is not finite, no
-        weight is changed; where the discriminator's own is not, none of its weights is.
+        """See `Trainee`; losses are means over the whole batch.
+
+        If a loss of the frontend is not finite, no weight changes; if only the discriminator's is not, its
+        weights stay.
         """
         self.trained.begin(step, self.params.accumulate)
         of_parts: list[Tensor] = []
-        seen: list[tuple[Tensor, Tensor]] = []
+        pairs: list[tuple[Tensor, Tensor]] = []
         names: list[str] = []
         goal = self.params.warm_up.goal(step)
         for part, warp, counts in self._parts_of(step):
@@ -152,7 +153,7 @@ class FrontendTrainee:
             names = ["loss", *terms, *of_terms]
             of_parts.append(torch.stack([loss, *terms.values(), *of_terms.values()]).detach().float())
             if goal == "frames":
-                seen.append((part.target, result["generated"].detach()))
+                pairs.append((part.target, result["generated"].detach()))
         norm = self.trained.clip()
         numbers = torch.cat([self._mean_over_processes(torch.stack(of_parts).mean(0)), norm.view(1)])
         losses = dict(zip([*names, "gradient_norm"], numbers.tolist(), strict=True))
@@ -161,13 +162,14 @@ class FrontendTrainee:
         self.trained.apply()
         if self.average is not None:
             self.average.update(self.frontend)
-        if self.adversary is not None and seen:
-            losses["discriminator"] = self._mean_over_processes(self.adversary.step(step, seen)).item()
+        if self.adversary is not None and pairs:
+            losses["discriminator"] = self._mean_over_processes(self.adversary.step(step, pairs)).item()
         return losses
 
     def _parts_of(self, step: int) -> Iterator[tuple[TrainingBatch, RandomWarp | None, Tensor]]:
-        """The parts of this process's share of the batch, each with its warps, and with the samples that have
-        a second source.
+        """The parts of this process's share of the batch, each with its warps.
+
+        The third value tells which samples have a second source.
         """
         batch = self.loader.batch(step)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
@@ -193,15 +195,16 @@ class FrontendTrainee:
 
     @property
     def judged(self) -> Frontend:
-        """The weights that are validated and handed on: the moving average where there is one."""
+        """The weights that are validated and exported: the moving average where there is one."""
         network = self.frontend if self.average is None else self.average.network
         assert isinstance(network, Frontend)
         return network.eval()
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
-        """See `Trainee`; SSIM and PSNR are Table I's, on the fixed pairs. `validation_opening_r` is that of
-        the expression alone.
+        """See `Trainee`; SSIM and PSNR are Table I's, on the fixed pairs.
+
+        `validation_opening_r` is that of the expression alone.
         """
         fixed, judged = self.fixed, self.judged
         expression = None if fixed.expression is fixed.pose else fixed.expression

@@ -1,8 +1,7 @@
-"""The training loop: progress, curves, sheets, checkpoints, exact resume, a time budget, a clean stop at
-SIGTERM.
+"""The training loop: progress, curves, sheets, checkpoints, exact resume, time budget, clean stop.
 
-With several processes (data parallel) all make the same steps; the first of them judges, writes and decides
-when to stop.
+SIGTERM stops it cleanly. With several processes (data parallel) all make the same steps; the first of them
+validates, writes and decides when to stop.
 """
 
 from __future__ import annotations
@@ -32,18 +31,18 @@ from kpbe.training.state import Stateful, load_state, save_state
 from kpbe.training.still_mouth import still_mouth
 
 RED, PLAIN = "\033[31m", "\033[0m"
-"""Of a terminal's letters."""
+"""Escape sequences of the terminal's colours."""
 
 
 class Trainee(Protocol):
-    """What the loop trains: networks, how one step changes them, how they are judged and handed on."""
+    """What the loop trains: networks, their training step, their validation and their export."""
 
     def parts(self) -> dict[str, Stateful]:
         """Networks and optimisers that make up a checkpoint."""
         ...
 
     def step(self, step: int) -> dict[str, float]:
-        """Make training step `step` (a function of the step number and the parts) and return its losses."""
+        """Make training step `step` and return its losses; depends on the step number and the parts only."""
         ...
 
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
@@ -57,10 +56,10 @@ class Trainee(Protocol):
 
 @runtime_checkable
 class RemembersBatches(Protocol):
-    """A trainee that can show the batch of a step again."""
+    """A trainee that can reproduce the batch of a step."""
 
     def batch_of(self, step: int) -> dict[str, np.ndarray]:
-        """What the step was made from, for a file that people look into."""
+        """Arrays of the step's batch by name, for a file that people inspect."""
         ...
 
 
@@ -73,29 +72,27 @@ def train(
     facts: dict[str, Any],
     fabric: Fabric | None = None,
 ) -> None:
-    """Train to the end of the schedule, going on from the state in `folder` when there is one.
+    """Train to the end of the schedule, resuming from the state in `folder` if there is one.
 
     Args:
         name: shown in front of the progress bar.
         trainee: what to train.
         schedule: steps, time budget (seconds of training, resumed parts included) and reporting.
-        folder: gets state.pt, curves.csv, summary.json, sheets/ and what `trainee.export` writes.
-        identity: digest of data and params that determine the result. A state with another one, or with more
-            steps than asked for, is not continued; it stays as state.previous.pt until this training is done.
-        facts: written into summary.json beside the last metrics.
+        folder: gets state.pt, curves.csv, summary.json, sheets/ and the files of `trainee.export`.
+        identity: digest of data and params that determine the result. A state with another identity, or with
+            more steps than scheduled, is not resumed; it stays as state.previous.pt until this training ends.
+        facts: written into summary.json with the last metrics.
         fabric: of a training over several processes.
 
     Raises:
-        KPBEError: a loss is not finite, or SIGTERM came; the state on disk is whole in both cases.
+        KPBEError: a loss is not finite, or SIGTERM arrived; the state on disk is whole in both cases.
         SystemExit: the same, in processes other than the first.
     """
     Training(name, trainee, schedule, folder, identity, fabric).run(facts)
 
 
 class Training:
-    """One training in its folder, from the state that is there to the end of the schedule; see `train` for
-    the arguments.
-    """
+    """One training in its folder, from the state on disk to the end of the schedule; arguments as `train`."""
 
     def __init__(
         self,
@@ -116,11 +113,11 @@ class Training:
         self.metrics: dict[str, float] = self.progress.get("metrics", {})
 
     def run(self, facts: dict[str, Any]) -> None:
-        """Make the steps that are left; leave state, curves, sheets, weights and summary."""
+        """Make the remaining steps; write state, curves, sheets, weights and summary."""
         first, seconds_before = self.step, self.progress["seconds"]
         with self._bar() as bar, _sigterm() as asked_to_stop, denormals_as_zero():
-            while self.step < self.schedule.steps and (now := self._verdict(asked_to_stop())) != "enough":
-                if now == "stop":
+            while self.step < self.schedule.steps and (verdict := self._verdict(asked_to_stop())) != "enough":
+                if verdict == "stop":
                     self._stop()
                 losses = self._one_step()
                 bar.update()
@@ -147,9 +144,7 @@ class Training:
         return self.progress["curves"]
 
     def _resumed(self) -> dict[str, Any]:
-        """The progress on disk, with `parts` as they were then; a fresh one where there is nothing to go on
-        from.
-        """
+        """The progress on disk, with `parts` restored; a fresh progress if there is nothing to resume."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state = self.folder / STATE_FILE
         progress = load_state(state, self.parts, self.identity, self.schedule.steps)
@@ -175,14 +170,14 @@ class Training:
         )
 
     def _verdict(self, asked_to_stop: bool) -> str:
-        """What the first process says: go on, stop now, or enough time was spent."""
+        """The first process's decision: "go on", "stop" (SIGTERM) or "enough" (the time budget is spent)."""
         mine = "stop" if asked_to_stop else "go on" if self.progress["seconds"] < self.budget else "enough"
         return mine if self.processes is None else self.processes.broadcast(mine)
 
     def _one_step(self) -> dict[str, float]:
-        """Make a step and write down what it gave; its losses."""
+        """Make a step, record its results and return its losses."""
         began = time.monotonic()
-        # dropout draws from torch's own random numbers: they too are a function of the step
+        # dropout uses torch's random numbers; seeded here, they too are a function of the step
         torch.manual_seed(zlib.crc32(self.identity.encode()) + self.step)
         losses = self.trainee.step(self.step)
         if wrong := [key for key, value in losses.items() if not np.isfinite(value)]:
@@ -196,9 +191,7 @@ class Training:
         return losses
 
     def _validate(self, losses: dict[str, float]) -> None:
-        """Let the first process judge the weights: a sheet, and a row of the curves with `losses` and the
-        metrics.
-        """
+        """Let the first process validate: write a sheet, and a row of the curves with losses and metrics."""
         if not self.leads:
             return
         self.metrics, sheet = self.trainee.validate()
@@ -215,7 +208,7 @@ class Training:
             _write_curves(self.folder, self.rows)
 
     def _stop(self) -> NoReturn:
-        """Save and end, as SIGTERM asks."""
+        """Save and end the training after SIGTERM."""
         self._save()
         self._leave_together()
         raise KPBEError(
@@ -223,33 +216,32 @@ class Training:
         )
 
     def _give_up(self, wrong: Sequence[str]) -> NoReturn:
-        """End a training whose losses `wrong` are not finite, with the bad step's batch and the last good
-        weights.
-        """
+        """End a training whose losses `wrong` are not finite, with advice."""
         advice = self._advice() if self.leads else ""
         self._leave_together()
         raise KPBEError(f"{self.name}: {', '.join(wrong)} is not finite at step {self.step}{advice}")
 
     def _advice(self) -> str:
-        """Leave the bad step's batch and the last good weights; where they are, and what can be done."""
-        said = ""
+        """Write the bad step's batch and the last good weights; returns their places and advice."""
+        text = ""
         if isinstance(self.trainee, RemembersBatches):
             with whole(self.folder / CULPRIT_FILE) as temporary:
                 batch = self.trainee.batch_of(self.step)
                 np.savez_compressed(temporary, allow_pickle=False, step=self.step, **batch)
-            said = f" (its batch: {self.folder / CULPRIT_FILE})"
+            text = f" (its batch: {self.folder / CULPRIT_FILE})"
         good = load_state(self.folder / STATE_FILE, self.parts, self.identity, self.schedule.steps)
         if good is None:
-            return f"{said}, before the first checkpoint: lower the learning rate."
+            return f"{text}, before the first checkpoint: lower the learning rate."
         self.trainee.export(self.folder)
         return (
-            f"{said}; {self.folder} holds the last good state and its weights, of step {good['step']}: copy "
+            f"{text}; {self.folder} holds the last good state and its weights, of step {good['step']}: copy "
             "the weights, let the training start from the copy, and lower the learning rate."
         )
 
     def _leave_together(self) -> None:
-        """Wait until the first process has written; the others then leave in peace, since Fabric kills it
-        when one of them fails.
+        """Wait until the first process has written; the other processes then exit with 0.
+
+        If one of them failed, Fabric would kill the first.
         """
         if self.processes is not None:
             self.processes.barrier()
@@ -257,7 +249,7 @@ class Training:
                 raise SystemExit(0)
 
     def _hand_over(self, facts: dict[str, Any]) -> None:
-        """Write weights and summary; say so where the mouth stands still."""
+        """Write weights and summary; print a warning if the mouth does not move."""
         self.trainee.export(self.folder)
         (self.folder / PREVIOUS_STATE_FILE).unlink(missing_ok=True)
         summary = {
@@ -268,8 +260,8 @@ class Training:
             **self.progress["metrics"],
         }
         write_json(self.folder / SUMMARY_FILE, summary)
-        if said := still_mouth(self.progress["metrics"]):
-            print(f"{RED}{self.name}: {said}{PLAIN}", flush=True)
+        if warning := still_mouth(self.progress["metrics"]):
+            print(f"{RED}{self.name}: {warning}{PLAIN}", flush=True)
 
 
 def _progress_text(samples_per_second: float, seconds_left: float, numbers: dict[str, float]) -> str:
@@ -293,8 +285,9 @@ def _write_sheet(path: Path, sheet: np.ndarray) -> None:
 
 @contextmanager
 def _sigterm() -> Iterator[Callable[[], bool]]:
-    """Collect SIGTERM instead of dying of it (only possible in the main thread; elsewhere it keeps its
-    meaning).
+    """Record SIGTERM instead of dying of it; yields a function that tells whether it came.
+
+    This works in the main thread only; in other threads SIGTERM keeps its meaning.
     """
     asked = False
 

@@ -1,6 +1,4 @@
-"""Loss terms of the frontend (OSFV, Wang et al. 2021, 3.3, and the paper's eq. 4); each a pure
-function.
-"""
+"""Loss terms of the frontend (OSFV, Wang et al. 2021, 3.3, and the paper's eq. 4), as pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from torch.nn import functional as F
 from kpbe.frontend.geometry import coordinate_grid_2d
 
 LIP_HEIGHT = 0.05
-"""Of a mouth that speaks, the picture being from -1 to 1: mean and standard deviation over real frames."""
+"""Lip height of a speaking mouth, with the picture from -1 to 1: mean and also deviation of real frames."""
 
 
 def hinge_generator(fake_score: Tensor) -> Tensor:
@@ -39,8 +37,9 @@ def expression_magnitude(expression: Tensor) -> Tensor:
 
 
 def head_pose(degrees: Tensor, labels: Tensor) -> Tensor:
-    """Mean absolute difference of yaw, pitch and roll in degrees, summed over the three; NaN labels are left
-    out.
+    """Mean absolute difference of yaw, pitch and roll in degrees, summed over the three.
+
+    NaN labels are left out.
 
     Args:
         degrees: estimated angles (B, 3).
@@ -52,8 +51,9 @@ def head_pose(degrees: Tensor, labels: Tensor) -> Tensor:
 
 
 def guide_difference(keypoints: Tensor, points: Tensor) -> Tensor:
-    """Mean distance in x and y of the first keypoints from the places that they are guided to; points with a
-    NaN are left out.
+    """Mean distance in x and y of the first keypoints from the points that guide them.
+
+    NaN points are left out.
 
     After LivePortrait's landmark-guided keypoints (arXiv 2407.03168).
 
@@ -65,8 +65,7 @@ def guide_difference(keypoints: Tensor, points: Tensor) -> Tensor:
 
 
 def lip_extent(lips: Tensor) -> Tensor:
-    """Width and height of mouths as vectors (B, 2, 2), from corner to corner and from the upper lip to the
-    lower.
+    """Width and height of mouths as vectors (B, 2, 2): corner to corner, and upper to lower lip.
 
     Args:
         lips: (B, P, 2 or 3) keypoints or points, of which the first four are the lips', see
@@ -76,40 +75,38 @@ def lip_extent(lips: Tensor) -> Tensor:
 
 
 def extent_difference(extent: Tensor, true_extent: Tensor) -> Tensor:
-    """Error of the lips' width and height (B, 2, 2), or of how they change: small against where a head is.
-    True ones that are NaN are left out.
+    """Error of the lips' width and height (B, 2, 2), or of their change; NaN labels are left out.
 
     Half the squared error in units of `LIP_HEIGHT` below one unit, linear above (`smooth_l1_loss`). Squared,
-    since most mouths are nearly closed: the absolute error is least where all are, as long as little is known
-    of an opening.
+    since most mouths are nearly closed: as long as an opening is uncertain, the absolute error would be least
+    for mouths that are always closed.
     """
     error = F.smooth_l1_loss(extent, true_extent.nan_to_num(), reduction="none", beta=LIP_HEIGHT) / LIP_HEIGHT
     return _known_mean(error, _known_points(true_extent))
 
 
-def motion_error(displacement: Tensor, at: Tensor, wanted: Tensor) -> Tensor:
-    """Mean distance in x and y of where the motion field takes points of the rendered picture from, from
-    where they lie in the source.
+def motion_error(displacement: Tensor, target_points: Tensor, source_points: Tensor) -> Tensor:
+    """Mean distance in x and y between where the motion field samples points and their place in the source.
 
     Args:
         displacement: (B, 2, h, w), see `kpbe.frontend.detail.image_displacement`.
-        at: (B, P, 2) points in the target; those that are NaN or outside the picture are left out.
-        wanted: (B, P, 2) the same points in the source.
+        target_points: (B, P, 2) points in the target; those that are NaN or outside the picture are left out.
+        source_points: (B, P, 2) the same points in the source.
     """
-    places = at.nan_to_num()
+    places = target_points.nan_to_num()
     sampled = F.grid_sample(displacement, places[:, :, None], align_corners=False, padding_mode="border")
     inside = (places.abs() <= 1).all(-1, keepdim=True)
-    known = _known_points(at + wanted) & inside
-    return _known_mean((places + sampled.squeeze(-1).mT - wanted).abs(), known)
+    known = _known_points(target_points + source_points) & inside
+    return _known_mean((places + sampled.squeeze(-1).mT - source_points).abs(), known)
 
 
-def shape_difference(read: Tensor, labels: Tensor) -> Tensor:
+def shape_difference(shapes: Tensor, labels: Tensor) -> Tensor:
     """Mean absolute difference of blendshapes (B, S); NaN labels are left out."""
-    return _known_mean((read - labels).abs(), labels.isfinite())
+    return _known_mean((shapes - labels).abs(), labels.isfinite())
 
 
 def missing_share(share: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean of what is missing from a share of 1.
+    """Weighted mean of 1 - share.
 
     Args:
         share: (B, 1, H, W) in [0, 1]; samples of NaN are left out.
@@ -120,12 +117,12 @@ def missing_share(share: Tensor, weights: Tensor) -> Tensor:
 
 
 def _known_points(points: Tensor) -> Tensor:
-    """Of points (B, P, 2), both of whose coordinates are known."""
+    """Mask (B, P, 2) of the points both of whose coordinates are known."""
     return points.isfinite().all(-1, keepdim=True).expand_as(points)
 
 
 def _known_mean(errors: Tensor, known: Tensor) -> Tensor:
-    """Mean of the errors that are known; 0 without any."""
+    """Mean of the known errors; 0 if none is known."""
     return errors.where(known, 0.0).sum() / known.sum().clamp(min=1)
 
 
@@ -134,13 +131,13 @@ def keypoint_prior(
 ) -> Tensor:
     """Keeps keypoints apart and their mean depth at `mean_depth`.
 
-    The first `guided` ones are not kept apart from each other: lips that may not be near would move apart in
-    depth, and then no head turns as it should.
+    The first `guided` ones are not kept apart from each other: lip keypoints that may not be close would move
+    apart in depth, and heads would then turn wrongly.
 
     Sum over all ordered pairs, i = j included as in the reference, of max(0, 0.1 - |k_i - k_j|^2), plus |mean
     z - 0.33|; mean over the batch. Keypoints (B, K, 3) in [-1, 1].
     """
-    # pairwise_distance adds 1e-6 to every difference; the golden fixtures notice
+    # the reference's pairwise_distance adds 1e-6 to every difference; the golden fixtures need it
     difference = keypoints[:, :, None] - keypoints[:, None] + 1e-6
     too_close = F.relu(min_squared_distance - difference.square().sum(-1))
     too_close = too_close.sum((1, 2)) - too_close[:, :guided, :guided].sum((1, 2))
@@ -150,8 +147,9 @@ def keypoint_prior(
 
 @dataclass(frozen=True)
 class RandomWarp:
-    """A random affine map followed by a thin-plate spline, of image coordinates in [-1, 1] (FOMM's
-    `Transform`).
+    """A random affine map followed by a thin-plate spline, of image coordinates in [-1, 1].
+
+    FOMM's `Transform`.
 
     Attributes:
         theta: affine maps, (B, 2, 3).
@@ -195,8 +193,9 @@ class RandomWarp:
         return affine + spline
 
     def warp_image(self, images: Tensor) -> Tensor:
-        """Warp images (B, 3, H, W); borders are reflected, sampling is bilinear (align_corners off as in the
-        reference).
+        """Warp images (B, 3, H, W); borders are reflected, sampling is bilinear.
+
+        `align_corners` is off as in the reference.
         """
         batch, _, height, width = images.shape
         grid = coordinate_grid_2d(height, width, images).view(1, -1, 2).expand(batch, -1, -1)
@@ -216,11 +215,11 @@ def equivariance(driving_keypoints: Tensor, warped_keypoints: Tensor, warp: Rand
 
 
 def contrastive(audio: Tensor, visual: Tensor, temperature: float) -> Tensor:
-    """Symmetric InfoNCE: each window's own partner among all of the batch, from audio to picture and back.
+    """Symmetric InfoNCE: tell each window's partner from the rest of the batch, in both directions.
 
     Args:
-        audio: (B, D) features; row i of one belongs to row i of the other.
-        visual: (B, D) features; row i of one belongs to row i of the other.
+        audio: (B, D) features.
+        visual: (B, D) features; row i belongs to row i of `audio`.
         temperature: of the softmax over cosine similarities.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Exponential moving average of a network's weights, which is what is judged and handed on."""
+"""Exponential moving average of a network's weights, which is validated and exported."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class MovingAverage:
     """The average of a network over its training (a `state.Stateful`).
 
-    In the first updates the decay is (1 + n) / (10 + n), so that the untrained weights are soon forgotten.
+    In the first updates the decay is (1 + n) / (10 + n), so that the untrained weights soon fade.
 
     Args:
-        network: what is averaged; its floating-point buffers (batch norm's statistics) are averaged too,
-            others are copied.
+        network: the network to average; its floating-point buffers (batch norm's statistics) are averaged
+            too, others are copied.
         decay: share of the average that an update keeps, below 1.
     """
 
@@ -28,7 +28,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take the network's present weights into the average."""
+        """Add the network's present weights to the average."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         mine, theirs = (list(n.state_dict(keep_vars=True).values()) for n in (self.network, network))
         floating = [tensor.is_floating_point() for tensor in mine]

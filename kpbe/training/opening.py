@@ -1,6 +1,4 @@
-"""Whether the expression opens the mouth: lip opening in rendered frames against the truth, on validation
-clips, during training.
-"""
+"""Validation of lip opening in training: does the expression open the mouth in rendered frames?"""
 
 from __future__ import annotations
 
@@ -25,13 +23,13 @@ CLIPS = 8
 
 
 class OpeningJudge:
-    """Pearson's r of the lips' opening with the truth, mean over clips.
+    """Measures Pearson's r of the lips' opening with the truth, mean over clips.
 
-    Without FaceLandmarker's file nothing is measured.
+    Measures nothing without FaceLandmarker's file.
 
     Args:
-        validation: clips that the training does not see.
-        schedule: how many frames of each are rendered.
+        validation: clips held out from training.
+        schedule: `validation_frames` is the number of frames to render of each clip.
     """
 
     def __init__(self, validation: ClipFrames, schedule: ScheduleParams):
@@ -41,30 +39,32 @@ class OpeningJudge:
 
     @torch.no_grad()
     def measure(self, frontend: Frontend) -> dict[str, float]:
-        """`validation_opening_r` of the expression alone, with the true expression;
-        `validation_opening_r_both` with the true frame as a second source, as a perfect backend would give
-        it. The head pose is that of another moment. Empty where it cannot be measured.
+        """The correlations by name; empty where they cannot be measured.
+
+        `validation_opening_r` is that of the true expression alone. `validation_opening_r_both` also uses the
+        true frame as a second source, as a perfect backend would give it. The head pose is that of another
+        moment.
         """
         if self._videos is None:
             self._videos = self._read()
         if self._landmarker is None or not self._videos:
             return {}
         trained = frontend.detail
-        found: dict[str, float] = {}
-        measured: tuple[tuple[str, Detail], ...] = ((EXPRESSION_ALONE, "warp"), (WITH_BACKEND, "warp_both"))
-        for name, detail in measured:
+        correlations: dict[str, float] = {}
+        settings: tuple[tuple[str, Detail], ...] = ((EXPRESSION_ALONE, "warp"), (WITH_BACKEND, "warp_both"))
+        for name, detail in settings:
             if detail == "warp_both" and trained != "warp_both":
                 continue
             frontend.use_detail("none" if trained == "none" else detail)
             values = [self._of_clip(frontend, *video) for video in self._videos]
             known = [value for value in values if value is not None]
             if known:
-                found[name] = float(np.mean(known))
+                correlations[name] = float(np.mean(known))
         frontend.use_detail(trained)
-        return found
+        return correlations
 
     def _read(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Frames of each clip and the true openings."""
+        """Frames of each clip, and the true openings of all but the first."""
         if catalogue.find("face_landmarker") is None:
             return []
         try:
@@ -83,10 +83,10 @@ class OpeningJudge:
         device = next(frontend.parameters()).device
         source = frontend.decompose(to_tensor(frames[:1]).to(device))
         driving = to_tensor(frames[1:]).to(device)
-        # the pose of another moment: a second source that is the answer already would prove nothing
+        # the pose of another moment: at the same moment the second source would already be the answer
         pose, _ = frontend.estimate_pose_expression(driving.roll(len(driving) // 2, 0))
-        made = to_uint8(frontend.reenact(source, pose, driving).frame)
-        return opening_correlation(truth, self._openings(made))
+        rendered = to_uint8(frontend.reenact(source, pose, driving).frame)
+        return opening_correlation(truth, self._openings(rendered))
 
     def _openings(self, frames: np.ndarray) -> np.ndarray:
         assert self._landmarker is not None

@@ -1,4 +1,4 @@
-"""How weights change: Adam, its learning rate over the steps, and one place where gradients become a step."""
+"""Adam, its learning rate over the steps, and the training step of a module."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from kpbe.params import OptimiserParams
 class FusedAdam(torch.optim.Adam):
     """torch's Adam as one fused kernel, several times as fast as its other forms.
 
-    On CPUs that kernel pairs weights, gradients and moments in memory order, also where one of them is
-    channels last and another is not, and would move the wrong weights; so all get their weight's layout
-    first.
+    On CPUs that kernel pairs weights, gradients and moments in memory order, even where one of them is
+    channels last and another is not, and would then change the wrong weights. So gradients and moments first
+    get their weight's layout.
     """
 
     def __init__(self, parameters: Any, lr: float, betas: tuple[float, float]):
@@ -51,14 +51,14 @@ def scheduled_lr(params: OptimiserParams, step: int) -> float:
 
 
 class TrainedModule:
-    """A module, its optimiser, and how one training step changes its weights.
+    """A module and its optimiser, with the steps that change its weights.
 
-    A step is `begin`, forward pass and `backward` of each part of the batch (inside `part` where there are
-    several), and `finish`.
+    A step is `begin`, then forward pass and `backward` for each part of the batch (inside `part` if there are
+    several), then `finish`.
 
     Args:
         fabric: launched.
-        module: in which every weight is to be trained.
+        module: the module; all of its weights are trained.
         params: learning rate, betas, milestones, largest norm of the gradients.
         groups: parameter groups for Adam, each with the `factor` of its learning rate; None puts all weights
             into one.
@@ -80,8 +80,9 @@ class TrainedModule:
         self._parts = self._begun = 1
 
     def begin(self, step: int, parts: int = 1) -> None:
-        """Begin training step `step`, whose batch comes in `parts`: training mode, no gradients, the
-        scheduled learning rate.
+        """Start training step `step`, whose batch comes in `parts`.
+
+        Sets training mode and the scheduled learning rate, and clears the gradients.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = scheduled_lr(self.params, step) * group.get("factor", 1.0)
@@ -91,27 +92,25 @@ class TrainedModule:
 
     @contextmanager
     def part(self) -> Iterator[None]:
-        """Around forward and backward pass of one part: processes exchange gradients at the last."""
+        """Context of one part's forward and backward pass; processes exchange gradients in the last one."""
         self._begun += 1
         with self._fabric.no_backward_sync(self.module, enabled=self._begun < self._parts):
             yield
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a part's loss; over all parts they are those of the mean."""
+        """Add the gradients of a part's loss; over all parts they sum to those of the mean."""
         self._fabric.backward(loss / self._parts)
 
     def clip(self) -> Tensor:
-        """Norm of all gradients before they are scaled down to `params.clip_norm` (0 leaves them as they
-        are).
-        """
+        """Scale the gradients down to norm `params.clip_norm` (0: no limit) and return their norm before."""
         return nn.utils.clip_grad_norm_(self.module.parameters(), self.params.clip_norm or float("inf"))
 
     def apply(self) -> None:
-        """Change the weights by the gradients."""
+        """Update the weights by the gradients."""
         self.optimiser.step()
 
     def finish(self, loss: Tensor) -> Tensor:
-        """Clip the gradients and change the weights, unless loss or gradients are not finite.
+        """Clip the gradients and update the weights, unless loss or gradients are not finite.
 
         Returns:
             The loss without its graph; NaN where the gradients are not finite.

@@ -1,5 +1,6 @@
-"""Perceptual losses over an image pyramid: VGG-19 and VGGFace features, and pixels, which can stand in for
-missing weights.
+"""Perceptual losses over an image pyramid: VGG-19 and VGGFace features, and pixels.
+
+Pixels can stand in for missing weights of a VGG.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ from kpbe.training.vgg import LEVELS, SMALLEST_INPUT, VGG19Features, VGGFaceFeat
 from kpbe.training.vgg_units import normalised_units
 
 NETWORKS: dict[str, type[VGGFeatures]] = {"vgg19": VGG19Features, "vgg_face": VGGFaceFeatures}
-"""By loss term, which is also the name in the catalogue of weights."""
+"""Networks by loss term, which is also their name in the catalogue of weights."""
 
 TORCHVISION = "vgg19_torchvision"
-"""torchvision's own file in the catalogue; it is taken before ours, being that of the published losses."""
+"""torchvision's own file in the catalogue; preferred to ours, since the published losses use it."""
 
 PIXELS = "multi-scale L1 + gradient"
 
 
 class ImagePyramid(nn.Module):
-    """Anti-aliased shrinking of images (B, 3, H, W) to each scale, as FOMM's image pyramid does it; always in
-    float32.
+    """Anti-aliased downscaling of images (B, 3, H, W) to each scale, as FOMM's image pyramid.
+
+    It always runs in float32.
 
     Args:
         scales: 1 and fractions 1/n.
@@ -51,11 +53,11 @@ class ImagePyramid(nn.Module):
 class VGGDifference(nn.Module):
     """Eq. (3) and OSFV's perceptual loss: L1 between VGG features, summed over layers and pyramid scales.
 
-    Scales at which the image would be smaller than VGG's five levels need (16 px) are left out.
+    Scales at which the image would be too small for VGG's five levels (16 px) are left out.
 
     Args:
         vgg: the network.
-        layer_weights: of relu1_1 .. relu5_1; levels after the last that is not 0 are not computed.
+        layer_weights: weights of relu1_1 .. relu5_1; levels after the last non-zero one are not computed.
     """
 
     layer_weights: Tensor
@@ -81,14 +83,14 @@ class VGGDifference(nn.Module):
 
     def _by_layer(self, generated: Tensor, real: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = self.vgg(real, self.levels)
-        pairs = zip(self.vgg(generated, self.levels), wanted, strict=True)
+            real_features = self.vgg(real, self.levels)
+        pairs = zip(self.vgg(generated, self.levels), real_features, strict=True)
         differences = torch.stack([_mean_difference(got, want) for got, want in pairs])
         return differences / self.vgg.units[: self.levels]
 
 
 class VGGPyramid(nn.Module):
-    """One VGG's term on its own, with a pyramid of its own; see `VGGDifference`."""
+    """One VGG's term with its own pyramid; see `VGGDifference`."""
 
     def __init__(
         self, vgg: VGGFeatures, scales: Sequence[float], layer_weights: Sequence[float] = (1.0,) * LEVELS
@@ -108,7 +110,7 @@ class PixelDifference(nn.Module):
     def forward(
         self, generated: Sequence[Tensor], real: Sequence[Tensor], attention: Attention | None = None
     ) -> Tensor:
-        """Loss of the levels of two image pyramids; some places may count more than others."""
+        """Loss of the levels of two image pyramids, weighted by `attention`."""
         total = generated[0].new_zeros(())
         for got, want in zip(generated, real, strict=True):
             weights = None if attention is None else attention.weights(got)
@@ -121,13 +123,13 @@ class PixelDifference(nn.Module):
 
 @dataclass(frozen=True)
 class Attention:
-    """How much more a place near the mouth counts than the rest of a picture.
+    """Weights of places: more near the mouth than in the rest of a picture.
 
     Attributes:
-        centres: (B, 2) of the mouths, -1 and 1 at the picture's edges; NaN where they are not known: all
-            places count alike.
+        centres: (B, 2) of the mouths, -1 and 1 at the picture's edges; where NaN (unknown), all places weigh
+            the same.
         spread: (B,) standard deviation of the Gaussian around them, in the same unit.
-        most: how many times as much the centre counts as the rest.
+        most: weight of the centre over that of the rest.
     """
 
     centres: Tensor
@@ -135,13 +137,14 @@ class Attention:
     most: float
 
     def weights(self, images: Tensor) -> Tensor:
-        """(B, 1, H, W) for images (B, C, H, W); their mean over each image is one."""
+        """Weights (B, 1, H, W) for images (B, C, H, W); their mean over each image is one."""
         weights = 1 + (self.most - 1) * self.nearness(images)
         return weights / weights.mean((2, 3), keepdim=True)
 
     def nearness(self, images: Tensor) -> Tensor:
-        """(B, 1, H, W) for images (B, C, H, W): one at the mouth's centre, falling to zero; zero where the
-        mouth is not known.
+        """(B, 1, H, W) for images (B, C, H, W): one at the mouth's centre, falling to zero away from it.
+
+        Zero everywhere where the mouth is unknown.
         """
         height, width = images.shape[-2:]
         y, x = pixel_centres(height, self.centres), pixel_centres(width, self.centres)
@@ -157,25 +160,24 @@ def _weighted_difference(got: Tensor, want: Tensor, weights: Tensor | None) -> T
 
 
 def _mean_difference(got: Tensor, want: Tensor) -> Tensor:
-    """Mean absolute difference, added up in float32 where features are in half precision."""
+    """Mean absolute difference, summed in float32 where features are in half precision."""
     dtype = torch.float32 if got.dtype in (torch.bfloat16, torch.float16) else got.dtype
     return (got - want).abs().mean(dtype=dtype)
 
 
 class PerceptualTerms(nn.Module):
-    """The terms `vgg19`, `vgg_face` and `pixel` whose weights are above 0, over one pyramid of all scales
-    that they need.
+    """The terms `vgg19`, `vgg_face` and `pixel` with weights above 0, over one pyramid of their scales.
 
     Args:
         params: scales and layer weights of the terms, and what to do where a VGG's weight file is missing.
-        weights_of: weights of the three terms (they are not applied here, only looked at).
+        weights_of: weights of the three terms; terms of weight 0 are left out, the others are not scaled.
 
     Raises:
-        MissingWeights: a VGG is asked for, its file is not there, and `params.missing` is `refuse`.
-        BadCheckpoint: a file is not what it should be.
+        MissingWeights: a term needs a VGG whose file is missing, and `params.missing` is `refuse`.
+        BadCheckpoint: a file is damaged or holds other weights.
 
     Attributes:
-        description: which terms there are and what stands for them, for the report.
+        description: the terms and their networks or substitutes, for the report.
     """
 
     def __init__(self, params: PerceptualParams, weights_of: PerceptualWeights):
@@ -222,8 +224,8 @@ class PerceptualTerms(nn.Module):
             generated: (B, 3, H, W) in [0, 1].
             real: the same.
             attention: places that the pixel terms count more.
-            for_pixels: the images of `generated` with other gradients, for the pixel terms; not used where
-                there is no VGG, since pixels have to teach everything then.
+            for_pixels: the images of `generated` with other gradients, for the pixel terms; ignored without a
+                VGG, since the pixel terms must then train everything.
         """
         if not self.terms:
             return {}
@@ -234,7 +236,7 @@ class PerceptualTerms(nn.Module):
         pixels: list[str] = []
         for name, term in self.terms.items():
             if isinstance(term, PixelDifference) and pixels:
-                terms[name] = terms[pixels[0]]  # computed once, though it may stand in for several
+                terms[name] = terms[pixels[0]]  # computed once, even if it replaces several terms
                 continue
             of_pixels = isinstance(term, PixelDifference)
             got, want = (
@@ -250,9 +252,7 @@ class PerceptualTerms(nn.Module):
 
 
 def _weight_file(term: str) -> tuple[str, Path | None]:
-    """Name in the catalogue and path of the file that a VGG term takes; the path is None where none is
-    found.
-    """
+    """Catalogue name and path of a VGG term's weight file; the path is None if there is no file."""
     for name in catalogue.serving(term):
         path = catalogue.find(name)
         if path is not None:

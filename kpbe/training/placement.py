@@ -1,4 +1,4 @@
-"""Where a head lies in a training picture, changed: rolled, scaled and shifted, and its labels with it."""
+"""Placement augmentation: roll, scale and shift a training picture and its labels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from kpbe.training.sampling import DOWN, RIGHT, ROLL, SCALE
 
 
 def placing(placement: np.ndarray) -> np.ndarray:
-    """The map (2, 3) of a picture's coordinates, whose -1 and 1 are the picture's edges, for a row of
-    `Samples.placements`.
+    """The affine map (2, 3) for a row of `Samples.placements`.
+
+    It acts on a picture's coordinates, whose -1 and 1 are the picture's edges.
     """
     radians, scale = np.radians(placement[ROLL]), placement[SCALE]
     turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
@@ -19,8 +20,9 @@ def placing(placement: np.ndarray) -> np.ndarray:
 
 
 def placed_picture(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """A square picture (S, S, 3) uint8 with its contents moved by `placing`; what comes into view is the
-    picture mirrored at its edge.
+    """A square picture (S, S, 3) uint8 moved by a map of `placing`.
+
+    Beyond its edges the picture is mirrored.
     """
     side = picture.shape[0]
     centre = np.full(2, (side - 1) / 2)
@@ -35,13 +37,14 @@ def placed_picture(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def placed_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points (..., 2) in the picture's coordinates after `placing`; NaN stays NaN."""
+    """Points (..., 2) in the picture's coordinates moved by a map of `placing`; NaN stays NaN."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
 def rolled_degrees(degrees: np.ndarray, placement: np.ndarray) -> np.ndarray:
-    """Yaw, pitch and roll (3,) of R = Rx(pitch) Ry(yaw) Rz(roll) in a picture that was rolled; NaN stays
-    NaN.
+    """Yaw, pitch and roll (3,), degrees, after the picture was rolled; NaN stays NaN.
+
+    The convention is R = Rx(pitch) Ry(yaw) Rz(roll).
     """
     if not np.isfinite(degrees).all() or placement[ROLL] == 0:
         return degrees

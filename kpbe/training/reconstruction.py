@@ -1,6 +1,4 @@
-"""One forward pass of the frontend in training, over plain tensors, so that it can be wrapped and
-compiled.
-"""
+"""One forward pass of the frontend in training, over plain tensors, to be wrapped and compiled."""
 
 from __future__ import annotations
 
@@ -15,8 +13,9 @@ from kpbe.params import Goal
 
 
 class Reconstruction(nn.Module):
-    """The frontend, and what only its training needs: a reader of blendshapes from the expression (as
-    LivePortrait's guidance, it keeps the expression alive).
+    """The frontend, and a reader of blendshapes from the expression that only training needs.
+
+    Like LivePortrait's guidance, the reader keeps the expression from collapsing.
     """
 
     def __init__(self, frontend: Frontend):
@@ -33,27 +32,26 @@ class Reconstruction(nn.Module):
         second_counts: Tensor | None = None,
         goal: Goal = "frames",
     ) -> dict[str, Tensor]:
-        """Render source images with the head pose of one image and the expression of another, all (B, 3, H,
-        W) in [0, 1].
+        """Render source images with the head pose of one image and the expression of another.
+
+        All images are (B, 3, H, W) in [0, 1].
 
         Args:
             source: gives appearance and canonical keypoints.
             pose: the frames that give the head pose.
-            expression: the backend's frames; None takes the expression from `pose`, and they are no second
-                source.
+            expression: the backend's frames; None takes the expression from `pose`, without a second source.
             warped: `pose` after a `RandomWarp`, for the equivariance term.
-            second_counts: (B,) bool, in which samples the backend's frame is a second source; None counts
-                all.
-            goal: for `labels` there are neither pictures nor displacements, for `motion` no pictures.
+            second_counts: (B,) bool, the samples in which the backend's frame is a second source; None: all.
+            goal: `labels` leaves out pictures and displacements, `motion` leaves out pictures.
 
         Returns:
             generated (B, 3, H, W), driving_keypoints, source_keypoints, source_expression, expression (B, K,
             3), degrees and source_degrees (B, 3), shapes (B, S); with `expression`: expression_keypoints (B,
             K, 3); with `warped`: unwarped_keypoints and warped_keypoints (B, K, 3), of the pose frame itself
             and of the warped one; with detail: decoded (B, 3, S, S), moved_source (B, 3, H, W), shares (B, 2
-            or 3, H, W) of these pictures and the next, see `Composite`, source_displacement (B, 2, h, w), and
-            the same of the backend's frame where it is a second source, with backend_share (B, 1, H, W), its
-            share of each pixel, NaN in samples in which it does not count.
+            or 3, H, W), see `Composite`, source_displacement (B, 2, h, w); where the backend's frame is a
+            second source also moved_backend, backend_displacement, and backend_share (B, 1, H, W), its share
+            of each pixel, NaN in samples that do not use it.
         """
         network = self.frontend
         moves = goal != "labels"
@@ -107,7 +105,8 @@ def _displacements(of_source: Motion, of_backend: Motion | None) -> dict[str, Te
 
 
 def second_source_counts(samples: int, share: float, generator: torch.Generator) -> Tensor:
-    """(B,) bool: in which samples of a batch the backend's frame is a second source; so one network learns to
-    do with and without.
+    """(B,) bool: the samples of a batch in which the backend's frame is a second source.
+
+    They are random, so that one network learns to render with and without it.
     """
     return torch.rand(samples, generator=generator) < share

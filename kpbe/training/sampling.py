@@ -1,9 +1,8 @@
-"""Which frames a training sees: identities, clips, moments, flips and colours, drawn as FOMM draws them.
-Numbers only.
+"""Which frames a training sees: identities, clips, moments, flips and colours, drawn as in FOMM.
 
-Sample i of a training is a function of (seed, i): resuming, other batch sizes and several processes see the
-same samples. Batch `step` holds the samples from step * batch_size on; only the warm-up looks at the step
-itself.
+This module draws numbers only. Sample i of a training is a function of (seed, i), so resumed trainings, other
+batch sizes and several processes see the same samples. Batch `step` holds the samples from step * batch_size
+on; only the warm-up depends on the step itself.
 """
 
 from __future__ import annotations
@@ -32,26 +31,26 @@ UNMOVED = np.array([0, 1, 0, 0], np.float32)
 """The row of `Samples.placements` that leaves a picture as it is."""
 
 EPOCH, SAMPLE = 0xE9, 0x5A
-"""Streams of random numbers: one for the order of an epoch, one for each sample."""
+"""Seed parts of the random numbers: one for the order of an epoch, one for each sample."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What b samples consist of.
+    """The content of b samples.
 
     Attributes:
         clips: (b,) indices of clips, grids after all others.
-        frames: (b, 4) indices of frames of the clip: source, pose frame, head of a simulated backend, target
+        frames: (b, 4) frame indices in the clip: source, pose frame, head of a simulated backend, target
             (which has the pose of the pose frame and the mouth of the backend). In a clip, pose frame and
             target are one frame.
-        videos: (b,) which of the clip's backend videos; 0 where there is none.
+        videos: (b,) number of the clip's backend video; 0 where there is none.
         spoiling: (b,) seeds of simulated backends.
-        mirrored: (b,) whether left and right are exchanged.
+        mirrored: (b,) whether left and right are swapped.
         colours: float32 (b, 4) factors of brightness, contrast and saturation, and turn of the hue (share of
             a full turn).
         order: (b, 4) these four in the order in which they are applied.
-        placements: float32 (b, 4) roll in degrees, clockwise; scale; shift to the right and down, the picture
-            being from -1 to 1. They come before mirroring.
+        placements: float32 (b, 4) roll in degrees, clockwise; scale; shift to the right and down, with the
+            picture from -1 to 1. They are applied before mirroring.
     """
 
     clips: np.ndarray
@@ -76,12 +75,12 @@ class Sampler:
     """Draws the samples of a training.
 
     Args:
-        clips: to draw from.
+        clips: clips to draw from.
         videos: number of backend videos of each clip, zeros in stage 1.
-        params: what an epoch is, flips and colours, how far apart the two frames of a sample may be, samples
+        params: length of an epoch, flips and colours, largest distance of the two frames of a sample, samples
             per step of all processes together.
         seed: of the training.
-        grids: drawn people, of which `sampling.drawn_share` of the samples are.
+        grids: drawn people; `sampling.drawn_share` of the samples are of them.
     """
 
     def __init__(
@@ -103,10 +102,10 @@ class Sampler:
         self._order_of = lru_cache(maxsize=2)(self._shuffled)
 
     def draw(self, step: int, rows: range) -> Samples:
-        """The given rows of batch `step`."""
+        """Draw the given rows of batch `step`."""
         reach = self._warm_up.reach(step)
-        drawn = [self._sample(step * self._batch_size + row, reach) for row in rows]
-        columns = [np.array(column) for column in zip(*drawn, strict=True)]
+        samples = [self._sample(step * self._batch_size + row, reach) for row in rows]
+        columns = [np.array(column) for column in zip(*samples, strict=True)]
         return Samples(*columns)
 
     def _shuffled(self, epoch: int) -> np.ndarray:
@@ -152,8 +151,10 @@ class Sampler:
 
 
 def _head_of_backend(rng: np.random.Generator, source: int, driving: int, frames: int) -> int:
-    """The frame whose head a simulated backend gives a mouth to: the source, as a still-fed backend's; the
-    driving frame itself, as one that is fed with the video; or any other.
+    """Index of the frame whose head a simulated backend gives a mouth to.
+
+    It is the source, as of a backend that is fed with a still; the driving frame, as of one that is fed with
+    the video; or any frame.
     """
     kind = rng.random()
     return source if kind < 0.6 else driving if kind < 0.85 else int(rng.integers(frames))
@@ -176,10 +177,10 @@ def _groups(clips: Sequence[Clip], by_identity: bool) -> list[list[int]]:
     """Indices of the clips of each identity, identities sorted by name; or each clip by itself."""
     if not by_identity:
         return [[index] for index in range(len(clips))]
-    found = defaultdict(list)
+    groups = defaultdict(list)
     for index, clip in enumerate(clips):
-        found[clip.identity].append(index)
-    return [found[identity] for identity in sorted(found)]
+        groups[clip.identity].append(index)
+    return [groups[identity] for identity in sorted(groups)]
 
 
 def _two_frames(rng: np.random.Generator, frames: int, reach: float) -> tuple[int, int]:

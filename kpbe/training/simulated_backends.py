@@ -1,9 +1,9 @@
-"""Frames as a backend would have made them, from frames that are clean: what the frontend learns to undo.
+"""Simulated backends: clean frames spoiled as a backend would, which the frontend learns to undo.
 
-A simulated backend has the mouth of one frame on the head of another, as Wav2Lip fed with a still picture
-gives it, and it is spoiled as the backends spoil theirs: the lower face blurred, recoloured, shifted, pasted
-as a box with edges or without (Wav2Lip); the whole picture, or a square around the head, soft to very soft
-and recoloured (PC-AVS); compressed.
+A simulated backend puts the mouth of one frame on the head of another, as Wav2Lip does with a still picture.
+Then it spoils the frame as real backends do: the lower face blurred, recoloured, shifted, pasted as a box
+with or without visible edges (Wav2Lip); the whole picture, or a square around the head, blurred and
+recoloured (PC-AVS); compressed.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 from kpbe.data.expression.labels import FACE, GUIDES, LIPS, in_picture, in_pixels
 
 CLEAN, SOFT = 0.12, 0.25
-"""Shares of frames that are left clean, and of those whose whole picture is soft; in the others the lower
-face is.
+"""Share of frames that stay clean, and of those whose whole picture is softened; in the others only the lower
+face is spoiled.
 """
 
 SOFTEST = 0.12
-"""Least share of its size to which a whole picture is reduced, and enlarged again: a small PC-AVS gives no
-more than that.
+"""Least share of its size to which a whole picture is reduced before it is enlarged again; that is the detail
+of a small PC-AVS.
 """
 
 UNKNOWN_LOWER_FACE = (0.22, 0.52, 0.78, 0.95)
-"""Left, top, right, bottom as shares of a tight crop, where no points are known."""
+"""Lower face where no points are known: left, top, right, bottom as shares of a tight crop."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,20 @@ class Head:
 
 
 def simulate(head: Head, speaker: Head, rng: np.random.Generator) -> Head:
-    """What a backend would make of a head that is to speak as another frame does.
+    """Simulate the frame in which a backend gives a head the mouth of another frame.
 
     Args:
-        head: gives all but the mouth.
-        speaker: the frame whose mouth is wanted, of the same person; `head` itself where it speaks already.
-        rng: of everything that is drawn.
+        head: gives everything except the mouth.
+        speaker: the frame that gives the mouth, of the same person; `head` itself if it has that mouth.
+        rng: for all random numbers.
 
     Returns:
-        The spoiled picture, and where its points are. Where the points of one of the two are not known, the
-        speaker itself is spoiled.
+        The spoiled picture and its points. If the points of one of the two are unknown, the speaker itself is
+        spoiled.
     """
     if head is not speaker:
-        laid = _with_mouth_of(head, speaker, rng)
-        head = speaker if laid is None else laid
+        speaking = _with_mouth_of(head, speaker, rng)
+        head = speaker if speaking is None else speaking
     kind = rng.random()
     if kind < CLEAN:
         return head
@@ -81,12 +81,13 @@ def simulate(head: Head, speaker: Head, rng: np.random.Generator) -> Head:
 
 
 def lower_face(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom (exclusive) in pixels of what Wav2Lip replaces: from below the eyes to below
-    the chin.
+    """Left, top, right, bottom (exclusive) in pixels of the part that Wav2Lip replaces.
+
+    It reaches from below the eyes to below the chin.
 
     Args:
-        points: (POINTS, 2) in the picture's coordinates; a fixed part of the picture is given where they are
-            not known.
+        points: (POINTS, 2) in the picture's coordinates; where they are unknown, the box is a fixed part of
+            the picture.
         size: height and width of the picture.
     """
     height, width = size
@@ -102,8 +103,9 @@ def lower_face(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int
 
 
 def head_square(points: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom (exclusive) in pixels of a square around the head, as PC-AVS crops it; all of
-    the picture where no points are known.
+    """Left, top, right, bottom (exclusive) in pixels of a square around the head, as PC-AVS crops it.
+
+    The whole picture where no points are known.
     """
     height, width = size
     known = _known_of_face(points)
@@ -121,8 +123,9 @@ def _known_of_face(points: np.ndarray) -> np.ndarray:
 
 
 def _box_within(corners: Sequence[float] | np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom (exclusive) in whole pixels of a picture of `size` (height, width), at least
-    eight apart.
+    """Left, top, right, bottom (exclusive) in whole pixels, inside a picture of `size` (height, width).
+
+    Width and height are at least eight.
     """
     height, width = size
     inside = np.clip(corners, 0, (width, height, width, height))
@@ -131,8 +134,9 @@ def _box_within(corners: Sequence[float] | np.ndarray, size: tuple[int, int]) ->
 
 
 def _with_mouth_of(head: Head, speaker: Head, rng: np.random.Generator) -> Head | None:
-    """The head with the speaker's lower face laid over by an affine map of the rest of the face; None where
-    points are not known.
+    """The head with the speaker's lower face, which an affine map aligns by the rest of the face.
+
+    None where points are unknown.
     """
     size = head.size
     own, other = in_pixels(head.points, size), in_pixels(speaker.points, speaker.size)
@@ -142,10 +146,10 @@ def _with_mouth_of(head: Head, speaker: Head, rng: np.random.Generator) -> Head 
     if still.sum() < 8 or not np.isfinite(own[:GUIDES]).all() or not np.isfinite(other[:GUIDES]).all():
         return None
     matrix = _affine(other[still], own[still])
-    laid = cv2.warpAffine(
+    warped = cv2.warpAffine(
         speaker.picture, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
     )
-    picture = _pasted(head.picture, laid, box, _feather(rng, box))
+    picture = _pasted(head.picture, warped, box, _feather(rng, box))
     moved = other @ matrix[:, :2].T + matrix[:, 2]
     left, top, right, bottom = box
     with np.errstate(invalid="ignore"):
@@ -155,8 +159,9 @@ def _with_mouth_of(head: Head, speaker: Head, rng: np.random.Generator) -> Head 
 
 
 def _affine(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """(2, 3) affine map with the least squared error, drawn a little towards the best similarity, which few
-    points determine better.
+    """(2, 3) affine map with the least squared error, regularised towards the best similarity.
+
+    Few points determine a similarity better.
     """
     centre, centre_onto = points.mean(0), onto.mean(0)
     a, b = (points - centre).astype(np.float64), (onto - centre_onto).astype(np.float64)
@@ -171,26 +176,26 @@ def _affine(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
 def _with_spoiled_box(head: Head, rng: np.random.Generator) -> np.ndarray:
     jitter = rng.integers(-6, 7, 4)
     box = _box_within(np.array(lower_face(head.points, head.size)) + jitter, head.size)
-    made = head.picture
+    spoiled = head.picture
     if rng.random() < 0.4:
-        made = _shifted(made, rng)
-    made = _soft(made, rng.uniform(0.3, 0.9), rng) if rng.random() < 0.85 else made
-    made = _recoloured(made, rng, 0.85)
-    return _pasted(head.picture, made, box, _feather(rng, box))
+        spoiled = _shifted(spoiled, rng)
+    spoiled = _soft(spoiled, rng.uniform(0.3, 0.9), rng) if rng.random() < 0.85 else spoiled
+    spoiled = _recoloured(spoiled, rng, 0.85)
+    return _pasted(head.picture, spoiled, box, _feather(rng, box))
 
 
 def _feather(rng: np.random.Generator, box: tuple[int, int, int, int]) -> float:
-    """Width of a paste's seam in pixels; 0 for a box with edges."""
+    """Width of the seam around a pasted box in pixels; 0 for a hard edge."""
     return 0.0 if rng.random() < 0.5 else float(rng.uniform(0.02, 0.12) * (box[2] - box[0]))
 
 
 def _pasted(
-    picture: np.ndarray, made: np.ndarray, box: tuple[int, int, int, int], feather: float
+    picture: np.ndarray, patch: np.ndarray, box: tuple[int, int, int, int], feather: float
 ) -> np.ndarray:
     left, top, right, bottom = box
     if feather <= 0:
         result = picture.copy()
-        result[top:bottom, left:right] = made[top:bottom, left:right]
+        result[top:bottom, left:right] = patch[top:bottom, left:right]
         return result
     mask = np.zeros(picture.shape[:2], np.float32)
     inset = round(feather)
@@ -199,11 +204,11 @@ def _pasted(
         left + inset : max(right - inset, left + inset + 1),
     ] = 1
     mask = cv2.GaussianBlur(mask, (0, 0), max(0.5, feather / 2))[..., None]
-    return np.clip(picture + mask * (made.astype(np.float32) - picture) + 0.5, 0, 255).astype(np.uint8)
+    return np.clip(picture + mask * (patch.astype(np.float32) - picture) + 0.5, 0, 255).astype(np.uint8)
 
 
 def _soft(picture: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
-    """Reduced to a share of its size and enlarged again; sometimes blurred besides."""
+    """The picture reduced to a share of its size and enlarged again; sometimes also blurred."""
     height, width = picture.shape[:2]
     small = cv2.resize(
         picture, (max(8, round(width * scale)), max(8, round(height * scale))), interpolation=cv2.INTER_AREA
@@ -215,7 +220,7 @@ def _soft(picture: np.ndarray, scale: float, rng: np.random.Generator) -> np.nda
 
 
 def _recoloured(picture: np.ndarray, rng: np.random.Generator, often: float) -> np.ndarray:
-    """Paler or stronger, brighter or darker, of another tint."""
+    """The picture with random saturation, brightness and tint."""
     if rng.random() > often:
         return picture
     values = picture.astype(np.float32)

@@ -15,12 +15,12 @@ from kpbe.training.loop import train
 def train_stage1(params: Params, folders: TrainingFolders, out: Path) -> None:
     """Train the frontend on the training clips and leave it in `out`.
 
-    It begins with random weights, or with those of `train.stage1.start`. Drawn people take part where
-    `sampling.drawn_share` says so.
+    It starts from random weights, or from those of `train.stage1.start`. Drawn people give the share
+    `sampling.drawn_share` of the samples.
 
     Raises:
-        KPBEError: no training clip, no label where one is asked for, a start of other sizes, SIGTERM, or a
-            loss that is not finite.
+        KPBEError: there is no training clip, no label although a loss needs one, a start of other sizes,
+            SIGTERM, or a loss that is not finite.
     """
     stage = params.train.stage1
     fabric = launch(params.compute, params.train.seed, data_parallel=True)

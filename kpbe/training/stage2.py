@@ -34,9 +34,9 @@ def train_stage2(
         params: the whole params.
         folders: clips, labels and drawn people.
         backend_videos: data/backend; the videos of a backend are `<backend>/<split>/<clip_id>.mkv`.
-        stage1: folder of stage 1's result; `train.stage2.start` replaces it.
-        out: folder for the result; where one frontend serves all backends, its neighbours may already hold
-            the same training.
+        stage1: folder of stage 1's result, which gives the start weights unless `train.stage2.start` does.
+        out: folder for the result; where one frontend serves all backends, a neighbouring folder may already
+            hold the same training.
 
     Raises:
         KPBEError: a backend made no video of any training clip; otherwise as `train_stage1`.
@@ -73,8 +73,9 @@ def _clips_with_videos(clips: Sequence[Clip], folders: Sequence[Path]) -> list[C
 
 
 def _take_over(out: Path, identity: str) -> None:
-    """Go on from a neighbour's state when it is of the same training: one frontend for all backends is
-    trained once.
+    """Resume from a neighbouring folder's state of the same training.
+
+    One frontend for all backends is thus trained only once.
     """
     if is_state_of(out / STATE_FILE, identity):
         return

@@ -1,4 +1,4 @@
-"""A training's state on disk: everything needed to go on as if nothing had happened."""
+"""A training's state on disk: everything needed to resume exactly."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def save_state(path: Path, parts: Mapping[str, Stateful], progress: dict[str, An
 
 
 def load_state(path: Path, parts: Mapping[str, Stateful], identity: str, steps: int) -> dict[str, Any] | None:
-    """Restore `parts` in place and return the progress; None when there is nothing to go on from.
+    """Restore `parts` in place and return the progress; None when there is nothing to resume.
 
-    A state of other data or other params (another `identity`), or of more than `steps` steps, is not
-    continued: the training starts anew and says so.
+    A state of other data or params (another `identity`), or of more than `steps` steps, is not resumed; a
+    printed line says so.
 
     Raises:
         BadCheckpoint: the file is damaged or does not fit the networks.

@@ -1,4 +1,4 @@
-"""Whether a training's mouth follows: the one number that must not be nothing, whatever the losses say."""
+"""Check that a trained mouth follows: the opening correlation must not be near 0, whatever the losses."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ OPENING_R = "validation_opening_r"
 """Pearson's r of the lips' opening with the truth on validation clips, in curves and summaries."""
 
 NOTHING = 0.2
-"""An r below it is taken for none: by chance it is 0, and over twelve frames of eight clips it varies by
-about 0.1.
+"""A smaller r counts as none: by chance it is 0, and over twelve frames of eight clips it varies by about
+0.1.
 """
 
 
 def still_mouth(numbers: Mapping[str, Any]) -> str:
-    """A sentence where a training measured that its mouth does not follow; empty where it does, or nothing
-    was measured.
-    """
+    """A warning if the measured mouth does not follow; empty if it does or was not measured."""
     r = numbers.get(OPENING_R)
     if r is None or r >= NOTHING:
         return ""

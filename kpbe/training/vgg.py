@@ -1,5 +1,6 @@
-"""The two VGG networks of the perceptual losses, up to relu5_1: VGG-19 of ImageNet, VGGFace (VGG-16 of Parkhi
-et al. 2015).
+"""The two VGG networks of the perceptual losses, up to relu5_1: VGG-19 of ImageNet, and VGGFace.
+
+VGGFace is the VGG-16 of Parkhi et al. 2015.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ WIDTHS = (64, 128, 256, 512, 512)
 LEVELS = len(WIDTHS)
 """Features are taken after the first convolution of each of the five blocks: relu1_1, 2_1, 3_1, 4_1, 5_1."""
 SMALLEST_INPUT = 2 ** (LEVELS - 1)
-"""Pixels that still leave one at the fifth level."""
+"""Least side of an image, in pixels, that leaves one pixel at the fifth level."""
 
 
 class VGGFeatures(nn.Module):
@@ -31,9 +32,9 @@ class VGGFeatures(nn.Module):
 
     Attributes:
         what: the network's name in messages.
-        convolutions: of the first four blocks; the fifth ends with its first.
-        unit: what all features are divided by before they are compared.
-        units: (5,) the same by level, where levels have different ones (`vgg_units`).
+        convolutions: their number in the first four blocks; the fifth ends after its first.
+        unit: divisor of all features before they are compared.
+        units: (5,) the same by level, where levels differ (`vgg_units`).
     """
 
     what: ClassVar[str]
@@ -57,7 +58,7 @@ class VGGFeatures(nn.Module):
             taps.append(len(layers) + 1)
             for place in range(1, count + 1):
                 names[f"features.{len(layers)}"] = self.stored_name(block, place, len(layers))
-                # nobody reads what a convolution gives before its ReLU: in place spares half of the memory
+                # nothing reads a convolution's output before its ReLU, so in place saves half of the memory
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
                 channels = width
         self.features = nn.Sequential(*layers)
@@ -72,8 +73,9 @@ class VGGFeatures(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, images: Tensor, levels: int = LEVELS) -> list[Tensor]:
-        """The first `levels` of the features relu1_1 .. relu5_1 of images (B, 3, H, W), RGB in [0, 1], 16
-        pixels or more.
+        """The first `levels` of the features relu1_1 .. relu5_1.
+
+        Takes images (B, 3, H, W), RGB in [0, 1], of 16 pixels or more.
         """
         x = (images - self.mean) / self.deviation
         features = []
@@ -87,13 +89,17 @@ class VGGFeatures(nn.Module):
 
     @staticmethod
     def stored_name(block: int, place: int, layer: int) -> str:
-        """What the published file calls a convolution: its block, its place in that (both from 1),
-        torchvision's layer number.
+        """A convolution's name in the published file.
+
+        Args:
+            block: from 1.
+            place: in the block, from 1.
+            layer: torchvision's number of the layer.
         """
         raise NotImplementedError
 
     def _load(self, stored: Mapping[str, Tensor], names: Mapping[str, str], path: Path) -> None:
-        """Copy the weights of a file; what it holds beyond them (later layers) is left.
+        """Copy the weights from a file's tensors; further tensors (later layers) are ignored.
 
         Raises:
             BadCheckpoint: a tensor is missing or has another shape.
@@ -105,8 +111,9 @@ class VGGFeatures(nn.Module):
 
 
 class VGG19Features(VGGFeatures):
-    """VGG-19 with torchvision's names, `features.N.weight` and `.bias`: torchvision's own file, or
-    safetensors, maybe in half precision.
+    """VGG-19 with torchvision's names, `features.N.weight` and `.bias`.
+
+    The file is torchvision's own, or safetensors, which may be in half precision.
     """
 
     what = "VGG-19"
@@ -121,12 +128,11 @@ class VGG19Features(VGGFeatures):
 
 
 class VGGFaceFeatures(VGGFeatures):
-    """Parkhi's VGG-16 of faces as `vgg_face_dag.pth` holds it (`conv1_1` .. `conv5_3`, `fc6` .. `fc8`; the
-    rest after conv5_1 is left).
+    """Parkhi's VGG-16 of faces from `vgg_face_dag.pth` (`conv1_1` .. `conv5_1`; the rest is ignored).
 
-    It sees pixels in 0..255 minus the means of its training set. Its features are therefore about 255 times
-    those of a network that sees [0, 1], and zhengkw18's face-vid2vid, which the layout and this use of it
-    follow, divides their differences by 255.
+    It takes pixels in 0..255 minus the means of its training set. So its features are about 255 times those
+    of a network that takes [0, 1], and zhengkw18's face-vid2vid, whose layout and use this follows, divides
+    their differences by 255.
     """
 
     what = "VGGFace"

@@ -1,11 +1,11 @@
-"""Units in which a VGG-19's layers count the same, whichever file its weights come from.
+"""Units that make a VGG-19's layers weigh the same for both files of its weights.
 
-Rectified layers can be scaled without changing what a network sees, and the files differ in just that:
-torchvision's has the activations that its training left, ours the style-transfer form, whose activations are
-1 on average (Gatys et al. 2015). Their layers therefore weigh differently in a loss. The factor of a layer is
-measured: how much its features change when pictures are blurred, which is what a loss between a generated and
-a real picture sees, divided by the same number of our file. The pictures are dead leaves (discs of all sizes
-that cover each other), whose statistics are those of photographs; every machine draws the same.
+Rectified layers can be scaled without changing a network's function, and that is how the files differ:
+torchvision's has the activations of its training, ours the style-transfer form, whose activations are 1 on
+average (Gatys et al. 2015). So their layers weigh differently in a loss. The factor of a layer is measured:
+the change of its features when pictures are blurred, which resembles the difference of a generated and a real
+picture, divided by the same change of our file. The pictures are dead leaves (discs of all sizes that cover
+each other), whose statistics are like those of photographs; every machine draws the same ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PICTURES, SIDE, LEAVES = 2, 256, 400
 
 
 def dead_leaves() -> Tensor:
-    """The pictures that units are measured with, (2, 3, 256, 256) in [0, 1]."""
+    """The pictures for measuring units, (2, 3, 256, 256) in [0, 1]."""
     rng = np.random.default_rng(19)
     y, x = np.mgrid[:SIDE, :SIDE]
     pictures = np.full((PICTURES, SIDE, SIDE, 3), 0.5, np.float32)
@@ -39,8 +39,9 @@ def dead_leaves() -> Tensor:
 
 @torch.no_grad()
 def change_by_blur(network: VGGFeatures) -> Tensor:
-    """Mean absolute change (5,) of a network's features when 5x5 pixels of the pictures are averaged; on the
-    CPU.
+    """Mean absolute change (5,) of a network's features when the pictures are blurred by 5x5 averages.
+
+    The network must be on the CPU.
     """
     pictures = dead_leaves()
     blurred = F.avg_pool2d(F.pad(pictures, (2, 2, 2, 2), mode="reflect"), 5, 1)
@@ -49,7 +50,5 @@ def change_by_blur(network: VGGFeatures) -> Tensor:
 
 
 def normalised_units(network: VGGFeatures) -> Tensor:
-    """What a VGG-19's features (5 layers) are divided by so that they count as those of our normalised
-    file.
-    """
+    """Divisors (5,) that scale a VGG-19's features to those of our normalised file."""
     return change_by_blur(network) / torch.tensor(OF_THE_NORMALISED_FILE)
