@@ -1,3 +1,4 @@
-"""Audio-driven talking-head methods ("backends") behind one protocol; a new one is a new module of this
-package.
+"""Audio-driven talking-head methods ("backends") behind one protocol.
+
+A new backend is a new module of this package.
 """

@@ -1,8 +1,8 @@
-"""What KPBE asks of an audio-driven method.
+"""The protocol of audio-driven methods.
 
-A backend is a class that follows `Backend`, or `TrainableBackend` where the DAG trains it, listed in
-registry.py, and one file conf/backend/<name>.yaml with its settings. The stages loop over `backends` of
-params.yaml, and two backends may be of the same kind (two checkpoints of one method, two external programs).
+A backend is a class that follows `Backend`, or `TrainableBackend` if the DAG trains it, is listed in
+registry.py, and has its settings in a file conf/backend/<name>.yaml. The stages loop over `backends` of
+params.yaml. Two backends may be of the same kind (two checkpoints of one method, two external programs).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Feed = Literal["source_image", "video"]
 
 
 class BackendSettings(Section):
-    """What every backend's section of params.yaml has at least.
+    """The keys that every backend's section of params.yaml has.
 
     Attributes:
-        kind: which class of `kpbe.backends` it is.
-        feed: what the backend is given of a clip: one frame of it, or all of them.
+        kind: selects the class of `kpbe.backends`.
+        feed: the backend's input from a clip: one frame, or all of them.
         checkpoint: published weights; None where the DAG trains them or the backend needs none.
-        weights_of: another backend of params.yaml whose trained weights this one uses. It is not trained, and
-            its section holds only what differs from the other's; the rest is taken from there (`backend_of`).
+        weights_of: another backend of params.yaml whose trained weights this one uses. This one is then not
+            trained, and its section holds only the settings that differ from the other's (`backend_of`).
     """
 
     kind: str
@@ -41,13 +41,11 @@ class BackendSettings(Section):
 
     @property
     def given_head_pose(self) -> bool | None:
-        """Whether the backend is given the real video's head pose, by its frames or as a pose video; None
-        where nobody knows.
-        """
+        """Whether the backend gets the real video's head pose (by frames or pose video); None if unknown."""
         return self.feed == "video"
 
     def refuse_unfit(self, params: Params, name: str) -> None:
-        """Compare the section backend.<name> with the rest of params.yaml.
+        """Check the section backend.<name> against the rest of params.yaml.
 
         Raises:
             ParamsError: this backend cannot be used with these params.
@@ -55,7 +53,7 @@ class BackendSettings(Section):
 
 
 class TrainingSettings(Section):
-    """A training of a backend's: how long, with which optimiser. Backends add their loss weights."""
+    """Schedule and optimiser of a backend's training. Backends add their loss weights."""
 
     schedule: ScheduleParams
     optimiser: OptimiserParams = OptimiserParams(lr=1e-4)
@@ -63,13 +61,13 @@ class TrainingSettings(Section):
 
 @dataclass(frozen=True)
 class DrawnClip:
-    """Where a clip of the built-in sample comes from.
+    """The origin of a clip of the built-in sample.
 
     Attributes:
-        params: what the sample was drawn with.
+        params: with which the sample was drawn.
         start: first frame of the clip in the drawn video.
         crop: part of the drawn frames that the clip shows.
-        source_frame: which frame of the clip the source frame is.
+        source_frame: index of the source frame in the clip.
     """
 
     params: SampleParams
@@ -85,7 +83,7 @@ class SynthesisRequest:
     Attributes:
         name: file named in messages.
         source_frames: uint8 RGB (H, W, 3) frames of the speaker, all of one size. Exactly one frame means a
-            still image. May be iterated more than once, and is read again from its start when the audio lasts
+            still image. Must be iterable more than once; it is read again from the start when the audio lasts
             longer.
         wave: float32 mono speech in [-1, 1] at 16 kHz; sample 0 belongs to the first frame.
         fps: frames per second of the source and of the output.
@@ -96,11 +94,11 @@ class SynthesisRequest:
         pose_frames: uint8 RGB frames whose head pose the output follows, at `fps`; only for backends that
             take pose from a video.
         pose_landmarks: as `landmarks`, of the pose frames.
-        source_frame: which of the source frames is the source image, for backends that take a person's looks
-            from one picture.
+        source_frame: index of the source image in the source frames, for backends that take a person's
+            appearance from one picture.
         clip_id: for backends that look clips up by it.
-        drawn: how the clip was drawn; None where it is not a clip of the built-in sample with a source frame.
-        log: file for what a program prints that the backend runs, overwritten; None keeps nothing of it.
+        drawn: how the clip was drawn; None unless it is a clip of the built-in sample with a source frame.
+        log: file for the output of a program that the backend runs, overwritten; None discards it.
     """
 
     name: str
@@ -118,11 +116,11 @@ class SynthesisRequest:
 
     @property
     def frames(self) -> int:
-        """Number of output frames: as many as cover the audio, round(fps * seconds)."""
+        """Number of output frames, which cover the audio: round(fps * seconds)."""
         return round(self.fps * len(self.wave) / AUDIO_RATE)
 
     def first_frames(self, count: int) -> list[np.ndarray]:
-        """Up to `count` source frames from the first on.
+        """The first source frames, at most `count`.
 
         Raises:
             BadClip: there is no source frame, or the audio is shorter than one video frame.
@@ -148,7 +146,7 @@ class SynthesisRequest:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a backend's training is given.
+    """The input of a backend's training.
 
     Attributes:
         name: the backend's name in params.yaml.
@@ -156,7 +154,7 @@ class TrainingJob:
         params: the whole params.
         clips: data/clips.
         expression: data/expression; a clip may have no labels there.
-        sync: what `train_sync` left (checkpoints/sync/<name>).
+        sync: folder of `train_sync`'s result (checkpoints/sync/<name>).
         out: folder for the result.
     """
 
@@ -173,7 +171,7 @@ class Backend(Protocol):
     """An audio-driven method, loaded and ready.
 
     Attributes:
-        kind: what params.yaml calls it.
+        kind: its name in params.yaml.
         Settings: class of its section of params.yaml.
     """
 
@@ -197,30 +195,31 @@ class Backend(Protocol):
 
     @classmethod
     def made_from(cls, settings: Any, clip_id: str) -> Any:
-        """What a clip's pixels depend on beyond checkpoint and clip, JSON-able (digests for files); no batch
-        sizes, no paths.
+        """What a clip's pixels depend on beyond checkpoint and clip.
+
+        JSON-able, with digests for files, without batch sizes and paths.
         """
         ...
 
     def prepare(self, request: SynthesisRequest) -> Any:
-        """Whatever `synthesize` needs to know of the whole clip before its first frame: faces, alignment,
-        speech features.
+        """Compute what `synthesize` needs of the whole clip, such as faces, alignment and speech features.
 
         Raises:
-            BadClip: this video cannot be done (no face, no source frame).
+            BadClip: this video cannot be made (no face, no source frame).
         """
         ...
 
     def synthesize(self, request: SynthesisRequest, prepared: Any) -> Iterator[np.ndarray]:
-        """Yield exactly `request.frames` uint8 RGB frames of the source's size, the first at time zero, in
-        constant memory.
+        """Yield exactly `request.frames` uint8 RGB frames of the source's size, in constant memory.
+
+        The first frame is at time zero.
 
         Args:
             request: source, speech and pose.
-            prepared: what `prepare` returned for the same request.
+            prepared: the result of `prepare` for the same request.
 
         Raises:
-            BadClip: this video cannot be done.
+            BadClip: this video cannot be made.
         """
         ...
 
@@ -230,19 +229,19 @@ class TrainableBackend(Backend, Protocol):
 
     @classmethod
     def train_sync(cls, job: TrainingJob) -> None:
-        """Train the audio-visual synchrony networks that `train` learns from, if there are any."""
+        """Train the audio-visual synchrony networks that `train` uses, if there are any."""
         ...
 
     @classmethod
     def train(cls, job: TrainingJob) -> None:
-        """Leave the backend's weights in `job.out` as one .safetensors file."""
+        """Train the backend and write its weights into `job.out` as one .safetensors file."""
         ...
 
 
 def speak(backend: Backend, request: SynthesisRequest) -> Iterator[np.ndarray]:
-    """The frames of one video, prepared and synthesised.
+    """Prepare and synthesise one video; returns its frames.
 
     Raises:
-        BadClip: this video cannot be done; before the first frame where that can be known.
+        BadClip: this video cannot be made; raised before the first frame where possible.
     """
     return backend.synthesize(request, backend.prepare(request))

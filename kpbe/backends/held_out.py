@@ -1,4 +1,4 @@
-"""Which training clips a backend's training is judged by."""
+"""Choice of the training clips that a backend's training is validated on."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from kpbe.data.clips import Clip
 from kpbe.training.batches import hold_out_validation
 
 PEOPLE_PER_PAIR = 6
-"""With fewer people than this for each validation clip, whole people are too many to hold out."""
+"""Least number of people per validation clip; with fewer, holding out whole people would cost too much."""
 
 
 def hold_out_people(clips: Sequence[Clip], pairs: int) -> tuple[list[Clip], list[Clip]]:
     """Split training clips into (training, validation), by people where there are enough of them.
 
-    One clip each of `pairs` people, evenly spread over the sorted names, is the validation, and nothing else
-    of these people is trained on. With fewer than six people for each, it is `hold_out_validation`: other
-    clips of people that are trained on.
+    Validation takes one clip each of `pairs` people, evenly spread over the sorted names; no clip of these
+    people is trained on. With fewer than six people for each, `hold_out_validation` takes other clips of
+    people that are trained on.
     """
     people = sorted({clip.identity for clip in clips})
     if len(people) < PEOPLE_PER_PAIR * pairs:

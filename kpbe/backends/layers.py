@@ -1,4 +1,4 @@
-"""What the networks of several backends share."""
+"""Helpers for the networks of several backends."""
 
 from __future__ import annotations
 

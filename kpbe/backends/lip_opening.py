@@ -1,7 +1,6 @@
-"""Lip openings in backends' trainings: labels where they are known, and whether painted mouths open when the
-true ones do.
+"""Lip openings in backends' trainings: known labels, and whether painted mouths open with the true ones.
 
-L1 and PSNR cannot tell: a mouth that is half open in every frame has the best of them.
+L1 and PSNR cannot measure that: a mouth that is half open in every frame scores best in both.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from kpbe.metrics.face_landmarks import FaceLandmarker, load_face_landmarker, op
 from kpbe.metrics.mouth import opening_correlation
 
 FRAMES_PER_CLIP = 24
-"""So many frames of a clip are read, evenly spaced: FaceLandmarker takes about 20 ms for each."""
+"""Frames of a clip to read, evenly spaced; FaceLandmarker takes about 20 ms for each."""
 
 BORDER = 0.25
-"""Width of the grey border around a face crop, as a share of its edge: without one, one face in twenty is not
-found.
+"""Width of the grey border around a face crop, as a share of its edge; without it, one face in twenty is not
+detected.
 """
 
 
 class OpeningJudge:
-    """Reads the openings of true and painted mouths; those of the true ones once.
+    """Measures the openings of true and painted mouths; those of true ones only once.
 
     Args:
         landmarker: reads the faces.
@@ -43,9 +42,7 @@ class OpeningJudge:
 
     @classmethod
     def load(cls) -> OpeningJudge | None:
-        """With FaceLandmarker; None where its file or mediapipe is missing, so that trainings need
-        neither.
-        """
+        """A judge with FaceLandmarker; None where its file or mediapipe is missing."""
         try:
             return cls(load_face_landmarker())
         except MissingWeights:
@@ -54,23 +51,24 @@ class OpeningJudge:
     def follows(
         self, name: str, frames: int, true: Callable[[int], np.ndarray], painted: Callable[[int], np.ndarray]
     ) -> float | None:
-        """How the painted mouth of a clip follows the true one, see `opening_correlation`; None where the
-        true one does not move.
+        """Correlation of a clip's painted mouth with the true one, see `opening_correlation`.
+
+        None where the true mouth does not move.
 
         Args:
-            name: of the clip; its true openings are kept under it.
-            frames: of the clip.
-            true: face crop of a frame, uint8 RGB (H, W, 3).
-            painted: the painted crop of the same frame.
+            name: of the clip; its true openings are cached by name.
+            frames: number of the clip's frames.
+            true: gives the face crop of a frame by its index, uint8 RGB (H, W, 3).
+            painted: gives the painted crop of the same frame.
         """
-        shown = np.unique(
+        indices = np.unique(
             np.linspace(0, frames - 1, min(frames, FRAMES_PER_CLIP)).round().astype(int)
         ).tolist()
         if name not in self._true:
-            self._true[name] = self._openings([true(i) for i in shown])
+            self._true[name] = self._openings([true(i) for i in indices])
         if opening_correlation(self._true[name], self._true[name]) is None:
             return None
-        return opening_correlation(self._true[name], self._openings([painted(i) for i in shown]))
+        return opening_correlation(self._true[name], self._openings([painted(i) for i in indices]))
 
     def _openings(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         return openings_of(self._landmarker.read(_with_border(crop)) for crop in crops)
@@ -84,20 +82,19 @@ def _with_border(crop: np.ndarray) -> np.ndarray:
 
 
 def known_openings(clip: Clip, folder: Path, frames: int) -> Tensor:
-    """Lip openings of a clip by its expression labels, (N,) with mean 0 and standard deviation 1 over the
-    clip; NaN where unknown.
+    """Lip openings (N,) of a clip from its expression labels, with mean 0 and deviation 1; NaN where unknown.
 
     Args:
-        clip: of the manifest; it may have no labels.
+        clip: a clip of the manifest; it may have no labels.
         folder: data/expression.
-        frames: of the clip's video; as many as the manifest says, or the last ones are unknown.
+        frames: N, the number of frames in the clip's video; frames beyond the labels are NaN.
 
     Raises:
-        KPBEError: there are labels of as many frames as another clip has.
+        KPBEError: the labels have another number of frames than the manifest says.
     """
     openings = np.full(frames, np.nan, np.float32)
-    found = labels_of(clip, folder).openings[:frames]
-    openings[: len(found)] = found
+    labels = labels_of(clip, folder).openings[:frames]
+    openings[: len(labels)] = labels
     known = openings[np.isfinite(openings)]
     spread = float(known.std()) if len(known) > 1 else 0.0
     return torch.from_numpy(
@@ -106,5 +103,5 @@ def known_openings(clip: Clip, folder: Path, frames: int) -> Tensor:
 
 
 def openings_digest(openings: Iterable[Tensor]) -> str:
-    """Digest of the openings that a training learns from, a part of its identity."""
+    """Digest of the openings that a training uses, a part of its identity."""
     return arrays_sha256(opening.numpy() for opening in openings)

@@ -1,4 +1,4 @@
-"""Where mouths count more than the rest of a face."""
+"""Weights of L1 terms that are larger around the mouth."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from torch import Tensor
 
 
 def mouth_weights(size: int, mouth: float, place: tuple[float, float], spread: tuple[float, float]) -> Tensor:
-    """Weights (size, size) of a picture's L1 term: 1, and up to `mouth` more around the mouth (a Gaussian),
-    scaled to a mean of 1.
+    """Weights (size, size) of a picture's L1 term: larger around the mouth (a Gaussian), with mean 1.
 
     Args:
         size: edge of the picture in pixels.
-        mouth: what is added in the middle of the mouth; 0 weighs all pixels alike.
+        mouth: weight added in the middle of the mouth to the 1 elsewhere; 0 weighs all pixels alike.
         place: middle of the mouth, down and across, as shares of the edge.
         spread: the Gaussian's standard deviations, likewise.
     """

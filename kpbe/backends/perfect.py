@@ -1,7 +1,7 @@
-"""The backend kind `perfect`, for the built-in sample only: the clip's true mouth on the still pose of its
-source frame.
+"""The backend kind `perfect`: the clip's true mouth on the still pose of its source frame.
 
-It tells what a backend without any fault would be worth, and whether an enhancement carries the mouth over.
+It exists for the built-in sample only. It shows what a backend without any fault would be worth, and whether
+an enhancement carries the mouth over.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ OF_THE_HEAD = ("brow",)
 """Controls that do not belong to the mouth."""
 
 LARGEST_ERROR = 200.0
-"""Mean squared error (25 dB) between the clip's source frame and the same frame drawn again; what codecs
-change is a tenth of it.
+"""Mean squared error (25 dB) between the clip's source frame and the same frame drawn again; codecs cause a
+tenth of it.
 """
 
 
@@ -52,7 +52,7 @@ class PerfectSettings(BackendSettings):
 
 @dataclass(frozen=True)
 class PreparedMouth:
-    """A person with the poses of one clip: the source frame's, with the mouth of each frame in turn."""
+    """A person with the poses of one clip: the source frame's pose with the mouth of each frame."""
 
     actor: Person
     poses: list[Pose]
@@ -73,14 +73,14 @@ class PerfectBackend:
 
     @classmethod
     def made_from(cls, settings: PerfectSettings, clip_id: str) -> dict[str, Any]:
-        """The version of the sample's pictures; what they were drawn with is in the clip's own digest."""
+        """The version of the sample's pictures; the clip's own digest covers their params."""
         return {"sample": recipe("acquire")}
 
     def prepare(self, request: SynthesisRequest) -> PreparedMouth:
-        """Work out the clip's motion again; see `Backend.prepare`.
+        """Recompute the clip's motion; see `Backend.prepare`.
 
         Raises:
-            BadClip: it is no clip of the sample, or of a sample that was drawn otherwise.
+            BadClip: it is no clip of the sample, or of a sample drawn with other params.
         """
         source = request.first_frames(1)[0]
         drawn = request.drawn
@@ -93,8 +93,11 @@ class PerfectBackend:
         prepared = PreparedMouth(
             plan.actor, [with_mouth_of(still, pose) for pose in poses], drawn.crop, source.shape[0]
         )
-        again = _draw(prepared, still)
-        if again.shape != source.shape or np.mean((again.astype(np.float64) - source) ** 2) > LARGEST_ERROR:
+        redrawn = _draw(prepared, still)
+        if (
+            redrawn.shape != source.shape
+            or np.mean((redrawn.astype(np.float64) - source) ** 2) > LARGEST_ERROR
+        ):
             raise BadClip(
                 f"{request.name} is not what data.sample of params.yaml draws: make the clips again (dvc "
                 f"repro preprocess)."
@@ -108,9 +111,9 @@ class PerfectBackend:
 
 
 def with_mouth_of(still: Pose, speaking: Pose) -> Pose:
-    """A pose with the mouth of another: head, body, gaze, lids and brows stay."""
-    kept = {name: still.controls[name] for name in OF_THE_HEAD if name in still.controls}
-    return replace(still, controls={**speaking.controls, **kept})
+    """A pose with the mouth of another pose: head, body, gaze, lids and brows stay."""
+    head_controls = {name: still.controls[name] for name in OF_THE_HEAD if name in still.controls}
+    return replace(still, controls={**speaking.controls, **head_controls})
 
 
 def _draw(prepared: PreparedMouth, pose: Pose) -> np.ndarray:
@@ -118,7 +121,7 @@ def _draw(prepared: PreparedMouth, pose: Pose) -> np.ndarray:
 
 
 def _plan(name: str, clip_id: str, params: SampleParams) -> ClipPlan:
-    """Everything about the clip but its pictures."""
+    """The plan of the clip, without its pictures."""
     identity, _, rest = clip_id.partition("#")
     people = {identity_name(i): i for i in range(params.train_identities + params.test_identities)}
     videos = {f"{clip + 1:02d}": clip for clip in range(params.clips_per_identity)}

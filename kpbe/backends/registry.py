@@ -1,4 +1,4 @@
-"""Which backends there are, and which one a section of params.yaml means."""
+"""The kinds of backends, and the class and settings of each backend in params.yaml."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def get_backend(kind: str) -> type[Backend]:
     """The backend class of a kind.
 
     Raises:
-        KPBEError: there is none; the message lists the known ones.
+        KPBEError: there is no such kind; the message lists the known ones.
     """
     if kind not in BACKENDS:
         raise KPBEError(f"there is no backend of kind {kind!r}: known are {', '.join(sorted(BACKENDS))}.")
@@ -42,8 +42,7 @@ def backend_of(params: Params, name: str) -> tuple[type[Backend], Any]:
 
     Raises:
         ParamsError: there is no section backend.<name>, it does not fit its class (the message names each
-            wrong key) or the rest of params.yaml, or `weights_of` names no backend of the same kind that is
-            trained.
+            wrong key) or the rest of params.yaml, or `weights_of` names no trained backend of the same kind.
         KPBEError: its kind is unknown.
     """
     values = _section(params, name)
@@ -66,33 +65,31 @@ def _section(params: Params, name: str) -> dict[str, Any]:
 
 
 def _with_weights_of(params: Params, name: str, backend: type[Backend]) -> dict[str, Any]:
-    """The section of a backend that uses another's weights, with the other's settings where it says
-    nothing.
-    """
+    """The section of a backend that uses another's weights; missing keys come from the other's section."""
     own = _section(params, name)
     of = own["weights_of"]
     other = params.backend.get(of) if isinstance(of, str) and of != name else None
-    said = f"params.yaml: backend.{name}.weights_of is {of}"
+    start = f"params.yaml: backend.{name}.weights_of is {of}"
     if other is None:
         raise ParamsError(
-            f"{said}, which is no other backend: name one of "
+            f"{start}, which is no other backend: name one of "
             f"{', '.join(n for n in params.backend if n != name) or 'none'}, or choose "
             f"{of} as well (backend=[{of},{name}])."
         )
     if other.get("kind") != backend.kind or not is_trainable(backend):
         raise ParamsError(
-            f"{said}, whose kind is {other.get('kind')}: a backend of kind {backend.kind} needs a trained "
+            f"{start}, whose kind is {other.get('kind')}: a backend of kind {backend.kind} needs a trained "
             f"one of its own kind."
         )
     if other.get("weights_of") is not None:
-        raise ParamsError(f"{said}, which uses those of {other['weights_of']} itself: name that one.")
+        raise ParamsError(f"{start}, which uses those of {other['weights_of']} itself: name that one.")
     if own.get("checkpoint") is not None:
-        raise ParamsError(f"{said}, so it cannot have a checkpoint of its own: remove one of the two.")
+        raise ParamsError(f"{start}, so it cannot have a checkpoint of its own: remove one of the two.")
     return {**other, "checkpoint": None, **own}
 
 
 class _Kind(Section):
-    """The one key by which the class of the others is found."""
+    """The key that selects the class of the whole section."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 

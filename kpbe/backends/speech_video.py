@@ -1,4 +1,4 @@
-"""One video of a backend's: from files to frames, and frames with their sound to a file."""
+"""One video of a backend: read its input files, and write its frames with their sound."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Settings = TypeVar("Settings", bound=BackendSettings)
 def request_of_files(
     source: Path, audio: Path, pose: Path | None = None, fps: float = 25.0
 ) -> SynthesisRequest:
-    """What a backend is asked for when source, speech and head pose are files.
+    """The request for source, speech and head pose in files.
 
     Args:
-        source: a picture, or a video of which every frame is spoken on.
-        audio: any file with sound; its whole length is spoken.
-        pose: video of the head pose; the source's frames when None.
+        source: a picture, or a video whose every frame is used.
+        audio: any file with sound; its whole length is used.
+        pose: video of the head pose; None takes the source's frames.
         fps: of the output; source and pose are sampled at it.
 
     Raises:
@@ -45,13 +45,14 @@ def request_of_files(
 
 
 def with_finders(settings: Settings) -> Settings:
-    """A backend's settings for files of whose faces nothing is known, and for a machine without YuNet's
-    file.
+    """Settings with a face finder that this machine has, for files without known faces.
+
+    It replaces `known`, and `yunet` where its file is missing.
     """
-    asked = (key for key in ("detector", "landmarks") if hasattr(settings, key))
+    keys = (key for key in ("detector", "landmarks") if hasattr(settings, key))
     unknown = [
         key
-        for key in asked
+        for key in keys
         if getattr(settings, key) == "known" or (getattr(settings, key) == "yunet" and find("yunet") is None)
     ]
     return settings.model_copy(update=dict.fromkeys(unknown, finder_here())) if unknown else settings
@@ -60,17 +61,17 @@ def with_finders(settings: Settings) -> Settings:
 def write_speech_video(path: Path, backend: Backend, request: SynthesisRequest, audio: Path) -> None:
     """Let a backend speak and write its frames with the whole of `audio`; whole or not at all.
 
-    Decoding, the backend and encoding run beside each other.
+    Decoding, the backend and encoding run in parallel.
 
     Args:
-        path: .mkv for lossless pictures (FFV1) and the very samples of uncompressed sound; .mp4 for people
+        path: .mkv for lossless pictures (FFV1) and unchanged samples of uncompressed sound; .mp4 for people
             (H.264, AAC).
         backend: loaded and ready.
-        request: what to speak.
+        request: source and speech.
         audio: the file that `request.wave` was read from.
 
     Raises:
-        BadClip: the backend cannot do this video, or made another number of frames than `request.frames`.
+        BadClip: the backend cannot make this video, or made another number of frames than `request.frames`.
     """
     frames = speak(backend, request)
     codec = "ffv1" if path.suffix.lower() == ".mkv" else "h264"

@@ -1,6 +1,4 @@
-"""The synthesize stage: every clip's speech through one backend, as lossless videos that training and metrics
-read.
-"""
+"""The stage `synthesize`: make every clip's video with one backend, lossless, for training and metrics."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ from kpbe.params import DataParams, Params
 from kpbe.recipes import recipe
 
 LOGS = "logs"
-"""Folder beside those of the splits: what the programs of external backends printed, <clip_id>.log."""
+"""Folder beside those of the splits: output of external backends' programs, <clip_id>.log."""
 
 
 def synthesize(
@@ -43,23 +41,24 @@ def synthesize(
     map: ShardMap = serial_map,
     splits: Sequence[str] = ("train", "test"),
 ) -> tuple[list[tuple[ClipTask, dict[str, Any]]], list[Rejection]]:
-    """Synthesise the clips of some splits; clips that are already whole stay.
+    """Synthesise the clips of some splits; finished clips stay.
 
     Writes `out`/<split>/<clip_id>.mkv (FFV1, the clip's frame rate and number of frames, its sound as PCM,
     bit for bit), a record beside each, `out`/logs/<clip_id>.log where the backend runs a program, and
     `out`/rejected.csv. The backend gets the clip's source frame (feed "source_image"), or all its frames and
-    which of them is the source frame ("video"), and its frames as pose video. Decoding, the backend and
-    encoding run beside each other.
+    the index of the source frame (feed "video"), and its frames as pose video. Decoding, the backend and
+    encoding run in parallel.
 
     Args:
         backend_name: the backend's name in params.yaml.
         params: all params.
         clips_folder: the folder of clips.csv.
-        trained: what train_backend left (checkpoints/backends/<name>); backends that cannot be trained take
-            `settings.checkpoint`, and those with `settings.weights_of` the folder of that name beside it.
+        trained: folder of train_backend's result (checkpoints/backends/<name>). Backends that cannot be
+            trained take `settings.checkpoint`; those with `settings.weights_of` take the folder of that name
+            beside it.
         out: data/backend/<name>.
-        map: how shards of clips are run; the default suits a network on one device.
-        splits: which clips.
+        map: see `kpbe.core.processes.ShardMap`; the default suits a network on one device.
+        splits: splits of the clips.
 
     Returns:
         (task, facts) of all whole clips, and the rejections; facts are `frames`, `fps` and `source_frame`
@@ -118,10 +117,10 @@ def synthesize(
 
 
 def _remove_stale_logs(folder: Path, tasks: Sequence[ClipTask]) -> None:
-    """A log is no output of its clip, which a rejection would remove: it is needed most then."""
-    wanted = {f"{task.clip_id}.log" for task in tasks}
+    """Remove logs without a task. Logs are no outputs, since a rejected clip loses its outputs."""
+    names = {f"{task.clip_id}.log" for task in tasks}
     for path in folder.glob("*.log"):
-        if path.name not in wanted:
+        if path.name not in names:
             path.unlink()
 
 
@@ -133,7 +132,7 @@ def fit_wave(wave: np.ndarray, frames: int, fps: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Speaker:
-    """What a worker process needs to load the backend; `weights` makes a rewritten checkpoint another key."""
+    """What a worker needs to load the backend; the digest `weights` reloads a rewritten checkpoint."""
 
     kind: str
     settings: BackendSettings

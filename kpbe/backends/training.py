@@ -1,4 +1,4 @@
-"""The stages train_sync and train_backend: a backend's own trainings, where it has any."""
+"""The stages train_sync and train_backend: a backend's own trainings, if it has any."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kpbe.paths import SUMMARY_FILE
 
 
 def train_sync(name: str, params: Params, clips: Path, expression: Path, out: Path) -> None:
-    """Train the synchrony networks that a backend's generator learns from.
+    """Train the synchrony networks that a backend's training uses.
 
     A backend that is not trained leaves a note in `out`.
 
@@ -27,34 +27,34 @@ def train_sync(name: str, params: Params, clips: Path, expression: Path, out: Pa
     Raises:
         KPBEError: wrong settings, no training clip, SIGTERM, or a loss that is not finite.
     """
-    if found := _trained_backend(name, params, out):
-        backend, settings = found
+    if trainable := _trained_backend(name, params, out):
+        backend, settings = trainable
         backend.train_sync(TrainingJob(name, settings, params, clips, expression, out, out))
 
 
 def train_backend(name: str, params: Params, clips: Path, expression: Path, sync: Path, out: Path) -> None:
-    """Train or fine-tune a backend's generator on the training clips, or take its public checkpoint.
+    """Train or fine-tune a backend's generator on the training clips, or keep its public checkpoint.
 
     A backend that is not trained leaves a note in `out`.
 
     Args:
-        name: as of `train_sync`.
-        params: as of `train_sync`.
-        clips: as of `train_sync`.
-        expression: as of `train_sync`.
-        sync: what `train_sync` left.
+        name: as in `train_sync`.
+        params: as in `train_sync`.
+        clips: as in `train_sync`.
+        expression: as in `train_sync`.
+        sync: folder of `train_sync`'s result.
         out: checkpoints/backends/<name>.
 
     Raises:
-        KPBEError: as `train_sync`.
+        KPBEError: as in `train_sync`.
     """
-    if found := _trained_backend(name, params, out):
-        backend, settings = found
+    if trainable := _trained_backend(name, params, out):
+        backend, settings = trainable
         backend.train(TrainingJob(name, settings, params, clips, expression, sync, out))
 
 
 def _trained_backend(name: str, params: Params, out: Path) -> tuple[type[TrainableBackend], Any] | None:
-    """Class and settings of a backend; None, and a note in `out`, where it is not trained."""
+    """Class and settings of a backend; None, with a note in `out`, if it is not trained."""
     backend, settings = backend_of(params, name)
     if settings.weights_of is not None:
         reason = f"the weights of {settings.weights_of} are used"

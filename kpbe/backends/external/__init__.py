@@ -1,1 +1,1 @@
-"""Backends that KPBE does not run itself: a folder of videos, a program of its own."""
+"""Backends that KPBE does not run itself: a folder of videos, an external program."""

@@ -38,7 +38,7 @@ PLACEHOLDERS = (
 )
 
 INPUT_CRF = 8
-"""x264's quality of the videos that the program is given: hardly more than the clips' own loss is added."""
+"""x264's quality of the program's input videos: it adds hardly any loss to that of the clips."""
 
 
 class CommandSettings(ExternalSettings):
@@ -48,15 +48,15 @@ class CommandSettings(ExternalSettings):
         command: the program and its arguments, split like a shell does but not run by one. Placeholders:
             `{image}` (PNG: the source frame, or the first frame with feed: video), `{audio}` (WAV, 16 kHz
             mono 16 bit), `{pose_video}` (MP4, H.264, the clip's frames, for the head pose), `{video}` (the
-            same as the source, only with feed: video), `{output}` (MP4 to be written) or `{output_folder}`
-                (an empty folder, for programs that choose the name; exactly one video is to be left in it),
-            `{checkpoint}`, `{clip_id}`, `{fps}`, `{frames}` (how many frames the output is to have). `{{` and
-            `}}` are braces.
+            same as the source, only with feed: video), `{output}` (the MP4 to write) or `{output_folder}` (an
+            empty folder, for programs that choose the name; they must leave exactly one video in it),
+            `{checkpoint}`, `{clip_id}`, `{fps}`, `{frames}` (number of output frames). `{{` and `}}` are
+            braces.
         timeout_s: seconds after which a clip's program is killed and the clip rejected.
         working_folder: where the program runs.
-        environment: NAME=value, added to our environment variables.
-        version: free text; another one makes all clips again. For changes that nothing else here shows, such
-            as an update.
+        environment: entries NAME=value, added to our environment variables.
+        version: free text; changing it makes all clips again. For changes that no other key shows, such as an
+            update of the program.
     """
 
     kind: Literal["command"] = "command"
@@ -117,7 +117,7 @@ class CommandSettings(ExternalSettings):
 
     @property
     def placeholders(self) -> set[str]:
-        """Names of those that `command` uses."""
+        """Names of the placeholders in `command`."""
         return {name for argument in self.arguments for _, name, _, _ in Formatter().parse(argument) if name}
 
     @property
@@ -127,7 +127,7 @@ class CommandSettings(ExternalSettings):
 
     @property
     def folder(self) -> Path:
-        """`working_folder` in full."""
+        """`working_folder` as an absolute path."""
         return self.working_folder.expanduser().absolute()
 
     @property
@@ -138,10 +138,10 @@ class CommandSettings(ExternalSettings):
 
 @dataclass(frozen=True)
 class MadeVideo:
-    """What the program left.
+    """The program's result.
 
     Attributes:
-        video: in `scratch`.
+        video: the file, inside `scratch`.
         scratch: removed once the frames are read.
         ended: how the program ended.
     """
@@ -168,10 +168,10 @@ class CommandBackend:
 
     @classmethod
     def from_checkpoint(cls, path: Path | None, settings: CommandSettings, device: str = "cpu") -> Self:
-        """Find the program; `device` is the program's own business.
+        """Find the program; `device` is ignored, since the program chooses its own.
 
         Raises:
-            MissingWeights: `path` is named and no file.
+            MissingWeights: `path` is not None and not a file.
             KPBEError: there is no such program or working folder.
         """
         if path is not None and not path.is_file():
@@ -185,19 +185,20 @@ class CommandBackend:
 
     @classmethod
     def made_from(cls, settings: CommandSettings, clip_id: str) -> dict[str, Any]:
-        """The command, where it runs, its version and the length rule; not the environment, which says on
-        what it runs.
+        """The command, its working folder, its version and the length rule.
+
+        The environment is left out, since it describes the machine.
         """
         return settings.model_dump(
             mode="json", include={"command", "working_folder", "version", "allowed_missing_frames"}
         )
 
     def prepare(self, request: SynthesisRequest) -> MadeVideo:
-        """Run the program; see `Backend.prepare`. What it prints goes to `request.log`.
+        """Run the program; see `Backend.prepare`. Its output goes to `request.log`.
 
         Raises:
-            BadClip: the program failed, took too long, or left no video that is long enough; names its last
-                line and the log.
+            BadClip: the program failed, took too long, or left no video that is long enough; the message has
+                its last line and the log.
             KPBEError: the program cannot be started.
         """
         scratch = TemporaryDirectory(prefix="kpbe-", ignore_cleanup_errors=True)
@@ -227,7 +228,7 @@ class CommandBackend:
                 raise self._failed(request, prepared.ended, "left a damaged video") from None
 
     def _write_inputs(self, request: SynthesisRequest, folder: Path) -> dict[str, str]:
-        """Write the files that the command asks for; all placeholders with their values."""
+        """Write the files that the command uses; returns the values of all placeholders."""
         used = self.settings.placeholders
         names = {
             "image": "image.png",
@@ -262,18 +263,18 @@ class CommandBackend:
         }
 
     def _result(self, request: SynthesisRequest, ended: Ended, values: dict[str, str]) -> Path:
-        """The video that the program left, if it is one and long enough."""
+        """The video that the program left, checked for its length."""
         if ended.code != 0:
             raise self._failed(request, ended, ended.how)
         video = Path(values["output"])
         if "output_folder" in self.settings.placeholders:
-            left = sorted(
+            videos = sorted(
                 p for p in Path(values["output_folder"]).rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES
             )
-            if len(left) > 1:
-                names = ", ".join(path.name for path in left)
+            if len(videos) > 1:
+                names = ", ".join(path.name for path in videos)
                 raise self._failed(request, ended, f"left several videos ({names}) in {{output_folder}}")
-            video = left[0] if left else video
+            video = videos[0] if videos else video
         if not video.is_file():
             raise self._failed(request, ended, "ended without an error, but left no video")
         try:
@@ -287,19 +288,19 @@ class CommandBackend:
         return video
 
     def _failed(self, request: SynthesisRequest, ended: Ended, reason: str) -> BadClip:
-        said = f"its last line is {ended.last_line!r}" if ended.last_line else "it printed nothing"
+        output = f"its last line is {ended.last_line!r}" if ended.last_line else "it printed nothing"
         see = f", its log {request.log}" if request.log else ""
-        return BadClip(f"{request.name}: the command {reason}; {said}{see}.")
+        return BadClip(f"{request.name}: the command {reason}; {output}{see}.")
 
 
 def _find_program(settings: CommandSettings) -> Path:
     name = settings.arguments[0]
     path = settings.folder / Path(name).expanduser() if "/" in name else name
-    found = shutil.which(path, path=settings.variables.get("PATH"))
-    if found is None:
+    program = shutil.which(path, path=settings.variables.get("PATH"))
+    if program is None:
         where = "no program that can be run" if "/" in name else "not on the PATH"
         raise KPBEError(
             f"{path} is {where}: install the program, or name it by its path in `command` "
             f"({settings.command!r})."
         )
-    return Path(found).absolute()
+    return Path(program).absolute()

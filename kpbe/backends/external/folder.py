@@ -1,4 +1,4 @@
-"""The backend kind `folder`: videos that somebody already made, matched to the clips by their names."""
+"""The backend kind `folder`: existing videos, matched to the clips by their names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FolderSettings(ExternalSettings):
 
     @property
     def given_head_pose(self) -> None:
-        """Nobody knows what the videos were made from."""
+        """Unknown, since the videos were made elsewhere."""
         return None
 
 
@@ -52,7 +52,7 @@ class FolderBackend:
         """Find the folder.
 
         Raises:
-            KPBEError: there is none.
+            KPBEError: there is no such folder.
         """
         if not settings.folder.is_dir():
             raise KPBEError(
@@ -63,7 +63,7 @@ class FolderBackend:
 
     @classmethod
     def made_from(cls, settings: FolderSettings, clip_id: str) -> dict[str, Any]:
-        """The length rule and the digest of the clip's video, so that a replaced one is taken over again."""
+        """The length rule and the digest of the clip's video, so that a replaced video is copied again."""
         return {
             "allowed_missing_frames": settings.allowed_missing_frames,
             "videos": [file_sha256(path) for path in videos_of(settings.folder, clip_id)],
@@ -73,23 +73,23 @@ class FolderBackend:
         """Find the clip's video; see `Backend.prepare`.
 
         Raises:
-            BadClip: there is none, more than one, or it is unreadable or too short.
+            BadClip: there is no video, more than one, or it is unreadable or too short.
         """
         folder, clip_id = self.settings.folder, request.clip_id
-        found = videos_of(folder, clip_id)
-        if not found:
+        videos = videos_of(folder, clip_id)
+        if not videos:
             raise BadClip(
                 f"{request.name}: {folder} has no video of it, neither {clip_id}.mp4 nor "
                 f"{plain(clip_id)}.mp4 or another suffix, there or in train/ or test/."
             )
-        if len(found) > 1:
-            names = ", ".join(str(path.relative_to(folder)) for path in found)
-            raise BadClip(f"{request.name}: {folder} has {len(found)} videos of it ({names}): keep one.")
+        if len(videos) > 1:
+            names = ", ".join(str(path.relative_to(folder)) for path in videos)
+            raise BadClip(f"{request.name}: {folder} has {len(videos)} videos of it ({names}): keep one.")
         try:
-            refuse_too_short(found[0], request, self.settings.allowed_missing_frames)
+            refuse_too_short(videos[0], request, self.settings.allowed_missing_frames)
         except WrongLength as error:
-            raise BadClip(f"{request.name}: {found[0]} has only {error}.") from None
-        return found[0]
+            raise BadClip(f"{request.name}: {videos[0]} has only {error}.") from None
+        return videos[0]
 
     def synthesize(self, request: SynthesisRequest, prepared: Path) -> Iterator[np.ndarray]:
         """Yield the video's frames at the clip's rate and size; see `Backend.synthesize`."""
@@ -97,19 +97,19 @@ class FolderBackend:
 
 
 def plain(clip_id: str) -> str:
-    """A clip id without `#`, which some programs and web servers take for something else."""
+    """A clip id without `#`, which has another meaning for some programs and web servers."""
     return clip_id.replace("#", "_")
 
 
 def videos_of(folder: Path, clip_id: str) -> list[Path]:
     """All videos of a clip in a folder, sorted; none when there is no clip id.
 
-    Names are tried rather than the folder listed: a listing for each of ten thousand clips takes minutes.
+    It tries all names, since listing the folder for each of ten thousand clips would take minutes.
     """
     places = (folder, *(folder / split for split in SPLITS))
     names = sorted({clip_id, plain(clip_id)}) if clip_id else []
     suffixes = sorted(spelt for suffix in VIDEO_SUFFIXES for spelt in (suffix, suffix.upper()))
-    tried = (place / f"{name}{suffix}" for place in places for name in names for suffix in suffixes)
-    found = [(path, path.stat()) for path in tried if path.is_file()]
+    candidates = (place / f"{name}{suffix}" for place in places for name in names for suffix in suffixes)
+    existing = [(path, path.stat()) for path in candidates if path.is_file()]
     # a file system that ignores case shows one file under two names
-    return sorted({(stat.st_dev, stat.st_ino): path for path, stat in found}.values())
+    return sorted({(stat.st_dev, stat.st_ino): path for path, stat in existing}.values())

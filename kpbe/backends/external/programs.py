@@ -1,4 +1,4 @@
-"""Running somebody else's program: time-out, log, and nothing of it that outlives us."""
+"""Run an external program with a time-out and a log; it never outlives this process."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pathlib import Path
 from kpbe.errors import KPBEError
 
 GUARD = 'read -r _ || { kill -s KILL -- "-$1"; rm -rf -- "$2"; }'
-"""Shell script that waits beside the program: its input ends without a line only when we died, be it of
-SIGKILL.
+"""Shell script that runs beside the program and kills it when our process dies, even of SIGKILL: only then
+does its input end without a line.
 """
 
 TAIL_BYTES = 8192
@@ -32,8 +32,7 @@ class Ended:
     Attributes:
         code: its exit code, negative for the signal that killed it; None when its time was up.
         seconds: how long it ran.
-        last_line: the last thing it printed that is not blank, at most 200 characters; "" when it printed
-            nothing.
+        last_line: its last printed line that is not blank, at most 200 characters; "" if it printed nothing.
     """
 
     code: int | None
@@ -42,7 +41,7 @@ class Ended:
 
     @property
     def how(self) -> str:
-        """In words, after "the command"."""
+        """How the program ended, as the rest of a sentence that begins with "the command"."""
         if self.code is None:
             return f"did not end within {self.seconds:.0f} s (timeout_s) and was stopped"
         if self.code < 0:
@@ -60,21 +59,20 @@ def run_program(
     environment: Mapping[str, str],
     scratch: Path,
 ) -> Ended:
-    """Run a program without a shell and wait for it; every process it started is gone afterwards.
+    """Run a program without a shell, wait for it, and kill every process that it left.
 
-    Also when this process is interrupted or killed meanwhile: the program has a process group of its own,
-    which is killed with it.
+    The program has its own process group, which is also killed when this process is interrupted or killed.
 
     Args:
         arguments: the program's path and its arguments.
-        log: gets the command and all that the program prints, as it prints it; overwritten.
+        log: gets the command and the program's output as it is printed; overwritten.
         timeout_s: seconds after which the program is killed.
         working_folder: where it runs.
         environment: all its environment variables.
-        scratch: folder that is removed should this process be killed.
+        scratch: folder that is removed if this process is killed.
 
     Raises:
-        KPBEError: the program cannot be started at all.
+        KPBEError: the program cannot be started.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(f"$ {shlex.join(arguments)}\n", encoding="utf-8", errors="surrogateescape")
@@ -106,9 +104,7 @@ def run_program(
 
 @contextmanager
 def _gone_afterwards(process: subprocess.Popen[bytes], scratch: Path) -> Iterator[None]:
-    """Kill the process group that `process` leads at the end of the block, or when this process dies within
-    it.
-    """
+    """Kill the process group of `process` at the end of the block, or when this process dies in it."""
     guard = None
     try:
         guard = subprocess.Popen(
@@ -121,7 +117,7 @@ def _gone_afterwards(process: subprocess.Popen[bytes], scratch: Path) -> Iterato
         )
         yield
     finally:
-        with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
+        with suppress(ProcessLookupError, PermissionError):  # macOS raises the latter for a group of zombies
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if guard is not None:

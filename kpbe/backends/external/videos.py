@@ -1,4 +1,4 @@
-"""What the kinds `command` and `folder` share: taking over a video that somebody else's program made."""
+"""Helpers of the kinds `command` and `folder`: fit a video from elsewhere to its clip."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ class ExternalSettings(BackendSettings):
     """A method that is not part of KPBE.
 
     Attributes:
-        allowed_missing_frames: a video may end this many frames early, its last frame is then repeated (many
-            programs drop the end of the audio that fills no whole window); a shorter one is rejected.
+        allowed_missing_frames: number of frames by which a video may be short; its last frame is then
+            repeated (many programs drop an incomplete window at the audio's end). A shorter video is
+            rejected.
     """
 
     allowed_missing_frames: int = Field(default=3, ge=0)
@@ -37,34 +38,34 @@ def refuse_too_short(video: Path, request: SynthesisRequest, allowed_missing_fra
         BrokenVideo: the file is unreadable or cut off.
         WrongLength: too many frames are missing.
     """
-    found = len(sample_times(Recording(video).info.seconds, request.fps))
-    if not found or found + allowed_missing_frames < request.frames:
+    frames = len(sample_times(Recording(video).info.seconds, request.fps))
+    if not frames or frames + allowed_missing_frames < request.frames:
         raise WrongLength(
-            f"{found} of {request.frames} frames at {request.fps:g} fps (allowed_missing_frames = "
+            f"{frames} of {request.frames} frames at {request.fps:g} fps (allowed_missing_frames = "
             f"{allowed_missing_frames})"
         )
 
 
 def fitted_frames(video: Path, request: SynthesisRequest) -> Iterator[np.ndarray]:
-    """A video's frames as its clip needs them: at the clip's rate, of its size, exactly `request.frames`.
+    """A video's frames fitted to its clip: the clip's rate and size, exactly `request.frames` frames.
 
     Args:
-        video: passed `refuse_too_short`.
-        request: what the video was made for.
+        video: a video that passed `refuse_too_short`.
+        request: the request that the video answers.
 
     Returns:
-        Iterator over (H, W, 3) uint8 RGB frames of the source's size; what is too long is cut, the last frame
-        fills what is missing.
+        Iterator over (H, W, 3) uint8 RGB frames of the source's size. Extra frames are cut; missing ones
+        repeat the last frame.
 
     Raises:
         BrokenVideo: a frame cannot be decoded.
     """
     height, width = request.first_frames(1)[0].shape[:2]
-    found = (scaled(f, width, height) for f in Recording(video).at_fps(request.fps))
-    last = next(found)
+    frames = (scaled(f, width, height) for f in Recording(video).at_fps(request.fps))
+    last = next(frames)
     yield last
     missing = request.frames - 1
-    for last in islice(found, missing):
+    for last in islice(frames, missing):
         yield last
         missing -= 1
     yield from repeat(last, missing)

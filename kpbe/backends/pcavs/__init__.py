@@ -1,5 +1,6 @@
-"""PC-AVS: a talking face with identity, mouth and head pose from three sources (reference:
-Hangz-nju-cuhk/Talking-Face_PC-AVS).
+"""PC-AVS: a talking face with identity, mouth and head pose from three sources.
+
+Reference: Hangz-nju-cuhk/Talking-Face_PC-AVS.
 """
 
 from kpbe.backends.pcavs.alignment import (

@@ -1,9 +1,9 @@
-"""From frames to the square pictures that the networks see, and from pictures back into frames.
+"""Align frames to the square pictures that the networks take, and paste pictures back into frames.
 
-Forward as the reference does (scripts/align_68.py, data/voxtest_dataset.py): the clip's mean eyes and mouth
-are laid onto fixed points of a 224x224 picture by one similarity, every frame is moved so that its own mouth
-lands there, and rows 0 to 191, columns 16 to 207 are enlarged to the network's size. Points are (x, y) in
-pixels, pixel centres at whole numbers; matrices are (2, 3) and map points.
+Alignment follows the reference (scripts/align_68.py, data/voxtest_dataset.py). One similarity lays the clip's
+mean eyes and mouth onto fixed points of a 224x224 picture, every frame is shifted so that its own mouth lies
+there, and rows 0 to 191, columns 16 to 207 are resized to the network's size. Points are (x, y) in pixels,
+pixel centres at whole numbers; matrices are (2, 3) and map points.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import numpy as np
 
 ALIGNED_SIZE = 224
 ALIGNED_POINTS = np.array([[87.0, 59.0], [137.0, 59.0], [112.0, 120.0]])
-"""Where both eyes (from left to right in the picture) and the mouth lie in the aligned picture."""
+"""Places of both eyes (from left to right in the picture) and the mouth in the aligned picture, pixels."""
 
 CROP_LEFT, CROP_TOP, CROP_SIZE = 16, 0, 192
 SMOOTHING = 0.2
-"""Part of the frame before in the smoothed shift of the mouth."""
+"""Weight of the previous frame in the smoothed shift of the mouth."""
 
 
 def clip_similarity(points: np.ndarray) -> np.ndarray:
-    """The similarity (scale, rotation, shift) that lays a clip's mean eyes and mouth onto `ALIGNED_POINTS`
-    best (least squares).
+    """The similarity that lays a clip's mean eyes and mouth onto `ALIGNED_POINTS`, in least squares.
+
+    It has scale, rotation and shift.
 
     Args:
         points: (N, 3, 2) left eye, right eye, mouth, finite.
@@ -35,7 +36,7 @@ def clip_similarity(points: np.ndarray) -> np.ndarray:
     """
     if not len(points) or not np.isfinite(points).all():
         raise ValueError("alignment needs eyes and mouth of at least one frame, and of every frame given")
-    # In the complex plane a similarity is one multiplication and one addition.
+    # in complex numbers a similarity is one product and one sum
     source = points.mean(0) @ (1, 1j)
     target = ALIGNED_POINTS @ (1, 1j)
     centred = source - source.mean()
@@ -48,10 +49,10 @@ def clip_similarity(points: np.ndarray) -> np.ndarray:
 
 
 def alignment_matrices(points: np.ndarray) -> np.ndarray:
-    """One matrix per frame: the clip's similarity, moved so that the frame's mouth lands in place.
+    """One matrix per frame: the clip's similarity, shifted so that the frame's mouth lies in place.
 
-    Each shift is 0.2 of the smoothed one before plus 0.8 of the frame's own, so that jitter of the landmarks
-    is damped.
+    Each shift is 0.2 of the previous smoothed one plus 0.8 of the frame's own, which damps jitter of the
+    landmarks.
 
     Args:
         points: (N, 3, 2) left eye, right eye (as seen in the picture), mouth of consecutive frames, finite.
@@ -77,7 +78,7 @@ def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def crop_aligned(aligned: np.ndarray, image_size: int) -> np.ndarray:
-    """The part of an aligned picture (224, 224, C) that the networks see, (image_size, image_size, C).
+    """The part of an aligned picture (224, 224, C) that the networks take, (image_size, image_size, C).
 
     Enlarged bilinearly as in the reference; reduced by areas, since skipping pixels would alias.
     """
@@ -87,11 +88,11 @@ def crop_aligned(aligned: np.ndarray, image_size: int) -> np.ndarray:
 
 
 def align_frame(frame: np.ndarray, matrix: np.ndarray, image_size: int) -> np.ndarray:
-    """What the networks see of a frame.
+    """A frame aligned and cropped as the networks take it.
 
     Args:
         frame: uint8 (H, W, 3).
-        matrix: of `alignment_matrices`; what lies outside the frame is black.
+        matrix: of `alignment_matrices`; the outside of the frame is black.
         image_size: edge of the result.
 
     Returns:
@@ -102,9 +103,9 @@ def align_frame(frame: np.ndarray, matrix: np.ndarray, image_size: int) -> np.nd
 
 
 def frame_to_image(matrix: np.ndarray, image_size: int) -> np.ndarray:
-    """The (2, 3) matrix from a frame's points to those of the picture that `align_frame` makes of it."""
+    """The (2, 3) matrix from a frame's points to those of its picture of `align_frame`."""
     zoom = image_size / CROP_SIZE
-    # Resizing keeps the corners of the outermost pixels, not their centres, in place.
+    # resizing keeps the corners of the outermost pixels in place, not their centres
     shift = np.array([CROP_LEFT, CROP_TOP]) - 0.5
     scaled = np.array(matrix, np.float64)
     scaled[:, 2] -= shift
@@ -116,11 +117,11 @@ def frame_to_image(matrix: np.ndarray, image_size: int) -> np.ndarray:
 def paste_image(
     image: np.ndarray, background: np.ndarray, matrix: np.ndarray, feather: float = 6.0
 ) -> np.ndarray:
-    """A frame with a picture of the networks put back where `align_frame` took it from.
+    """Paste a picture of the networks back to where `align_frame` took it from.
 
     Args:
         image: uint8 (S, S, 3).
-        background: uint8 (H, W, 3), what surrounds the picture.
+        background: uint8 (H, W, 3), the frame that surrounds the picture.
         matrix: the frame's of `alignment_matrices`.
         feather: pixels of the frame over which the picture fades in from its border; 0 is a hard edge.
 

@@ -1,4 +1,4 @@
-"""What is said: a ResNetSE-34 with self-attentive pooling that maps 0.2 s of speech to a mouth feature.
+"""Audio encoder: a ResNetSE-34 with self-attentive pooling that maps 0.2 s of speech to a mouth feature.
 
 Layers and state-dict names are those of netA_sync (reference: Hangz-nju-cuhk/Talking-Face_PC-AVS,
 `ResSESyncEncoder`), without its class head.
@@ -19,7 +19,7 @@ SQUEEZE = 8
 
 
 class _SqueezeExcitation(nn.Module):
-    """Weighs channels by what the whole map holds."""
+    """Weighs channels by their means over the whole map."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -33,8 +33,9 @@ class _SqueezeExcitation(nn.Module):
 
 
 class _ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, channel weights, and the input. The first ReLU comes before its batch norm, as in
-    the reference.
+    """Two 3x3 convolutions, channel weights, and the input.
+
+    The first ReLU comes before its batch norm, as in the reference.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int):
@@ -58,7 +59,7 @@ class _ResidualBlock(nn.Module):
 
 
 class _AttentiveResNet(nn.Module):
-    """(B, 1, 80, 20) -> (B, 512 w)."""
+    """Maps (B, 1, 80, 20) to (B, 512 w)."""
 
     def __init__(self, width_multiplier: float):
         super().__init__()

@@ -1,4 +1,4 @@
-"""PC-AVS as a backend: one picture, speech, and a video of a head pose to a talking video."""
+"""PC-AVS as a backend: makes a talking video from one picture, speech, and a head pose video."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class PreparedSpeech:
     Attributes:
         mel: (T, 80) spectrogram.
         identity_images: (K, 3, S, S) aligned source image, and frames after it, in [-1, 1].
-        background: uint8 (H, W, 3), the source frame that the talking face is put into.
-        pose_matrices: (N, 2, 3) alignment of the N pose frames; the output's face lies where the pose frame's
-            does.
+        background: uint8 (H, W, 3), the source frame that the talking face is pasted into.
+        pose_matrices: (N, 2, 3) alignment of the N pose frames; the output's face is where the pose frame's
+            is.
     """
 
     mel: np.ndarray
@@ -45,13 +45,14 @@ class PreparedSpeech:
 
 
 class PCAVS:
-    """PC-AVS (Zhou et al. 2021): the inference of the reference, with the identity encoded once and the
-    pose-driven video alone rendered.
+    """PC-AVS (Zhou et al. 2021): the reference's inference.
+
+    The identity is encoded once, and only the pose-driven video is rendered.
 
     Args:
-        networks: are frozen.
+        networks: the networks; they are frozen.
         settings: alignment, gain and batch settings.
-        device: where the networks are.
+        device: where the networks run.
     """
 
     kind: ClassVar[str] = "pcavs"
@@ -64,8 +65,9 @@ class PCAVS:
 
     @classmethod
     def from_checkpoint(cls, path: Path | None, settings: PCAVSSettings, device: str = "cpu") -> Self:
-        """Load a folder of the four published files or a file of ours; the sizes are the checkpoint's, not
-        the settings'.
+        """Load a folder of the four published files, or a file of ours.
+
+        Sizes come from the checkpoint, not from the settings.
         """
         if path is None:
             raise MissingWeights(
@@ -76,8 +78,8 @@ class PCAVS:
     @classmethod
     def made_from(cls, settings: PCAVSSettings, clip_id: str) -> dict[str, Any]:
         """Landmarks, identity, gain, noise and pasting settings."""
-        shown = {"landmarks", "identity_frames", "mouth_gain", "noise", "feather"}
-        return settings.model_dump(mode="json", include=shown)
+        included = {"landmarks", "identity_frames", "mouth_gain", "noise", "feather"}
+        return settings.model_dump(mode="json", include=included)
 
     @classmethod
     def train_sync(cls, job: TrainingJob) -> None:
@@ -112,7 +114,7 @@ class PCAVS:
         return get_landmark_finder(self.settings.landmarks, str(self.device))
 
     def _matrices(self, name: str, frames: Iterable[np.ndarray], landmarks: np.ndarray | None) -> np.ndarray:
-        """Alignment matrices (N, 2, 3) of frames whose landmarks are given, else found."""
+        """Alignment matrices (N, 2, 3) of frames; finds the landmarks if they are None."""
         if landmarks is None:
             if self._finder is None:
                 raise BadClip(
@@ -128,8 +130,8 @@ class PCAVS:
     def synthesize(self, request: SynthesisRequest, prepared: PreparedSpeech) -> Iterator[np.ndarray]:
         """Yield `request.frames` frames; see `Backend.synthesize`.
 
-        A pose video shorter than the speech is gone through forward and backward. The face is put into the
-        source image where the pose frame has it.
+        A pose video shorter than the speech is played forward and backward. The face is pasted into the
+        source image at the pose frame's place.
         """
         feather = self.settings.feather
         for image, matrix in prefetched(self._images(request, prepared), self.settings.batch_size):
@@ -147,9 +149,9 @@ class PCAVS:
         starts = window_starts(request.frames, request.fps)
         codes = _PoseCodes(self, request, prepared)
         for first in range(0, request.frames, self.settings.batch_size):
-            shown = range(first, min(first + self.settings.batch_size, request.frames))
-            pose_frames = [ping_pong(i, len(prepared.pose_matrices)) for i in shown]
-            windows = mel_windows(prepared.mel, [starts[i] for i in shown])
+            indices = range(first, min(first + self.settings.batch_size, request.frames))
+            pose_frames = [ping_pong(i, len(prepared.pose_matrices)) for i in indices]
+            windows = mel_windows(prepared.mel, [starts[i] for i in indices])
             images = self._render(identity, windows, codes.of(pose_frames))
             yield from zip(images, prepared.pose_matrices[pose_frames], strict=True)
 
@@ -161,9 +163,7 @@ class PCAVS:
 
 
 class _PoseCodes:
-    """Head poses of the pose frames, encoded as far as they are asked for and kept: twelve numbers a
-    frame.
-    """
+    """Head poses of the pose frames, encoded when first needed and cached: twelve numbers a frame."""
 
     def __init__(self, backend: PCAVS, request: SynthesisRequest, prepared: PreparedSpeech):
         frames = request.source_frames if request.pose_frames is None else request.pose_frames

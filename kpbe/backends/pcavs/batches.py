@@ -1,4 +1,4 @@
-"""What PC-AVS is trained on: aligned frames and speech of a clip, drawn as batches of moments."""
+"""Training data of PC-AVS: aligned frames and speech of clips, drawn as batches of moments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kpbe.media.recording import Recording
 
 
 class SpeakingClip:
-    """Aligned frames and spectrogram of one clip, held in memory.
+    """Aligned frames and spectrogram of one clip, in memory.
 
     Attributes:
         frames: uint8 (N, 3, S, S) RGB, aligned.
@@ -34,7 +34,7 @@ class SpeakingClip:
         opening: (N,) `known_openings`.
 
     Raises:
-        KPBEError: the clip has no landmarks and none are found.
+        KPBEError: the clip has no landmarks and none can be found.
     """
 
     def __init__(self, clip: Clip, expression: Path, settings: PCAVSSettings):
@@ -66,8 +66,12 @@ class SpeakingClip:
 
 @dataclass(frozen=True)
 class TrainingClips:
-    """The clips of a training: those it learns from (as rows of the manifest, too) and those it is judged
-    by.
+    """The clips of a training.
+
+    Attributes:
+        clips: the training clips' rows of the manifest.
+        training: clips to train on.
+        validation: held-out clips.
     """
 
     clips: list[Clip]
@@ -81,7 +85,7 @@ class TrainingClips:
         """Read the training clips of data/clips and their openings of data/expression.
 
         Raises:
-            KPBEError: there is none, or one shows no face.
+            KPBEError: there is no training clip, or one shows no face.
         """
         manifest = read_manifest(folder, "train")
         if not manifest:
@@ -102,7 +106,7 @@ class SpeakingBatch:
         identity: (B, 3, S, S) another moment of the same clip, in [-1, 1].
         target: (B, 3, S, S) the moment's frame.
         windows: (B, 1, 80, 20) its sound.
-        openings: (B,) its lip opening as `SpeakingClip` has it.
+        openings: (B,) its lip opening, see `SpeakingClip.opening`.
     """
 
     identity: Tensor
@@ -111,7 +115,7 @@ class SpeakingBatch:
     openings: Tensor
 
     def to(self, device: torch.device) -> SpeakingBatch:
-        """The same on another device."""
+        """The same batch on another device."""
         return SpeakingBatch(
             *(x.to(device) for x in (self.identity, self.target, self.windows, self.openings))
         )
@@ -122,7 +126,8 @@ def random_batch(
 ) -> SpeakingBatch:
     """Moments of random clips, `per_clip` of each; a function of (seed, step).
 
-    Moments of one clip tell the encoders apart what is said, those of several whom they may ignore.
+    Several moments of one clip teach the encoders what is said; moments of several clips teach them to ignore
+    the person.
     """
     rng = np.random.default_rng((seed, step, 0xB5))
     picked = []
@@ -145,7 +150,7 @@ def fixed_batch(clips: Sequence[SpeakingClip], count: int, seed: int) -> Speakin
 
 
 def _other_frame(clip: SpeakingClip, frame: int, rng: np.random.Generator) -> int:
-    """Another frame of a clip, each as likely as the others; the frame itself where the clip has only one."""
+    """A random other frame of a clip, all equally likely; the frame itself if the clip has only one."""
     frames = len(clip.frames)
     return (frame + int(rng.integers(1, frames))) % frames if frames > 1 else frame
 

@@ -1,4 +1,4 @@
-"""Reading and writing PC-AVS weights: the official folder of four files, and our one safetensors file."""
+"""Read and write PC-AVS weights: the official folder of four files, and our one safetensors file."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ OFFICIAL_FILES = {
     "non_identity": "latest_net_E.pth",
     "audio": "latest_net_A_sync.pth",
 }
-"""Attribute of `PCAVSNetworks` to official file."""
+"""Official file of each attribute of `PCAVSNetworks`."""
 
 DROPPED = {
-    # The mapping network and the learned start are never run: the style is used as it is, the start is the
-    # identity map.
+    # The reference never runs the mapping network and the learned start: the style is used as it is, the
+    # start is the identity map.
     "generator": ("style.", "input.input"),
     # Class scores of VoxCeleb2's 5830 training people, and of ImageNet.
     "identity": ("fc.", "model.fc."),
@@ -33,19 +33,19 @@ DROPPED = {
     "non_identity": ("classifier.", "mouth_fc.", "headpose_fc."),
     "audio": ("fc.",),
 }
-"""Beginnings of official tensor names that are read past: nothing of them is used at inference, and training
-here starts its own heads. The generator's constant `*.kernel` tensors are compared with ours instead."""
+"""Beginnings of official tensor names that are ignored: inference does not use them, and training here starts
+its own heads. The generator's constant `*.kernel` tensors are compared with ours instead."""
 
 
 def load_networks(path: Path | str, device: str | torch.device = "cpu") -> PCAVSNetworks:
     """The networks of a checkpoint, in eval mode.
 
     Args:
-        path: a file of `save_networks`, whose sizes are in it, or an official folder (the official sizes).
+        path: a file of `save_networks`, which holds its sizes, or an official folder (official sizes).
         device: where the networks go.
 
     Raises:
-        MissingWeights: there is no such file or folder, or one of the four official files is not in it.
+        MissingWeights: there is no such file or folder, or the folder lacks one of the four official files.
         BadCheckpoint: a file is damaged or holds another network.
     """
     path = Path(path)
@@ -56,8 +56,9 @@ def load_networks(path: Path | str, device: str | torch.device = "cpu") -> PCAVS
 def save_networks(
     path: Path | str, networks: PCAVSNetworks, facts: Mapping[str, object] | None = None
 ) -> None:
-    """Write all four networks as one safetensors file, whole or not at all, with their sizes and `facts`
-    (JSON-able) in the header.
+    """Write all four networks as one safetensors file, whole or not at all.
+
+    The header holds their sizes and `facts` (JSON-able).
     """
     sizes = {
         "network": NETWORK,
@@ -69,7 +70,7 @@ def save_networks(
 
 
 def fill_official(network: nn.Module, part: str, state: Mapping[str, Tensor], path: Path) -> None:
-    """Fill one of the four networks with an official state dict, without what `DROPPED` names.
+    """Fill one of the four networks with an official state dict, without the tensors of `DROPPED`.
 
     Args:
         network: of the official size.
@@ -78,19 +79,19 @@ def fill_official(network: nn.Module, part: str, state: Mapping[str, Tensor], pa
         path: file named in messages.
 
     Raises:
-        BadCheckpoint: the tensors are another network's.
+        BadCheckpoint: the tensors are those of another network.
     """
-    wanted = {name for name in network.state_dict() if name.startswith(DROPPED[part])}
-    kept = {n: t for n, t in state.items() if n in wanted or not n.startswith(DROPPED[part])}
+    own_names = {name for name in network.state_dict() if name.startswith(DROPPED[part])}
+    used = {n: t for n, t in state.items() if n in own_names or not n.startswith(DROPPED[part])}
     if part == "generator":
-        kernels = {name: kept.pop(name) for name in list(kept) if name.endswith(".kernel")}
+        kernels = {name: used.pop(name) for name in list(used) if name.endswith(".kernel")}
         for name, kernel in kernels.items():
             if kernel.shape != (4, 4) or not torch.allclose(kernel, blur_kernel(gain=4)):
                 raise BadCheckpoint(
                     f"{path} cannot be used: its {name} is another low pass than [1, 3, 3, 1]."
                 )
     optional = ("noises.",) if part == "generator" else ()
-    fill(network, kept, path, f"PC-AVS {part.replace('_', '-')} network", optional=optional)
+    fill(network, used, path, f"PC-AVS {part.replace('_', '-')} network", optional=optional)
 
 
 def _official(folder: Path) -> PCAVSNetworks:

@@ -1,10 +1,10 @@
-"""What the pose encoder is shown in training: the target with other colours, stretched and moved.
+"""Disguise of the pose frames in training: the target with other colours, stretched and shifted.
 
-At synthesis the pose frame is of another moment, maybe of another person; were it shown the target itself,
+At synthesis the pose frame is of another moment, maybe of another person. If training used the target itself,
 the pose code could carry its colours, the shape of the face and the place of the mouth. The authors of PC-AVS
-augment the pose source for that reason; which changes, and how large, is our choice: colours, and
-deformations that keep the head's pose. A turn in the picture's plane is part of the pose, so pictures are not
-turned.
+augment the pose source for that reason. The kinds and amounts of change are our choice: colours, and
+deformations that keep the head's pose. Rotation in the picture's plane is part of the pose, so pictures are
+not rotated.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ COLOUR = 0.2
 """Brightness, contrast and saturation are scaled by up to 1 +- this."""
 
 STRETCH = 0.15
-"""Width and height, each by itself, are scaled by up to 1 +- this."""
+"""Width and height are scaled independently by up to 1 +- this."""
 
 SHIFT = 0.1
-"""Pictures move by up to this share of half of their edge, across and down."""
+"""Pictures shift by up to this share of half of their edge, across and down."""
 
 
 def disguised(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Pictures (B, 3, S, S) in [-1, 1], each with colours, width, height and place of its own; edges are
-    continued.
+    """Pictures (B, 3, S, S) in [-1, 1], each with random colours, width, height and shift.
+
+    Beyond the edges the border is repeated.
     """
     batch = len(images)
     colours = np.zeros((batch, 4), np.float32)  # the hue stays

@@ -1,13 +1,12 @@
-"""Draws the frame: StyleGAN2's synthesis network whose style is [identity, mouth, pose] and whose start is
-the identity map.
+"""StyleGAN2's synthesis network; its style is [identity, mouth, pose], its start is the identity map.
 
 Layers and state-dict names are those of netG (reference: Hangz-nju-cuhk/Talking-Face_PC-AVS,
 `ModulateGenerator`, after rosinality/stylegan2-pytorch). Its mapping network and its learned start, 52 M
 parameters that the reference never runs, are not built.
 
-The reference convolves every sample with a weight of its own, in groups. The same numbers come from one
-shared weight: scale the input channels by the style, convolve, scale the output channels by the demodulation
-1 / |w s|. Maps are laid out channels last, which is fastest on CPUs and tensor cores.
+The reference convolves every sample with its own weight, in groups. One shared weight gives the same numbers:
+scale the input channels by the style, convolve, scale the output channels by the demodulation 1 / |w s|. Maps
+are channels last, which is fastest on CPUs and tensor cores.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ SLOPE = 0.2
 DEMODULATION_EPS = 1e-8
 
 ONE_BY_ONE = 2**20
-"""Size of one picture's feature map from which on a CPU draws the pictures of a batch one after another."""
+"""From this size of one picture's feature map on, a CPU draws the pictures of a batch one by one."""
 
 Noise = Literal["stored", "off"] | torch.Generator | Sequence[Tensor]
-"""Per-pixel noise of the generator: the checkpoint's buffers, none, drawn anew, or eleven given (1 or B, 1,
-h, w) maps.
+"""Per-pixel noise of the generator: the checkpoint's buffers, none, random from a generator, or eleven maps
+(1 or B, 1, h, w).
 """
 
 
@@ -44,8 +43,9 @@ def blur_kernel(gain: float) -> Tensor:
 
 
 class _Modulation(nn.Module):
-    """Style to one factor per channel, around 1; the weight is scaled at run time (equalised learning
-    rate).
+    """Maps the style to one factor per channel, around 1.
+
+    The weight is scaled at run time (equalised learning rate).
     """
 
     def __init__(self, style_dim: int, channels: int):
@@ -70,14 +70,12 @@ class _ModulatedConv(nn.Module):
 
     @staticmethod
     def new_weight(in_channels: int, out_channels: int, kernel: int) -> Tensor:
-        """(out, in, k, k), laid out as the convolution wants it."""
+        """Random weight (out, in, k, k) in the convolution's memory layout."""
         weight = torch.randn(out_channels, in_channels, kernel, kernel)
         return weight.contiguous(memory_format=torch.channels_last)
 
     def energy(self) -> Tensor:
-        """(out, in) sums of the squared weights over the kernel; kept while the weights stay the same and are
-        not trained.
-        """
+        """(out, in) sums of the squared weights over the kernel, cached outside of training."""
         if torch.is_grad_enabled() or self.weight.is_inference():
             return self.weight[0].square().sum((2, 3))
         state = (self.weight._version, self.weight.data_ptr(), self.weight.dtype)
@@ -141,9 +139,8 @@ class _StyledConv(nn.Module):
         self.activate = _Activation(out_channels)
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None) -> Tensor:
-        gain = sqrt(
-            2
-        )  # a leaky ReLU passes positive factors through, so this one is applied where it costs nothing
+        # positive factors commute with a leaky ReLU, so the gain is applied where it costs nothing
+        gain = sqrt(2)
         x = self.conv(x, style, self.activate.bias.flatten() * gain, gain)
         training = torch.is_grad_enabled()
         if noise is not None:
@@ -153,7 +150,7 @@ class _StyledConv(nn.Module):
 
 
 class _ToRGB(nn.Module):
-    """Adds a picture of the features to the enlarged picture of the octave before."""
+    """Adds the features' picture to the enlarged picture of the previous octave."""
 
     def __init__(self, in_channels: int, style_dim: int):
         super().__init__()
@@ -165,7 +162,7 @@ class _ToRGB(nn.Module):
     def forward(self, x: Tensor, style: Tensor, skip: Tensor | None) -> Tensor:
         factors = self.conv.modulation(style) * self.conv.scale  # not demodulated
         weight = self.conv.weight.view(1, 3, -1) * factors[:, None]
-        pixels = x.permute(0, 2, 3, 1)  # as they lie in memory
+        pixels = x.permute(0, 2, 3, 1)  # their order in memory
         rgb = (pixels.flatten(1, 2) @ weight.transpose(1, 2)).view(*pixels.shape[:3], 3)
         rgb = rgb.permute(0, 3, 1, 2) + self.bias
         if skip is None:
@@ -174,8 +171,9 @@ class _ToRGB(nn.Module):
 
 
 class StyleGenerator(nn.Module):
-    """netG: identity, mouth and pose to a picture (37.1 M parameters; 89.6 M officially, with the parts that
-    are never run).
+    """netG: identity, mouth and pose to a picture (37.1 M parameters).
+
+    The official one has 89.6 M parameters, including the parts that are never run.
 
     Args:
         width_multiplier: scales every channel count; 1.0 is the official network.
@@ -218,7 +216,7 @@ class StyleGenerator(nn.Module):
         Args:
             style: (B, 2048 w + 500 w + 12), identity, mouth and pose.
             start: (B, 512 w, S / 32, S / 32), or (1, ...) for all.
-            noise: see `Noise`. The reference draws it anew for every frame, which flickers; the stored maps
+            noise: see `Noise`. The reference draws new noise for every frame, which flickers; the stored maps
                 make the output repeatable and steady.
 
         Returns:
@@ -233,7 +231,7 @@ class StyleGenerator(nn.Module):
         together = octaves if batch == 1 or torch.is_grad_enabled() or x.is_cuda else self.together
         x, skip = self._octaves(x, style, skip, noises, 0, together)
         if together < octaves:
-            # Maps of several pictures do not fit a CPU's caches any more.
+            # maps of several pictures no longer fit into a CPU's caches
             pictures = []
             for i in range(batch):
                 one = slice(i, i + 1)
@@ -245,7 +243,7 @@ class StyleGenerator(nn.Module):
     def _octaves(
         self, x: Tensor, style: Tensor, skip: Tensor, noises: Sequence[Tensor | None], first: int, end: int
     ) -> tuple[Tensor, Tensor]:
-        """Features and picture after some of the octaves."""
+        """Run the octaves `first` to `end` - 1; returns features and picture."""
         for i in range(first, end):
             x = self.convs[2 * i](x, style, noises[2 * i + 1])
             x = self.convs[2 * i + 1](x, style, noises[2 * i + 2])

@@ -1,4 +1,4 @@
-"""Who it is: a ResNeXt-50 (32x4d) that gives an identity vector and the generator's start map.
+"""Identity encoder: a ResNeXt-50 (32x4d) that gives an identity vector and the generator's start map.
 
 Layers and state-dict names are those of netV (reference: Hangz-nju-cuhk/Talking-Face_PC-AVS,
 `ResNeXtEncoder`) and of torchvision's ResNet, whose import would cost five seconds.
@@ -21,11 +21,11 @@ GROUP_WIDTH = 4
 
 
 class Identity(NamedTuple):
-    """Whom the generator draws.
+    """The identity of the people to draw.
 
     Attributes:
         vector: (B, 2048 w).
-        map: (B, 512 w, S / 32, S / 32), what the generator starts from.
+        map: (B, 512 w, S / 32, S / 32), the generator's start.
     """
 
     vector: Tensor
@@ -57,14 +57,14 @@ class _Bottleneck(nn.Module):
 
 
 class _ResNeXt(nn.Module):
-    """(B, 3, S, S) -> (B, 2048 w, S / 32, S / 32)."""
+    """Maps (B, 3, S, S) to (B, 2048 w, S / 32, S / 32)."""
 
     def __init__(self, width_multiplier: float):
         super().__init__()
         channels = scaled_channels(64, width_multiplier)
         self.conv1 = nn.Conv2d(3, channels, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        # A narrow network has fewer groups rather than thinner ones, which would be slow.
+        # A narrow network has fewer groups, since narrower groups would be slow.
         groups = max(1, round(GROUPS * width_multiplier))
         for stage, blocks in enumerate(STAGES):
             inner = groups * GROUP_WIDTH * 2**stage
@@ -79,7 +79,7 @@ class _ResNeXt(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if isinstance(module, _Bottleneck):
-                nn.init.zeros_(module.bn3.weight)  # blocks that begin as shortcuts train faster
+                nn.init.zeros_(module.bn3.weight)  # blocks that start as shortcuts train faster
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
@@ -89,8 +89,9 @@ class _ResNeXt(nn.Module):
 
 
 class IdentityEncoder(nn.Module):
-    """netV: one or several pictures of a person to an `Identity` (24.0 M parameters; 38.0 M with both
-    official class heads).
+    """netV: one or several pictures of a person to an `Identity` (24.0 M parameters).
+
+    The official one has 38.0 M parameters, including both class heads.
 
     Args:
         width_multiplier: scales every channel count; 1.0 is the official network.

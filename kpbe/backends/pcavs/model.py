@@ -1,6 +1,4 @@
-"""The four networks of PC-AVS as one model: whose face, how it is turned, what its mouth does, and the
-picture of all that.
-"""
+"""The four networks of PC-AVS as one model: identity, head pose and mouth encoders, and the generator."""
 
 from __future__ import annotations
 
@@ -19,10 +17,10 @@ from kpbe.frontend.preparation import prepare_for
 
 OFFICIAL_IMAGE_SIZE = 224
 COVERED_ROWS, COVERED_COLUMNS = (0.5, 0.9), (0.22, 0.78)
-"""What `mouth_covered` covers, as shares of the edge; `alignment` lays the mouth onto (0.5, 0.625)."""
+"""The part that `mouth_covered` covers, as shares of the edge; `alignment` puts mouths at (0.5, 0.625)."""
 
 MOUTH_GAIN = 1.2
-"""By how much the reference exaggerates the mouth features of audio at inference; in training it does not."""
+"""The reference's factor of the audio's mouth features at inference; in training it is 1."""
 
 
 class PCAVSNetworks(nn.Module):
@@ -59,17 +57,16 @@ class PCAVSNetworks(nn.Module):
         self.generator = StyleGenerator(width_multiplier, image_size)
 
     def prepare_for(self, device: torch.device | str, training: bool) -> Self:
-        """Move the networks, and let the two encoders that run for every frame be prepared
-        (`kpbe.frontend.preparation`).
+        """Move the networks to a device and prepare the two encoders that run for every frame.
+
+        See `kpbe.frontend.preparation`.
         """
         for encoder in (self.non_identity, self.audio):
             prepare_for(encoder, device, training)
         return self.to(device)
 
     def encode_identity(self, images: Tensor) -> Identity:
-        """(B, 3, S, S), or (B, K, 3, S, S) with K pictures of each person -> `Identity` (vector, map) of B
-        people.
-        """
+        """(B, 3, S, S), or (B, K, 3, S, S) with K pictures of each person -> `Identity` of B people."""
         return self.identity(images)
 
     def encode_pose(self, frames: Tensor) -> Tensor:
@@ -83,8 +80,9 @@ class PCAVSNetworks(nn.Module):
         return self.non_identity.mouth(self.non_identity(frames))
 
     def encode_pose_and_mouth(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, S, S) -> (B, 12) head poses and (B, 512 w) mouth features, with the trunk run once where the
-        mouth is not hidden.
+        """(B, 3, S, S) -> (B, 12) head poses and (B, 512 w) mouth features.
+
+        The trunk runs only once where the mouth is not hidden.
         """
         if self.hidden_mouth:
             return self.encode_pose(frames), self.encode_mouth_from_frames(frames)
@@ -92,13 +90,11 @@ class PCAVSNetworks(nn.Module):
         return self.non_identity.pose(features), self.non_identity.mouth(features)
 
     def encode_mouth_from_audio(self, windows: Tensor) -> Tensor:
-        """(B, 1, 80, 20) windows of `mel_windows` -> (B, 512 w) mouth features, in the space of those of
-        frames.
-        """
+        """(B, 1, 80, 20) windows of `mel_windows` -> (B, 512 w) mouth features, comparable to frames'."""
         return self.audio(windows)
 
     def style(self, vector: Tensor, mouth: Tensor, pose: Tensor, mouth_gain: float = 1.0) -> Tensor:
-        """(B, 2048 w + 500 w + 12), the generator's style; one identity vector (1, 2048 w) serves all."""
+        """The generator's style (B, 2048 w + 500 w + 12); one identity vector (1, 2048 w) serves all."""
         mouth = self.non_identity.embed_mouth(mouth * mouth_gain)
         return torch.cat((vector.expand(len(mouth), -1), mouth, pose), dim=1)
 
@@ -128,9 +124,7 @@ class PCAVSNetworks(nn.Module):
 
 
 def mouth_covered(frames: Tensor) -> Tensor:
-    """Aligned frames (B, 3, S, S) in [-1, 1] with the mouth's place, and where chins go when it opens, in
-    grey.
-    """
+    """Aligned frames (B, 3, S, S) in [-1, 1] with the mouth, and the chin's range below it, in grey."""
     (top, bottom), (left, right) = (
         [round(share * frames.shape[-1]) for share in place] for place in (COVERED_ROWS, COVERED_COLUMNS)
     )

@@ -1,4 +1,4 @@
-"""What moves: a face alignment network whose feature is split into mouth shape and head pose.
+"""Non-identity encoder: a face alignment network whose feature is split into mouth shape and head pose.
 
 Layers and state-dict names are those of netE (reference: Hangz-nju-cuhk/Talking-Face_PC-AVS, `FanEncoder`),
 without its heads for training (`classifier`, `mouth_fc`, `headpose_fc`).
@@ -19,10 +19,9 @@ HOURGLASS_DEPTH = 4
 
 
 class _PyramidBlock(nn.Module):
-    """Three 3x3 convolutions in a row, their outputs side by side, and the input (projected where the width
-    changes).
+    """Three 3x3 convolutions in a row, their outputs concatenated, plus the input.
 
-    Batch norm and ReLU come before each convolution.
+    Batch norm and ReLU come before each convolution. The input is projected where the width changes.
     """
 
     def __init__(self, in_channels: int, out_channels: int):
@@ -50,8 +49,9 @@ class _PyramidBlock(nn.Module):
 
 
 class _HourGlass(nn.Module):
-    """Four halvings and back, with a shortcut at every size: `b1_i` beside, `b2_i` down, `b3_i` up,
-    `b2_plus_1` at the bottom.
+    """Four halvings and back, with a shortcut at every size.
+
+    `b1_i` is beside, `b2_i` down, `b3_i` up, `b2_plus_1` at the bottom.
     """
 
     def __init__(self, channels: int):
@@ -70,8 +70,9 @@ class _HourGlass(nn.Module):
 
 
 class _FaceAlignmentTrunk(nn.Module):
-    """(B, 3, S, S) -> (B, 512 w); the heatmaps of 68 points are never supervised, they only feed the last
-    layers.
+    """Maps (B, 3, S, S) to (B, 512 w).
+
+    The heat maps of 68 points are never supervised; they only feed the last layers.
     """
 
     def __init__(self, width_multiplier: float, image_size: int):
@@ -100,8 +101,7 @@ class _FaceAlignmentTrunk(nn.Module):
 
 
 class NonIdentityEncoder(nn.Module):
-    """netE: pictures to what of them is not identity, and from there to mouth shape and head pose (8.0 M
-    parameters).
+    """netE: pictures to non-identity features, and these to mouth shape and head pose (8.0 M parameters).
 
     Args:
         width_multiplier: scales every channel count but the pose's 12; 1.0 is the official network.
@@ -131,9 +131,7 @@ class NonIdentityEncoder(nn.Module):
         return self.headpose_embed(self.to_headpose(features))
 
     def mouth(self, features: Tensor) -> Tensor:
-        """(B, 512 w) non-identity features -> (B, 512 w) mouth features, the space that audio is mapped to as
-        well.
-        """
+        """(B, 512 w) non-identity features -> (B, 512 w) mouth features, the space of the audio's ones."""
         return self.to_mouth(features)
 
     def embed_mouth(self, mouth: Tensor) -> Tensor:

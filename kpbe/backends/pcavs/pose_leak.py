@@ -1,9 +1,9 @@
-"""Whether the mouth comes from the sound or from the pose frame.
+"""Measure whether the mouth comes from the sound or from the pose frame.
 
 In a training's validation, and in Table I, the pose frame shows the very mouth that is to be drawn. So a
-mouth that the pose code smuggles in looks right there, and is wrong wherever the pose comes from another
-video. The test: draw the same moments again with pose frames of other people, and again with other people's
-sound, and see which changes the mouth more.
+mouth that leaks through the pose code looks right there, but is wrong with a pose from another video. The
+test draws the same moments again with other people's pose frames, and again with other people's sound, and
+compares how much each changes the mouth.
 """
 
 from __future__ import annotations
@@ -13,23 +13,19 @@ from collections.abc import Callable
 from torch import Tensor
 
 ROWS, COLUMNS = (0.5, 0.8), (0.32, 0.68)
-"""Where the mouth is in the aligned picture, as shares of its edge (`alignment` lays it onto (0.5,
-0.625)).
-"""
+"""Place of the mouth in the aligned picture, as shares of its edge; `alignment` puts it at (0.5, 0.625)."""
 
 
 def mouth_from_pose(
     draw: Callable[[Tensor, Tensor], Tensor], windows: Tensor, pose_frames: Tensor
 ) -> float | None:
-    """The pose frame's share of what moves the mouth: 0 where the sound alone does, 1 where the pose frame
-    alone does.
+    """The pose frame's share of the mouth's changes: 0 if only the sound moves it, 1 if only the pose frame.
 
-    The head's turn changes the picture of the mouth as well, so the share of a network that smuggles nothing
-    is above 0.
+    The head's turn changes the picture of the mouth as well, so the share is above 0 even without a leak.
 
     Args:
-        draw: pictures (B, 3, S, S) of windows and pose frames.
-        windows: sound of B moments, each of another clip than the next.
+        draw: draws pictures (B, 3, S, S) from windows and pose frames.
+        windows: sounds of B moments; neighbouring moments are of different clips.
         pose_frames: (B, 3, S, S) of the same moments.
 
     Returns:

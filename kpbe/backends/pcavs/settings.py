@@ -13,8 +13,9 @@ from kpbe.params import PerceptualParams, PerceptualWeights
 
 
 class SyncTrainingSettings(TrainingSettings):
-    """Contrastive training of mouth and audio encoder; the batch is the number of candidates a window is told
-    apart from.
+    """Contrastive training of mouth and audio encoder.
+
+    The batch size is the number of candidates among which a window is identified.
 
     Attributes:
         temperature: of the softmax over cosine similarities.
@@ -31,10 +32,9 @@ class PCAVSLossWeights(PerceptualWeights):
             have none.
         contrastive: audio against mouth features, both directions.
         cross_modal: mean absolute difference of audio's and picture's mouth features.
-        mouth: how much more than the rest of the picture the middle of the mouth counts in `reconstruction`;
-            ours.
-        opening: of a linear head that reads the lip opening from the sound's mouth features, where it is
-            known (data/expression); ours.
+        mouth: extra weight of the middle of the mouth in `reconstruction`, where the rest weighs 1; ours.
+        opening: error of a linear head that reads the lip opening from the sound's mouth features, where it
+            is known (data/expression); ours.
     """
 
     reconstruction: float = Field(default=10.0, ge=0)
@@ -50,7 +50,7 @@ class GeneratorTrainingSettings(TrainingSettings):
     """Training or fine-tuning of all four networks.
 
     Attributes:
-        generator_lr_factor: how much longer the generator's steps are: its weights have unit variance and are
+        generator_lr_factor: factor of the generator's learning rate, whose weights have unit variance and are
             scaled at run time.
         temperature: of the contrastive term.
     """
@@ -68,12 +68,12 @@ class PCAVSSettings(BackendSettings):
         checkpoint: folder with the four published latest_net_*.pth; without one the DAG trains the networks.
         image_size: edge of the aligned pictures in pixels; 224 as published.
         width_multiplier: 1.0 as published.
-        hidden_mouth: of networks trained from scratch: head poses are read from frames whose mouth is
-            covered. False as published.
-        landmarks: how eyes and mouth are found where they do not come with the data, as the sample's do.
-        identity_frames: how many frames, from the source image on, have their identities averaged.
+        hidden_mouth: whether networks trained from scratch read head poses from frames with a covered mouth.
+            False as published.
+        landmarks: finder of eyes and mouth for data that come without them (the sample has them).
+        identity_frames: number of frames, from the source image on, whose identities are averaged.
         mouth_gain: factor of the audio's mouth features (reference: 1.2).
-        noise: of the generator; `stored` maps keep still what noise drawn anew would make flicker.
+        noise: of the generator; new noise in every frame would flicker, `stored` maps do not.
         feather: pixels over which the pasted picture fades into its background at the edges.
     """
 

@@ -1,9 +1,8 @@
-"""Contrastive training of PC-AVS's mouth and audio encoder, before the generator learns to draw what they
-say.
+"""Contrastive training of PC-AVS's mouth and audio encoder, before the generator is trained.
 
 The reference never released its training code; its options name an audio-visual contrastive loss in both
-directions. That these two encoders are trained alone first is ours: a generator that
-cannot hear yet learns to ignore the mouth.
+directions. Training these two encoders alone first is ours: with untrained encoders, the generator learns to
+ignore the mouth.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from kpbe.training.state import Stateful
 
 SYNC_FILE = "sync.safetensors"
 CLIPS_PER_BATCH = 2
-"""Few, so that voices and faces tell little about which sound belongs to which mouth."""
+"""Few, so that voices and faces reveal little about which sound belongs to which mouth."""
 
 
 class SyncEncoders(nn.Module):
@@ -45,9 +44,7 @@ class SyncEncoders(nn.Module):
         self.non_identity, self.audio = networks.non_identity, networks.audio
 
     def forward(self, frames: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, 3, S, S) in [-1, 1] and mel windows (B, 1, 80, 20) -> mouth features (B, D) of
-        either.
-        """
+        """Frames (B, 3, S, S) in [-1, 1] and mel windows (B, 1, 80, 20) -> mouth features (B, D) of both."""
         return self.non_identity.mouth(self.non_identity(frames)), self.audio(windows)
 
 
@@ -87,9 +84,7 @@ class SyncTrainee:
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
-        """See `Trainee`: accuracy at offset, exactly and within one frame, over all frames of the validation
-        clips.
-        """
+        """See `Trainee`: accuracy at offset, exactly and within one frame, over all validation frames."""
         self.encoders.module.eval()
         of_clips = [self._similarity_by_offset(clip) for clip in self.validation]
         similarity = torch.cat(of_clips)
@@ -102,7 +97,7 @@ class SyncTrainee:
         return metrics, contact_sheet([("frame", middle), (f"-{MAX_OFFSET} .. {MAX_OFFSET}", heard)])
 
     def _similarity_by_offset(self, clip: SpeakingClip) -> Tensor:
-        """See `similarity_by_offset`, of all frames of a clip."""
+        """`similarity_by_offset` of all frames of a clip, (N, 11)."""
         frames = clip.frames.float().to(self.fabric.device) / 127.5 - 1
         windows = clip.windows(range(len(frames))).to(self.fabric.device)
         pieces = [
@@ -125,11 +120,10 @@ def _similarity_picture(similarity: Tensor) -> np.ndarray:
 
 
 def train_sync(job: TrainingJob) -> None:
-    """Train mouth and audio encoder on the training clips, from `settings.checkpoint` when given, else from
-    scratch.
+    """Train mouth and audio encoder on the training clips, from `settings.checkpoint` or from scratch.
 
     Raises:
-        KPBEError: no training clip, or clips without landmarks.
+        KPBEError: there is no training clip, or clips have no landmarks.
     """
     settings: PCAVSSettings = job.settings
     seed = job.params.train.seed
@@ -145,9 +139,7 @@ def train_sync(job: TrainingJob) -> None:
 
 
 def starting_networks(settings: PCAVSSettings) -> tuple[PCAVSNetworks, str]:
-    """Networks to begin with, and what they are in a word: the published ones when settings name them, else
-    new ones.
-    """
+    """Start networks and their origin in a word: the published ones if settings name them, else new ones."""
     if settings.checkpoint is not None:
         return load_networks(settings.checkpoint), settings.checkpoint.name
     networks = PCAVSNetworks(
@@ -157,9 +149,7 @@ def starting_networks(settings: PCAVSSettings) -> tuple[PCAVSNetworks, str]:
 
 
 def determining(settings: PCAVSSettings) -> tuple[Any, ...]:
-    """What a training's result depends on beside its own section: sizes, alignment, and the weights it starts
-    from.
-    """
+    """What a training's result depends on beside its own section: sizes, alignment and start weights."""
     start = settings.checkpoint
     files = [] if start is None else sorted(start.glob("*.pth")) if start.is_dir() else [start]
     sizes = settings.model_dump(

@@ -1,11 +1,10 @@
-"""Training of PC-AVS: all four networks learn to draw a moment from another picture of the person, its sound
-and its head pose.
+"""Training of PC-AVS: all four networks learn to draw a moment from its sound and head pose.
 
-The reference never released its training code. From its options we take perceptual loss,
-hinge GAN with feature matching, the contrastive loss and the cross-modal term; the plain L1 term, one
-discriminator of one scale and the schedule are ours, and the identity classifier and the pose disentanglement
-term are left out: the pose code has twelve numbers, and sees its frame disguised. How much of a mouth gets
-through all the same is measured in validation (`pose_leak`).
+The identity comes from another picture of the person. The reference never released its training code. From
+its options we take perceptual loss, hinge GAN with feature matching, the contrastive loss and the cross-modal
+term. The plain L1 term, one discriminator of one scale and the schedule are ours. The identity classifier and
+the pose disentanglement term are left out, since the pose code has twelve numbers only and comes from a
+disguised frame. Validation measures how much of the mouth still leaks through it (`pose_leak`).
 """
 
 from __future__ import annotations
@@ -45,22 +44,23 @@ from kpbe.training.state import Stateful
 NETWORKS_FILE = "networks.safetensors"
 
 OPENING_CLIPS = 8
-"""So many held-out clips, at most, speak in a validation."""
+"""Most held-out clips whose lip opening a validation measures."""
 
 MOUTH_PLACE, MOUTH_SPREAD = (0.64, 0.5), (0.1, 0.14)
 """Middle and standard deviation, down and across, of mouths in aligned pictures, as shares of their edge."""
 
 MOMENTS_PER_CLIP = 1
-"""Every picture of a batch shows another clip: batch norm and gradients then see many people at once."""
+"""Every picture of a batch is of another clip, so that batch norm and gradients cover many people."""
 
 
 class SpeechReconstruction(nn.Module):
-    """All networks, and a head that reads lip openings from the sound, as one module with one forward (so
-    that it can be wrapped).
+    """All networks, and a head that reads lip openings from the sound, as one module with one forward.
+
+    So it can be wrapped.
 
     Args:
-        networks: to train.
-        seen: whether mouth features of frames are asked for.
+        networks: networks to train.
+        seen: whether the output includes mouth features of frames.
     """
 
     def __init__(self, networks: PCAVSNetworks, seen: bool = True):
@@ -74,12 +74,12 @@ class SpeechReconstruction(nn.Module):
         Args:
             identity: (B, 3, S, S) in [-1, 1], other moments of the same clips.
             windows: (B, 1, 80, 20), the sound.
-            pose_frames: (B, 3, S, S) in [-1, 1], what head pose and seen mouth are taken from; in training
-                the disguised targets.
+            pose_frames: (B, 3, S, S) in [-1, 1], source of the head pose and of `seen`; in training the
+                disguised targets.
 
         Returns:
-            generated (B, 3, S, S) in [0, 1]; heard and, where asked for, seen, (B, D) mouth features; opening
-            (B,), read from `heard`.
+            generated (B, 3, S, S) in [0, 1]; mouth features (B, D) `heard` from the sound and, if requested,
+            `seen` in the frames; opening (B,), read from `heard`.
         """
         who = self.networks.encode_identity(identity)
         seen = {}
@@ -109,8 +109,8 @@ class PCAVSTrainee:
         self.networks = networks.prepare_for(fabric.device, training=True)
         self.training, self.settings = training, settings
         self.seed, self.fabric = seed, fabric
-        wanted = settings.losses.gan or settings.losses.feature_matching
-        self.adversary = Adversary(fabric, settings.optimiser) if wanted else None
+        adversarial = settings.losses.gan or settings.losses.feature_matching
+        self.adversary = Adversary(fabric, settings.optimiser) if adversarial else None
         speaker = SpeechReconstruction(
             networks, seen=bool(settings.losses.contrastive or settings.losses.cross_modal)
         )
@@ -168,8 +168,9 @@ class PCAVSTrainee:
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
-        """See `Trainee`; SSIM and PSNR of the aligned pictures, drawn from sound, on the fixed moments, and
-        `mouth_from_pose`.
+        """See `Trainee`; SSIM and PSNR of aligned pictures drawn from sound, on the fixed moments.
+
+        It also measures `mouth_from_pose` and, with a judge, the opening correlation.
         """
         self.speaker.module.eval()
         generated = to_uint8(self._draw(self.fixed.windows, self.fixed.target))
@@ -187,16 +188,17 @@ class PCAVSTrainee:
         return metrics, contact_sheet([(label, list(images)) for label, images in rows.items()])
 
     def _draw(self, windows: Tensor, pose_frames: Tensor) -> Tensor:
-        """The fixed moments' people with other sound or head poses, in [0, 1]."""
+        """Draw the fixed moments' people with this sound and these pose frames, in [0, 1]."""
         return self.speaker.module(self.fixed.identity, windows, pose_frames)["generated"]
 
     def _opening_r(self) -> float | None:
-        """Mean over held-out clips of how the mouth follows when the clip's middle frame, its pose too,
-        speaks its sound.
+        """Mean opening correlation over held-out clips whose middle frame speaks the clip's sound.
+
+        The middle frame also gives the head pose.
         """
         if self.judge is None:
             return None
-        found = []
+        correlations = []
         for clip in self.validation:
             still = clip.frames[len(clip.frames) // 2][None].float().to(self.fabric.device) / 127.5 - 1
             windows = clip.windows(range(len(clip.frames))).to(self.fabric.device)
@@ -206,8 +208,10 @@ class PCAVSTrainee:
                 pose = networks.encode_pose(still).expand(len(windows), -1)
                 drawn = networks.render(networks.encode_identity(still), heard, pose).float()
             true, painted = clip.frames.permute(0, 2, 3, 1).numpy(), from_network(drawn)
-            found.append(self.judge.follows(clip.name, len(true), true.__getitem__, painted.__getitem__))
-        moving = [r for r in found if r is not None]
+            correlations.append(
+                self.judge.follows(clip.name, len(true), true.__getitem__, painted.__getitem__)
+            )
+        moving = [r for r in correlations if r is not None]
         return float(np.mean(moving)) if moving else None
 
     def export(self, folder: Any) -> None:
@@ -216,7 +220,7 @@ class PCAVSTrainee:
 
 
 def _groups(speaker: SpeechReconstruction, settings: GeneratorTrainingSettings) -> list[dict[str, Any]]:
-    """Parameter groups for Adam: the generator's weights are scaled at run time and need longer steps."""
+    """Parameter groups for Adam: the generator's weights are scaled at run time and need larger steps."""
     generator = list(speaker.networks.generator.parameters())
     ids = {id(p) for p in generator}
     others = [p for p in speaker.parameters() if id(p) not in ids]
@@ -227,12 +231,12 @@ def _groups(speaker: SpeechReconstruction, settings: GeneratorTrainingSettings) 
 
 
 def train_networks(job: TrainingJob) -> None:
-    """Train all networks on the training clips, going on from what `train_sync` left.
+    """Train all networks on the training clips, starting from the result of `train_sync`.
 
-    With `settings.checkpoint` and zero steps of both trainings, the published networks are taken as they are.
+    With `settings.checkpoint` and zero steps of both trainings, the published networks stay unchanged.
 
     Raises:
-        KPBEError: no training clip, clips without landmarks, or nothing from `train_sync`.
+        KPBEError: there is no training clip, clips have no landmarks, or `train_sync` left no weights.
     """
     settings: PCAVSSettings = job.settings
     seed = job.params.train.seed

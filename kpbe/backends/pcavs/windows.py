@@ -1,8 +1,8 @@
-"""Which 20 mel rows (0.2 s) belong to which video frame, and which pose frame.
+"""The 20 mel rows (0.2 s) and the pose frame that belong to each video frame.
 
-Frame i hears the five frames' sound around it: at 25 fps mel rows 4 (i - 2) to 4 (i - 2) + 19. The reference
-renders only frames whose window lies inside the spectrogram (2 to T // 4 - 3); here every frame is rendered,
-and rows outside are zeros, which is exactly what silence before and after the speech gives.
+Frame i gets the sound of the five frames around it: at 25 fps mel rows 4 (i - 2) to 4 (i - 2) + 19. The
+reference renders only frames whose window lies inside the spectrogram (2 to T // 4 - 3). Here every frame is
+rendered, and rows outside are zeros, exactly as for silence before and after the speech.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ LEAD = 8
 
 
 def window_starts(frames: int, fps: float = 25.0) -> list[int]:
-    """First mel rows of the windows of frames 0 to `frames` - 1: int(100 i / fps) - 8; the first ones are
-    negative.
+    """First mel rows of the windows of frames 0 to `frames` - 1: int(100 i / fps) - 8.
+
+    The first ones are negative.
     """
     return [int(i * PCAVS_MEL_FRAMES_PER_SECOND / fps) - LEAD for i in range(frames)]
 
@@ -45,8 +46,9 @@ def mel_windows(mel: np.ndarray, starts: Sequence[int]) -> Tensor:
 
 
 def ping_pong(index: int, count: int) -> int:
-    """Pose frame of video frame `index` when there are `count`: forward, then backward, the frames at the
-    turns shown twice.
+    """Pose frame of video frame `index` out of `count` frames played forward, then backward.
+
+    The frames at the turns are shown twice.
     """
     position = index % (2 * count)
     return position if position < count else 2 * count - 1 - position

@@ -1,8 +1,8 @@
-"""What happens to the sync expert's windows in training: mouths move, grow, get other light and are mirrored;
-voices get louder.
+"""Augmentation of the sync expert's training windows: mouths and voices.
 
-A window is changed as a whole, so its five mouths still move as they did. The amounts are ours; SyncNet's
-public code changes nothing.
+Mouths are moved, scaled, relit and mirrored; voices get louder or softer and another vocal tract. A window is
+changed as a whole, so the motion of its five mouths stays. The amounts are ours; SyncNet's public code has no
+augmentation.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ TRACT = 0.12
 """The mel axis is stretched by up to 1 +- this."""
 
 LOUDNESS = 0.6
-"""Mel values, which lie in [-4, 4] and step 0.08 with a decibel, rise or fall by up to this."""
+"""Mel values, which lie in [-4, 4] at 0.08 per decibel, rise or fall by up to this."""
 
 
 def augmented_mouths(mouths: Tensor, rng: np.random.Generator) -> Tensor:
-    """Windows (B, 15, 48, 96) in [0, 1], each moved, scaled, relit and maybe mirrored as a whole; edges are
-    continued.
+    """Windows (B, 15, 48, 96) in [0, 1], each moved, scaled, relit and maybe mirrored as a whole.
+
+    Beyond the edges the border is repeated.
     """
     batch = len(mouths)
     mirrored = rng.integers(0, 2, batch) * 2 - 1
@@ -50,11 +51,10 @@ def augmented_mouths(mouths: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def augmented_sounds(sounds: Tensor, rng: np.random.Generator) -> Tensor:
-    """Mel windows (B, 1, 80, 16) in [-4, 4], each louder or softer, and of a shorter or longer vocal tract;
-    silence stays silence.
+    """Mel windows (B, 1, 80, 16) in [-4, 4], each louder or softer and of another vocal tract.
 
-    The latter stretches the mel axis from its low end (after vocal tract length perturbation, Jaitly and
-    Hinton 2013): another voice that says the same.
+    The tract stretches the mel axis from its low end (after vocal tract length perturbation, Jaitly and
+    Hinton 2013): another voice that says the same. Silence stays silence.
     """
     change = rng.uniform(-LOUDNESS, LOUDNESS, (len(sounds), 1, 1, 1)).astype(np.float32)
     louder = (sounds + torch.from_numpy(change).to(sounds.device)).clamp(-4, 4)

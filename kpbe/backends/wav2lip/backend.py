@@ -1,4 +1,4 @@
-"""Wav2Lip as a backend: a video or a still image, and speech, to a talking video."""
+"""Wav2Lip as a backend: makes a talking video from a video or a still image, and speech."""
 
 from __future__ import annotations
 
@@ -65,8 +65,9 @@ class Wav2Lip:
 
     @classmethod
     def from_checkpoint(cls, path: Path | None, settings: Wav2LipSettings, device: str = "cpu") -> Self:
-        """Load any layout of `load_generator`; the width is the checkpoint's, not
-        `settings.width_multiplier`.
+        """Load any layout of `load_generator`.
+
+        The width is the checkpoint's, not `settings.width_multiplier`.
         """
         if path is None:
             raise MissingWeights(
@@ -137,7 +138,7 @@ class Wav2Lip:
     def _speak_still(
         self, frame: np.ndarray, box: np.ndarray, batches: Iterable[Tensor]
     ) -> Iterator[np.ndarray]:
-        """The face encoder never sees the audio, so a still face is encoded once."""
+        """Paint a still face, which is encoded only once, since its features do not depend on the audio."""
         features = self._face_features([frame], box[None])
         for mel in batches:
             for face in self._paint(mel, features):
@@ -168,24 +169,24 @@ class Wav2Lip:
         return rectangles
 
     def _detect(self, request: SynthesisRequest) -> np.ndarray:
-        """The best face of every source frame, (N, 4); zeros where there is none.
+        """The best face box of every source frame, (N, 4); zeros where there is none.
 
-        A cascade misses faces that other detectors find: what it misses lies between the neighbouring frames'
-        faces, as long as it finds half of them.
+        A cascade misses faces that other detectors find. Its missing boxes are interpolated between those of
+        neighbouring frames, as long as it finds half of them.
         """
         if self._detector is None:
             raise BadClip(
                 f"{request.name} has no face boxes: set backend.wav2lip.detector to yunet, blazeface, sfd, "
                 f"mediapipe or cascade."
             )
-        found = (self._detector.detect(frame) for frame in prefetched(request.source_frames))
-        boxes = np.stack([faces[0, :4] if len(faces) else np.zeros(4) for faces in found])
+        detections = (self._detector.detect(frame) for frame in prefetched(request.source_frames))
+        boxes = np.stack([faces[0, :4] if len(faces) else np.zeros(4) for faces in detections])
         if self.settings.detector != "cascade" or boxes.any(axis=1).all():
             return boxes
-        seen = int(boxes.any(axis=1).sum())
-        if 2 * seen < len(boxes):
+        count = int(boxes.any(axis=1).sum())
+        if 2 * count < len(boxes):
             raise BadClip(
-                f"{request.name}: OpenCV's frontal cascade finds a face in {seen} of {len(boxes)} frames: "
+                f"{request.name}: OpenCV's frontal cascade finds a face in {count} of {len(boxes)} frames: "
                 "`kpbe weights get yunet` fetches a better detector."
             )
         return fill_missing(boxes)
@@ -196,8 +197,9 @@ class Wav2Lip:
 
 
 def _looped(request: SynthesisRequest, rectangles: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Frames with their rectangles, over and over: the reference, too, starts a video again that is shorter
-    than the audio.
+    """Frames with their rectangles, repeated without end.
+
+    The reference, too, restarts a video that is shorter than the audio.
     """
     while True:
         try:

@@ -1,7 +1,7 @@
-"""Reading and writing Wav2Lip weights.
+"""Read and write Wav2Lip weights.
 
-Four layouts are read: the classic `.pth` ({"state_dict": ...} with `module.` before every name), a plain
-state dict, the TorchScript archives that the authors link to now, and safetensors, which KPBE writes.
+Four layouts can be read: the classic `.pth` ({"state_dict": ...} with `module.` before every name), a plain
+state dict, the TorchScript archives that the authors now publish, and safetensors, which KPBE writes.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ def load_generator(path: Path | str, device: str | torch.device = "cpu") -> Wav2
 def save_generator(
     path: Path | str, generator: Wav2LipGenerator, metadata: Mapping[str, object] | None = None
 ) -> None:
-    """Write the generator as safetensors, whole or not at all, with its width and `metadata` (JSON-able) in
-    the header.
+    """Write the generator as safetensors, whole or not at all.
+
+    The header holds its width and `metadata` (JSON-able).
     """
     facts = {
         "network": "wav2lip_generator",
@@ -47,8 +48,9 @@ def save_generator(
 
 
 def load_sync_expert(path: Path | str, device: str | torch.device = "cpu") -> SyncNet:
-    """The sync expert of a checkpoint, in eval mode and frozen; its width as in `load_generator`, and so is
-    whether it is calibrated.
+    """The sync expert of a checkpoint, in eval mode and frozen.
+
+    Its width and whether it is calibrated are read from the metadata, as in `load_generator`.
 
     Raises:
         MissingWeights: there is no such file.

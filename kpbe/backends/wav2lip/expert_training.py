@@ -1,10 +1,10 @@
 """Training of the sync expert: SyncNet learns which sound belongs to which mouths.
 
-The reference draws one sound for each window, its own or one of another moment, and takes the cross-entropy
-from the first step on, which stays at ln 2 for many thousand steps. Here a warm-up asks each window which of
-the sounds of its clip is its own (InfoNCE, arXiv 1807.03748), and the other way round; then the cross-entropy
-follows. Sounds of other clips are no help: with few people, voices tell who is seen, and an encoder that has
-learned that much (loss 3.4 of log 64 after 400 steps) found no offset on other people.
+The reference draws one sound for each window, its own or one of another moment, and uses the cross-entropy
+from the first step on, which stays at ln 2 for many thousand steps. Here a warm-up must identify each
+window's own sound among the sounds of its clip (InfoNCE, arXiv 1807.03748), and the other way round; then the
+cross-entropy follows. Sounds of other clips do not help: with few people, the voice reveals the person, and
+an encoder that had learned that much (loss 3.4 of log 64 after 400 steps) found no offset on other people.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ EXPERT_FILE = "sync_expert.safetensors"
 WINDOWS_AT_ONCE = 128
 
 APART = SYNC_FRAMES
-"""Frames between windows that share nothing."""
+"""Least distance, in frames, of windows that share no frame."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ class SyncBatch:
 def sync_batch(
     clips: Sequence[FaceClip], batch_size: int, windows_per_clip: int, seed: int, step: int
 ) -> SyncBatch:
-    """About `batch_size` windows: different ones of each of some random clips; a function of (seed, step).
+    """About `batch_size` windows, several different ones of each random clip; a function of (seed, step).
 
-    The windows of a clip are `APART` frames apart where it is long enough; clips of fewer than
-    `windows_per_clip` windows give all they have.
+    The windows of a clip are `APART` frames apart if it is long enough. Clips with fewer than
+    `windows_per_clip` windows give all of them.
     """
     rng = np.random.default_rng((seed, step, 0x5C))
     mouths, sounds, groups, moments, openings = [], [], [], [], []
@@ -104,9 +104,7 @@ def sync_batch(
 
 
 def _spread(candidates: list[int], count: int) -> list[int]:
-    """The first `count` candidates that are `APART` from one another, filled up with the first of the
-    others.
-    """
+    """The first `count` candidates that are `APART` from one another, filled up with the first others."""
     chosen: list[int] = []
     for candidate in candidates:
         if len(chosen) < count and all(abs(candidate - other) >= APART for other in chosen):
@@ -116,10 +114,11 @@ def _spread(candidates: list[int], count: int) -> list[int]:
 
 
 def negatives(groups: Tensor, moments: Tensor) -> Tensor:
-    """Which sounds (columns) certainly do not belong to which mouths (rows), boolean (B, B).
+    """Mask (B, B) of the sounds (columns) that certainly do not belong to the mouths (rows).
 
-    They are of the same clip, so that neither voice nor looks can tell, and begin at least `APART` frames
-    away: nearer ones share pictures and sound. A window whose clip has none meets those of all other clips.
+    They are of the same clip, so that neither voice nor appearance reveals them, and start at least `APART`
+    frames away, since nearer ones share pictures and sound. A window without such sounds in its clip gets
+    those of all other clips.
     """
     same = groups[:, None] == groups[None]
     of_clip = same & ((moments[:, None] - moments[None]).abs() >= APART)
@@ -127,8 +126,9 @@ def negatives(groups: Tensor, moments: Tensor) -> Tensor:
 
 
 def infonce(expert: SyncNet, audio: Tensor, face: Tensor, groups: Tensor, moments: Tensor) -> Tensor:
-    """Each window's own sound among its `negatives`, and the other way round: mean cross-entropy, the log of
-    their number at chance.
+    """Mean cross-entropy of finding each window's own sound among its `negatives`, and the other way round.
+
+    At chance it is the log of the number of candidates.
 
     Args:
         expert: its temperature divides the similarities.
@@ -145,13 +145,10 @@ def infonce(expert: SyncNet, audio: Tensor, face: Tensor, groups: Tensor, moment
 
 
 def contrast(expert: SyncNet, audio: Tensor, face: Tensor, groups: Tensor, moments: Tensor) -> Tensor:
-    """Binary cross-entropy of the similarities, half of it over windows in sync, half over `negatives`; 0.69
-    at chance.
+    """Binary cross-entropy of similarities, half over windows in sync, half over `negatives`; 0.69 at chance.
 
-    Each window meets all its negatives that the batch has: the mean is that of one drawn at random, and noise
-    is less.
-
-    Args: as of `infonce`.
+    It uses all negatives in the batch: the expected value is that of one random negative, with less noise.
+    Arguments are those of `infonce`.
     """
     shifted = negatives(groups, moments)
     similarity = face @ audio.T
@@ -162,9 +159,7 @@ def contrast(expert: SyncNet, audio: Tensor, face: Tensor, groups: Tensor, momen
 
 
 class Listener(nn.Module):
-    """The expert, and heads that read the lip openings of a window from its sound and from its mouths, as one
-    module.
-    """
+    """The expert, and heads that read a window's lip openings from its sound and mouths, as one module."""
 
     def __init__(self, expert: SyncNet):
         super().__init__()
@@ -185,7 +180,7 @@ class ExpertTrainee:
     Args:
         expert: network to train.
         training: clips to train on.
-        validation: held-out clips; every window of them is judged.
+        validation: held-out clips; all of their windows are used.
         settings: schedule, optimiser, grouping.
         seed: of the windows.
         fabric: launched Lightning Fabric.
@@ -212,8 +207,9 @@ class ExpertTrainee:
         return {"listener": self.listener.module, "optimiser": self.listener.optimiser}
 
     def step(self, step: int) -> dict[str, float]:
-        """See `Trainee`; `infonce` for `warm_up_steps` steps, then `contrast`; and the openings' squared
-        error where they are known.
+        """See `Trainee`; the loss is `infonce` for `warm_up_steps` steps, then `contrast`.
+
+        The squared error of the lip openings is added where they are known.
         """
         self.listener.begin(step)
         batch = sync_batch(
@@ -242,9 +238,9 @@ class ExpertTrainee:
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
         """See `Trainee`: over all windows of the held-out clips.
 
-        validation_sync_loss is `contrast` with the windows of the clip, mean over clips, so 0.69 for an
-        expert that cannot tell; offset_accuracy and offset_accuracy_1 (within one frame) are
-        `offset_accuracy`, offset_chance and offset_chance_1 what they are for one that cannot tell.
+        validation_sync_loss is `contrast` over the windows of a clip, mean over clips; it is 0.69 at chance.
+        offset_accuracy and offset_accuracy_1 (within one frame) are `offset_accuracy`; offset_chance and
+        offset_chance_1 are their values at chance.
         """
         self.listener.module.eval()
         losses, offsets, rows = [], [], []
@@ -282,13 +278,13 @@ class ExpertTrainee:
 
 
 def _mouth_pictures(clip: FaceClip) -> list[np.ndarray]:
-    """The window in the middle of a clip: five RGB lower halves (48, 96, 3)."""
+    """The window in the middle of a clip: five lower face halves (48, 96, 3), RGB."""
     mouths = clip.mouths([clip.sync_windows // 2])[0].unflatten(0, (SYNC_FRAMES, 3))
     return list(to_uint8(mouths)[..., ::-1])
 
 
 def _offset_plot(by_offset: Tensor) -> np.ndarray:
-    """Mean similarity by offset as a line from -5 to 5, its range written beside it; uint8 (96, 192, 3)."""
+    """Line plot of the mean similarity by offset from -5 to 5, with its range; uint8 (96, 192, 3)."""
     inside = by_offset.isfinite()
     mean = (by_offset.masked_fill(~inside, 0).sum(0) / inside.sum(0).clamp(min=1)).cpu().numpy()
     width, height, left, margin = 2 * FACE_SIZE, FACE_SIZE, 34, 8
@@ -309,14 +305,14 @@ def _new_expert(section: SyncExpertSettings) -> SyncNet:
 
 
 def train_sync_expert(job: TrainingJob) -> None:
-    """Train the sync expert on the training clips, from `sync_expert.checkpoint` when given; leaves
-    sync_expert.safetensors.
+    """Train the sync expert on the training clips, from `sync_expert.checkpoint` or from scratch.
 
-    With a checkpoint and zero steps the expert is handed on as it is, judged on the held-out clips. Where the
-    generator's training asks no expert (`Wav2LipSettings.needs_sync_expert`), only a note is left.
+    It writes sync_expert.safetensors. With a checkpoint and zero steps the expert is exported unchanged, with
+    its validation. If the generator's training needs no expert (`Wav2LipSettings.needs_sync_expert`), only a
+    note is written.
 
     Raises:
-        KPBEError: no training clip, clips without face boxes, or a checkpoint that is no sync expert.
+        KPBEError: there is no training clip, clips have no face boxes, or the checkpoint is no sync expert.
     """
     settings: Wav2LipSettings = job.settings
     section, seed = settings.sync_expert, job.params.train.seed

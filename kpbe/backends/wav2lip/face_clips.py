@@ -1,4 +1,4 @@
-"""What Wav2Lip's trainings learn from: face crops and speech of the training clips, in memory."""
+"""Training data of Wav2Lip: face crops and speech of the training clips, in memory."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ class FaceClip:
         faces: uint8 (N, 3, 96, 96), BGR.
         mel: (80, T) spectrogram.
         starts: first mel frame of each video frame's window.
-        opening: (N,) lip opening with mean 0 and standard deviation 1 over the clip; NaN where it is not
-            known.
+        opening: (N,) lip opening with mean 0 and standard deviation 1 over the clip; NaN where unknown.
 
     Raises:
-        KPBEError: the clip has no face boxes beside it, or as many lip openings as another clip has frames.
+        KPBEError: the clip has no face boxes, or its lip openings have another number of frames.
     """
 
     def __init__(self, clip: Clip, expression: Path, settings: Wav2LipSettings):
@@ -57,14 +56,16 @@ class FaceClip:
 
     @property
     def sync_windows(self) -> int:
-        """Number of windows of five frames that have their own sound; frames beyond the sound's end share its
-        last window.
+        """Number of windows of five frames that have their own sound.
+
+        Frames beyond the sound's end share its last window.
         """
         return min(len(self.faces) - SYNC_FRAMES + 1, len(set(self.starts)))
 
     def mouths(self, firsts: Sequence[int]) -> Tensor:
-        """Lower halves of the five frames from each of `firsts` on, float32 (B, 15, 48, 96), BGR in [0, 1]:
-        SyncNet's input.
+        """SyncNet's input: lower halves of the five frames from each of `firsts` on.
+
+        float32 (B, 15, 48, 96), BGR in [0, 1].
         """
         lower = self.faces[:, :, self.faces.shape[2] // 2 :]
         return torch.stack([lower[i : i + SYNC_FRAMES].flatten(0, 1) for i in firsts]).float() / 255
@@ -85,7 +86,7 @@ def load_face_clips(job: TrainingJob, pairs: int) -> tuple[list[Clip], list[Face
         The manifest's rows of the training clips, their faces, the faces of the validation clips.
 
     Raises:
-        KPBEError: there is no training clip, or one without face boxes, or none has two windows of five
+        KPBEError: there is no training clip, a clip has no face boxes, or no clip has two windows of five
             frames.
     """
     manifest = read_manifest(job.clips, "train")
@@ -105,12 +106,11 @@ def load_face_clips(job: TrainingJob, pairs: int) -> tuple[list[Clip], list[Face
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """What the generator learns from: N frames, of which the first 5 * `windows` are windows of five
-    consecutive ones.
+    """N frames for the generator; the first 5 * `windows` are windows of five consecutive frames.
 
     Attributes:
         faces: (N, 3, 96, 96) BGR in [0, 1].
-        references: the same shape, from another moment of the same clip (`reference_starts`).
+        references: (N, 3, 96, 96) of another moment of the same clip (`reference_starts`).
         mels: (N, 1, 80, 16), each frame's sound.
         openings: (N,) `FaceClip.opening` of each frame.
         windows: number of windows.
@@ -124,7 +124,7 @@ class FrameBatch:
 
     @classmethod
     def cut(cls, places: Iterable[tuple[FaceClip, int, int, int]], windows: int) -> FrameBatch:
-        """Frames from places (clip, first frame, first frame of the reference, length)."""
+        """A batch of places (clip, first frame, first frame of the reference, length)."""
         faces, references, mels, openings = [], [], [], []
         for clip, first, other, length in places:
             faces.append(clip.faces[first : first + length])
@@ -160,15 +160,14 @@ class FrameBatch:
 
 
 def reference_starts(first: int, length: int, frames: int) -> np.ndarray:
-    """First frames that the reference of a target may have: none of its frames is one of the target's.
+    """Possible first frames of a target's reference, such that the two share no frame.
 
-    Where a clip is too short for that, the places farthest away; the target's own only where there is no
-    other.
+    If the clip is too short for that, the places farthest away; the target's own only if there is no other.
 
     Args:
         first: the target's first frame.
-        length: frames of target and reference.
-        frames: of the clip.
+        length: number of frames of target and reference.
+        frames: number of the clip's frames.
 
     Returns:
         Whole numbers in ascending order, at least one.
@@ -181,7 +180,7 @@ def reference_starts(first: int, length: int, frames: int) -> np.ndarray:
 def random_frames(
     clips: Sequence[FaceClip], batch_size: int, windows: int, seed: int, step: int
 ) -> FrameBatch:
-    """`batch_size` frames of random clips: `windows` windows, the rest singly; a function of (seed, step)."""
+    """`batch_size` frames of random clips: `windows` windows, then single ones; depends on (seed, step)."""
     rng = np.random.default_rng((seed, step, 0xAD))
 
     def place(length: int) -> tuple[FaceClip, int, int, int]:
@@ -197,8 +196,9 @@ def random_frames(
 
 
 def evenly_spaced_frames(clips: Sequence[FaceClip], per_clip: int, in_windows: bool) -> FrameBatch:
-    """`per_clip` windows, or single frames, of every clip, each in the middle of its share; references come
-    from half a clip away.
+    """`per_clip` windows, or single frames, of every clip, evenly spaced.
+
+    References come from half a clip away.
     """
     length = SYNC_FRAMES if in_windows else 1
     places = []

@@ -1,6 +1,6 @@
 """Face crops of Wav2Lip: box padding and smoothing, 96x96 BGR crops, the generator's input, pasting back.
 
-Follows the reference's inference script to the rounding, because its checkpoints were judged by it.
+Follows the reference's inference script, including its rounding, with which its checkpoints were evaluated.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def pad_boxes(boxes: np.ndarray, pads: Sequence[int], height: int, width: int) -
         width: of the frame.
 
     Returns:
-        (N, 4) int64 left, top, right, bottom. Fractions are cut off, as the reference does.
+        (N, 4) int64 left, top, right, bottom. Fractions are truncated, as in the reference.
     """
     top, bottom, left, right = pads
     whole = np.maximum(boxes, 0).astype(np.int64)
@@ -47,9 +47,9 @@ def pad_boxes(boxes: np.ndarray, pads: Sequence[int], height: int, width: int) -
 def smooth_boxes(boxes: np.ndarray, window: int = SMOOTHING_WINDOW) -> np.ndarray:
     """Mean of each box and the next ones, as the reference computes it.
 
-    The reference writes into the array it reads, cuts fractions off, and lets the last boxes share the last
-    window, by then partly smoothed. With fewer boxes than `window` its negative slice start leaves only the
-    last few of them.
+    The reference writes into the array that it reads, truncates fractions, and uses the last window, by then
+    partly smoothed, for the last boxes. With fewer boxes than `window` its negative slice start selects only
+    the last few of them.
 
     Args:
         boxes: (N, 4) integers.
@@ -77,8 +77,9 @@ def crop_boxes(boxes: np.ndarray, pads: Sequence[int], smooth: bool, height: int
 
 
 def crop_face(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The 96x96 uint8 BGR crop of an RGB frame (H, W, 3); `box` is left, top, right, bottom in whole
-    pixels.
+    """The 96x96 uint8 BGR crop of an RGB frame (H, W, 3).
+
+    `box` is left, top, right, bottom in whole pixels.
     """
     left, top, right, bottom = (int(v) for v in box)
     face = np.ascontiguousarray(frame[top:bottom, left:right, ::-1])
@@ -86,7 +87,7 @@ def crop_face(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 def prepare_face_window(frames: Iterable[np.ndarray], boxes: np.ndarray) -> Tensor:
-    """Crops of several frames as the networks take them.
+    """Crops of several frames as input of the networks.
 
     Args:
         frames: N uint8 RGB frames (H, W, 3).
@@ -104,8 +105,8 @@ def generator_input(faces: Tensor, references: Tensor) -> Tensor:
 
     Args:
         faces: (N, 3, 96, 96) faces to paint on, [0, 1].
-        references: (N, 3, 96, 96) faces of the same person that show the mouth: at synthesis `faces` itself,
-            in training a random other moment, so that the mouth cannot be copied.
+        references: (N, 3, 96, 96) faces of the same person with the mouth: in synthesis `faces` itself, in
+            training a random other moment, so that the mouth cannot be copied.
     """
     masked = faces.clone()
     masked[:, :, FACE_SIZE // 2 :] = 0
@@ -113,8 +114,9 @@ def generator_input(faces: Tensor, references: Tensor) -> Tensor:
 
 
 def painted_faces(output: Tensor) -> np.ndarray:
-    """Generator output (N, 3, 96, 96) in [0, 1] -> (N, 96, 96, 3) uint8, fractions cut off as the reference
-    does.
+    """Generator output (N, 3, 96, 96) in [0, 1] -> (N, 96, 96, 3) uint8.
+
+    Fractions are truncated, as in the reference.
     """
     return (output * 255).byte().permute(0, 2, 3, 1).cpu().numpy()
 
@@ -127,7 +129,7 @@ def paste_face(frame: np.ndarray, face: np.ndarray, box: np.ndarray, seam: float
         face: uint8 (96, 96, 3) BGR.
         box: left, top, right, bottom in whole pixels, inside the frame.
         seam: width of the edge over which the face fades into the frame, as a share of the box's sides; 0 is
-            the reference's hard edge. An edge of the box that is one of the frame's does not fade.
+            the reference's hard edge. A side of the box that lies on the frame's border does not fade.
     """
     left, top, right, bottom = (int(v) for v in box)
     pasted = frame.copy()
@@ -143,12 +145,13 @@ def paste_face(frame: np.ndarray, face: np.ndarray, box: np.ndarray, seam: float
 
 
 def _fading(length: int, seam: float, first: bool, last: bool) -> np.ndarray:
-    """The face's share along one side of its box, (length,) in [0, 1]: rises at the first end, falls at the
-    last (half a cosine).
+    """The face's share along one side of its box, (length,) in [0, 1].
+
+    It rises at the first end and falls at the last one (half a cosine).
     """
     inside = np.arange(length) + 0.5
     share = np.ones(length)
-    for wanted, distance in ((first, inside), (last, length - inside)):
-        if wanted:
+    for fades, distance in ((first, inside), (last, length - inside)):
+        if fades:
             share *= 0.5 - 0.5 * np.cos(np.pi * np.clip(distance / (seam * length), 0, 1))
     return share

@@ -18,13 +18,13 @@ from kpbe.backends.layers import scaled_channels
 FACE_SIZE = 96
 SYNC_FRAMES = 5
 FADE = 8
-"""Rows below the middle of a face over which what a residual generator paints sets in."""
+"""Rows below the middle of a face over which a residual generator's paint fades in."""
 
 START_OF_RESIDUAL = 0.1
-"""By which a residual generator's last weights are scaled at the start."""
+"""Initial scale of a residual generator's last weights."""
 
 START_TEMPERATURE, LEAST_TEMPERATURE = 0.1, 0.02
-"""Of a calibrated sync expert."""
+"""Temperatures of a calibrated sync expert."""
 
 
 class ConvBlock(nn.Module):
@@ -53,8 +53,9 @@ class ConvBlock(nn.Module):
 
 
 class UpsamplingBlock(nn.Module):
-    """Transposed 3x3 convolution, batch norm, ReLU; doubles the size, or turns 1x1 into 3x3 when `stride` is
-    1.
+    """Transposed 3x3 convolution, batch norm, ReLU; doubles the size.
+
+    With `stride` 1 it turns 1x1 into 3x3.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 2):
@@ -92,7 +93,7 @@ def _residuals(channels: int, count: int) -> list[nn.Module]:
 
 
 def _audio_encoder(widths: Sequence[int], last_residuals: int, activated: bool = True) -> nn.Sequential:
-    """(B, 1, 80, 16) mel windows to (B, C, 1, 1); the strides (3, 1), 3, (3, 2) bring 80 x 16 to 3 x 3.
+    """Maps (B, 1, 80, 16) mel windows to (B, C, 1, 1); the strides (3, 1), 3, (3, 2) reduce 80x16 to 3x3.
 
     Without `activated` the last block has no ReLU.
     """
@@ -112,12 +113,12 @@ def _audio_encoder(widths: Sequence[int], last_residuals: int, activated: bool =
 
 
 class Wav2LipGenerator(nn.Module):
-    """Paints the lower half of a face to match a mel window; a U-Net whose bottleneck is the audio embedding.
+    """Paints the lower half of a face to match a mel window: a U-Net with the audio embedding as bottleneck.
 
-    A residual one is shown a face, the upper half of the face to paint on above the lower half of the
-    reference, and paints what is to change of its lower half. At synthesis both are one picture, so all but
-    the mouth is right before anything is learned, and stays sharp; the mouth is then what is left to learn
-    from. Besides, a linear layer reads from the sound how far the mouth opens (`heard_openings`).
+    A residual generator starts from a face (the upper half of the face to paint, above the lower half of the
+    reference) and paints the change of its lower half. In synthesis both halves are of one picture, so
+    everything except the mouth is right before training and stays sharp; only the mouth remains to be
+    learned. A linear layer also reads the mouth's opening from the sound (`heard_openings`).
 
     Args:
         width_multiplier: scales every hidden channel count; 1.0 is the official network (36.3 M parameters).
@@ -175,15 +176,17 @@ class Wav2LipGenerator(nn.Module):
         return self.audio_encoder(mel)
 
     def heard_openings(self, audio_embedding: Tensor) -> Tensor:
-        """Lip openings (B,) that are heard in audio embeddings (B, C, 1, 1), in standard deviations of a
-        clip; residual networks only.
+        """Lip openings (B,) read from audio embeddings (B, C, 1, 1), in standard deviations of a clip.
+
+        Residual networks only.
         """
         assert self.opening is not None, "the official network does not read openings"
         return self.opening(audio_embedding.flatten(1))[:, 0].float()
 
     def with_openings(self, audio_embedding: Tensor, openings: Tensor) -> Tensor:
-        """Audio embeddings (B, C, 1, 1), moved as little as possible for these lip openings (B,) to be heard
-        in them; NaN leaves them.
+        """Audio embeddings (B, C, 1, 1), changed as little as possible so that they give these openings (B,).
+
+        NaN openings change nothing. Residual networks only.
         """
         assert self.opening is not None, "the official network does not read openings"
         weights = self.opening.weight[0].detach()
@@ -194,7 +197,7 @@ class Wav2LipGenerator(nn.Module):
     def encode_face(self, faces: Tensor) -> list[Tensor]:
         """(B, 6, 96, 96) of `generator_input` -> seven features, 96 to 1 pixels wide.
 
-        Before them is the face that a residual network changes (`shown_face`).
+        In a residual network, the face that it changes comes first (`shown_face`).
         """
         features = []
         x = faces
@@ -204,8 +207,9 @@ class Wav2LipGenerator(nn.Module):
         return [shown_face(faces), *features] if self.residual else features
 
     def decode(self, audio_embedding: Tensor, face_features: Sequence[Tensor]) -> Tensor:
-        """Paint (B, 3, 96, 96) faces in [0, 1] from B audio embeddings; features of batch 1 serve the whole
-        batch.
+        """Paint (B, 3, 96, 96) faces in [0, 1] from B audio embeddings.
+
+        Features of batch 1 serve the whole batch.
         """
         batch = len(audio_embedding)
         x = audio_embedding
@@ -240,7 +244,7 @@ class Wav2LipGenerator(nn.Module):
 
 
 def _modulated(x: Tensor, scale_and_shift: Tensor) -> Tensor:
-    """Channels of (B, C, H, W) scaled by 1 + the first, and shifted by the second half of (B, 2 C)."""
+    """Channels of (B, C, H, W) scaled by 1 + the first half of (B, 2 C) and shifted by its second half."""
     scale, shift = scale_and_shift[..., None, None].chunk(2, dim=1)
     return x * (1 + scale) + shift
 
@@ -252,8 +256,9 @@ def _below_the_middle(painted: Tensor) -> Tensor:
 
 
 def shown_face(faces: Tensor) -> Tensor:
-    """(B, 6, 96, 96) of `generator_input` -> (B, 3, 96, 96): the upper half of the face above the lower half
-    of the reference.
+    """The upper half of the face above the lower half of the reference, (B, 3, 96, 96).
+
+    Takes (B, 6, 96, 96) of `generator_input`.
     """
     half = faces.shape[-2] // 2
     return torch.cat((faces[:, :3, :half], faces[:, 3:, half:]), dim=2)
@@ -262,10 +267,10 @@ def shown_face(faces: Tensor) -> Tensor:
 class SyncNet(nn.Module):
     """The sync expert: embeds five lower face halves and 0.2 s of audio into the same space.
 
-    The official network ends in ReLUs: its similarities lie in [0, 1] and are taken as probabilities. A
+    The official network ends in ReLUs: its similarities lie in [0, 1] and are used as probabilities. A
     calibrated one has embeddings of both signs and learns a temperature T and a bias b; its probability is
-    sigmoid(similarity / T + b) (as SigLIP's, arXiv 2303.15343). It has no dead units at the start, and
-    similarities that differ by little can mean much.
+    sigmoid(similarity / T + b) (as in SigLIP, arXiv 2303.15343). It has no dead units at the start, and small
+    differences of similarities can have large effects.
 
     Args:
         width_multiplier: scales every channel count, the embeddings' too; 1.0 is the official network (16.4 M
@@ -301,35 +306,36 @@ class SyncNet(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """T, at least 0.02 so that it cannot run away; fixed for the official network, which needs one in a
-        warm-up only.
-        """
+        """T, clamped to at least 0.02; fixed for the official network, which uses it in a warm-up only."""
         if not self.calibrated:
             return torch.tensor(START_TEMPERATURE)
         return self.log_temperature.exp().clamp(min=LEAST_TEMPERATURE)
 
     def forward(self, mel: Tensor, mouths: Tensor) -> tuple[Tensor, Tensor]:
-        """Embed (A, 1, 80, 16) mel windows and (B, 15, 48, 96) of `mouth_window`: unit vectors (A, C) and (B,
-        C), C = 512 at full width.
+        """Embed (A, 1, 80, 16) mel windows and (B, 15, 48, 96) mouths of `mouth_window`.
+
+        Returns unit vectors (A, C) and (B, C), C = 512 at full width.
         """
         audio = F.normalize(self.audio_encoder(mel).flatten(1).float())
         face = F.normalize(self.face_encoder(mouths).flatten(1).float())
         return audio, face
 
     def loss(self, similarity: Tensor, in_sync: float) -> Tensor:
-        """Binary cross-entropy of cosine similarities, any shape, against `in_sync` (1 for matching windows,
-        0 for shifted ones).
+        """Binary cross-entropy of cosine similarities (any shape) against `in_sync`.
+
+        `in_sync` is 1 for matching windows, 0 for shifted ones.
         """
         if not self.calibrated:
-            similarity = similarity.clamp(0, 1)  # after a ReLU it lies there up to rounding
+            similarity = similarity.clamp(0, 1)  # after a ReLU it is in [0, 1] up to rounding
             return F.binary_cross_entropy(similarity, torch.full_like(similarity, in_sync))
         logits = similarity / self.temperature + self.bias
         return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, in_sync))
 
 
 def mouth_window(faces: Tensor) -> Tensor:
-    """(B, 3, 5, 96, 96) consecutive faces -> (B, 15, 48, 96): their lower halves, stacked on channels in time
-    order.
+    """Lower halves of (B, 3, 5, 96, 96) consecutive faces, (B, 15, 48, 96).
+
+    They are stacked on channels in time order.
     """
     return faces[..., faces.shape[-2] // 2 :, :].transpose(1, 2).flatten(1, 2)
 

@@ -16,13 +16,13 @@ class Wav2LipLossWeights(Section):
     """Weights of the generator's loss terms (Prajwal et al. 2020, 3.3 to 3.5).
 
     Attributes:
-        sync: of the frozen expert's loss; joins in once the validation's sync loss is below `sync_below`.
-        gan: of the quality discriminator's loss. The L1 term has the rest, 1 - sync - gan.
-        mouth: how much more than the rest of the face the middle of the mouth counts in the L1 term; 0 is the
+        sync: of the frozen expert's loss; used once the validation's sync loss has been below `sync_below`.
+        gan: of the quality discriminator's loss. The L1 term has the weight 1 - sync - gan.
+        mouth: extra weight of the middle of the mouth in the L1 term, where the rest weighs 1; 0 is the
             reference.
-        opening: of a linear head that reads the lip opening from the sound's embedding, so that the embedding
-            soon holds it; the decoder is then told the true one. Only for frames whose opening is known
-            (`FaceClip.opening`); 0 is the reference.
+        opening: error of a linear head that reads the lip opening from the sound's embedding, so that the
+            embedding soon holds it; the decoder then gets the true opening. Only for frames whose opening is
+            known (`FaceClip.opening`); 0 is the reference.
     """
 
     sync: float = Field(default=0.03, ge=0, lt=1)
@@ -41,20 +41,21 @@ class Wav2LipLossWeights(Section):
 
 
 class SyncExpertSettings(TrainingSettings):
-    """The sync expert: `checkpoint` is a public file, fine-tuned when there are steps; without one it is
-    trained.
+    """The sync expert: trained from scratch, or from the public file `checkpoint`.
+
+    A checkpoint is fine-tuned if there are steps, else used unchanged.
 
     Attributes:
         width_multiplier: of an expert trained from scratch.
         calibrated: of an expert trained from scratch: embeddings of both signs, learned temperature and bias
             (`SyncNet`). False is the published network.
-        windows_per_clip: a batch takes so many windows of one clip; each face is in sync with its own sound
+        windows_per_clip: number of windows of one clip in a batch; each face is in sync with its own sound
             and shifted against those of the others.
-        warm_up_steps: steps in which each window finds its own among the sounds of its clip, before the
-            cross-entropy begins; 0 is the reference's way.
+        warm_up_steps: steps in which each window must find its own sound among those of its clip, before the
+            cross-entropy is used; 0 is the reference.
         augment: whether training windows are moved, scaled, relit and mirrored.
         opening: weight of heads that read the window's lip openings from its sound and from its mouths, where
-            they are known (data/expression); 0 is the reference's way.
+            they are known (data/expression); 0 is the reference.
     """
 
     checkpoint: Path | None = None
@@ -67,11 +68,12 @@ class SyncExpertSettings(TrainingSettings):
 
 
 class GeneratorTrainingSettings(TrainingSettings):
-    """Training or fine-tuning of the generator; `schedule.batch_size` counts frames (the reference's windows
-    have five).
+    """Training or fine-tuning of the generator; `schedule.batch_size` counts frames.
+
+    In the reference it counts windows of five frames.
 
     Attributes:
-        augment: whether sounds are varied (`augmented_sounds`), so that few voices teach more; the reference
+        augment: whether sounds are augmented (`augmented_sounds`), for trainings on few voices; the reference
             does not.
     """
 
@@ -83,12 +85,12 @@ class Wav2LipSettings(BackendSettings):
     """Wav2Lip; `checkpoint` is a public generator, without one the DAG trains it.
 
     Attributes:
-        residual: of a generator trained from scratch: it paints what is to change of the face that it is
-            shown (`Wav2LipGenerator`). False is the published network.
-        mouth_gain: factor of the lip opening that a residual generator hears; of real speech it hears a
-            third.
-        paste: how painted faces are put into their frames: `plain`, with the hard edges of the reference, or
-            `feathered`.
+        residual: whether a generator trained from scratch paints only the change of its input face
+            (`Wav2LipGenerator`). False is the published network.
+        mouth_gain: factor of the lip opening that a residual generator reads from the sound; from real speech
+            it reads about a third of it.
+        paste: how painted faces are pasted into their frames: `plain`, with the hard edges of the reference,
+            or `feathered`.
     """
 
     kind: Literal["wav2lip"] = "wav2lip"
@@ -106,7 +108,5 @@ class Wav2LipSettings(BackendSettings):
 
     @property
     def needs_sync_expert(self) -> bool:
-        """Whether the generator's training would ask an expert: not with a sync weight of 0, nor when nothing
-        is trained.
-        """
+        """Whether the generator's training uses an expert: it needs a sync weight and steps above 0."""
         return self.train.losses.sync > 0 and self.train.schedule.steps > 0

@@ -1,6 +1,4 @@
-"""Training or fine-tuning of Wav2Lip's generator: reconstruction, a frozen sync expert, a quality
-discriminator.
-"""
+"""Training or fine-tuning of Wav2Lip's generator: reconstruction, frozen sync expert, discriminator."""
 
 from __future__ import annotations
 
@@ -55,24 +53,21 @@ MOMENTS_PER_CLIP = 4
 FRAMES_AT_ONCE = 40
 
 OPENING_CLIPS = 8
-"""So many held-out clips, at most, speak in a validation."""
+"""Most held-out clips whose lip opening a validation measures."""
 
 MOUTH_PLACE, MOUTH_SPREAD = (0.76, 0.5), (0.12, 0.22)
-"""Middle and standard deviation, down and across, of where mouths are in face crops, as shares of their
-edge.
-"""
+"""Middle and standard deviation, down and across, of mouths in face crops, as shares of their edge."""
 
 
 class SyncGate:
-    """Keeps the sync term out until the validation's sync loss has once been below a threshold (a
-    `Stateful`).
+    """Keeps the sync term out until the validation's sync loss has once been below a threshold.
 
-    The reference opens it at 0.75 and never closes it again.
+    The reference opens it at 0.75 and never closes it again. It is a `Stateful`.
 
     Args:
         below: the threshold.
-        every: steps between the validations that count, so that one at the end of a run, which a longer run
-            would not have made, changes nothing.
+        every: steps between the validations that count; so the extra validation at the end of a run, which a
+            longer run would not make, changes nothing.
     """
 
     def __init__(self, below: float, every: int):
@@ -80,7 +75,7 @@ class SyncGate:
         self.open = False
 
     def observe(self, steps_done: int, validation_sync_loss: float) -> None:
-        """Take note of a validation after `steps_done` steps."""
+        """Register a validation after `steps_done` steps, which may open the gate."""
         if steps_done and steps_done % self.every == 0 and validation_sync_loss < self.below:
             self.open = True
 
@@ -94,7 +89,7 @@ class SyncGate:
 
 
 class Speaker(nn.Module):
-    """The generator as a training sees it: with what is heard, and told."""
+    """The generator in training: it can also return the heard lip openings and use the true ones."""
 
     def __init__(self, generator: Wav2LipGenerator):
         super().__init__()
@@ -103,16 +98,16 @@ class Speaker(nn.Module):
     def forward(
         self, mels: Tensor, faces: Tensor, openings: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Paint faces and say which lip openings are heard.
+        """Paint faces and read the lip openings from the sound.
 
-        What is heard is uncertain, above all in real speech, and L1 then asks for a mouth that hardly moves.
-        From embeddings that say the truth the decoder learns how far a mouth opens for what they say.
+        The openings that are heard are uncertain, above all in real speech, and L1 then favours a mouth that
+        hardly moves. From embeddings with the true openings the decoder learns how far a mouth opens.
 
         Args:
             mels: (B, 1, 80, 16) sounds.
             faces: (B, 6, 96, 96) of `generator_input`.
-            openings: (B,) true lip openings, NaN where unknown: the face is painted from an embedding that
-                says them; None: as heard.
+            openings: (B,) true lip openings, NaN where unknown: the embedding is changed to give them; None
+                leaves it as heard.
 
         Returns:
             Painted (B, 3, 96, 96) in [0, 1]; heard lip openings (B,), None without true ones.
@@ -184,8 +179,9 @@ class GeneratorTrainee:
         return parts
 
     def step(self, step: int) -> dict[str, float]:
-        """See `Trainee`; the loss is s * sync + d * gan + (1 - s - d) * L1, s and d of `losses`, s 0 behind
-        the gate.
+        """See `Trainee`; the loss is s * sync + d * gan + (1 - s - d) * L1.
+
+        s and d are the weights of `losses`; s is 0 until the gate opens.
         """
         weights = self.settings.losses
         self.speaker.begin(step)
@@ -210,7 +206,7 @@ class GeneratorTrainee:
             terms["opening"] = F.mse_loss(heard[known], frames.openings[known])
             share["opening"] = weights.opening
         if self.discriminator is not None:
-            # its own gradients would be thrown away
+            # the discriminator's gradients would not be used
             self.discriminator.module.requires_grad_(False)
             terms["gan"] = _cross_entropy(self.discriminator.module(painted), 1)
             self.discriminator.module.requires_grad_(True)
@@ -225,19 +221,19 @@ class GeneratorTrainee:
         return losses
 
     def _paint(self, frames: FrameBatch) -> Tensor:
-        """(N, 3, 96, 96) in [0, 1]."""
+        """Paint the frames, (N, 3, 96, 96) in [0, 1]."""
         return self.speaker.module(frames.mels, generator_input(frames.faces, frames.references))[0]
 
     def _reconstruction(self, painted: Tensor, faces: Tensor) -> Tensor:
-        """L1 of the whole face, in which the mouth counts more (`mouth_weights`)."""
+        """L1 of the whole face, weighted by `mouth_weights`."""
         return ((painted.float() - faces).abs() * self.weights.to(painted.device)).mean()
 
     def _sync_loss(self, frames: FrameBatch, painted: Tensor) -> Tensor:
-        """Of the windows; the expert hears the sound of the first of five frames."""
+        """Sync loss of the windows; the expert gets the sound of the first of five frames."""
         assert self.expert is not None
         inside = frames.windows * SYNC_FRAMES
-        seen = in_true_colours(painted[:inside], frames.faces[:inside])
-        windows = seen.unflatten(0, (frames.windows, SYNC_FRAMES)).transpose(1, 2)
+        coloured = in_true_colours(painted[:inside], frames.faces[:inside])
+        windows = coloured.unflatten(0, (frames.windows, SYNC_FRAMES)).transpose(1, 2)
         audio, face = self.expert(frames.mels[:inside:SYNC_FRAMES], mouth_window(windows))
         return self.expert.loss((audio * face).sum(1), in_sync=1)
 
@@ -251,13 +247,10 @@ class GeneratorTrainee:
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
-        """See `Trainee`: L1 of the painted lower half, and with an expert its loss on the painted windows, on
-        the fixed windows.
+        """See `Trainee`: L1 of the painted lower half and, with an expert, its loss, on the fixed windows.
 
-        As in the reference the cross-entropy of a similarity of 0 counts 100, so one such window weighs
-        heavily in the mean.
-
-        The sheet shows the first of each clip.
+        As in the reference the cross-entropy of a similarity of 0 is 100, so one such window weighs heavily
+        in the mean. The sheet shows the first of each clip.
         """
         self.speaker.module.eval()
         painted, sync = [], []
@@ -280,12 +273,13 @@ class GeneratorTrainee:
         return metrics, contact_sheet(sheet)
 
     def _opening_r(self) -> float | None:
-        """Mean over held-out clips of how the mouth follows when the clip's middle frame speaks its sound
-        (`OpeningJudge.follows`).
+        """Mean opening correlation over held-out clips whose middle frame speaks the clip's sound.
+
+        See `OpeningJudge.follows`.
         """
         if self.judge is None:
             return None
-        found = []
+        correlations = []
         for clip in self.validation:
             true = _rgb(clip.faces.float() / 255)
             still = clip.faces[len(clip.faces) // 2].float().div(255)[None].to(self.fabric.device)
@@ -293,8 +287,10 @@ class GeneratorTrainee:
             with self.fabric.autocast():
                 features = self.generator.encode_face(generator_input(still, still))
                 painted = _rgb(self.generator.decode(self.generator.encode_audio(mels), features).float())
-            found.append(self.judge.follows(clip.name, len(true), true.__getitem__, painted.__getitem__))
-        moving = [r for r in found if r is not None]
+            correlations.append(
+                self.judge.follows(clip.name, len(true), true.__getitem__, painted.__getitem__)
+            )
+        moving = [r for r in correlations if r is not None]
         return float(np.mean(moving)) if moving else None
 
     def export(self, folder: Path) -> None:
@@ -308,21 +304,19 @@ def _rgb(faces: Tensor) -> np.ndarray:
 
 
 def windows_of(batch_size: int) -> int:
-    """How many windows of five a batch of frames has for the sync term: half of the frames are in one, at
-    least one window.
+    """Number of windows of five in a batch of frames: half of the frames, but at least one window.
 
-    The reference trains on windows only. Five frames in a row are nearly the same picture, so single frames
-    show a small batch more.
+    The sync term needs windows. The reference trains on windows only; but five frames in a row are nearly the
+    same picture, so single frames give a small batch more variety.
     """
     return max(1, batch_size // (2 * SYNC_FRAMES))
 
 
 def in_true_colours(painted: Tensor, true: Tensor) -> Tensor:
-    """Painted faces (N, 3, H, W) in [0, 1] with the brightness they have and the colours of the true ones:
-    what a sync expert sees.
+    """Painted faces (N, 3, H, W) in [0, 1] with their own brightness and the true faces' colours.
 
-    What lips say is in their brightness. Where the expert sees colours too, a generator learns which tints it
-    likes, and colours run.
+    They are the sync expert's input. Speech shows in the lips' brightness. If the expert saw the painted
+    colours, the generator would learn the tints that it scores high, and the colours would drift.
     """
     return (true + (painted - true).mean(1, keepdim=True)).clamp(0, 1)
 
@@ -336,14 +330,13 @@ def _new_generator(settings: Wav2LipSettings) -> Wav2LipGenerator:
 
 
 def train_generator(job: TrainingJob) -> None:
-    """Train the generator on the training clips, from `checkpoint` when given, else from scratch; leaves
-    generator.safetensors.
+    """Train the generator on the training clips, from `checkpoint` or from scratch.
 
-    Zero steps leave the checkpoint as it is.
+    It writes generator.safetensors. Zero steps leave the checkpoint unchanged.
 
     Raises:
-        KPBEError: no training clip, clips without face boxes, a sync weight without an expert in `job.sync`,
-            or an opening weight for the published network.
+        KPBEError: there is no training clip, clips have no face boxes, there is a sync weight but no expert
+            in `job.sync`, or an opening weight for the published network.
     """
     settings: Wav2LipSettings = job.settings
     training, seed = settings.train, job.params.train.seed
@@ -374,7 +367,7 @@ def train_generator(job: TrainingJob) -> None:
     trainee = GeneratorTrainee(
         generator, expert, faces, validation, training, seed, fabric, facts, OpeningJudge.load()
     )
-    # Only with an expert do validations change the training: they open the gate.
+    # Validations change the training only with an expert, when they open the gate.
     validations = [training.schedule.sheet_every, training.schedule.validation_pairs] if expert else None
     identity = training_identity(
         recipe("train_backend", "wav2lip"),
