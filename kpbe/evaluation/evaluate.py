@@ -1,8 +1,8 @@
-"""The evaluate stage: every method's test videos against the ground truth.
+"""Stage `evaluate`: score every method's test videos against the ground truth.
 
-For each backend: the source frame held still ("static source"), the backend, the backend enhanced by KPBE,
-and KPBE's controls (`kpbe.methods`). All are scored on the same frames of the same clips, without the source
-frame; a clip for which one video is missing or does not fit is rejected for all of them.
+For each backend these are the source frame held still ("static source"), the backend, the backend enhanced by
+KPBE, and KPBE's controls (`kpbe.methods`). All are scored on the same frames of the same clips, without the
+source frame. A clip for which one video is missing or does not fit is rejected for all of them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from kpbe.recipes import recipe
 
 @dataclass(frozen=True)
 class ClipVideos:
-    """One test clip's ground truth and the videos that stand for it, by method."""
+    """One test clip's ground truth and each method's video of it."""
 
     clip: Clip
     backend: str
@@ -64,7 +64,14 @@ class ClipVideos:
 
 @dataclass(frozen=True)
 class Scoring:
-    """How frames are scored: by which networks, how many at once, how many of them by the face networks."""
+    """How frames are scored.
+
+    Attributes:
+        networks: the networks to use.
+        batch: frames per batch.
+        face_every: face networks read every `face_every`-th scored frame.
+        score_every: every `score_every`-th frame is scored.
+    """
 
     networks: Networks
     batch: int
@@ -85,7 +92,7 @@ def evaluate(
 
     Writes per_clip.csv (a row per clip and method), per_frame.csv (SSIM and PSNR of every scored frame),
     metrics.json (means for `dvc metrics`, differences, settings), rejected.csv, and clips/<clip_id>.json,
-    by which an interrupted evaluation goes on where it stopped.
+    from which an interrupted evaluation resumes.
 
     Args:
         backend: its name in params.yaml, e.g. "wav2lip".
@@ -94,10 +101,10 @@ def evaluate(
         backend_folder: data/backend/<backend>.
         enhanced_folder: data/enhanced/<backend>.
         out: reports/results/evaluation/<backend>.
-        map: how shards of clips are run.
+        map: see `kpbe.core.processes.ShardMap`.
 
     Raises:
-        ParamsError: evaluate.primary_metric is no metric.
+        ParamsError: evaluate.primary_metric is not a metric that can judge.
         MissingWeights: a measurement is "on" and its weights are not on this machine.
         KPBEError: more than data.max_rejected_fraction of the clips were rejected, or none is left.
     """
@@ -129,7 +136,7 @@ def evaluate(
         (task.payload.clip, facts["indices"], {method: facts["methods"][method] for method in methods})
         for task, facts in finished
     ]
-    clip_scores = [score for found in scored for score in _clip_scores(*found)]
+    clip_scores = [score for row in scored for score in _clip_scores(*row)]
     write_per_clip(out, clip_scores)
     write_csv(out / PER_FRAME, PER_FRAME_COLUMNS, _frame_rows(scored))
     means = summary(clip_scores, backend, resamples=params.evaluate.bootstrap, seed=params.evaluate.seed)
@@ -181,14 +188,14 @@ def _task(videos: ClipVideos, out: Path, scoring: Scoring) -> ClipTask:
 
 def _score_task(task: ClipTask, scoring: Scoring) -> dict[str, Any]:
     indices, scores = score_clip(task.payload, scoring)
-    return {"indices": indices, "methods": {method: vars(found) for method, found in scores.items()}}
+    return {"indices": indices, "methods": {method: vars(video) for method, video in scores.items()}}
 
 
 def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[str, VideoScores]]:
     """The scored frames' indices, and each method's scores of them.
 
-    A video may be up to 5 frames shorter or longer than the clip (audio-driven methods end with the audio);
-    all methods are scored on the frames that every video has (or every so-many-th of them), without the
+    A video may be up to 5 frames shorter or longer than the clip (audio-driven methods end with the audio).
+    All methods are scored on the frames that every video has (every `score_every`-th of them), without the
     source frame.
 
     Raises:
@@ -223,8 +230,9 @@ def score_clip(videos: ClipVideos, scoring: Scoring) -> tuple[list[int], dict[st
 
 
 def _mouth(clip: Clip, truth: Recording, networks: Networks) -> MouthBoxes | None:
-    """Where the true mouth is, where that does not take the FaceLandmarker: known with the data, else found
-    by another network.
+    """Boxes of the true mouth without the FaceLandmarker: known with the data, else from another network.
+
+    None where the FaceLandmarker gives them, or nothing does.
     """
     if clip.landmarks.is_file():
         return boxes_from_three_points(np.load(clip.landmarks), clip.width, clip.height)
@@ -239,12 +247,12 @@ def _mouth(clip: Clip, truth: Recording, networks: Networks) -> MouthBoxes | Non
 
 
 def _clip_scores(clip: Clip, indices: Sequence[int], methods: Mapping[str, Any]) -> list[ClipScore]:
-    found = []
+    rows = []
     for method, scores in methods.items():
         identical = int(np.isinf(scores["frames"]["psnr"]).sum())
         values = VideoScores(**scores).means()
-        found.append(ClipScore(clip.clip_id, clip.identity, method, len(indices), values, identical))
-    return found
+        rows.append(ClipScore(clip.clip_id, clip.identity, method, len(indices), values, identical))
+    return rows
 
 
 def _frame_rows(
@@ -296,9 +304,7 @@ def _settings(
 
 
 def _data_source(params: Params) -> str:
-    """The kind of data and, for a folder, which: only last names, so that results do not hold private
-    paths.
-    """
+    """The kind of data; for a folder also its name, but not its path, which may be private."""
     if params.data.source != "folder":
         return params.data.source
     return f"folder {(params.data.list or params.data.root).name}"

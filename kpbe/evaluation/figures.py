@@ -1,6 +1,4 @@
-"""Figures of the evaluation: the methods' frames one below the other (the paper's Fig. 3), scores per
-clip.
-"""
+"""Figures of the evaluation: the methods' frames below each other (the paper's Fig. 3), scores per clip."""
 
 from __future__ import annotations
 
@@ -44,14 +42,14 @@ INK = "#2b2e33"
 def figure3(clips_folder: Path, videos: Sequence[tuple[str, Path]], out: Path, clips: int = 4) -> None:
     """Write a PNG like the paper's Fig. 3: ground truth, backend, enhanced, row by row, at the same moments.
 
-    Two frames (at a quarter and at three quarters) of each of `clips` test clips that all methods have; of
-    different identities as far as there are.
+    It has two frames (at a quarter and at three quarters) of each of `clips` test clips that all methods
+    have, of different identities as far as possible.
 
     Args:
         clips_folder: data/clips.
         videos: (row label, folder with <clip_id>.mkv), e.g. the backend's and the enhanced test videos.
         out: the PNG.
-        clips: how many test clips.
+        clips: number of test clips.
 
     Raises:
         KPBEError: no test clip has a video of every method.
@@ -82,26 +80,26 @@ def figure3(clips_folder: Path, videos: Sequence[tuple[str, Path]], out: Path, c
 
 
 def score_plot(results_folder: Path, backend: str, out: Path) -> None:
-    """Write a PNG that joins each test clip's scores: static source, backend, enhanced, enhanced by the
-    source's expression.
+    """Write a PNG that joins each test clip's scores of four methods.
 
-    Thin lines are clips, dots with bars the means over identities with 95 % intervals.
+    The methods are static source, backend, enhanced, and enhanced with the source's expression. Thin lines
+    are clips; dots with bars are the means over identities with 95 % intervals.
 
     Args:
         results_folder: reports/results/evaluation/<backend>.
-        backend: registry name.
+        backend: its name in params.yaml.
         out: the PNG.
 
     Raises:
         KPBEError: per_clip.csv is missing or damaged.
     """
     scores = read_per_clip(results_folder)
-    shown = [metric for metric in PLOTTED if finite_values(scores, backend, metric)]
+    plotted = [metric for metric in PLOTTED if finite_values(scores, backend, metric)]
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "text.color": INK}):
-        figure = Figure(figsize=(3.6 * len(shown), 4.2), dpi=150)
+        figure = Figure(figsize=(3.6 * len(plotted), 4.2), dpi=150)
         figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
         figure.suptitle(display_name(backend), x=0.01, ha="left", fontsize=12, fontweight="bold")
-        for axes, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        for axes, metric in zip(figure.subplots(1, len(plotted), squeeze=False)[0], plotted, strict=True):
             _joined_clips(axes, scores, backend, metric)
         with whole(out) as temporary:
             figure.savefig(temporary)
@@ -137,7 +135,7 @@ def _joined_clips(axes: Axes, scores: Sequence[ClipScore], backend: str, metric:
 
 
 def _brief(method: str) -> str:
-    """A method's name below a narrow plot, whose title names the backend."""
+    """A method's short name for a narrow plot, whose title names the backend."""
     if method == STATIC_SOURCE:
         return "static\nsource"
     name = display_name(method).removeprefix(display_name(backend_of_method(method) or ""))
@@ -145,7 +143,7 @@ def _brief(method: str) -> str:
 
 
 def _spread(clips: Sequence[Clip], count: int) -> list[Clip]:
-    """`count` clips, each identity's first before any identity's second, in the manifest's order."""
+    """`count` clips in the manifest's order, each identity's first clip before any identity's second."""
     seen: dict[str, int] = {}
     ranked = []
     for position, clip in enumerate(clips):

@@ -1,6 +1,4 @@
-"""Where the true mouth is in each frame of a clip: boxes of one size, in which every method's mouth is
-scored.
-"""
+"""Boxes of the true mouth in each frame of a clip, all of one size; mouths are scored in them."""
 
 from __future__ import annotations
 
@@ -27,15 +25,13 @@ class MouthBoxes:
     height: int
 
     def crop(self, frames: np.ndarray, indices: Sequence[int]) -> np.ndarray:
-        """What the boxes hold, (n, height, width, 3), of frames (n, H, W, 3) that stand at `indices` of the
-        clip.
-        """
-        placed = zip(frames, self.corners[list(indices)], strict=True)
-        return np.stack([f[top : top + self.height, left : left + self.width] for f, (left, top) in placed])
+        """Crop frames (n, H, W, 3), which are at `indices` of the clip, to (n, height, width, 3)."""
+        pairs = zip(frames, self.corners[list(indices)], strict=True)
+        return np.stack([f[top : top + self.height, left : left + self.width] for f, (left, top) in pairs])
 
 
 def boxes_from_three_points(points: np.ndarray, width: int, height: int) -> MouthBoxes | None:
-    """Boxes from eyes and mouth (N, 3, 2) of every frame, pixels; None where one is not known."""
+    """Boxes from eyes and mouth (N, 3, 2) of every frame, pixels; None if a point is unknown."""
     if not np.isfinite(points).all() or not len(points):
         return None
     return _of_one_size([mouth_box_from_three_points(p, (height, width)) for p in points], width, height)
@@ -44,30 +40,29 @@ def boxes_from_three_points(points: np.ndarray, width: int, height: int) -> Mout
 def boxes_from_faces(
     faces: Sequence[FaceLandmarks | None], looked_at: Sequence[int], frames: int, width: int, height: int
 ) -> MouthBoxes | None:
-    """Boxes from the landmarks of some frames; frames between them get what lies between, None without any
-    face.
+    """Boxes from the landmarks of some frames, interpolated between them; None without any face.
 
     Args:
-        faces: of the frames `looked_at`, ascending; None without a face.
-        looked_at: indices of these frames.
-        frames: of the clip.
+        faces: faces in the frames `looked_at`; None without a face.
+        looked_at: indices of these frames, ascending.
+        frames: number of the clip's frames.
         width: of its frames, pixels.
         height: of its frames, pixels.
     """
-    found = {
+    boxes = {
         index: mouth_box(face.lips, (height, width))
         for index, face in zip(looked_at, faces, strict=True)
         if face is not None
     }
-    if not found:
+    if not boxes:
         return None
-    known = np.array(list(found.values()), np.float64)
-    between = [np.interp(np.arange(frames), list(found), known[:, side]) for side in range(4)]
+    known = np.array(list(boxes.values()), np.float64)
+    between = [np.interp(np.arange(frames), list(boxes), known[:, side]) for side in range(4)]
     return _of_one_size(np.stack(between, 1), width, height)
 
 
 def _of_one_size(boxes: Sequence[Sequence[float]] | np.ndarray, width: int, height: int) -> MouthBoxes:
-    """The largest box's size around every box's middle, moved into the frame."""
+    """Boxes of the largest box's size around every box's middle, shifted into the frame."""
     array = np.asarray(boxes, np.float64)
     size = np.minimum(np.ceil((array[:, 2:] - array[:, :2]).max(0)), (width, height)).astype(int)
     middles = (array[:, :2] + array[:, 2:]) / 2

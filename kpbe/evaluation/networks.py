@@ -1,4 +1,4 @@
-"""Which networks measure, which are missing, and each loaded once per process."""
+"""Networks that measure: which are used or missing, and loading each once per process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ METRICS_OF = {
     "identity": ("csim",),
     "lip_sync": ("lse_c", "lse_d"),
 }
-"""What each network of `EvaluateParams` gives."""
+"""Metrics of each network in `EvaluateParams`."""
 
 _LANDMARKS: tuple[LandmarkKind, ...] = ("yunet", "fan")
 
@@ -50,15 +50,15 @@ FACES_NEEDED_BY = ("identity", "lip_sync")
 
 @dataclass(frozen=True)
 class Networks:
-    """What is measured besides pictures; picklable, the networks themselves are loaded where they are used.
+    """The networks to measure with; picklable, since they are loaded where they are used.
 
     Attributes:
         compute: the device of LPIPS, SyncNet and Hopenet.
-        used: keys of `METRICS_OF`, and who measures: "LPIPS-alex v0.1 ...", "WHENet".
-        absent: keys of `METRICS_OF`, and the sentence that says what is missing.
+        used: keys of `METRICS_OF` with the name of their network: "LPIPS-alex v0.1 ...", "WHENet".
+        absent: keys of `METRICS_OF` with a sentence that says what is missing.
         teacher: of `head_pose`; None where it is absent.
-        landmarks: who finds the true mouth where neither the data nor the FaceLandmarker tell it; None where
-            nobody does.
+        landmarks: finder of the true mouth where neither the data nor the FaceLandmarker give it; None if
+            there is none.
         digest: changes with the networks' files.
     """
 
@@ -75,16 +75,16 @@ class Networks:
 
 
 def choose_networks(evaluate: EvaluateParams, teacher: str, compute: ComputeParams) -> Networks:
-    """What the params ask for and this machine has.
+    """Choose the networks that params allow and this machine has.
 
     Args:
-        evaluate: which networks.
-        teacher: `label_pose.teacher`, who also measures the head pose; where it is no network, the first that
-            is here does.
+        evaluate: whether each network is on, off or auto.
+        teacher: `label_pose.teacher`, which also measures the head pose; if it is no network, the first
+            teacher on this machine is used.
         compute: where they run.
 
     Raises:
-        MissingWeights: `on` is asked for and a file is missing.
+        MissingWeights: a network is `on` and a file is missing.
         BadCheckpoint: a file is damaged.
     """
     kind: TeacherKind | None = (
@@ -93,8 +93,8 @@ def choose_networks(evaluate: EvaluateParams, teacher: str, compute: ComputePara
     used: dict[str, str] = {}
     absent: dict[str, str] = {}
     for name, load in _LOADERS.items():
-        asked: Measure = getattr(evaluate, name)
-        if asked == "off":
+        choice: Measure = getattr(evaluate, name)
+        if choice == "off":
             absent[name] = f"evaluate.{name} is off"
             continue
         try:
@@ -104,7 +104,7 @@ def choose_networks(evaluate: EvaluateParams, teacher: str, compute: ComputePara
                 load()
                 used[name] = _NAMES[name]
         except MissingWeights as error:
-            if asked == "on":
+            if choice == "on":
                 raise
             absent[name] = str(error).rstrip(".")
     for name in FACES_NEEDED_BY:
@@ -128,10 +128,10 @@ def choose_networks(evaluate: EvaluateParams, teacher: str, compute: ComputePara
 
 
 def absent_metrics(networks: Networks, measured: Container[str]) -> dict[str, str]:
-    """Why metrics are missing: metric -> the reason as part of a sentence.
+    """Reasons of missing metrics: metric -> the reason as part of a sentence.
 
     Args:
-        networks: which took part.
+        networks: the networks that were used.
         measured: metrics that at least one video has.
     """
     network_of = {metric: name for name, metrics in METRICS_OF.items() for metric in metrics}
@@ -154,7 +154,7 @@ def absent_metrics(networks: Networks, measured: Container[str]) -> dict[str, st
 
 
 def _versions() -> list[str]:
-    """Versions of the packages whose code or files measure."""
+    """Versions of the packages that measure with their code or files."""
     packages = ("lpips", "mediapipe", "onnxruntime")
     return [f"{name} {version(name)}" for name in packages if find_spec(name) is not None]
 

@@ -1,6 +1,4 @@
-"""The report stage: Table I with notes on how its methods were trained, figures, and the trainings' curves
-for `dvc plots`.
-"""
+"""Stage `report`: Table I with notes on the trainings, figures, and curves for `dvc plots`."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ from kpbe.training.still_mouth import still_mouth
 
 FIGURES = "figures"
 FACTS = ("clips", "seed", "stopped_by_time_budget", "samples_per_epoch", "head_pose_labels")
-"""Numbers of a training's summary that are no outcome of it."""
+"""Numbers of a training's summary that are not results."""
 
 PLOTTED_CURVES = ("loss", "validation_psnr", "validation_ssim", "offset_accuracy")
 
@@ -40,7 +38,7 @@ def write_report(
 ) -> str:
     """Write table1.md, table1.csv, table1.json, trainings.json, figures/ and curves/ into `results`.
 
-    trainings.json holds the numbers of every training's summary, for `dvc metrics` and `dvc exp show`.
+    trainings.json holds the results in every training's summary, for `dvc metrics` and `dvc exp show`.
     figures/ holds figure3.png, figure4.png (of the first backend), scores_<backend>.png and the last sheet of
     each training; curves/<column>/<training>.csv the losses and validation metrics by step.
 
@@ -49,7 +47,7 @@ def write_report(
         clips: data/clips.
         backend_videos: data/backend.
         enhanced_videos: data/enhanced.
-        trainings: training folders by the name they are called in the notes, e.g. "stage 1"; one without a
+        trainings: training folders by their name in the notes, e.g. "stage 1"; one without a
             summary.json (a public checkpoint) is left out.
         stage2: checkpoints/stage2, with a folder for each backend.
         results: reports/results, with a folder for each backend in evaluation/.
@@ -83,8 +81,9 @@ def write_report(
 
 
 def write_curves(name: str, training: Path, results: Path) -> None:
-    """Hand a training's curves and last sheet to `dvc plots`, one small file for each curve; nothing for what
-    was not trained.
+    """Copy a training's curves (a small file for each) and last sheet to `dvc plots`.
+
+    Does nothing without curves.
     """
     try:
         rows = read_csv(training / CURVES_FILE)
@@ -100,9 +99,7 @@ def write_curves(name: str, training: Path, results: Path) -> None:
 
 
 def training_note(name: str, folder: Path) -> str | None:
-    """One line on a training: clips, steps, seconds, seed and which perceptual term it had; None without a
-    summary.
-    """
+    """One line on a training: clips, steps, seconds, seed, perceptual terms; None without a summary."""
     summary = _summary(folder)
     if summary is None:
         return None
@@ -114,13 +111,13 @@ def training_note(name: str, folder: Path) -> str | None:
     line += f", seed {summary['seed']}"
     if "perceptual" in summary:
         line += f"; perceptual term: {summary['perceptual']}"
-    if said := still_mouth(summary):
-        line += f"; **{said}**"
+    if warning := still_mouth(summary):
+        line += f"; **{warning}**"
     return f"{line}."
 
 
 def _summary(training: Path) -> dict[str, Any] | None:
-    """A training's summary.json; None where nothing was trained."""
+    """A training's summary.json; None if nothing was trained."""
     try:
         summary = json.loads((training / SUMMARY_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:

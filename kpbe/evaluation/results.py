@@ -1,6 +1,4 @@
-"""The result files of the evaluate stage, reports/results/evaluation/<backend>/, and what is read out of
-them.
-"""
+"""Result files of the stage `evaluate`, reports/results/evaluation/<backend>/, and statistics of them."""
 
 from __future__ import annotations
 
@@ -18,8 +16,6 @@ from kpbe.evaluation.statistics import Mean, PairedDifference, mean_interval, pa
 from kpbe.methods import SOURCE_EXPRESSION, control_method, controls_of, enhanced_method, methods_of
 from kpbe.paths import METRICS_FILE
 
-"""Folder of reports/results that holds one folder for each evaluated backend."""
-
 METRIC_GROUPS: dict[str, tuple[str, ...]] = {
     "Pictures": ("ssim", "psnr", "lpips", "l1", "ssim_rgb"),
     "Mouth": (
@@ -35,11 +31,11 @@ METRIC_GROUPS: dict[str, tuple[str, ...]] = {
     "Head, identity, steadiness": ("pose_error", "turn", "across", "down", "csim", "sharpness", "jitter"),
 }
 METRICS: tuple[str, ...] = tuple(metric for group in METRIC_GROUPS.values() for metric in group)
-"""In the order of the tables; docs/evaluation.md says what each is."""
+"""All metrics, in the order of the tables; docs/evaluation.md describes them."""
 
 LOWER_IS_BETTER = frozenset({"l1", "lpips", "mouth_l1", "mouth_lpips", "lse_d", "pose_error"})
 ONE_IS_BEST = frozenset({"turn", "across", "down", "sharpness", "jitter"})
-"""Shares of the truth's own: less is too little, more is too much."""
+"""Metrics that are ratios to the truth's value: below 1 is too little, above 1 too much."""
 
 PER_CLIP = "per_clip.csv"
 PER_FRAME = "per_frame.csv"
@@ -54,8 +50,8 @@ class ClipScore:
     Attributes:
         clip_id, identity: of the clip.
         method: one of `kpbe.methods`.
-        frames: how many frames were scored; the source frame is not among them.
-        values: mean over the frames by metric name (units: kpbe.metrics.image); metrics that were not
+        frames: number of scored frames, without the source frame.
+        values: mean over the frames by metric name (units: see `kpbe.metrics`); metrics that were not
             measured are absent. PSNR is infinite when every frame is identical to the truth.
         identical_frames: frames with infinite PSNR, which the mean PSNR leaves out.
     """
@@ -88,7 +84,7 @@ def read_per_clip(folder: Path) -> list[ClipScore]:
     """Rows of per_clip.csv in `folder`.
 
     Raises:
-        KPBEError: the file is missing or is not one that `write_per_clip` wrote.
+        KPBEError: the file is missing or damaged.
     """
     path = folder / PER_CLIP
     try:
@@ -110,7 +106,7 @@ def read_per_clip(folder: Path) -> list[ClipScore]:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """The settings that an evaluation was made with, from metrics.json in `folder`.
+    """The settings of an evaluation, from metrics.json in `folder`.
 
     Raises:
         KPBEError: the file is missing or damaged.
@@ -134,7 +130,7 @@ def finite_values(scores: Sequence[ClipScore], method: str, metric: str) -> dict
 
 
 def identities_of(scores: Sequence[ClipScore]) -> dict[str, str]:
-    """Whose clip each clip_id is."""
+    """The identity of each clip_id."""
     return {score.clip_id: score.identity for score in scores}
 
 
@@ -172,7 +168,7 @@ def mean_of(
 def summary(
     scores: Sequence[ClipScore], backend: str, *, resamples: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """What metrics.json holds besides settings: the methods' means, and what the enhanced backend differs by.
+    """The content of metrics.json without settings: means of the methods, and differences.
 
     Keys: method -> metric -> mean over identities; "difference" (from the backend) and
     "difference_from_control" (from the source-expression control) -> metric -> mean difference, and

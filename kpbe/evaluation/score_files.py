@@ -24,12 +24,12 @@ from kpbe.params import ComputeParams, EvaluateParams, LabelPoseParams
 
 @dataclass(frozen=True)
 class FileScores:
-    """What `score_files` found.
+    """The result of `score_files`.
 
     Attributes:
-        frames: how many frames were scored.
-        scores: file -> metric -> value; what was not measured is missing.
-        absent: metric -> the sentence that says why.
+        frames: number of scored frames.
+        scores: file -> metric -> value; metrics that were not measured are missing.
+        absent: missing metric -> the reason as part of a sentence.
     """
 
     frames: int
@@ -48,15 +48,15 @@ class FileScores:
 def score_files(
     truth: Path, tests: Sequence[Path], compute: ComputeParams, source_frame: int | None = None
 ) -> FileScores:
-    """Score videos, frame by frame, against the truth that they stand for.
+    """Score videos, frame by frame, against their truth.
 
     Args:
-        truth: the real video; its sound is what LSE hears.
-        tests: videos of the same size and length (five frames more or less), frame k standing for the truth's
-            frame k.
+        truth: the real video; LSE uses its sound.
+        tests: videos of the same size and length (five frames more or less); frame k is compared with the
+            truth's frame k.
         compute: device and batch.
-        source_frame: which of the truth's frames the tests were made from: it is not scored, and the share of
-            the way counts from it. None scores all frames and leaves the share of the way out.
+        source_frame: index of the truth's frame that the tests were made from. It is not scored, and the
+            share of the way starts from it. None scores all frames and leaves out the share of the way.
 
     Raises:
         BadClip: a video cannot be read or does not fit the truth.
@@ -83,8 +83,8 @@ def score_files(
         wave=_sound(truth) if round(real.fps, 2) == LIP_SYNC_FPS else None,
         batch=compute.render_batch,
     )
-    found = {path: video.means() for path, video in scores.items()}
-    return FileScores(len(indices), found, _absent(networks, found, source_frame))
+    means = {path: video.means() for path, video in scores.items()}
+    return FileScores(len(indices), means, _absent(networks, means, source_frame))
 
 
 def _sound(path: Path) -> np.ndarray | None:
@@ -95,10 +95,10 @@ def _sound(path: Path) -> np.ndarray | None:
 
 
 def _absent(
-    networks: Networks, found: dict[str, dict[str, float]], source_frame: int | None
+    networks: Networks, means: dict[str, dict[str, float]], source_frame: int | None
 ) -> dict[str, str]:
-    """Why the metrics that no video has are missing."""
-    reasons = absent_metrics(networks, {metric for values in found.values() for metric in values})
+    """Reasons of the metrics that no video has."""
+    reasons = absent_metrics(networks, {metric for values in means.values() for metric in values})
     reasons["opening_r_backend"] = "there is no backend to follow"
     if source_frame is None and networks.measures("faces"):
         reasons |= dict.fromkeys(
@@ -107,19 +107,19 @@ def _absent(
     return reasons
 
 
-def scores_in_words(found: FileScores) -> str:
-    """The scores as a table for a terminal, a line for each metric, and what was not measured."""
-    names = list(found.scores)
+def scores_in_words(result: FileScores) -> str:
+    """The scores as a table for a terminal, a line for each metric, with reasons of missing metrics."""
+    names = list(result.scores)
     last = [Path(name).name for name in names]
     lines = [["", *(last if len(set(last)) == len(last) else names)]]
     for metric in METRICS:
-        values = [found.scores[name].get(metric) for name in names]
+        values = [result.scores[name].get(metric) for name in names]
         if any(value is not None for value in values):
             cells = ["-" if value is None else f"{value:.{DECIMALS[metric]}f}" for value in values]
             lines.append([HEADINGS[metric], *cells])
-    parts = [*aligned(lines), "", f"{found.frames} frames scored."]
+    parts = [*aligned(lines), "", f"{result.frames} frames scored."]
     reasons: dict[str, list[str]] = {}
-    for metric, reason in found.absent.items():
+    for metric, reason in result.absent.items():
         reasons.setdefault(reason, []).append(plain_heading(metric))
     parts += [f"Not measured: {', '.join(metrics)} ({reason})." for reason, metrics in reasons.items()]
     return "\n".join(parts)

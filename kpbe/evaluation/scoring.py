@@ -1,6 +1,6 @@
-"""Scores of videos against the truth, frame by frame and as a whole: one clip, any number of methods.
+"""Scores of videos against the truth, per frame and per clip: one clip, any number of methods.
 
-The frames of every method are read in batches, side by side with the truth's; only numbers are kept.
+The frames of every method are read in batches together with the truth's; only numbers are kept.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from kpbe.metrics.sharpness import sharpness, temporal_jitter
 MOUTH_METRICS = {"l1", "ssim", "lpips"}
 
 SPARE_FRAMES = 5
-"""So many frames a video may be longer or shorter than its truth: audio-driven methods end with the sound."""
+"""Frames by which a video may be longer or shorter than its truth; some methods end with the sound."""
 
 CHECK_TOLERANCE = 1e-5
 """Largest difference from scikit-image's SSIM and PSNR that a run accepts."""
@@ -47,7 +47,7 @@ class Frames(Protocol):
 
 @dataclass(frozen=True)
 class StillFrames:
-    """One picture, whatever frame is asked for."""
+    """One picture at every index."""
 
     picture: np.ndarray
 
@@ -57,7 +57,7 @@ class StillFrames:
 
 
 def open_like(truth: Recording, path: Path) -> Recording:
-    """A video that stands for the truth, frame by frame.
+    """Open a video and check that it fits the truth.
 
     Raises:
         BadClip: it is missing or unreadable, has another size or frame rate, or differs in length by more
@@ -85,39 +85,40 @@ def open_like(truth: Recording, path: Path) -> Recording:
 
 @dataclass
 class VideoScores:
-    """What was measured of one method's video.
+    """The scores of one method's video.
 
     Attributes:
-        frames: metric -> a value for each scored frame.
-        clip: metric -> the clip's own value.
+        frames: metric -> one value per scored frame.
+        clip: metric -> one value for the whole clip.
     """
 
     frames: dict[str, list[float]] = field(default_factory=dict)
     clip: dict[str, float] = field(default_factory=dict)
 
     def add(self, metric: str, values: torch.Tensor | Sequence[float]) -> None:
-        """Append values of further frames."""
+        """Append values of more frames."""
         self.frames.setdefault(metric, []).extend(
             values.tolist() if isinstance(values, torch.Tensor) else values
         )
 
     def set(self, metric: str, value: float | None) -> None:
-        """The clip's own value; None where it cannot be told."""
+        """Set the value for the whole clip; None, which is ignored, where it is undefined."""
         if value is not None:
             self.clip[metric] = value
 
     def means(self) -> dict[str, float]:
-        """One value per metric: the clip's own, or the mean over frames (NaN left out; PSNR as
-        `image.mean_psnr`).
+        """One value per metric: the clip's own, or the mean over frames.
+
+        NaN is left out; for PSNR see `image.mean_psnr`.
         """
-        found = dict(self.clip)
+        means = dict(self.clip)
         for metric, values in self.frames.items():
             array = np.array(values)
             if metric == "psnr":
-                found[metric] = image.mean_psnr(array)
+                means[metric] = image.mean_psnr(array)
             elif np.isfinite(array).any():
-                found[metric] = float(array[np.isfinite(array)].mean())
-        return found
+                means[metric] = float(array[np.isfinite(array)].mean())
+        return means
 
 
 @torch.inference_mode()
@@ -140,18 +141,17 @@ def score_videos(
     Args:
         truth: the real video.
         methods: method -> its video, of the truth's size.
-        indices: the frames that are scored, ascending.
-        measured: which networks take part.
-        source: (H, W, 3) uint8 RGB, from which poses are counted for the share of the way; None leaves it
-            out.
-        mouth: where the true mouth is; None takes it from the FaceLandmarker, and leaves the mouth's metrics
-            out without one.
-        followed: method -> the method whose mouth it is to follow (`opening_r_backend`).
-        wave: (S,) mono sound at 16 kHz of the whole video, which has 25 frames a second; None leaves LSE out.
-        held: methods whose videos hold the scored frames in between: LSE, which hears and sees all frames, is
-            not theirs.
-        face_every: the face networks look at every so-many-th scored frame.
-        batch: frames at once.
+        indices: indices of the scored frames, ascending.
+        measured: the networks to use.
+        source: (H, W, 3) uint8 RGB, the start of the share of the way; None leaves that out.
+        mouth: boxes of the true mouth; None takes them from the FaceLandmarker, and without it leaves out the
+            mouth's metrics.
+        followed: method -> the method whose mouth it should follow (`opening_r_backend`).
+        wave: (S,) mono sound at 16 kHz of the whole video, which has 25 frames a second; None leaves out LSE.
+        held: methods whose videos repeat each scored frame until the next one; they get no LSE, which needs
+            all frames.
+        face_every: face networks read every `face_every`-th scored frame.
+        batch: frames per batch.
 
     Returns:
         method -> scores.
@@ -201,15 +201,15 @@ def score_videos(
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What the face networks see in one frame."""
+class _Readings:
+    """The face networks' readings of one frame; None where not measured."""
 
     face: FaceLandmarks | None
     degrees: np.ndarray | None
     identity: np.ndarray | None
 
 
-def _see(frame: np.ndarray, measured: Networks) -> _Seen:
+def _read_frame(frame: np.ndarray, measured: Networks) -> _Readings:
     face = networks.face_landmarker().read(frame) if measured.measures("faces") else None
     degrees = identity = None
     if measured.teacher == "mediapipe" and measured.measures("faces"):
@@ -218,26 +218,24 @@ def _see(frame: np.ndarray, measured: Networks) -> _Seen:
         degrees = networks.pose_teacher(measured.teacher, measured.compute).estimate(frame[None])[0]
     if face is not None and measured.measures("identity"):
         identity = networks.arcface().embed(frame, face.five_points)
-    return _Seen(face, degrees, identity)
+    return _Readings(face, degrees, identity)
 
 
 class _Run:
-    """One video on its way through: its scores, and what is remembered of its frames until the clip is
-    whole.
-    """
+    """One video while it is scored: its scores, and the readings of its frames."""
 
     def __init__(self, video: Frames, measured: Networks) -> None:
         self.video = video
         self.measured = measured
         self.scores = VideoScores()
-        self.seen: list[_Seen] = []
+        self.readings: list[_Readings] = []
         self.sharpness: list[float] = []
         self.looked_at: list[int] = []
 
     @property
     def faces(self) -> list[FaceLandmarks | None]:
-        """The faces that were found."""
-        return [seen.face for seen in self.seen]
+        """Faces of the frames that were looked at; None without a face."""
+        return [reading.face for reading in self.readings]
 
     @property
     def openings(self) -> np.ndarray:
@@ -245,20 +243,18 @@ class _Run:
         return openings_of(self.faces)
 
     def read(self, indices: Sequence[int], looked_at: set[int]) -> np.ndarray:
-        """The frames at `indices`; notes what a video has by itself."""
+        """Read the frames at `indices` and measure what needs no truth."""
         frames = self.video.at(indices)
         for index, frame in zip(indices, frames, strict=True):
             self.sharpness.append(sharpness(frame))
             if index in looked_at:
                 self.looked_at.append(index)
-                same = isinstance(self.video, StillFrames) and self.seen
-                self.seen.append(self.seen[-1] if same else _see(frame, self.measured))
+                same = isinstance(self.video, StillFrames) and self.readings
+                self.readings.append(self.readings[-1] if same else _read_frame(frame, self.measured))
         return frames
 
     def jitter(self, face_size: float) -> float | None:
-        """How much the face's points tremble, see `temporal_jitter`; the frames looked at that follow each
-        other evenly.
-        """
+        """Jitter of the face's points, see `temporal_jitter`, over frames that follow each other evenly."""
         rows: list[np.ndarray] = []
         step = min(np.diff(self.looked_at).tolist(), default=1)
         last = None
@@ -271,7 +267,7 @@ class _Run:
 
 
 class _Target:
-    """A batch of true pictures, with what is computed of them once for all methods."""
+    """A batch of true pictures, with embeddings that serve all methods."""
 
     def __init__(self, frames: np.ndarray, measured: Networks) -> None:
         self.frames = torch.as_tensor(frames, device=torch_device(measured.compute))
@@ -279,21 +275,21 @@ class _Target:
         self.embedding = self.lpips.embed(self.frames) if self.lpips else []
 
     def compare(self, frames: np.ndarray) -> dict[str, torch.Tensor]:
-        """SSIM, PSNR, L1 and LPIPS of a method's pictures of the same frames."""
-        shown = torch.as_tensor(frames, device=self.frames.device)
-        found = {
-            "ssim": image.ssim(self.frames, shown),
-            "psnr": image.psnr(self.frames, shown),
-            "l1": image.l1(self.frames, shown),
-            "ssim_rgb": image.ssim_rgb(self.frames, shown),
+        """SSIM, PSNR, L1 and LPIPS of a method's pictures (n, H, W, 3) of the same frames."""
+        other = torch.as_tensor(frames, device=self.frames.device)
+        values = {
+            "ssim": image.ssim(self.frames, other),
+            "psnr": image.psnr(self.frames, other),
+            "l1": image.l1(self.frames, other),
+            "ssim_rgb": image.ssim_rgb(self.frames, other),
         }
         if self.lpips:
-            found["lpips"] = self.lpips.distance(self.embedding, self.lpips.embed(shown))
-        return found
+            values["lpips"] = self.lpips.distance(self.embedding, self.lpips.embed(other))
+        return values
 
 
 def _score_clip(run: _Run, truth: _Run, source: FaceLandmarks | None) -> None:
-    """What a video has as a whole."""
+    """Set a video's scores of the whole clip."""
     scores = run.scores
     scores.set("sharpness", _share(float(np.mean(run.sharpness)), float(np.mean(truth.sharpness))))
     if run.measured.measures("faces"):
@@ -302,12 +298,12 @@ def _score_clip(run: _Run, truth: _Run, source: FaceLandmarks | None) -> None:
     if sizes := [face.size for face in truth.faces if face is not None]:
         size = float(np.mean(sizes))
         scores.set("jitter", _share(run.jitter(size), truth.jitter(size)))
-    angles = [(a.degrees, b.degrees) for a, b in zip(truth.seen, run.seen, strict=True)]
+    angles = [(a.degrees, b.degrees) for a, b in zip(truth.readings, run.readings, strict=True)]
     if known := [(a, b) for a, b in angles if a is not None and b is not None]:
         scores.set("pose_error", mean_angle_error(*map(np.stack, zip(*known, strict=True))).mean)
-    people = [(a.identity, b.identity) for a, b in zip(truth.seen, run.seen, strict=True)]
-    if alike := [cosine(a, b) for a, b in people if a is not None and b is not None]:
-        scores.set("csim", float(np.mean(alike)))
+    people = [(a.identity, b.identity) for a, b in zip(truth.readings, run.readings, strict=True)]
+    if similarities := [cosine(a, b) for a, b in people if a is not None and b is not None]:
+        scores.set("csim", float(np.mean(similarities)))
     if source is not None:
         way = share_of_the_way(source, truth.faces, run.faces)
         scores.set("turn", way.turn)
@@ -316,7 +312,7 @@ def _score_clip(run: _Run, truth: _Run, source: FaceLandmarks | None) -> None:
 
 
 def _score_lip_sync(run: _Run, frames: int, wave: np.ndarray, measured: Networks) -> None:
-    """LSE of all frames, the source frame too: SyncNet hears and sees windows that must not have a gap."""
+    """Set LSE over all frames, including the source frame, since SyncNet's windows must not have a gap."""
     boxes = np.full((frames, 4), np.nan)
     for index, face in zip(run.looked_at, run.faces, strict=True):
         if face is not None:
@@ -324,9 +320,9 @@ def _score_lip_sync(run: _Run, frames: int, wave: np.ndarray, measured: Networks
     if frames < SMALLEST_TRACK or not np.isfinite(boxes).any():
         return
     track = crop_face_track(run.video.at(range(frames)), boxes)
-    found = lip_sync_error(networks.syncnet(torch_device(measured.compute)), track, wave)
-    run.scores.set("lse_c", found.confidence)
-    run.scores.set("lse_d", found.distance)
+    error = lip_sync_error(networks.syncnet(torch_device(measured.compute)), track, wave)
+    run.scores.set("lse_c", error.confidence)
+    run.scores.set("lse_d", error.distance)
 
 
 def _share(value: float | None, of: float | None) -> float | None:
@@ -336,10 +332,10 @@ def _share(value: float | None, of: float | None) -> float | None:
 def _check_against_scikit_image(
     method: str, truth: np.ndarray, shown: np.ndarray, values: Mapping[str, float]
 ) -> None:
-    """One pair of frames by scikit-image.
+    """Check one pair of frames by scikit-image.
 
     Raises:
-        KPBEError: it gives another SSIM or PSNR.
+        KPBEError: scikit-image gives another SSIM or PSNR.
     """
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 

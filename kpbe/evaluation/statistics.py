@@ -1,8 +1,8 @@
 """Means with intervals, and paired comparison of two methods, with the identity as the unit.
 
-Frames of a clip resemble each other, and so do clips of a person: neither are independent. A value per clip
-enters here; each identity's clips are averaged, and intervals and p-values come from the identities' means.
-Below `FEW_IDENTITIES` identities these are Student's t and the exact sign-flip test, from there on a
+Frames of a clip resemble each other, and so do clips of a person: neither are independent. The input is one
+value per clip; each identity's clips are averaged, and intervals and p-values come from the identities'
+means. Below `FEW_IDENTITIES` identities these are Student's t and the exact sign-flip test, from there on a
 bootstrap over identities (Cameron, Gelbach and Miller 2008 on few clusters).
 """
 
@@ -39,7 +39,7 @@ class PairedDifference(Mean):
     """Mean of second - first.
 
     Attributes:
-        p: two-sided, that the mean is zero; None below two identities.
+        p: two-sided p-value of a zero mean; None below two identities.
         icc: intraclass correlation of the clips' differences; None where it cannot be estimated.
     """
 
@@ -51,8 +51,8 @@ def mean_interval(values: Values, identities: Identities, *, resamples: int = 10
     """Mean of the identities' means with its 95 % interval.
 
     Below `FEW_IDENTITIES` identities: mean +- t(0.975, n-1) s / sqrt(n). From there on: bootstrap-t over
-    identities, symmetric (Hall 1988); Student's t where so many samples are of one value that the bootstrap
-    has no quantile.
+    identities, symmetric (Hall 1988); Student's t where too many samples are constant for the bootstrap's
+    quantile.
 
     Args:
         values: a value per clip.
@@ -87,8 +87,8 @@ def paired_difference(
     2 / 2^n: with four identities below 0.125, whatever the data. From there on p is that of the bootstrap-t.
 
     Args:
-        first: a value per clip of the one method.
-        second: a value per clip of the other, same clips in the same order.
+        first: a value per clip of the first method.
+        second: a value per clip of the second, same clips in the same order.
         identities: whose clip it is.
         resamples: bootstrap samples of identities.
         seed: of the bootstrap; the same seed gives the same numbers.
@@ -108,15 +108,13 @@ def paired_difference(
 
 
 def intraclass_correlation(values: Values, identities: Identities) -> float | None:
-    """ICC(1) of clips within identities: one-way analysis of variance, unequal numbers of clips (Donner
-    1986).
+    """ICC(1) of clips within identities: one-way analysis of variance (Donner 1986).
 
-    1: all clips of a person give the same value, so that further clips tell nothing; 0: a person's clips are
-    as different as anybody's (estimates may lie below 0).
+    The numbers of clips may differ. 1: all clips of a person give the same value, so further clips add
+    nothing. 0: a person's clips differ as much as anybody's (estimates may be below 0).
 
     Returns:
-        None with fewer than two identities, one clip per identity throughout, or values that are all the
-        same.
+        The ICC; None with fewer than two identities, only one clip per identity, or constant values.
 
     Raises:
         ValueError: as for `mean_interval`.
@@ -136,7 +134,7 @@ def intraclass_correlation(values: Values, identities: Identities) -> float | No
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number by Holm's step-down method (1979), in the order given."""
+    """P-values adjusted by Holm's step-down method (1979), in the given order."""
     order = np.argsort(p_values, kind="stable")
     adjusted, worst = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
@@ -159,7 +157,7 @@ def _half_width(means: np.ndarray, resamples: int, seed: int) -> float:
         factor = float(np.quantile(_bootstrap_t(means, resamples, seed), CONFIDENCE, method="higher"))
         if np.isfinite(factor):
             return factor * error
-    from scipy.special import stdtrit  # importing it takes longer than all else that a page of the site needs
+    from scipy.special import stdtrit  # a slow import, which pages of the site avoid
 
     return float(stdtrit(len(means) - 1, (1 + CONFIDENCE) / 2)) * error
 
@@ -172,8 +170,9 @@ def _sign_flip_p(means: np.ndarray) -> float:
 
 @lru_cache(maxsize=4)
 def _signs(count: int) -> np.ndarray:
-    """All sign patterns of `count` values whose last sign is +, which stand for their mirror images too:
-    (2^(count-1), count).
+    """Sign patterns of `count` values whose last sign is +, (2^(count-1), count).
+
+    They stand for their mirror images too.
     """
     patterns = np.arange(2 ** (count - 1))[:, None] >> np.arange(count) & 1
     return (1 - 2 * patterns).astype(np.float32)

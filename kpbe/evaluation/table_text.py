@@ -46,11 +46,10 @@ CSV_COLUMNS: tuple[str, ...] = (
 
 
 def render_table1(results_root: Path, backends: Sequence[str], notes: Sequence[str] = ()) -> str:
-    """Build Table I from reports/results/evaluation/<backend>/; write table1.md, table1.csv, table1.json into
-    `results_root`.
+    """Build Table I from reports/results/evaluation/<backend>/ and write its files into `results_root`.
 
-    table1.csv is tidy: one row per method (or difference) and metric. table1.json holds the same with the
-    lines about the data.
+    The files are table1.md, table1.csv and table1.json. table1.csv is tidy: one row per method (or
+    difference) and metric. table1.json holds the same with the lines about the data.
 
     Args:
         results_root: reports/results.
@@ -71,9 +70,7 @@ def render_table1(results_root: Path, backends: Sequence[str], notes: Sequence[s
 
 
 def markdown(table: Table1) -> str:
-    """The table as Markdown: findings, then the means and differences by group of metrics, then the lines
-    about the data.
-    """
+    """The table as Markdown: findings, means and differences by group of metrics, notes about the data."""
     parts = ["# Table I", "", *(line + "\n" for line in table.findings)]
     for title, cells in (("Means", _method_cells), ("Paired differences", _difference_cells)):
         for group, members in METRIC_GROUPS.items():
@@ -85,7 +82,7 @@ def markdown(table: Table1) -> str:
 
 
 def plain_text(table: Table1) -> str:
-    """The table for a terminal: what it says, its main metrics, where the numbers come from."""
+    """The table for a terminal: findings, main metrics, notes about the data."""
     metrics = [metric for metric in TERMINAL_METRICS if metric in table.metrics]
     parts = ["Table I", *_wrapped(table.findings), ""]
     parts += [*aligned(_method_cells(table, metrics, brief=True)), ""]
@@ -95,9 +92,7 @@ def plain_text(table: Table1) -> str:
 
 
 def _in_terminal(row: DifferenceRow) -> bool:
-    """Whether a row compares the enhanced backend with its control or with the backend; table1.md has the
-    others too.
-    """
+    """Whether a row compares the enhanced backend with its control or the backend."""
     return bool(row.primary) or row.compared_with == backend_of_method(row.method)
 
 
@@ -126,7 +121,7 @@ def tidy_csv(table: Table1) -> str:
 def _tidy_row(
     kind: str, row: MethodRow | DifferenceRow, metric: str, value: Mean | PairedDifference
 ) -> dict[str, Any]:
-    found = {
+    cells = {
         "row": kind,
         "method": row.method,
         "metric": metric,
@@ -134,8 +129,8 @@ def _tidy_row(
         "paper": row.paper.get(metric, ""),
     }
     if isinstance(row, DifferenceRow):
-        found |= {"compared_with": row.compared_with, "p_holm": (row.p_holm or {}).get(metric, "")}
-    return found
+        cells |= {"compared_with": row.compared_with, "p_holm": (row.p_holm or {}).get(metric, "")}
+    return cells
 
 
 def _method_cells(table: Table1, metrics: Sequence[str], brief: bool = False) -> list[list[str]]:

@@ -1,6 +1,4 @@
-"""Table I: the methods' and controls' means with 95 % intervals, paired differences, and what they say in
-sentences.
-"""
+"""Table I: means of methods and controls with 95 % intervals, paired differences, findings as sentences."""
 
 from __future__ import annotations
 
@@ -72,14 +70,14 @@ DECIMALS = dict.fromkeys(METRICS, 3) | {
     "pose_error": 2,
 }
 SEEN_FACES = 0.5
-"""Below this share of frames with a face nothing is said of the lips."""
+"""Least share of frames with a face for a sentence about the lips."""
 
 IN_WORDS = ("ssim", "psnr", "lpips")
 
 
 @dataclass(frozen=True)
 class MethodRow:
-    """A method's means over the identities; `paper` is the paper's table for the same method."""
+    """A method's means over the identities; `paper` has the paper's values of the same method."""
 
     method: str
     clips: int
@@ -92,10 +90,10 @@ class DifferenceRow:
     """Paired differences method - compared_with on the same clips.
 
     Attributes:
-        primary: the metric by which the backend is judged, "" in all rows but that of the source-expression
+        primary: the metric that judges the backend; "" in all rows except that of the source-expression
             control.
-        p_holm: p-values adjusted for the number of the backend's comparisons, by metric; the primary one has
-            none.
+        p_holm: p-values by metric, adjusted for the number of the backend's comparisons; the primary metric
+            has none.
     """
 
     method: str
@@ -111,8 +109,10 @@ class Table1:
     """All of Table I.
 
     Attributes:
-        findings: what it says, a sentence or two for each backend.
-        about: where the numbers come from, a line each.
+        findings: a few sentences for each backend.
+        about: lines about the data and methods.
+        methods: rows of the methods and controls.
+        differences: rows of the paired differences.
     """
 
     findings: tuple[str, ...]
@@ -157,9 +157,7 @@ def _method_row(scores: Sequence[ClipScore], method: str, settings: dict[str, An
 
 
 def _compared(scores: Sequence[ClipScore], backend: str, settings: dict[str, Any]) -> list[DifferenceRow]:
-    """The enhanced backend against its source-expression control, which comes first, and against the
-    others.
-    """
+    """The enhanced backend against its source-expression control, which comes first, and against others."""
     others = (
         control_method(backend, SOURCE_EXPRESSION),
         backend,
@@ -200,7 +198,7 @@ def _difference_row(
 
 
 def direction(difference: PairedDifference, metric: str) -> int:
-    """1: the whole interval says better; -1: worse; 0: neither, or there is no interval."""
+    """1: the whole interval is on the better side; -1: on the worse side; 0: neither, or no interval."""
     if difference.low is None or difference.high is None:
         return 0
     sign = int(difference.low > 0) - int(difference.high < 0)
@@ -210,22 +208,20 @@ def direction(difference: PairedDifference, metric: str) -> int:
 def _finding(
     backend: str, compared: Sequence[DifferenceRow], methods: Sequence[MethodRow], settings: dict[str, Any]
 ) -> str:
-    """What the backend is worth to KPBE first; then what KPBE makes of the backend, and what it was given for
-    that.
-    """
-    given = _given(display_name(backend), settings)
+    """Sentences on a backend: its worth to KPBE, KPBE's effect on it, and who had the true head pose."""
+    inputs = _given(display_name(backend), settings)
     from_control, from_backend, *_ = compared
     parts = (
         _worth(from_control, methods),
         _carried(methods),
         _pictures(backend, from_backend, methods),
-        given,
+        inputs,
     )
     return " ".join(filter(None, parts))
 
 
 def _given(name: str, settings: dict[str, Any]) -> str:
-    """Who was given the true head pose."""
+    """A sentence on who was given the true head pose."""
     if settings["kind"] == "perfect":
         return (
             f"{name} is given the true mouth on one still picture; KPBE is given the true head pose besides."
@@ -240,7 +236,7 @@ def _given(name: str, settings: dict[str, Any]) -> str:
 
 
 def _worth(row: DifferenceRow, methods: Sequence[MethodRow]) -> str:
-    """The enhanced backend against its source-expression control."""
+    """A sentence on the enhanced backend against its source-expression control."""
     name, metric = display_name(row.method), row.primary
     heading = plain_heading(metric)
     difference = row.differences.get(metric)
@@ -252,12 +248,12 @@ def _worth(row: DifferenceRow, methods: Sequence[MethodRow]) -> str:
         )
     if difference.low is None:
         return f"{name} cannot be judged: {difference.identities} identity tells nothing of others."
-    seen = direction(difference, metric)
-    verdict = {1: "gains from", 0: "shows no gain from", -1: "is worse for"}[seen] + " its backend"
+    sign = direction(difference, metric)
+    verdict = {1: "gains from", 0: "shows no gain from", -1: "is worse for"}[sign] + " its backend"
     people = _count(difference.identities, "identity", "identities")
-    if seen and (difference.p or 0.0) >= 1 - CONFIDENCE:
+    if sign and (difference.p or 0.0) >= 1 - CONFIDENCE:
         verdict = (
-            f"{'may gain from' if seen > 0 else 'may be worse for'} its backend, but p of {people} is too "
+            f"{'may gain from' if sign > 0 else 'may be worse for'} its backend, but p of {people} is too "
             f"large to tell"
         )
     value = value_in_words(difference, metric, difference.clips, sign="+")
@@ -269,26 +265,30 @@ def _worth(row: DifferenceRow, methods: Sequence[MethodRow]) -> str:
 
 
 def _carried(methods: Sequence[MethodRow]) -> str:
-    """How its mouth follows the backend's, or why that cannot be told."""
+    """A sentence on how well the enhanced mouth follows the backend's, or why that is unknown."""
     row = next(row for row in methods if is_enhanced(row.method))
     means, name = row.means, display_name(row.method)
     if "face_found" not in means:
         return ""
-    found = means["face_found"].mean
-    if found < SEEN_FACES:
+    share = means["face_found"].mean
+    if share < SEEN_FACES:
         return (
-            f"Whether {name}'s lips follow the backend's cannot be told: a face is found in {found:.0%} of "
+            f"Whether {name}'s lips follow the backend's cannot be told: a face is found in {share:.0%} of "
             f"its frames."
         )
     if "opening_r_backend" not in means:
         return "The backend's lips hardly move, so that there is nothing to follow."
-    followed = means["opening_r_backend"]
-    few = "" if followed.clips == row.clips else f" in the {followed.clips} of {row.clips} clips that tell it"
-    return f"{name}'s lips follow the backend's at r = {followed.mean:.2f}{few}."
+    correlation = means["opening_r_backend"]
+    few = (
+        ""
+        if correlation.clips == row.clips
+        else f" in the {correlation.clips} of {row.clips} clips that tell it"
+    )
+    return f"{name}'s lips follow the backend's at r = {correlation.mean:.2f}{few}."
 
 
 def _pictures(backend: str, row: DifferenceRow, methods: Sequence[MethodRow]) -> str:
-    """The enhanced pictures against the backend's own, with the word that the interval allows."""
+    """A sentence on the enhanced pictures against the backend's, worded by the intervals."""
     means = {method.method: method.means for method in methods}
     changes: dict[str, list[str]] = {}
     for metric in IN_WORDS:
@@ -302,12 +302,12 @@ def _pictures(backend: str, row: DifferenceRow, methods: Sequence[MethodRow]) ->
             changes.setdefault(verb, []).append(f"{plain_heading(metric)} from {before} to {after}")
     if not changes:
         return ""
-    said = "; it ".join(f"{verb} {', '.join(of)}" for verb, of in changes.items())
-    return f"Beside {display_name(backend)}'s own video it {said}."
+    phrases = "; it ".join(f"{verb} {', '.join(of)}" for verb, of in changes.items())
+    return f"Beside {display_name(backend)}'s own video it {phrases}."
 
 
 def plain_heading(metric: str) -> str:
-    """A metric's name without the arrow that says which way is better."""
+    """A metric's name without its unit and the arrow of the better direction."""
     return HEADINGS[metric].removesuffix(" → 1").rstrip(" ↑↓").removesuffix(" dB").removesuffix(" °")
 
 
@@ -382,8 +382,9 @@ def _feed(feed: str) -> str:
 def value_in_words(
     value: Mean | PairedDifference | None, metric: str, clips: int, sign: str = "", brief: bool = False
 ) -> str:
-    """Mean with its interval, as [low, high] or briefly as ± half its width; n where it is not that of the
-    row.
+    """Mean with its interval, as [low, high] or, if brief, as ± half its width.
+
+    n is added where it differs from the row's.
     """
     if value is None:
         return "-"
@@ -396,7 +397,7 @@ def value_in_words(
 
 
 def p_in_words(p: float | None) -> str:
-    """A p-value as people write it; \"-\" for none."""
+    """A p-value as text; "-" for none."""
     if p is None:
         return "-"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
