@@ -1,5 +1,6 @@
-"""`kpbe survey ...`: links, progress, export, the demo study, the administrator's password. Run from the
-repository root.
+"""`kpbe survey ...`: links, progress, export, the demo study, the administrator's password.
+
+Run it from the repository root.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def invite(
     base_url: Annotated[str, typer.Option(help="where raters find the survey")] = "http://localhost:8502",
     out: Annotated[Path | None, typer.Option(help="also write the links into this CSV file")] = None,
 ) -> None:
-    """Make personal links for new raters. They are shown this once: the database keeps only their hashes."""
+    """Make personal links for new raters. They are shown only once: the database keeps only their hashes."""
     from kpbe.core.files import write_csv
     from kpbe.survey.store.rows import rater_name
 
@@ -43,7 +44,7 @@ def invite(
 @app.command()
 def revoke(
     rater: Annotated[str, typer.Argument(help="number (3, r003) or token")],
-    reason: Annotated[str, typer.Option(help="kept beside the rater")] = "",
+    reason: Annotated[str, typer.Option(help="stored with the rater")] = "",
     forget: Annotated[bool, typer.Option("--forget", help="delete everything the rater did as well")] = False,
 ) -> None:
     """Close a rater's link and leave their answers out of the export; with --forget, delete the answers."""
@@ -56,21 +57,21 @@ def revoke(
 
 @app.command()
 def status(demo: Demo = False) -> None:
-    """Show how far the raters are."""
+    """Show the progress of the raters."""
     from kpbe.survey.store.export import utc_text
     from kpbe.survey.store.rows import rater_name
 
     store, study = _store(demo)
-    found = store.progress(study.name)
-    typer.echo(f"{study.name}: {len(found)} invited{' (demo: invented answers)' if demo else ''}")
-    for one in found:
-        total = len(study.order_of(one.rater.number))
-        seen = utc_text(one.last_seen_at) if one.last_seen_at else "-"
-        why = f"  {one.revoked_reason}" if one.revoked_reason else ""
+    rows = store.progress(study.name)
+    typer.echo(f"{study.name}: {len(rows)} invited{' (demo: invented answers)' if demo else ''}")
+    for row in rows:
+        total = len(study.order_of(row.rater.number))
+        seen = utc_text(row.last_seen_at) if row.last_seen_at else "-"
+        why = f"  {row.revoked_reason}" if row.revoked_reason else ""
         typer.echo(
-            f"  {rater_name(one.rater.number)}  {one.state:<9}  {one.items_rated:>3} of {total}  {seen}{why}"
+            f"  {rater_name(row.rater.number)}  {row.state:<9}  {row.items_rated:>3} of {total}  {seen}{why}"
         )
-    states = [one.state for one in found]
+    states = [row.state for row in rows]
     typer.echo(f"{states.count('finished')} finished, {states.count('rating')} rating.")
 
 
@@ -78,7 +79,8 @@ def status(demo: Demo = False) -> None:
 def export(
     out: Annotated[Path | None, typer.Option(help="default: survey.ratings of params.yaml")] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="also when the file holds answers that are not exported now")
+        bool,
+        typer.Option("--replace", help="overwrite a file even if it holds answers that this export lacks"),
     ] = False,
     demo: Demo = False,
 ) -> None:
@@ -107,28 +109,26 @@ def export(
 
 @app.command()
 def comments(demo: Demo = False) -> None:
-    """Show what the raters wrote at the end of the survey."""
+    """Show the raters' comments."""
     from kpbe.survey.store.export import utc_text
     from kpbe.survey.store.rows import rater_name
 
     store, study = _store(demo)
-    found = store.comments(study.name)
-    for one in found:
-        about = f"clip {one.item}: " if one.item else ""
-        typer.echo(f"{rater_name(one.rater)}  {utc_text(one.written_at)}  {about}{one.text}")
-    if not found:
+    rows = store.comments(study.name)
+    for row in rows:
+        about = f"clip {row.item}: " if row.item else ""
+        typer.echo(f"{rater_name(row.rater)}  {utc_text(row.written_at)}  {about}{row.text}")
+    if not rows:
         typer.echo(f"{study.name}: nobody wrote anything yet.")
 
 
 @app.command()
 def simulate(
-    raters: Annotated[int, typer.Option(help="how many", min=1, max=500)] = 24,
+    raters: Annotated[int, typer.Option(help="number of raters", min=1, max=500)] = 24,
     careless: Annotated[int, typer.Option(help="how many of them answer without looking", min=0)] = 1,
-    seed: Annotated[int, typer.Option(help="of scores and times", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="seed of scores and times", min=0)] = 0,
 ) -> None:
-    """Fill the demo study with invented raters, so that the pages can be seen. The real study is not
-    touched.
-    """
+    """Fill the demo study with invented raters, to see the pages. It does not touch the real study."""
     from tqdm import tqdm
 
     from kpbe.survey import simulate as simulation
@@ -154,8 +154,8 @@ def password(
 
     if save and SECRETS.exists():
         raise SurveyError(f"{SECRETS} exists: run without --save and put the shown lines into it.")
-    given = typer.prompt("Password of the survey's administrator", hide_input=True, confirmation_prompt=True)
-    lines = f'[survey]\nadmin_password = "{password_hash(given)}"\n'
+    secret = typer.prompt("Password of the survey's administrator", hide_input=True, confirmation_prompt=True)
+    lines = f'[survey]\nadmin_password = "{password_hash(secret)}"\n'
     if not save:
         typer.echo(f"Put these lines into {SECRETS}:\n\n{lines}")
         return

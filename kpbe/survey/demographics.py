@@ -1,7 +1,6 @@
-"""What a report on ITU-T P.910 or P.913 tests says about its raters: age band, eyesight, colour vision,
-equipment; all of it optional.
+"""What raters say of themselves: age band, eyesight, colour vision, equipment; all of it optional.
 
-It is what raters say of themselves: nobody measures their eyes.
+Reports on ITU-T P.910 or P.913 tests give it. Nobody measures the raters' eyes.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from kpbe.errors import SurveyError
 
 NOT_SAID = "not_said"
-"""Prefer not to say; also where somebody went on without an answer."""
+"""The answer "prefer not to say"; also used where a rater skipped the question."""
 
 DEMOGRAPHICS: Mapping[str, tuple[str, ...]] = {
     "age": ("under_18", "18-29", "30-39", "40-49", "50-59", "60_up", NOT_SAID),
@@ -21,7 +20,7 @@ DEMOGRAPHICS: Mapping[str, tuple[str, ...]] = {
     "device": ("computer", "tablet", "phone", NOT_SAID),
     "sound": ("headphones", "earphones", "loudspeakers", NOT_SAID),
 }
-"""Question to its possible answers, in the order of the page and of the tables. Names are columns of
+"""Possible answers of each question, in the order of the page and of the tables. Questions are columns of
 ratings.csv.
 """
 
@@ -37,7 +36,7 @@ NEVER_ASKED = "not asked"
 
 
 def checked(answers: Mapping[str, str]) -> dict[str, str]:
-    """An answer to every question, `NOT_SAID` where there is none.
+    """Complete answers with `NOT_SAID` for missing ones.
 
     Raises:
         SurveyError: an unknown question or answer.
@@ -49,20 +48,20 @@ def checked(answers: Mapping[str, str]) -> dict[str, str]:
 
 
 def in_words(raters: Sequence[Mapping[str, str]]) -> str:
-    """How many raters said what, as one sentence.
+    """The numbers of raters with each answer, as one sentence.
 
     Args:
-        raters: question to answer of each; "" or nothing where a rater was not asked.
+        raters: each rater's answers by question; "" or no key where a rater was not asked.
     """
     if not any(rater.get(question) for rater in raters for question in DEMOGRAPHICS):
         return "The raters were not asked for their age, eyesight and equipment."
     parts = []
     for question, options in DEMOGRAPHICS.items():
         counts = Counter(rater.get(question) or NEVER_ASKED for rater in raters)
-        said = [
+        counted = [
             f"{_ANSWER_WORDS.get(answer, answer)} {counts[answer]}"
             for answer in (*options, NEVER_ASKED)
             if counts[answer]
         ]
-        parts.append(f"{_QUESTION_WORDS.get(question, question)}: {', '.join(said)}")
+        parts.append(f"{_QUESTION_WORDS.get(question, question)}: {', '.join(counted)}")
     return f"What the raters say of themselves - {'; '.join(parts)}."

@@ -1,13 +1,13 @@
-"""How many raters and clips a wished-for difference needs.
+"""Planning: how many raters and clips are needed to detect a difference.
 
-The difference of two methods' scores by the same rater on the same clip is taken as mean + rater + clip +
+The difference of two methods' scores by the same rater on the same clip is modelled as mean + rater + clip +
 rest, with standard deviations in points. Over R raters and C clips the mean difference then has the standard
 error
 
     sqrt(rater^2 / R + clip^2 / C + rest^2 / (R C)),
 
-which no number of raters brings below clip / sqrt(C): where the methods differ from clip to clip, only more
-clips help.
+which no number of raters brings below clip / sqrt(C): where the difference varies from clip to clip, only
+more clips help.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ MOST_CLIPS = 500
 
 
 ASSUMED = Spread(rater=0.25, clip=0.35, rest=1.0)
-"""Where no survey has been made: a single score with standard deviations of 0.18 (rater x method), 0.25 (clip
-x method) and 0.7 (rest), times sqrt(2) for a difference. Together with 0.4 for raters and 0.3 for clips,
-which a paired difference cancels, scores have the standard deviation of 0.9 that five-point scores of talking
-heads commonly have.
+"""The spread to assume without a survey: a single score has standard deviations of 0.18 (rater x method),
+0.25 (clip x method) and 0.7 (rest), times sqrt(2) for a difference. Together with 0.4 for raters and 0.3 for
+clips, which a paired difference cancels, scores have a standard deviation of 0.9, which is common for
+five-point scores of talking heads.
 """
 
 
@@ -44,21 +44,21 @@ def standard_error(spread: Spread, raters: int, clips: int) -> float:
 def half_width(spread: Spread, raters: int, clips: int) -> float:
     """Half the width of the 95 % interval of a difference, in points: 1.96 standard errors.
 
-    A survey has to estimate its standard error as well; the interval that it prints is on average some 5 to
-    10 % wider with ten raters.
+    A survey must also estimate its standard error; with ten raters its interval is on average 5 to 10 %
+    wider.
     """
     return Z * standard_error(spread, raters, clips)
 
 
 def power(spread: Spread, raters: int, clips: int, difference: float, comparisons: int = 1) -> float:
-    """Chance that a true difference is found significant, 0 to 1.
+    """Chance, 0 to 1, that a true difference is significant.
 
     Args:
         spread: of the differences.
-        raters: how many.
-        clips: how many.
-        difference: the true one, in points.
-        comparisons: the level of 0.05 is divided by it (the first step of Holm's correction).
+        raters: number of raters.
+        clips: number of clips.
+        difference: the true difference, in points.
+        comparisons: divisor of the level 0.05 (the first step of Holm's correction).
     """
     z = NORMAL.inv_cdf(1 - LEVEL / comparisons / 2)
     shift = abs(difference) / standard_error(spread, raters, clips)
@@ -66,32 +66,26 @@ def power(spread: Spread, raters: int, clips: int, difference: float, comparison
 
 
 def raters_needed(
-    spread: Spread, clips: int, difference: float, wanted: float = 0.8, comparisons: int = 1
+    spread: Spread, clips: int, difference: float, target: float = 0.8, comparisons: int = 1
 ) -> int | None:
-    """Fewest raters for which the power is `wanted`; None when even MOST_RATERS are too few for so few
-    clips.
-    """
+    """Fewest raters for a power of `target`; None when even MOST_RATERS are too few for these clips."""
     return _fewest(
-        lambda raters: power(spread, raters, clips, difference, comparisons) >= wanted, MOST_RATERS
+        lambda raters: power(spread, raters, clips, difference, comparisons) >= target, MOST_RATERS
     )
 
 
 def clips_needed(
-    spread: Spread, raters: int, difference: float, wanted: float = 0.8, comparisons: int = 1
+    spread: Spread, raters: int, difference: float, target: float = 0.8, comparisons: int = 1
 ) -> int | None:
-    """Fewest clips for which the power is `wanted`; None when even MOST_CLIPS are too few for so few
-    raters.
-    """
-    return _fewest(lambda clips: power(spread, raters, clips, difference, comparisons) >= wanted, MOST_CLIPS)
+    """Fewest clips for a power of `target`; None when even MOST_CLIPS are too few for these raters."""
+    return _fewest(lambda clips: power(spread, raters, clips, difference, comparisons) >= target, MOST_CLIPS)
 
 
 def smallest_difference(
-    spread: Spread, raters: int, clips: int, wanted: float = 0.8, comparisons: int = 1
+    spread: Spread, raters: int, clips: int, target: float = 0.8, comparisons: int = 1
 ) -> float:
-    """The difference in points that is found with the power `wanted` (the lesser tail, of no weight here, is
-    left out).
-    """
-    z = NORMAL.inv_cdf(1 - LEVEL / comparisons / 2) + NORMAL.inv_cdf(wanted)
+    """The difference in points that has the power `target`, neglecting the opposite tail."""
+    z = NORMAL.inv_cdf(1 - LEVEL / comparisons / 2) + NORMAL.inv_cdf(target)
     return z * standard_error(spread, raters, clips)
 
 
@@ -103,6 +97,3 @@ def _fewest(enough: Callable[[int], bool], most: int) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle + 1, high)
     return low
-
-
-# -- from a survey -----------------------------------------------------------------------------------------

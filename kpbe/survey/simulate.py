@@ -1,9 +1,8 @@
-"""Invented raters for the demo study: they walk the same way through the same store as people do, and are
-marked wherever they appear.
+"""Invented raters for the demo study, who use the same store as people and are marked everywhere.
 
 A simulated score is the quality of the method for the question + the clip's effect + the effect of this
-method on this clip + the rater's bias + noise as large as the rater is inconsistent, rounded to 1 .. 5 (the
-model of ITU-T P.913 12.6 with a method effect).
+method on this clip + the rater's bias + noise with the rater's inconsistency, rounded to 1 .. 5 (the model of
+ITU-T P.913 12.6 with a method effect).
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ if TYPE_CHECKING:
 BEGIN = datetime(2026, 1, 5, 9, tzinfo=UTC)
 TRUTH_QUALITY = 4.5
 BACKEND_QUALITIES = (3.1, 2.7)
-"""Of the first backend, of all others."""
+"""Qualities of the first backend, and of all others."""
 
 GAIN = 0.3
-"""Of `<backend>+kpbe` over `<backend>`."""
+"""Gain of `<backend>+kpbe` over `<backend>`, in points."""
 
 CLIP_DEVIATION = 0.25
 INTERACTION_DEVIATION = 0.3
 BIAS_DEVIATION = 0.4
 LAPSE = 0.02
-"""How often an attentive rater misses what a trap or gold item shows."""
+"""Chance that an attentive rater misses what a trap or gold item shows."""
 
 
 @dataclass
 class Clock:
-    """A clock that the simulation turns."""
+    """A clock that the simulation sets."""
 
     moment: datetime = BEGIN
 
@@ -57,7 +56,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Qualities:
-    """What an unbiased rater would say on average.
+    """The average answers of an unbiased rater.
 
     Args:
         design: the study.
@@ -69,7 +68,7 @@ class Qualities:
     effects: dict[tuple[str, ...], float] = field(default_factory=dict)
 
     def __call__(self, item: Item, question: str) -> float:
-        """Of an item, on the scale of the answers, not rounded."""
+        """The quality of an item, on the scale of the answers, not rounded."""
         clip = self._effect(CLIP_DEVIATION, item.clip_id)
         interaction = self._effect(INTERACTION_DEVIATION, item.clip_id, item.method, question)
         return self._method(item.method) + clip + interaction
@@ -90,14 +89,16 @@ class Qualities:
 
 
 class SimulatedRater:
-    """Somebody with a bias and an inconsistency; a careless one calls everything good at once."""
+    """A rater with a bias and an inconsistency; a careless one quickly calls everything good."""
 
     def __init__(self, design: Study, qualities: Qualities, seed: int, number: int, careless: bool) -> None:
         self.design, self.qualities, self.careless = design, qualities, careless
         self.draw = np.random.default_rng([seed, number])
         self.bias = self.draw.normal(0, BIAS_DEVIATION)
         self.inconsistency = self.draw.uniform(0.45, 0.9)
-        about = np.random.default_rng([seed, number, 910])  # apart, so that the scores stay as they are
+        about = np.random.default_rng(
+            [seed, number, 910]
+        )  # a separate generator, so that the scores do not depend on it
         self.about = {question: str(about.choice(options)) for question, options in DEMOGRAPHICS.items()}
 
     def scores(self, item: Item) -> dict[str, int]:
@@ -114,7 +115,7 @@ class SimulatedRater:
         return int(np.clip(np.rint(latent), 1, 5))
 
     def response_seconds(self) -> float:
-        """From the end of the clip to the answers."""
+        """Random time from the end of the clip to the answers, seconds."""
         return float(self.draw.uniform(0.5, 1.2) if self.careless else self.draw.lognormal(1.9, 0.4))
 
 
@@ -127,18 +128,18 @@ def simulate(
 ) -> int:
     """Empty a demo's database and fill it with invented raters.
 
-    The first `careless` of them do not look; the last one stops half-way; one more was invited and never
-    came.
+    The first `careless` of them do not look, the last one stops half-way, and one more is invited but never
+    comes.
 
     Args:
-        store: of a demo, with its design.
-        raters: how many begin.
-        careless: how many of them are.
+        store: the store of a demo, with its design.
+        raters: number of raters who begin.
+        careless: number of careless ones among them.
         seed: decides all scores and times.
-        each: told of every rater that is through.
+        each: called with the number of each rater who is through.
 
     Returns:
-        How many raters finished.
+        Number of raters who finished.
 
     Raises:
         SurveyError: the store is not a demo's.
@@ -188,7 +189,7 @@ def _rate(store: SurveyStore, clock: Clock, rater: SimulatedRater, token: str, i
     clock.wait(waited)
     scores = rater.scores(item)
     store.answer(token, item.item, scores, waited)
-    if not rater.careless and rater.draw.random() < 0.02:  # changes their mind
+    if not rater.careless and rater.draw.random() < 0.02:  # the rater changes their mind
         clock.wait(2)
         store.answer(token, item.item, _shifted(scores), waited + 2)
 

@@ -1,1 +1,1 @@
-"""Answers to scores: ratings, screening, MOS, Table II."""
+"""From answers to scores: ratings, screening, MOS, Table II."""

@@ -1,4 +1,4 @@
-"""How far raters agree: Krippendorff's alpha and intraclass correlation."""
+"""Agreement of raters: Krippendorff's alpha and intraclass correlation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ Level = Literal["nominal", "ordinal", "interval"]
 
 @dataclass(frozen=True)
 class Intraclass:
-    """Intraclass correlation of raters who all rated the same stimuli (two-way random effects, absolute
-    agreement).
+    """Intraclass correlation of raters who all rated the same stimuli.
+
+    The model is two-way random effects, absolute agreement.
 
     Attributes:
-        raters, stimuli: how many.
-        single, single_low, single_high: ICC(2,1): of one rater's scores, with 95 % interval.
-        mean, mean_low, mean_high: ICC(2,k): of the mean over the raters.
+        raters, stimuli: their numbers.
+        single, single_low, single_high: ICC(2,1) of one rater's scores, with 95 % interval.
+        mean, mean_low, mean_high: ICC(2,k) of the mean over the raters, with 95 % interval.
     """
 
     raters: int
@@ -33,21 +34,20 @@ class Intraclass:
 
 
 def krippendorff_alpha(scores: np.ndarray, level: Level) -> float | None:
-    """Krippendorff's alpha: 1 for perfect agreement, 0 for what chance gives, below for systematic
-    disagreement.
+    """Krippendorff's alpha: 1 for perfect agreement, 0 for chance, below 0 for systematic disagreement.
 
     alpha = 1 - (n - 1) sum_ck o_ck d_ck / sum_ck n_c n_k d_ck, with coincidences o_ck of the values c and k
     within stimuli, their sums n_c, and the squared difference d_ck of the level: c != k (nominal), (c - k)^2
     (interval), (sum of n_g from c to k less half of n_c and n_k)^2 (ordinal). Source: Krippendorff, Computing
-    Krippendorff's alpha-reliability (2011). Missing answers are allowed; stimuli with one answer tell nothing
+    Krippendorff's alpha-reliability (2011). Missing answers are allowed; stimuli with one answer do not count
     and are left out.
 
     Args:
         scores: raters x stimuli, NaN where there is no answer.
-        level: what the scale means.
+        level: the scale's level of measurement.
 
     Returns:
-        None where it is not defined: no stimulus has two answers, or all answers are the same.
+        Alpha; None where it is undefined: no stimulus has two answers, or all answers are the same.
     """
     values = np.unique(scores[~np.isnan(scores)])
     counts = (scores[:, :, None] == values).sum(0).astype(float)  # stimuli x values
@@ -72,14 +72,15 @@ def _squared_difference(values: np.ndarray, totals: np.ndarray, level: Level) ->
 
 
 def intraclass(scores: np.ndarray) -> Intraclass | None:
-    """ICC(2,1) and ICC(2,k) over the stimuli that every rater answered (Shrout and Fleiss 1979, with their
-    intervals).
+    """ICC(2,1) and ICC(2,k) over the stimuli that every rater answered, with intervals.
+
+    Source: Shrout and Fleiss 1979.
 
     Args:
         scores: raters x stimuli, NaN where there is no answer.
 
     Returns:
-        None with fewer than two raters or complete stimuli, or when nothing varies.
+        The correlations; None with fewer than two raters or complete stimuli, or when nothing varies.
     """
     table = scores[:, ~np.isnan(scores).any(0)]
     k, n = table.shape
@@ -108,7 +109,7 @@ def _single_interval(
     ratio = judges / rest
     a, b = k * single * ratio, n * (1 + (k - 1) * single) - k * single
     freedom = (k - 1) * (n - 1) * (a + b) ** 2 / ((n - 1) * a**2 + b**2)
-    from scipy.special import fdtri  # importing it takes longer than all else that a page of the site needs
+    from scipy.special import fdtri  # a slow import, which pages of the site avoid
 
     upper = float(fdtri(n - 1, freedom, (1 + CONFIDENCE) / 2))
     lower = float(fdtri(freedom, n - 1, (1 + CONFIDENCE) / 2))
@@ -120,5 +121,5 @@ def _single_interval(
 
 
 def _of_mean(single: float, k: int) -> float:
-    """Spearman-Brown: the reliability of a mean over k raters from that of one."""
+    """The reliability of a mean over k raters from that of one (Spearman-Brown)."""
     return k * single / (1 + (k - 1) * single)

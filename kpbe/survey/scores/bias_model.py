@@ -1,13 +1,12 @@
-"""Scores freed of the raters' leanings: ITU-T P.913 (06/2021) clause 12.6, the same as P.910 (11/2021) Annex
-E.
+"""Scores corrected for raters' biases: ITU-T P.913 (06/2021) clause 12.6, as in P.910 (11/2021) Annex E.
 
 A rater i scores stimulus j as
 
     u_ij = psi_j + Delta_i + upsilon_i X,    X standard normal:
 
-the stimulus's quality, the rater's bias, and noise as large as the rater is inconsistent. Maximum likelihood
-by alternating projection: each unknown in turn is put at its best value given the others (Li, Bampis,
-Janowski, Katsavounidis: A simple model for subject behavior in subjective experiments, HVEI 2020):
+the stimulus's quality, the rater's bias, and noise with the rater's inconsistency. Maximum likelihood by
+alternating projection: each unknown in turn is set to its best value given the others (Li, Bampis, Janowski,
+Katsavounidis: A simple model for subject behavior in subjective experiments, HVEI 2020):
 
     upsilon_i^2 = mean_j (u_ij - psi_j - Delta_i)^2
     psi_j       = sum_i (u_ij - Delta_i) / upsilon_i^2  /  sum_i 1 / upsilon_i^2
@@ -26,9 +25,9 @@ import numpy as np
 MOST_ITERATIONS = 1000
 TOLERANCE = 1e-8
 LEAST_INCONSISTENCY = 1 / np.sqrt(12)
-"""The likelihood has no bound where one rater is taken for perfect: the stimuli then have just that rater's
-scores. Scores are whole numbers, so nobody is more consistent than rounding allows, whose standard deviation
-this is.
+"""Least inconsistency. The likelihood is unbounded if one rater counts as perfect and the qualities equal
+that rater's scores. Scores are whole numbers, so nobody is more consistent than the standard deviation of
+rounding, which this is.
 """
 
 
@@ -41,7 +40,7 @@ class BiasModel:
         quality_error: its standard error.
         bias: Delta of each rater in points, with mean zero; NaN for a rater without answers.
         inconsistency: upsilon of each rater in points.
-        iterations: until the qualities stood still.
+        iterations: number of iterations until the qualities converged.
     """
 
     quality: np.ndarray
@@ -58,13 +57,13 @@ def fit_bias_model(scores: np.ndarray) -> BiasModel:
         scores: raters x stimuli, NaN where there is no answer.
 
     Raises:
-        ValueError: there is no answer at all.
+        ValueError: there is no answer.
     """
     known: np.ndarray = ~np.isnan(scores)
     if not known.any():
         raise ValueError("the bias model needs answers.")
-    rated, heard = np.asarray(known.any(1)), np.asarray(known.any(0))
-    table, known = scores[rated][:, heard], known[rated][:, heard]
+    rated, answered = np.asarray(known.any(1)), np.asarray(known.any(0))
+    table, known = scores[rated][:, answered], known[rated][:, answered]
     filled = np.where(known, table, 0.0)
     per_rater, per_stimulus = known.sum(1), known.sum(0)
 
@@ -86,8 +85,8 @@ def fit_bias_model(scores: np.ndarray) -> BiasModel:
             break
     shift = bias.mean()
     return BiasModel(
-        _spread(quality + shift, heard),
-        _spread(1 / np.sqrt(weights.sum(0)), heard),
+        _spread(quality + shift, answered),
+        _spread(1 / np.sqrt(weights.sum(0)), answered),
         _spread(bias - shift, rated),
         _spread(inconsistency, rated),
         iterations,
@@ -95,7 +94,7 @@ def fit_bias_model(scores: np.ndarray) -> BiasModel:
 
 
 def _spread(values: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Values at the places that are true, NaN at the others."""
+    """An array with the values where the mask `places` is true, NaN elsewhere."""
     result = np.full(len(places), np.nan)
     result[places] = values
     return result

@@ -1,9 +1,9 @@
-"""Intervals of means over raters and clips that are both samples.
+"""Intervals of means over raters and clips, both of which are samples.
 
-A score belongs to a rater and a clip. Other raters would have scored otherwise, and other clips too, so an
-interval that shall hold for new raters and new clips must let both vary. 1.96 sd / sqrt(n) over all n =
-raters x clips answers takes them for n independent ones, which they are not: all answers of a rater share the
-rater's leaning, all answers on a clip share the clip.
+A score belongs to a rater and a clip. Other raters or clips would give other scores, so an interval for new
+raters and new clips must let both vary. 1.96 sd / sqrt(n) over all n = raters x clips answers assumes
+independent answers, which they are not: all answers of a rater share the rater's bias, all answers on a clip
+share the clip.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Estimate:
     """A mean over raters and clips.
 
     Attributes:
-        n: answers (or pairs of answers).
-        raters, clips: that have at least one of them.
+        n: number of answers (or pairs of answers).
+        raters, clips: numbers of those with at least one answer.
         mean: over all answers.
         low, high: 95 % interval; None with fewer than two raters or clips.
-        p: two-sided, of a difference from zero; None where it is no difference or has no interval.
+        p: two-sided p-value of a difference; None for a plain mean or without interval.
     """
 
     n: int
@@ -40,20 +40,17 @@ class Estimate:
 
 
 def crossed_mean(scores: np.ndarray, *, resamples: int, seed: int) -> Estimate | None:
-    """Mean of a table raters x clips (NaN: no answer) with its crossed bootstrap interval; None without any
-    answer.
-    """
+    """Mean of a table raters x clips (NaN: no answer) with crossed bootstrap interval; None if empty."""
     return _estimate(scores, resamples, seed, with_p=False)
 
 
 def crossed_difference(
     first: np.ndarray, second: np.ndarray, *, resamples: int, seed: int
 ) -> Estimate | None:
-    """Mean of second - first over the pairs of answers of the same rater on the same clip, with interval and
-    p-value.
+    """Mean of second - first over pairs of answers of the same rater and clip, with interval and p-value.
 
-    The p-value is the interval turned round: twice the share of resampled means on the lesser side of zero,
-    with one added to both counts. It is below 0.05 where the interval leaves zero out (but for that one).
+    The p-value corresponds to the interval: twice the share of resampled means on the smaller side of zero,
+    with one added to both counts. It is below 0.05 where the interval excludes zero (up to that one).
 
     Args:
         first: raters x clips, same raters and clips; NaN where there is no answer.
@@ -91,7 +88,7 @@ def _estimate(scores: np.ndarray, resamples: int, seed: int, with_p: bool) -> Es
 
 
 def crossed_bootstrap(scores: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Means of resampled raters plus means of resampled clips, less the mean of all.
+    """Means of resampled raters plus means of resampled clips, minus the mean of all.
 
     With scores = m + rater + clip + rest (variances a, b, c) over R raters and C clips, the mean's variance
     is a/R + b/C + c/(RC). Resampling raters alone gives a/R + c/(RC), clips alone b/C + c/(RC); adding the
@@ -105,11 +102,11 @@ def crossed_bootstrap(scores: np.ndarray, resamples: int, rng: np.random.Generat
 
     Args:
         scores: raters x clips, NaN where there is no answer; every row and column has at least one.
-        resamples: how many.
+        resamples: number of bootstrap samples.
         rng: draws raters and clips.
 
     Returns:
-        The resampled means, `resamples` of them.
+        (resamples,) resampled means.
     """
     known = ~np.isnan(scores)
     filled = np.where(known, scores, 0.0)
@@ -123,8 +120,9 @@ def crossed_bootstrap(scores: np.ndarray, resamples: int, rng: np.random.Generat
 def _resampled_means(
     sums: np.ndarray, counts: np.ndarray, resamples: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Means over answers when whole raters (or whole clips) are drawn with replacement, from their sums and
-    counts.
+    """Means over answers when whole raters (or whole clips) are drawn with replacement.
+
+    Takes the sum and the number of answers of each.
     """
     size = len(sums)
     blocks = (sums[drawn].sum(1) / counts[drawn].sum(1) for drawn in draws(size, resamples, rng))
@@ -132,8 +130,9 @@ def _resampled_means(
 
 
 def naive_interval(scores: np.ndarray) -> tuple[float, float] | None:
-    """mean +- 1.96 sd / sqrt(n) over all answers: too narrow, but what papers print; None with fewer than two
-    answers.
+    """mean +- 1.96 sd / sqrt(n) over all answers, which is too narrow but usual in papers.
+
+    None with fewer than two answers.
     """
     values = scores[~np.isnan(scores)]
     if len(values) < 2:

@@ -1,6 +1,4 @@
-"""Opinion scores: MOS and DMOS with intervals, bias-corrected MOS, backend against backend + KPBE, agreement
-of the raters.
-"""
+"""Opinion scores: MOS and DMOS with intervals, bias-corrected MOS, comparisons, agreement of raters."""
 
 from __future__ import annotations
 
@@ -22,15 +20,15 @@ class MethodScore:
     """A method's scores on one question.
 
     Attributes:
-        method, question: which.
+        method, question: the method and the question.
         mos: mean opinion score, 1 to 5.
         naive: 1.96 sd / sqrt(n) interval of it, for comparison with papers that print it.
         dmos: mean of score - score of the hidden reference + 5 (ITU-T P.910, ACR-HR) over the same rater and
             clip; 5 is as good as the reference, above 5 better. None for the reference itself, or where it
             was not rated.
         corrected: mean over the clips of the bias model's quality (P.913 12.6).
-        corrected_low, corrected_high: its 95 % interval for these clips and these raters' noise; clips are
-            not taken as a sample.
+        corrected_low, corrected_high: its 95 % interval, given these clips and these raters' noise; clips are
+            not treated as a sample.
     """
 
     method: str
@@ -45,7 +43,7 @@ class MethodScore:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Backend + KPBE less backend on one question, over the pairs of the same rater and clip.
+    """Backend + KPBE minus backend on one question, over pairs of the same rater and clip.
 
     Attributes:
         backend, method, question: the backend, its enhancement, the question.
@@ -62,7 +60,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the raters agree on one question over all stimuli; None where it is not defined."""
+    """Agreement of the raters on one question over all stimuli; None where it is undefined."""
 
     question: str
     alpha_interval: float | None
@@ -75,7 +73,7 @@ class Scores:
     """All scores of a set of raters.
 
     Attributes:
-        raters, clips: how many.
+        raters, clips: their numbers.
         methods: by question and method, in the order of the table.
         comparisons: backend by backend, question by question.
         agreement: by question.
@@ -89,8 +87,8 @@ class Scores:
 
     def of(self, method: str, question: str) -> MethodScore | None:
         """A method's scores on a question, None when nobody rated it."""
-        found = (row for row in self.methods if (row.method, row.question) == (method, question))
-        return next(found, None)
+        rows = (row for row in self.methods if (row.method, row.question) == (method, question))
+        return next(rows, None)
 
 
 def score(
@@ -99,13 +97,13 @@ def score(
     """Score the answers of a panel.
 
     The comparisons are tested with the p-value of the crossed bootstrap. A sign-flip permutation over raters
-    would take the clips as the only ones there are, one over clips the raters; flipping both at once destroys
-    what the answers of a rater, and those on a clip, have in common, and rejects far too often. The bootstrap
-    lets both vary, and its p-value agrees with the interval printed beside it.
+    would treat the clips as fixed, one over clips the raters. Flipping both at once destroys what the answers
+    of a rater, and those on a clip, have in common, and rejects far too often. The bootstrap lets both vary,
+    and its p-value agrees with the printed interval.
 
     Args:
-        panel: of the raters that count; at least one answer.
-        backends: compared with their enhancement where both are in the panel.
+        panel: answers of the raters who count; at least one.
+        backends: each is compared with its enhancement where both are in the panel.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
@@ -118,10 +116,10 @@ def score(
         if not np.isnan(panel.stimuli(question)).all()
     }
     methods = [
-        found
+        row
         for question in models
         for method in panel.methods
-        if (found := _method_score(panel, method, question, models[question], resamples, seed))
+        if (row := _method_score(panel, method, question, models[question], resamples, seed))
     ]
     comparisons = _comparisons(panel, backends, resamples, seed)
     agreement = [_agreement(panel.stimuli(question), question) for question in models]
@@ -154,7 +152,7 @@ def _method_score(
 
 
 def _comparisons(panel: Panel, backends: Sequence[str], resamples: int, seed: int) -> list[Comparison]:
-    found = []
+    comparisons = []
     for backend in backends:
         method = enhanced_method(backend)
         if not {backend, method} <= set(panel.methods):
@@ -164,9 +162,9 @@ def _comparisons(panel: Panel, backends: Sequence[str], resamples: int, seed: in
                 panel.table(backend, question), panel.table(method, question), resamples=resamples, seed=seed
             )
             if difference is not None:
-                found.append(Comparison(backend, method, question, difference, None))
-    corrected = holm([comparison.difference.p for comparison in found])
-    return [replace(comparison, p_holm=p) for comparison, p in zip(found, corrected, strict=True)]
+                comparisons.append(Comparison(backend, method, question, difference, None))
+    corrected = holm([comparison.difference.p for comparison in comparisons])
+    return [replace(comparison, p_holm=p) for comparison, p in zip(comparisons, corrected, strict=True)]
 
 
 def _agreement(scores: np.ndarray, question: str) -> Agreement:
@@ -179,7 +177,7 @@ def _agreement(scores: np.ndarray, question: str) -> Agreement:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's (1979) step-down correction: the chance of one wrong rejection among all stays below the level.
+    """Holm's (1979) step-down correction, which bounds the chance of any wrong rejection.
 
     Args:
         p_values: in any order; None stays None and does not count.

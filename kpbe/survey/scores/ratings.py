@@ -1,6 +1,4 @@
-"""The answers to the survey as `kpbe survey export` writes them: read, checked, and laid out for the
-statistics.
-"""
+"""The answers as `kpbe survey export` writes them: read, check, and lay out for the statistics."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from kpbe.survey.study.design import Study
 
 DEMO_SUFFIX = "-demo"
 SCORED = ("main", "reference")
-"""Kinds of items that count; the others check the rater."""
+"""Kinds of items that are scored; the others check the rater."""
 
 LOWEST, HIGHEST = 1, 5
 
@@ -29,19 +27,19 @@ class Rating:
     """One answer, a row of ratings.csv; the fields are its columns.
 
     Attributes:
-        study: its name.
-        rater: "r001": the number only.
-        item, kind, clip_id, identity, method: what was rated, see `kpbe.survey.study.design.Item`.
+        study: name of the study.
+        rater: name of the rater from their number, such as "r001".
+        item, kind, clip_id, identity, method: the rated item, see `kpbe.survey.study.design.Item`.
         question: one of the study's.
         score: from 1 (bad) to 5 (excellent).
         position: place in the rater's order, from 1.
-        plays: how often the clip was played.
+        plays: number of plays of the clip.
         watched: the largest share of it that one play showed, 0 to 1.
         response_seconds: from the end of the clip to the answers.
-        answered_at: in UTC.
+        answered_at: time in UTC.
         repeats: the item of which this is a second copy, else "".
-        age, vision, colour_vision, device, sound: what the rater said of themselves
-            (`kpbe.survey.demographics`), "" where nobody asked; files of earlier versions lack these columns.
+        age, vision, colour_vision, device, sound: the rater's own statements (`kpbe.survey.demographics`), ""
+            where not asked; files of earlier versions lack these columns.
     """
 
     study: str
@@ -67,7 +65,7 @@ class Rating:
 
     @property
     def rater_number(self) -> int:
-        """The number that decided the rater's order."""
+        """The rater's number, which decides their order."""
         return int(self.rater[1:])
 
 
@@ -83,7 +81,7 @@ _NUMBERS: dict[str, type[int] | type[float]] = {
 
 
 def is_demo(study: str) -> bool:
-    """Whether a study's name says that its answers are invented (`kpbe survey simulate`)."""
+    """Whether a study's name marks its answers as invented (`kpbe survey simulate`)."""
     return study.endswith(DEMO_SUFFIX)
 
 
@@ -91,8 +89,8 @@ def read_ratings(path: Path | str) -> list[Rating]:
     """All answers in a file; empty when it has none.
 
     Raises:
-        SurveyError: the file is missing, a column is, a value is not what it may be, an answer is there
-            twice, or there are answers to more than one study; names the line.
+        SurveyError: the file or a column is missing, a value is not allowed, an answer is listed twice, or
+            there are answers to more than one study; the message names the line.
     """
     path = Path(path)
     try:
@@ -109,11 +107,11 @@ def read_ratings(path: Path | str) -> list[Rating]:
 
 
 def check_against(ratings: Sequence[Rating], study: Study) -> None:
-    """Answers must be to the items of `study`, or of the demo of it.
+    """Check that answers are to the items of `study`, or of its demo.
 
     Raises:
-        SurveyError: another study's name, an unknown item or question, or an item that is something else in
-            the study.
+        SurveyError: an answer has another study's name, an unknown item or question, or an item that is
+            described differently in the study.
     """
     questions = set(study.questions)
     for rating in ratings:
@@ -177,7 +175,7 @@ class Panel:
     """The scored answers as an array.
 
     Attributes:
-        raters, clips, methods, questions: what the axes stand for.
+        raters, clips, methods, questions: labels of the axes.
         scores: raters x clips x methods x questions, 1 to 5, NaN where there is no answer.
     """
 
@@ -188,19 +186,19 @@ class Panel:
     scores: np.ndarray
 
     def table(self, method: str, question: str) -> np.ndarray:
-        """Scores of a method: raters x clips."""
+        """Scores of a method on a question, raters x clips."""
         return self.scores[:, :, self.methods.index(method), self.questions.index(question)]
 
     def stimuli(self, question: str) -> np.ndarray:
-        """Scores of all stimuli, clip after clip with its methods: raters x (clips methods)."""
+        """Scores of all stimuli, raters x (clips methods); all methods of the first clip come first."""
         return self.scores[:, :, :, self.questions.index(question)].reshape(len(self.raters), -1)
 
     def answers(self) -> np.ndarray:
-        """All that each rater answered: raters x (clips methods questions)."""
+        """All answers of each rater, raters x (clips methods questions)."""
         return self.scores.reshape(len(self.raters), -1)
 
     def of_raters(self, kept: Sequence[str]) -> Panel:
-        """The same with some raters only, in this panel's order."""
+        """The panel with only the raters `kept`, in this panel's order."""
         places = [place for place, rater in enumerate(self.raters) if rater in set(kept)]
         return Panel(
             tuple(self.raters[place] for place in places),
@@ -212,7 +210,7 @@ class Panel:
 
 
 def panel_of(ratings: Sequence[Rating], methods: Sequence[str], questions: Sequence[str]) -> Panel:
-    """Lay out the answers to items that count; answers about other methods are left out.
+    """Lay out the answers to scored items; answers about other methods are left out.
 
     Args:
         ratings: of one study.

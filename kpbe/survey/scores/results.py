@@ -1,6 +1,4 @@
-"""The result files of the survey: Table II, scores as DVC metrics, a row for each stimulus, a row for each
-rater.
-"""
+"""Result files of the survey: Table II, scores as DVC metrics, a row per stimulus, a row per rater."""
 
 from __future__ import annotations
 
@@ -46,10 +44,10 @@ RATER_COLUMNS = (
 
 
 def write_survey_results(params: Params, ratings: Path, study: Path, results: Path) -> Table2:
-    """Score the answers and write table2.json, .md, .csv, .tex, survey_scores.json, survey_stimuli.csv,
-    survey_raters.csv.
+    """Score the answers and write Table II and the other result files.
 
-    With no ratings the tables say so, and the other files are empty.
+    The files are table2.json, .md, .csv, .tex, survey_scores.json, survey_stimuli.csv and survey_raters.csv.
+    Without ratings the tables say so, and the other files are empty.
 
     Args:
         params: the whole params.
@@ -60,24 +58,22 @@ def write_survey_results(params: Params, ratings: Path, study: Path, results: Pa
     Raises:
         SurveyError: see `kpbe.survey.scores.table2.evaluate_survey`; nothing is written then.
     """
-    found = evaluate_survey(params, ratings, study)
-    table = found.table
+    evaluation = evaluate_survey(params, ratings, study)
+    table = evaluation.table
     write_json(results / "table2.json", {**asdict(table), "paper": PAPER_MOS})
     write_text(results / "table2.md", markdown(table))
     write_text(results / "table2.tex", latex(table))
     write_text(results / "table2.csv", tidy_csv(table))
-    write_json(results / "survey_scores.json", metrics(table, len(found.screening.raters)))
+    write_json(results / "survey_scores.json", metrics(table, len(evaluation.screening.raters)))
     marks = {"study": table.study, "demo": DEMO if table.demo else ""}
-    stimuli = (marks | row for row in stimulus_rows(found.panel, found.models))
+    stimuli = (marks | row for row in stimulus_rows(evaluation.panel, evaluation.models))
     write_csv(results / "survey_stimuli.csv", STIMULUS_COLUMNS, stimuli)
-    write_csv(results / "survey_raters.csv", RATER_COLUMNS, (marks | row for row in rater_rows(found)))
+    write_csv(results / "survey_raters.csv", RATER_COLUMNS, (marks | row for row in rater_rows(evaluation)))
     return table
 
 
 def metrics(table: Table2, answered: int) -> dict[str, Any]:
-    """What `dvc metrics show` shows: MOS, DMOS, differences and agreement by name, of the raters who
-    count.
-    """
+    """Values for `dvc metrics show`: MOS, DMOS, differences and agreement, of the raters who count."""
     scores: Scores | None = table.screened
     result: dict[str, Any] = {
         "study": f"{table.study} ({DEMO})" if table.demo else table.study,
@@ -99,31 +95,32 @@ def metrics(table: Table2, answered: int) -> dict[str, Any]:
 
 
 def stimulus_rows(panel: Panel, models: dict[str, BiasModel]) -> Iterator[dict[str, Any]]:
-    """MOS of every clip by every method, to be laid beside per_clip.csv (same clip_id and method)."""
+    """MOS of every clip by every method, to join with per_clip.csv (same clip_id and method)."""
     for question, model in models.items():
         scores = panel.stimuli(question)
         for place in range(scores.shape[1]):
-            given = scores[:, place][~np.isnan(scores[:, place])]
-            if not len(given):
+            answers = scores[:, place][~np.isnan(scores[:, place])]
+            if not len(answers):
                 continue
             clip, method = divmod(place, len(panel.methods))
             yield {
                 "clip_id": panel.clips[clip],
                 "method": panel.methods[method],
                 "question": question,
-                "n": len(given),
-                "mos": float(given.mean()),
-                "sd": float(given.std(ddof=1)) if len(given) > 1 else "",
+                "n": len(answers),
+                "mos": float(answers.mean()),
+                "sd": float(answers.std(ddof=1)) if len(answers) > 1 else "",
                 "corrected": float(model.quality[place]),
                 "corrected_error": float(model.quality_error[place]),
             }
 
 
-def rater_rows(found: Evaluation) -> Iterator[dict[str, Any]]:
-    """Each rater by question: whether they count and why not, their bias and inconsistency (empty for those
-    left out).
+def rater_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """A row for each rater and question: whether they count, reasons, bias and inconsistency.
+
+    Bias and inconsistency are empty for raters left out.
     """
-    panel, screening = found.panel, found.screening
+    panel, screening = evaluation.panel, evaluation.screening
     for rater in screening.raters:
         reasons = "; ".join(f"{e.rule}: {e.reason}" for e in screening.exclusions if e.rater == rater)
         start = {"rater": rater, "counted": "no" if reasons else "yes", "reasons": reasons}
@@ -131,7 +128,7 @@ def rater_rows(found: Evaluation) -> Iterator[dict[str, Any]]:
             yield start
             continue
         place = panel.raters.index(rater)
-        for question, model in found.models.items():
+        for question, model in evaluation.models.items():
             answers = int(np.count_nonzero(~np.isnan(panel.stimuli(question)[place])))
             values = {"bias": model.bias[place], "inconsistency": model.inconsistency[place]}
             known = {name: float(value) for name, value in values.items() if np.isfinite(value)}

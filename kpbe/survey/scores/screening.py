@@ -1,9 +1,8 @@
-"""Which raters count: the rules of `survey.screening`, fixed before answers come in, and the reason for each
-rater left out.
+"""Screening: which raters count by the rules of `survey.screening`, and the reasons for those left out.
 
-A rater who breaks one of the first six rules did not take the test as it was meant to be taken (ITU-T P.913,
-and P.808's rules for crowds, which microsoft/P.910 carries over to video). BT.500 and correlation look at how
-a rater's scores lie among the others' and are applied to those who are left.
+The rules are fixed before answers come in. A rater who breaks one of the first six rules did not take the
+test properly (ITU-T P.913, and P.808's rules for crowds, which microsoft/P.910 applies to video). BT.500 and
+correlation compare a rater's scores with the others' and are applied to the remaining raters.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from kpbe.survey.scores.ratings import SCORED, Panel, Rating, panel_of
 from kpbe.survey.study.design import Study
 
 FEWEST_FOR_BT500 = 4
-"""With fewer raters a kurtosis means nothing."""
+"""Least number of raters for BT.500; with fewer, a kurtosis means nothing."""
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """Why a rater is left out: the rule's name and the reason in words."""
+    """Why a rater is left out: the rule's name and a sentence."""
 
     rater: str
     rule: str
@@ -33,12 +32,12 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Screening:
-    """The outcome.
+    """The result of screening.
 
     Attributes:
         raters: everybody who answered anything, sorted.
-        kept: those who count, sorted.
-        exclusions: for each other one at least one reason.
+        kept: the raters who count, sorted.
+        exclusions: at least one for each other rater.
     """
 
     raters: tuple[str, ...]
@@ -51,15 +50,15 @@ def screen(ratings: Sequence[Rating], study: Study, rules: ScreeningParams) -> S
 
     Args:
         ratings: the answers to `study`.
-        study: says what traps and gold items expect, which item a repeat repeats, and how many items a rater
-            was to see.
+        study: gives the expected answers of traps and gold items, the originals of repeats, and the number of
+            items for each rater.
         rules: `survey.screening`.
     """
     by_rater: defaultdict[str, list[Rating]] = defaultdict(list)
     for rating in ratings:
         by_rater[rating.rater].append(rating)
     raters = tuple(sorted(by_rater))
-    exclusions = [found for rater in raters for found in _sitting(rater, by_rater[rater], study, rules)]
+    exclusions = [one for rater in raters for one in _sitting(rater, by_rater[rater], study, rules)]
     kept = _without(raters, exclusions)
 
     methods = tuple(dict.fromkeys(item.method for item in study.items if item.kind in SCORED))
@@ -70,7 +69,7 @@ def screen(ratings: Sequence[Rating], study: Study, rules: ScreeningParams) -> S
     if rules.min_correlation is not None:
         exclusions += _correlation(panel.of_raters(kept), rules.min_correlation)
         kept = _without(raters, exclusions)
-    return Screening(raters, kept, tuple(sorted(exclusions, key=lambda found: found.rater)))
+    return Screening(raters, kept, tuple(sorted(exclusions, key=lambda exclusion: exclusion.rater)))
 
 
 def rules_in_words(rules: ScreeningParams) -> str:
@@ -92,7 +91,7 @@ def rules_in_words(rules: ScreeningParams) -> str:
 
 
 def _without(raters: Sequence[str], exclusions: Sequence[Exclusion]) -> tuple[str, ...]:
-    out = {found.rater for found in exclusions}
+    out = {exclusion.rater for exclusion in exclusions}
     return tuple(rater for rater in raters if rater not in out)
 
 
@@ -100,16 +99,16 @@ def _without(raters: Sequence[str], exclusions: Sequence[Exclusion]) -> tuple[st
 
 
 def _sitting(rater: str, ratings: Sequence[Rating], study: Study, rules: ScreeningParams) -> list[Exclusion]:
-    """Reasons that lie in one rater's own answers."""
+    """Exclusions of one rater by their own answers."""
     answers: defaultdict[str, dict[str, int]] = defaultdict(dict)
     watched: dict[str, float] = {}
     for rating in ratings:
         answers[rating.item][rating.question] = rating.score
         watched[rating.item] = rating.watched
-    found: list[Exclusion] = []
+    exclusions: list[Exclusion] = []
 
     def leave_out(rule: str, reason: str) -> None:
-        found.append(Exclusion(rater, rule, reason))
+        exclusions.append(Exclusion(rater, rule, reason))
 
     kinds = {item.item: item.kind for item in study.items}
     planned = [item for item in study.order_of(ratings[0].rater_number) if kinds[item] in SCORED]
@@ -147,11 +146,11 @@ def _sitting(rater: str, ratings: Sequence[Rating], study: Study, rules: Screeni
             "variance",
             f"scores vary by {variance:.2f} only (variance); at least {rules.min_variance:g} is asked for",
         )
-    return found
+    return exclusions
 
 
 def _passed(answers: dict[str, dict[str, int]], study: Study, kind: str) -> tuple[int, int]:
-    """How many items of a kind were answered as they may be, and how many were answered."""
+    """Numbers of items of a kind that have an allowed answer, and that have any answer."""
     items = [item for item in study.items if item.kind == kind and item.expected and item.item in answers]
     passed = sum(
         all(
@@ -164,9 +163,7 @@ def _passed(answers: dict[str, dict[str, int]], study: Study, kind: str) -> tupl
 
 
 def _repeat_difference(answers: dict[str, dict[str, int]], study: Study) -> float | None:
-    """Mean absolute difference between a repeat's scores and the first ones, in points; None without
-    repeats.
-    """
+    """Mean absolute difference between the scores of repeats and originals; None without repeats."""
     differences = [
         abs(score - answers[item.repeats][question])
         for item in study.items
@@ -199,10 +196,10 @@ def _bt500(panel: Panel) -> list[Exclusion]:
 
 
 def bt500_counts(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """P and Q of ITU-R BT.500-14 A1-2.3.1: how often each rater lies far above and far below the others.
+    """P and Q of ITU-R BT.500-14 A1-2.3.1: how often each rater is far above and far below the others.
 
     Far is 2 standard deviations of a presentation's scores where they look normal (kurtosis beta2 = m4 / m2^2
-    from 2 to 4), else sqrt(20) of them. The three questions are taken as presentations of their own.
+    from 2 to 4), else sqrt(20) of them. The three questions count as separate presentations.
 
     Args:
         scores: raters x presentations, NaN where there is no answer.
@@ -226,10 +223,11 @@ def bt500_rejects(above: int, below: int, answers: int) -> bool:
 
 
 def _correlation(panel: Panel, least: float) -> list[Exclusion]:
-    """The rule of ITU-T P.913 (after VQEG): drop the rater who correlates worst with the mean, begin again,
-    until all are above `least`.
+    """Exclusions by the correlation rule of ITU-T P.913 (after VQEG).
+
+    It drops the rater who correlates worst with the mean, again and again, until all reach `least`.
     """
-    found: list[Exclusion] = []
+    exclusions: list[Exclusion] = []
     while len(panel.raters) > 2:
         correlations = correlations_with_mean(panel.answers())
         worst = int(np.argmin(correlations))
@@ -240,20 +238,19 @@ def _correlation(panel: Panel, least: float) -> list[Exclusion]:
             f"scores correlate with the mean of all by {correlations[worst]:.2f}; at least {least:g} is "
             "asked for"
         )
-        found.append(Exclusion(rater, "correlation", reason))
+        exclusions.append(Exclusion(rater, "correlation", reason))
         panel = panel.of_raters([other for other in panel.raters if other != rater])
-    return found
+    return exclusions
 
 
 def correlations_with_mean(scores: np.ndarray) -> np.ndarray:
-    """Pearson correlation of each rater's scores with the mean over all raters; 0 for one whose scores do not
-    vary.
+    """Pearson correlation of each rater's scores with the mean over all raters; 0 for constant scores.
 
     Args:
         scores: raters x presentations, NaN where there is no answer.
     """
-    heard = ~np.isnan(scores).all(0)
-    scores = scores[:, heard]
+    answered = ~np.isnan(scores).all(0)
+    scores = scores[:, answered]
     mean = np.nanmean(scores, axis=0)
     result = np.zeros(len(scores))
     for i, own in enumerate(scores):

@@ -1,4 +1,4 @@
-"""How differently raters judge a difference of two methods, and how much it changes from clip to clip."""
+"""How much a difference of two methods varies between raters and between clips."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Spread:
     """Standard deviations of a difference of two methods' scores, in points of the five-point scale.
 
     Attributes:
-        rater: how differently raters judge the difference.
-        clip: how much the difference changes from clip to clip.
-        rest: of a single pair of answers around that.
+        rater: of the difference between raters.
+        clip: of the difference between clips.
+        rest: of a single pair of answers beyond these.
     """
 
     rater: float
@@ -27,15 +27,15 @@ class Spread:
 
 
 def spread_of(panel: Panel, backends: Sequence[str]) -> Spread | None:
-    """The spread in a survey that was made, over all its comparisons of backend and backend + KPBE.
+    """The spread in a survey, over all its comparisons of backend and backend + KPBE.
 
     Variances come from the expected mean squares of a two-way table without replication and are averaged over
     comparisons and questions; a negative one counts as 0. Raters who left out a clip are left out.
 
     Returns:
-        None when no comparison has two complete raters and two clips.
+        The spread; None when no comparison has two complete raters and two clips.
     """
-    found = []
+    comparisons = []
     for backend in backends:
         pair = (backend, enhanced_method(backend))
         if not set(pair) <= set(panel.methods):
@@ -44,16 +44,17 @@ def spread_of(panel: Panel, backends: Sequence[str]) -> Spread | None:
             first, second = (panel.table(method, question) for method in pair)
             components = variance_components(second - first)
             if components is not None:
-                found.append(components)
-    if not found:
+                comparisons.append(components)
+    if not comparisons:
         return None
-    rater, clip, rest = np.sqrt(np.maximum(np.mean(found, axis=0), 0))
+    rater, clip, rest = np.sqrt(np.maximum(np.mean(comparisons, axis=0), 0))
     return Spread(float(rater), float(clip), float(rest))
 
 
 def variance_components(table: np.ndarray) -> tuple[float, float, float] | None:
-    """Unbiased variances of rows, columns and rest of a table raters x clips; those of rows and columns may
-    come out negative.
+    """Unbiased variances of rows, columns and rest of a table raters x clips.
+
+    Those of rows and columns may be negative. None with fewer than two complete raters or clips.
     """
     table = table[:, ~np.isnan(table).all(0)]
     table = table[~np.isnan(table).any(1)]

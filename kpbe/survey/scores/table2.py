@@ -1,4 +1,4 @@
-"""Table II: opinion scores beside the paper's, from the answers to the end."""
+"""Table II: opinion scores beside the paper's, built from the answers."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Table2:
         demo: whether its answers are invented.
         methods: in the order of the table, the ground truth last.
         questions: in the order of the table.
-        about: what the numbers come from, a line each.
+        about: lines about the data and methods.
         screened: scores of the raters who count; None without ratings, or when nobody is left.
         everybody: scores of all raters; None without ratings.
         exclusions: why raters do not count.
-        spread: of the raters who count, for the planner; None where it cannot be told.
-        warnings: what the numbers must not be read without, a sentence each: few raters, short videos.
+        spread: of the raters who count, for the planner; None where it cannot be estimated.
+        warnings: sentences that must be shown with the numbers: few raters, short videos.
     """
 
     study: str
@@ -70,19 +70,19 @@ class Table2:
 
     @property
     def title(self) -> str:
-        """The table's title, which a demo cannot hide in."""
+        """The table's title, which marks a demo."""
         return f"Table II ({DEMO}: invented answers)" if self.demo else "Table II"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Table II with what it was made from, for the finer result files.
+    """Table II with its intermediate results, for the detailed result files.
 
     Attributes:
         table: the table.
-        panel: answers of the raters who count; of all where nobody is left.
+        panel: answers of the raters who count; of all raters if nobody is left.
         models: the bias model of each question on that panel.
-        screening: who counts.
+        screening: which raters count.
     """
 
     table: Table2
@@ -100,17 +100,17 @@ def paper_difference(backend: str, question: str) -> float | None:
 
 
 def survey_name(method: str) -> str:
-    """A method as people write it: "Wav2Lip+KPBE", "Ground truth"."""
+    """A method's display name: "Wav2Lip+KPBE", "Ground truth"."""
     return "Ground truth" if method == GROUND_TRUTH else display_name(method)
 
 
 def question_name(question: str) -> str:
-    """A question as the table's head has it."""
+    """A question's name in the head of the table."""
     return QUESTION_NAMES.get(question, question.replace("_", " ").capitalize())
 
 
 def evaluate_survey(params: Params, ratings: Path, study: Path) -> Evaluation:
-    """Read the answers and make Table II.
+    """Read the answers and build Table II.
 
     Args:
         params: the whole params.
@@ -118,8 +118,8 @@ def evaluate_survey(params: Params, ratings: Path, study: Path) -> Evaluation:
         study: study.json.
 
     Raises:
-        SurveyError: a file is missing or damaged, the answers are to another study, or invented and not
-            allowed to be.
+        SurveyError: a file is missing or damaged, or the answers are to another study, or invented without
+            `survey.accept_demo`.
     """
     return build_table2(params, read_ratings(ratings), read_study(study), origin=str(ratings))
 
@@ -127,10 +127,10 @@ def evaluate_survey(params: Params, ratings: Path, study: Path) -> Evaluation:
 def build_table2(
     params: Params, ratings: Sequence[Rating], study: Study, origin: str = "the ratings"
 ) -> Evaluation:
-    """Make Table II from answers that were read; `origin` stands for their file in messages.
+    """Build Table II from answers; messages name their file as `origin`.
 
     Raises:
-        SurveyError: the answers are to another study, or invented and not allowed to be.
+        SurveyError: the answers are to another study, or invented without `survey.accept_demo`.
     """
     demo = bool(ratings) and is_demo(ratings[0].study)
     if demo and not params.survey.accept_demo:
@@ -163,7 +163,7 @@ def build_table2(
 
 
 def read_table2(path: Path) -> Table2:
-    """Table II as the stage wrote it.
+    """Read Table II as the stage mos_scores wrote it.
 
     Raises:
         KPBEError: table2.json is damaged; FileNotFoundError when it is missing.
@@ -180,12 +180,10 @@ def read_table2(path: Path) -> Table2:
 
 
 def _methods(backends: Sequence[str], study: Study) -> tuple[str, ...]:
-    """Backends with their enhancement in the order of the params, the ground truth last; those the study
-    has.
-    """
-    shown = {item.method for item in study.items}
-    wanted = [name for backend in backends for name in (backend, enhanced_method(backend))]
-    return tuple(method for method in (*wanted, GROUND_TRUTH) if method in shown)
+    """Backends with their enhancement in the order of the params, then the ground truth; only rated ones."""
+    rated = {item.method for item in study.items}
+    names = [name for backend in backends for name in (backend, enhanced_method(backend))]
+    return tuple(method for method in (*names, GROUND_TRUTH) if method in rated)
 
 
 def _scores(panel: Panel, params: Params) -> tuple[Scores | None, dict[str, BiasModel]]:
@@ -230,24 +228,24 @@ def _about(
 
 
 def _warnings(study: Study, panel: Panel, screening: Screening) -> tuple[str, ...]:
-    """What stands above the scores: few raters or clips, short videos; nothing without ratings."""
+    """Warnings to show above the scores: few raters or clips, short videos; none without ratings."""
     if not screening.raters:
         return ()
-    found = []
+    warnings = []
     if len(screening.kept) < LEAST_RATERS:
-        found.append(
+        warnings.append(
             f"{len(screening.kept)} raters count: ITU-T P.910 asks for at least {LEAST_RATERS}, so these "
             f"scores are a pilot's."
         )
     if screening.kept and min(len(screening.kept), len(panel.clips)) < FEW:
-        found.append(f"Fewer than {FEW} raters or clips: the intervals are rough.")
+        warnings.append(f"Fewer than {FEW} raters or clips: the intervals are rough.")
     if study.too_short:
-        found.append(study.too_short)
-    return tuple(found)
+        warnings.append(study.too_short)
+    return tuple(warnings)
 
 
 def _said(ratings: Sequence[Rating], raters: Sequence[str]) -> list[dict[str, str]]:
-    """What each rater said of themselves."""
+    """Each rater's answers about themselves."""
     of_rater = {rating.rater: rating for rating in ratings}
     return [
         {question: getattr(of_rater[rater], question) for question in DEMOGRAPHICS}

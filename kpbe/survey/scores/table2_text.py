@@ -32,9 +32,7 @@ Lines = list[list[str]]
 
 
 def markdown(table: Table2) -> str:
-    """The table as Markdown: what it is made from, scores, differences, agreement, who was left out, the same
-    with everybody.
-    """
+    """The table as Markdown: notes, scores, differences, agreement, raters left out, scores of everybody."""
     parts = [f"# {table.title}", "", *(f"- {line}" for line in table.about), ""]
     shown = table.screened or table.everybody
     parts.append(markdown_table(_mos_lines(table, shown)))
@@ -129,8 +127,9 @@ def _agreement_lines(agreement: Sequence[Agreement]) -> Lines:
 
 
 def latex(table: Table2) -> str:
-    """The table for a paper (needs the package booktabs): scores with half widths, the paper's in brackets,
-    then the differences.
+    """The table for a paper (needs the package booktabs): scores with half widths, then differences.
+
+    The paper's values are in brackets.
     """
     shown = table.screened or table.everybody
     count = len(table.questions)
@@ -190,8 +189,8 @@ def _tex_differences(table: Table2, scores: Scores) -> Iterator[str]:
 
 
 def _tex_mos(scores: Scores | None, method: str, question: str) -> str:
-    found = scores.of(method, question) if scores else None
-    ours = _tex(_half(found.mos)) if found else (NO_RATINGS if scores is None else "--")
+    row = scores.of(method, question) if scores else None
+    ours = _tex(_half(row.mos)) if row else (NO_RATINGS if scores is None else "--")
     paper = _paper_mos(method, question)
     return f"{ours} ({paper})" if paper != "-" else ours
 
@@ -206,8 +205,9 @@ def _tex(text: str) -> str:
 
 
 def tidy_csv(table: Table2) -> str:
-    """One line per value; columns CSV_COLUMNS. `value` is mos, dmos, corrected or difference;
-    `raters_counted` screened or all.
+    """The table as CSV with one line per value; columns CSV_COLUMNS.
+
+    `value` is mos, dmos, corrected or difference; `raters_counted` is screened or all.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
@@ -252,8 +252,8 @@ def _numbers(estimate: Estimate) -> dict[str, Any]:
 def _mos(scores: Scores | None, method: str, question: str) -> str:
     if scores is None:
         return NO_RATINGS
-    found: MethodScore | None = scores.of(method, question)
-    return _bounds(found.mos) if found else "-"
+    row: MethodScore | None = scores.of(method, question)
+    return _bounds(row.mos) if row else "-"
 
 
 def _bounds(value: Estimate, sign: str = "") -> str:

@@ -1,6 +1,4 @@
-"""Studies, personal links and their revocation, progress and export: what the survey's administrator does
-with the store.
-"""
+"""The administrator's part of the store: studies, personal links, revocation, progress, export."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ REACHED = {
     "training": "training_done_at",
     "finished": "finished_at",
 }
-"""Step to the column of `raters` that says when it was first reached."""
+"""For each step, the column of `raters` with the time when it was first reached."""
 
 
 def now() -> datetime:
@@ -43,8 +41,9 @@ def now() -> datetime:
 
 
 def database_url(root: Path, demo: bool = False) -> str:
-    """Where the answers are: what KPBE_SURVEY_URL says, else the file below `root`; the demo's are always in
-    their own file.
+    """URL of the answers: KPBE_SURVEY_URL if set, else the file below `root`.
+
+    The demo's answers are always in their own file.
     """
     if demo:
         return f"sqlite:///{root / DEMO_DATABASE}"
@@ -52,7 +51,7 @@ def database_url(root: Path, demo: bool = False) -> str:
 
 
 def answers_given(root: Path, study: str) -> int:
-    """Number of answers that a study has in the database of `root` (`database_url`); 0 where there is none.
+    """Number of a study's answers in the database of `root` (`database_url`); 0 without a database.
 
     Raises:
         SurveyError: there is a database that cannot be read.
@@ -60,7 +59,7 @@ def answers_given(root: Path, study: str) -> int:
     if not os.environ.get(URL_VARIABLE) and not (root / SURVEY_DATABASE).exists():
         return 0
     store = Administration(database_url(root))
-    store.create()  # an address may name a database that nobody has used yet
+    store.create()  # the URL may name a database that is not used yet
     with store.database.reading() as connection:
         return (
             connection.scalar(select(func.count()).select_from(answers).where(answers.c.study == study)) or 0
@@ -68,16 +67,17 @@ def answers_given(root: Path, study: str) -> int:
 
 
 class Administration:
-    """A database of one or more studies, without what raters do.
+    """A database of one or more studies, without the raters' actions.
 
     Args:
         url: of the database, see `kpbe.survey.store.database.Database`.
-        design: the study whose answers are taken; None for a store that only lists.
-        demo: take a study with invented answers and no other (its name ends in "-demo"), or the contrary.
-        clock: tells the time.
+        design: the study that takes answers; None for a store that only lists.
+        demo: whether the database is for invented answers; then study names must end in "-demo", otherwise
+            they must not.
+        clock: gives the current time.
 
     Raises:
-        SurveyError: the URL cannot be used, or the design is (not) a demo.
+        SurveyError: the URL cannot be used, or the design does not fit `demo`.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Administration:
             )
 
     def create(self) -> None:
-        """Make the tables in an empty database; else check and upgrade as `check_schema` does.
+        """Create the tables in an empty database; check and upgrade others as `check_schema` does.
 
         Raises:
             SurveyError: see `Database.prepare`.
@@ -118,7 +118,7 @@ class Administration:
     # -- studies and links ----------------------------------------------------------------------------------
 
     def add_study(self, study: str, design_sha256: str) -> None:
-        """Make a study known. Another design under the same name is taken as long as nobody has answered.
+        """Register a study. Another design under the same name is accepted as long as nobody has answered.
 
         Raises:
             SurveyError: the study has answers to another design.
@@ -143,7 +143,7 @@ class Administration:
                 )
 
     def invite(self, study: str, count: int) -> list[Invitation]:
-        """New raters with the next free numbers; this is the only time that their tokens are seen.
+        """Add raters with the next free numbers; only here can their tokens be seen.
 
         Raises:
             SurveyError: the study is unknown, or `count` is not 1 to 10000.
@@ -170,13 +170,13 @@ class Administration:
         return new
 
     def revoke(self, study: str, who: int | str, reason: str = "", forget: bool = False) -> int:
-        """Close a rater's link; their answers stay in the database and are left out of the export.
+        """Close a rater's link; their answers stay in the database but are not exported.
 
         Args:
             study: its name.
             who: the rater's number ("3", "r003") or token.
-            reason: shown to the administrator.
-            forget: also delete everything that the rater did (a withdrawn consent).
+            reason: text for the administrator.
+            forget: also delete all of the rater's data (a withdrawn consent).
 
         Returns:
             The rater's number.
@@ -213,7 +213,7 @@ class Administration:
         """Remove every study and rater from a database of invented answers.
 
         Raises:
-            SurveyError: the answers are people's.
+            SurveyError: the database is not a demo's.
         """
         if not self.demo:
             raise SurveyError("People's answers are not removed: only a demo can be emptied.")
@@ -224,7 +224,7 @@ class Administration:
     # -- what the administrator sees ------------------------------------------------------------------------
 
     def progress(self, study: str) -> list[RaterProgress]:
-        """Every rater of a study by number."""
+        """The progress of every rater of a study, by number."""
         training = self.design.training if self.design else ()
         with self.database.reading() as connection:
             return progress_of(connection, study, training)
@@ -239,7 +239,7 @@ class Administration:
 
 
 def sha256_of(token: str) -> str:
-    """What the database keeps of a token."""
+    """The digest of a token that the database stores."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -1,9 +1,8 @@
-"""The survey's store: links, steps, plays, answers with their history. One transaction each; what returned is
-kept.
+"""The raters' part of the store: links, steps, plays, answers with their history.
 
-An answer is unique for (study, rater, item, question): double clicks, refreshes, two tabs and retries neither
-lose nor duplicate one. Kept of a person: the browser's name and what they choose to say of themselves; of a
-token only its SHA-256.
+Each call is one transaction; once it has returned, its data are safe. An answer is unique for (study, rater,
+item, question): double clicks, refreshes, two tabs and retries neither lose nor duplicate one. Of a person
+the store keeps the browser's name and their statements about themselves; of a token only its SHA-256.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
     from kpbe.survey.study.design import Study
 
 MIN_WATCHED = 0.9
-"""A play that ended after showing less of the clip than this was wound forward and does not open the
-answers.
+"""Least share of the clip that a play must show; one that ends with less was fast-forwarded and does not
+unlock the answers.
 """
 
 Step = Literal["consent", "about", "headphones", "training", "finished", "break"]
@@ -41,9 +40,9 @@ UNKNOWN_LINK = "This link is not valid: please use the link exactly as you recei
 
 
 def open_store(root: Path = Path(), demo: bool = False) -> SurveyStore:
-    """The store of the study that `root`/data/survey/study.json describes, made or upgraded where needed.
+    """The store of the study in `root`/data/survey/study.json, created or upgraded if needed.
 
-    A process gets the same store again until the study changes.
+    Within a process the same store is returned until the study changes.
 
     Args:
         root: the repository root.
@@ -72,10 +71,10 @@ _opening = Lock()
 
 
 class SurveyStore(Administration):
-    """What a rater does, and, inherited, what the administrator does."""
+    """The raters' actions and, inherited, the administrator's."""
 
     def rater(self, token: str) -> Rater | None:
-        """Whom a token belongs to; None when it is unknown. A revoked rater is told of, too."""
+        """The rater of a token, revoked or not; None when the token is unknown."""
         with self.database.reading() as connection:
             row = connection.execute(select(raters).where(raters.c.token_sha256 == sha256_of(token))).first()
         return rater_of(row) if row else None
@@ -88,18 +87,18 @@ class SurveyStore(Administration):
         language: str = "",
         user_agent: str = "",
     ) -> None:
-        """Note that a rater reached a step; the first time counts, every time is kept.
+        """Record that a rater reached a step; the first time counts, every time is stored.
 
         Args:
             token: the rater's.
-            step: which; one whose detail says `"passed": False` was tried, not reached.
+            step: the step; with `"passed": False` in `detail` it was only tried.
             detail: JSON-able facts, e.g. the answers of the headphone check, the size of the screen.
-            language: that the page is shown in.
+            language: language of the page.
             user_agent: the browser's name.
 
         Raises:
-            SurveyError: unknown or revoked link; any step before consent; finishing before every clip is
-                rated.
+            SurveyError: the link is unknown or revoked, another step comes before consent, or the survey is
+                finished before every clip is rated.
         """
         with self.database.writing() as connection:
             rater = self._at_work(connection, token, consented=step != "consent")
@@ -134,17 +133,17 @@ class SurveyStore(Administration):
         dropped_frames: int | None = None,
         play_id: str | None = None,
     ) -> None:
-        """Note a play of a clip.
+        """Record a play of a clip.
 
         Args:
             token: the rater's.
             item: the clip.
-            fraction_watched: of the clip, 0 to 1; other values are moved to the nearer end.
+            fraction_watched: shown share of the clip, 0 to 1; other values are clipped.
             ended: whether the player reached the end.
             seconds: from the start of the play to its end or interruption.
-            dropped_frames: that the browser told of.
-            play_id: the player's own name of this play; when it is told of again (a retry, a refresh), the
-                row is brought up to date and counts once. Without it every call counts.
+            dropped_frames: as the browser reported them.
+            play_id: the player's own name of this play; a repeated call (a retry, a refresh) updates the row,
+                which counts once. Without it every call counts.
 
         Raises:
             SurveyError: unknown or revoked link, no consent yet, or a clip that is not this rater's.
@@ -175,7 +174,7 @@ class SurveyStore(Administration):
                 connection.execute(update(plays).where(plays.c.id == known.id).values(row))
 
     def plays(self, token: str, item: str) -> Plays:
-        """How often a rater played a clip.
+        """A rater's plays of a clip.
 
         Raises:
             SurveyError: unknown or revoked link.
@@ -190,10 +189,10 @@ class SurveyStore(Administration):
         answers: Mapping[str, int],
         response_seconds: float,
     ) -> None:
-        """Keep a rater's answers to all questions of a clip: all of them or none. The last ones count, each
-        change is kept.
+        """Store a rater's answers to all questions of a clip: all of them or none.
 
-        The same answers again change nothing, so a call whose outcome is unknown can be repeated.
+        The last answers count, each change is stored. The same answers again change nothing, so a call whose
+        outcome is unknown can be repeated.
 
         Args:
             token: the rater's.
@@ -250,31 +249,30 @@ class SurveyStore(Administration):
             return _answered(connection, self._known(connection, token))
 
     def describe(self, token: str, answers: Mapping[str, str]) -> None:
-        """Keep what a rater says of their age, eyes and equipment; the last words count.
+        """Store a rater's statements on age, eyes and equipment; the last ones count.
 
         Args:
             token: the rater's.
-            answers: some of `kpbe.survey.demographics.DEMOGRAPHICS`, question to answer; "not_said" is kept
-                for the others.
+            answers: answers by question, some of `kpbe.survey.demographics.DEMOGRAPHICS`; "not_said" is
+                stored for the others.
 
         Raises:
             SurveyError: unknown or revoked link, no consent yet, a question or answer that does not exist, or
                 the survey is finished.
         """
-        said = checked(answers)
+        complete = checked(answers)
         with self.database.writing() as connection:
             rater = self._at_work(connection, token)
             if rater.finished_at:
                 raise SurveyError("You have finished this survey already; nothing can be changed any more.")
             connection.execute(delete(demographics).where(_mine(demographics, rater)))
             rows = [
-                _of(rater) | {"question": question, "answer": answer} for question, answer in said.items()
+                _of(rater) | {"question": question, "answer": answer} for question, answer in complete.items()
             ]
             connection.execute(insert(demographics), rows)
 
     def comment(self, token: str, text: str, item: str = "") -> None:
-        """Keep a rater's words about the survey, or about one clip of it; the last ones count, none remove
-        them.
+        """Store a rater's comment on the survey, or on one clip; the last one counts, an empty one removes.
 
         Raises:
             SurveyError: unknown or revoked link, no consent yet, or a clip that is not this rater's.
@@ -289,7 +287,7 @@ class SurveyStore(Administration):
                 connection.execute(insert(comments), _of(rater) | row)
 
     def comments(self, study: str) -> list[Comment]:
-        """What the raters of a study wrote, by rater; without those whose link was revoked."""
+        """The comments on a study by rater, without raters whose link was revoked."""
         valid = select(raters.c.rater).where(raters.c.study == study, raters.c.revoked_at.is_(None))
         query = select(comments).where(comments.c.study == study, comments.c.rater.in_(valid))
         with self.database.reading() as connection:
@@ -299,9 +297,7 @@ class SurveyStore(Administration):
     # -- checks ---------------------------------------------------------------------------------------------
 
     def _at_work(self, connection: Connection, token: str, consented: bool = True) -> Rater:
-        """The rater of a token that still works, locked against other writers (SQLite: by the transaction
-        itself).
-        """
+        """The rater of a valid token, locked against other writers (SQLite: by the transaction itself)."""
         rater = self._known(connection, token, lock=True)
         if consented and rater.consented_at is None:
             raise SurveyError("Please read the information and agree to it first.")
@@ -314,13 +310,13 @@ class SurveyStore(Administration):
             raise SurveyError(UNKNOWN_LINK)
         return rater_of(row)
 
-    def _wanted(self, rater: Rater) -> Study:
+    def _own_study(self, rater: Rater) -> Study:
         if self.design is None or rater.study != self.design.name:
             raise SurveyError("This survey is over, or your link belongs to another one.")
         return self.design
 
     def _item(self, rater: Rater, item: str) -> None:
-        design = self._wanted(rater)
+        design = self._own_study(rater)
         if item not in design.training and item not in design.order_of(rater.number):
             raise SurveyError("This clip is not part of your survey.")
 
@@ -333,7 +329,7 @@ class SurveyStore(Administration):
                 raise SurveyError("A score must be 1, 2, 3, 4 or 5.")
 
     def _all_rated(self, connection: Connection, rater: Rater) -> None:
-        order = self._wanted(rater).order_of(rater.number)
+        order = self._own_study(rater).order_of(rater.number)
         missing = len(set(order) - _answered(connection, rater).keys())
         if missing:
             raise SurveyError(f"{missing} clip{'s are' if missing > 1 else ' is'} still to be rated.")
@@ -354,12 +350,12 @@ def _plays(connection: Connection, rater: Rater, item: str) -> Plays:
 
 
 def _answered(connection: Connection, rater: Rater) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
+    scores: dict[str, dict[str, int]] = {}
     for row in connection.execute(select(answer_table).where(_mine(answer_table, rater))):
-        found.setdefault(row.item, {})[row.question] = row.score
-    return found
+        scores.setdefault(row.item, {})[row.question] = row.score
+    return scores
 
 
 def _finite(value: float) -> float:
-    """A measured duration or fraction; what a browser cannot have measured counts as 0."""
+    """A measured duration or fraction; impossible values count as 0."""
     return max(0.0, float(value)) if math.isfinite(value) else 0.0

@@ -1,9 +1,8 @@
-"""Connections and transactions of the survey's database: SQLite by default, PostgreSQL by URL, the same
-promises.
+"""Connections and transactions of the survey's database: SQLite by default, PostgreSQL by URL.
 
-A transaction that returned is on the disk (SQLite: write-ahead log with synchronous=FULL; PostgreSQL:
-synchronous_commit), and the writing ones of a rater follow each other. SQLite's write-ahead log needs a local
-disk, not a network share.
+Both give the same guarantees: a transaction that has returned is on the disk (SQLite: write-ahead log with
+synchronous=FULL; PostgreSQL: synchronous_commit), and a rater's writing transactions run one after the other.
+SQLite's write-ahead log needs a local disk, not a network share.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ URL_VARIABLE = "KPBE_SURVEY_URL"
 BUSY_SECONDS = 30
 BUSY_NAP_SECONDS = 0.02
 POSTGRES_LOCK = 2210_03335
-"""Key of the advisory lock that one process at a time creates or upgrades under."""
+"""Key of the advisory lock under which one process at a time creates or upgrades tables."""
 
 
 class Database:
-    """An engine with the survey's promises.
+    """An engine with the survey's guarantees.
 
     Args:
         url: of SQLAlchemy, e.g. "sqlite:///data/survey/survey.sqlite" or "postgresql://survey@host/survey".
@@ -48,7 +47,7 @@ class Database:
         self.file = Path(self.url.database or "") if self.is_sqlite else None
         self.engine = self._sqlite_engine() if self.is_sqlite else self._postgres_engine()
         self._identity: tuple[int, int] | None = None
-        # threads of a process queue up here: fairer than SQLite's waiting in ever longer naps
+        # threads of a process queue here, which is fairer than SQLite's ever longer waits
         self._turn = Lock()
 
     @property
@@ -60,8 +59,9 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """One transaction that excludes other writers from the start (PostgreSQL: `lock` rows for that); all
-        or nothing.
+        """One transaction that excludes other writers from the start; all or nothing.
+
+        With PostgreSQL the caller must lock rows for that.
 
         Raises:
             SurveyError: the database cannot be reached, is full or stays locked; then nothing was stored.
@@ -79,7 +79,7 @@ class Database:
                 yield connection
 
     def alone(self, connection: Connection) -> None:
-        """Keep others that call this waiting until the transaction ends, as SQLite does with all writers."""
+        """Make other callers wait until the transaction ends, as SQLite does with all writers."""
         if not self.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": POSTGRES_LOCK})
 
@@ -105,12 +105,12 @@ class Database:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
             cause = getattr(error, "orig", None) or error
-            # raters read this sentence; PostgreSQL's would name the host
+            # raters read this sentence; PostgreSQL's own would name the host
             shown = str(cause) if self.is_sqlite else type(cause).__name__
             raise SurveyError(f"{outcome}: the survey's database does not answer ({shown}).") from error
 
     def _still_the_same(self) -> None:
-        """An open connection would go on with a removed file, and its answers would vanish."""
+        """Check that the file was not replaced: an open connection would write to a removed file."""
         if self.file is not None and self._identity is not None and _identity(self.file) != self._identity:
             raise SurveyError(
                 f"{self.file} was removed or replaced while the survey was running: put it back and restart."
@@ -119,8 +119,7 @@ class Database:
     # -- schema ---------------------------------------------------------------------------------------------
 
     def prepare(self, create: bool) -> None:
-        """Check the schema's version, upgrade an older one; make the tables where `create` is set and there
-        are none.
+        """Check the schema's version and upgrade an older one; with `create`, create missing tables.
 
         A SQLite file is copied beside itself before an upgrade (`<name>.version-1`).
 
@@ -173,11 +172,11 @@ class Database:
             max_overflow=50,
         )
 
-        synchronous = "FULL" if self.purpose == REAL else "OFF"  # invented answers can be invented again
+        synchronous = "FULL" if self.purpose == REAL else "OFF"  # a lost demo can be simulated again
 
         @event.listens_for(engine, "connect")
         def configure(connection: Any, _: Any) -> None:
-            connection.isolation_level = None  # transactions begin where we say, not where sqlite3 guesses
+            connection.isolation_level = None  # we begin transactions ourselves, not sqlite3
             for setting in (
                 f"busy_timeout={BUSY_SECONDS * 1000}",
                 f"synchronous={synchronous}",
@@ -224,9 +223,9 @@ def _usable(url: str) -> URL:
 
 
 def _write_ahead(file: Path) -> str:
-    """Ask for a write-ahead log, which the file remembers; gives the mode it then has.
+    """Set the file's journal mode to a write-ahead log; returns the resulting mode.
 
-    SQLite waits for nobody where two connections ask a new file at once, so we do.
+    SQLite does not wait when two connections do this to a new file at once, so this function does.
     """
     deadline = monotonic() + BUSY_SECONDS
     while True:
@@ -234,7 +233,7 @@ def _write_ahead(file: Path) -> str:
             with closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as connection:
                 return connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest of the code says why
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the other bits give the reason
             if not busy or monotonic() > deadline:
                 raise
         sleep(BUSY_NAP_SECONDS)

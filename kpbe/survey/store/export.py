@@ -1,6 +1,4 @@
-"""The answers as one tidy table, a row for each answer: what `kpbe survey export` writes and the scores are
-made from.
-"""
+"""The answers as one tidy table with a row for each answer, the input of the scores."""
 
 from __future__ import annotations
 
@@ -27,8 +25,7 @@ KEY = ("study", "rater", "item", "question")
 
 
 def export_rows(connection: Connection, design: Study) -> list[dict[str, Any]]:
-    """The answers of all raters whose link was not revoked, by rater, position and question. Training is left
-    out.
+    """The answers of all raters with a valid link, by rater, position and question; without training.
 
     Returns:
         Rows whose keys are the fields of `kpbe.survey.scores.ratings.Rating`.
@@ -40,19 +37,19 @@ def export_rows(connection: Connection, design: Study) -> list[dict[str, Any]]:
     watched: defaultdict[tuple[int, str], list[float]] = defaultdict(list)
     for play in connection.execute(select(plays).where(plays.c.study == name)):
         watched[play.rater, play.item].append(play.watched)
-    given = {
+    by_key = {
         (answer.rater, answer.item, answer.question): answer
         for answer in connection.execute(select(answers).where(answers.c.study == name))
     }
-    said: defaultdict[int, dict[str, str]] = defaultdict(lambda: dict.fromkeys(DEMOGRAPHICS, ""))
+    statements: defaultdict[int, dict[str, str]] = defaultdict(lambda: dict.fromkeys(DEMOGRAPHICS, ""))
     for row in connection.execute(select(demographics).where(demographics.c.study == name)):
-        said[row.rater][row.question] = row.answer
+        statements[row.rater][row.question] = row.answer
     rows = []
     for rater in sorted(valid):
         for position, key in enumerate(design.order_of(rater), 1):
-            item, seen = design.by_id[key], watched[rater, key]
+            item, shares = design.by_id[key], watched[rater, key]
             for question in design.questions:
-                answer = given.get((rater, key, question))
+                answer = by_key.get((rater, key, question))
                 if answer is None:
                     continue
                 rows.append(
@@ -67,12 +64,12 @@ def export_rows(connection: Connection, design: Study) -> list[dict[str, Any]]:
                         "question": question,
                         "score": answer.score,
                         "position": position,
-                        "plays": len(seen),
-                        "watched": round(max(seen, default=0.0), 3),
+                        "plays": len(shares),
+                        "watched": round(max(shares, default=0.0), 3),
                         "response_seconds": round(answer.response_seconds, 2),
                         "answered_at": utc_text(answer.answered_at),
                         "repeats": item.repeats or "",
-                        **said[rater],
+                        **statements[rater],
                     }
                 )
     return rows
@@ -82,12 +79,12 @@ def write_ratings(path: Path, rows: list[dict[str, Any]], replace: bool = False)
     """Write rows as CSV, whole or not at all.
 
     Args:
-        path: of the file.
+        path: the CSV file.
         rows: from `export_rows`.
-        replace: also when the file holds answers that `rows` lacks.
+        replace: overwrite the file even if it holds answers that `rows` lacks.
 
     Raises:
-        SurveyError: it holds such answers (another study's, or the database is not the one they came from).
+        SurveyError: the file holds such answers (of another study or database) and `replace` is False.
     """
     if path.exists() and not replace:
         new = {tuple(str(row[key]) for key in KEY) for row in rows}

@@ -1,4 +1,4 @@
-"""The administrator's password: its argon2 hash, and a wait after wrong ones."""
+"""The administrator's password: its argon2 hash, and a delay after wrong attempts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHORTEST = 10
 FREE_ATTEMPTS = 3
 LONGEST_WAIT = 300.0
 REMEMBERED = 10_000
-"""Visitors; the one that was wrong first is forgotten for a new one."""
+"""Most visitors to remember; a new one replaces the one who was wrong first."""
 
 
 def password_hash(password: str) -> str:
@@ -51,10 +51,10 @@ def is_password(password: str, hashed: str) -> bool:
 
 @dataclass
 class LoginThrottle:
-    """Lets one attempt at a time through and makes those wait who were wrong too often: 2, 4, 8 .. 300 s.
+    """Allows one attempt at a time and delays visitors who were wrong too often: 2, 4, 8 .. 300 s.
 
     Attributes:
-        clock: seconds that only grow.
+        clock: gives monotonic seconds.
     """
 
     clock: Callable[[], float] = monotonic
@@ -63,7 +63,7 @@ class LoginThrottle:
     _turn: Lock = field(default_factory=Lock)
 
     def wait_seconds(self, visitor: str) -> float:
-        """How long a visitor (an address) must wait before the next attempt; 0 when they need not."""
+        """Seconds that a visitor (an address) must wait before the next attempt; 0 if none."""
         return max(0.0, self._open_at.get(visitor, 0.0) - self.clock())
 
     def try_password(self, visitor: str, password: str, hashed: str) -> bool:

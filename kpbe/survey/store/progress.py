@@ -1,4 +1,4 @@
-"""How far the raters of a study are, read from its tables."""
+"""Progress of a study's raters, read from its tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kpbe.survey.store.schema import answers, plays, raters, steps
 
 
 def rater_of(row: Row) -> Rater:
-    """A row of the table `raters`."""
+    """Convert a row of the table `raters`."""
     return Rater(
         row.rater,
         row.study,
@@ -29,19 +29,19 @@ def rater_of(row: Row) -> Rater:
 
 
 def progress_of(connection: Connection, study: str, training: Collection[str]) -> list[RaterProgress]:
-    """Every rater of a study by number; `training` are the items that are practice."""
+    """The progress of every rater of a study, by number; `training` are the practice items."""
     seconds: defaultdict[int, dict[str, float]] = defaultdict(dict)
     played: defaultdict[int, int] = defaultdict(int)
-    seen: defaultdict[int, list[datetime]] = defaultdict(list)
+    moments: defaultdict[int, list[datetime]] = defaultdict(list)
     for row in connection.execute(select(answers).where(answers.c.study == study)):
-        seen[row.rater].append(row.answered_at)
+        moments[row.rater].append(row.answered_at)
         if row.item not in training:
             seconds[row.rater][row.item] = row.response_seconds
     for row in connection.execute(select(plays).where(plays.c.study == study)):
-        seen[row.rater].append(row.played_at)
+        moments[row.rater].append(row.played_at)
         played[row.rater] += row.item not in training
     for row in connection.execute(select(steps).where(steps.c.study == study)):
-        seen[row.rater].append(row.reached_at)
+        moments[row.rater].append(row.reached_at)
     people = connection.execute(select(raters).where(raters.c.study == study).order_by(raters.c.rater))
     return [
         RaterProgress(
@@ -50,7 +50,7 @@ def progress_of(connection: Connection, study: str, training: Collection[str]) -
             len(seconds[row.rater]),
             played[row.rater],
             median(seconds[row.rater].values()) if seconds[row.rater] else None,
-            max(seen[row.rater], default=None),
+            max(moments[row.rater], default=None),
             row.revoked_reason or "",
         )
         for row in people

@@ -1,4 +1,4 @@
-"""What the store hands out: a rater, an invitation, the plays of a clip, a rater's progress."""
+"""Values that the store returns: raters, invitations, plays of a clip, progress, comments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class Invitation:
-    """A new personal link; the token is known only now, the database keeps its SHA-256.
+    """A new personal link. Only this object has the token; the database keeps its SHA-256.
 
     Attributes:
         rater_number: from 1 in each study.
@@ -19,21 +19,21 @@ class Invitation:
     token: str
 
     def link(self, base_url: str) -> str:
-        """The rater's address below the site's address."""
+        """The rater's URL below the site's."""
         return f"{base_url.rstrip('/')}/?rater={self.token}"
 
 
 @dataclass(frozen=True)
 class Rater:
-    """Whom a token belongs to and how far they are; times are in UTC, None where a step was not reached.
+    """A rater and their progress; times are in UTC, None where a step was not reached.
 
     Attributes:
         number: from 1; decides the order of the clips.
         study: its name.
-        language: as chosen last, "" before that.
+        language: the last chosen one, "" before that.
         consented_at, described_at, headphones_passed_at, training_done_at, finished_at: when the step was
             first reached.
-        revoked: the link does not work any more.
+        revoked: whether the link was closed.
     """
 
     number: int
@@ -49,10 +49,10 @@ class Rater:
 
 @dataclass(frozen=True)
 class Plays:
-    """How often a rater played a clip.
+    """A rater's plays of a clip.
 
     Attributes:
-        count: plays that were begun.
+        count: number of started plays.
         ended: whether one of them showed the clip to its end.
         watched: the largest fraction of the clip that one of them showed, 0 to 1.
     """
@@ -67,13 +67,13 @@ class RaterProgress:
     """A rater as the administrator sees them.
 
     Attributes:
-        rater: see there.
+        rater: the rater.
         invited_at: when the link was made.
-        items_rated: clips with all answers, training clips not counted.
-        plays: begun plays, training clips not counted.
+        items_rated: number of clips with all answers, without training clips.
+        plays: number of started plays, without training clips.
         median_response_seconds: from the end of a clip to its answers; None without answers.
         last_seen_at: the last answer, play or step; None when the link was never opened.
-        revoked_reason: why the link was revoked, "" when it was not or nobody said.
+        revoked_reason: why the link was revoked, "" if it was not or without a reason.
     """
 
     rater: Rater
@@ -98,13 +98,13 @@ class RaterProgress:
 
 @dataclass(frozen=True)
 class Comment:
-    """What a rater wrote.
+    """A rater's comment.
 
     Attributes:
         rater: their number.
-        item: the clip it is about, "" for the survey as a whole.
+        item: the clip, "" for the survey as a whole.
         text: up to 2000 characters.
-        written_at: when.
+        written_at: time in UTC.
     """
 
     rater: int

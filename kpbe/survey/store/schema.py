@@ -1,7 +1,7 @@
-"""The survey database's tables, their version, and the steps that bring an older database up to date.
+"""The survey database's tables, their version, and the steps that upgrade an older database.
 
-Whoever changes a table adds one to `VERSION` and a step to `UPGRADES` that takes the version before to the
-new one.
+When you change a table, add one to `VERSION`, and to `UPGRADES` a step from the previous version to the new
+one.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from kpbe.errors import SurveyError
 
 VERSION = 3
 REAL, DEMO = "real", "demo"
-"""A database's purpose: answers of people, or invented ones. Never both."""
+"""A database's purpose: answers of people, or invented ones; never both."""
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A moment with time zone; SQLite, which knows none, keeps it in UTC."""
+    """A time with time zone; SQLite, which has no time zones, stores it in UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To UTC."""
+        """Convert to UTC for the database."""
         if value is None:
             return None
         moment = value.astimezone(UTC)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """From UTC."""
+        """Convert from the database to UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -179,7 +179,7 @@ demographics = Table(
 )
 
 OF_RATER = (answers, answer_history, plays, steps, comments, demographics)
-"""Tables that hold what a rater did."""
+"""Tables with the raters' data."""
 
 
 # -- versions ----------------------------------------------------------------------------------------------
@@ -194,13 +194,13 @@ def create_or_upgrade(connection: Connection, purpose: str, create: bool) -> int
         create: whether an empty database gets the tables.
 
     Returns:
-        The version that was found when it was an older one, else None.
+        The previous version of an upgraded database, else None.
 
     Raises:
-        SurveyError: no survey in the database, one of a newer KPBE, or one with the other purpose.
+        SurveyError: the database holds no survey, one of a newer KPBE, or one with the other purpose.
     """
-    found = version_of(connection)
-    if found is None:
+    current = version_of(connection)
+    if current is None:
         if not create:
             raise SurveyError("The database holds no survey yet: invite raters first (kpbe survey invite).")
         metadata.create_all(connection)
@@ -208,12 +208,12 @@ def create_or_upgrade(connection: Connection, purpose: str, create: bool) -> int
             about.insert(), [{"key": "version", "value": str(VERSION)}, {"key": "purpose", "value": purpose}]
         )
         return None
-    if found > VERSION:
+    if current > VERSION:
         raise SurveyError(
-            f"The survey's database has version {found}, this KPBE knows versions up to {VERSION}: update "
+            f"The survey's database has version {current}, this KPBE knows versions up to {VERSION}: update "
             f"KPBE."
         )
-    for version in range(found, VERSION):
+    for version in range(current, VERSION):
         UPGRADES[version](connection)
         connection.execute(about.update().where(about.c.key == "version").values(value=str(version + 1)))
     holds = connection.scalar(about.select().with_only_columns(about.c.value).where(about.c.key == "purpose"))
@@ -222,14 +222,14 @@ def create_or_upgrade(connection: Connection, purpose: str, create: bool) -> int
             f"The survey's database was made for {holds} answers and takes no {purpose} ones: use another "
             f"database."
         )
-    return found if found < VERSION else None
+    return current if current < VERSION else None
 
 
 def version_of(connection: Connection) -> int | None:
-    """The version that the database says it has, None when it holds no survey.
+    """The version in the database; None when it holds no survey.
 
     Raises:
-        SurveyError: it holds one without a version.
+        SurveyError: it holds a survey without a version.
     """
     if not inspect(connection).has_table("about"):
         return None
@@ -242,7 +242,7 @@ def version_of(connection: Connection) -> int | None:
 
 
 def _from_1(connection: Connection) -> None:
-    """Version 2: comments, why a link was revoked, dropped frames, plays that count once, real or demo."""
+    """To version 2: comments, reasons of revocation, dropped frames, plays that count once, purpose."""
     for change in (
         "ALTER TABLE raters ADD COLUMN revoked_reason TEXT",
         "ALTER TABLE plays ADD COLUMN dropped_frames INTEGER",
@@ -255,13 +255,13 @@ def _from_1(connection: Connection) -> None:
 
 
 def _from_2(connection: Connection) -> None:
-    """Version 3: age band, eyesight and equipment, which raters may tell."""
+    """To version 3: age band, eyesight and equipment."""
     time = UtcTime().compile(connection.dialect)
     connection.execute(text(f"ALTER TABLE raters ADD COLUMN described_at {time}"))
     demographics.create(connection)
 
 
 UPGRADES: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2}
-"""By the version that a step starts from. A step that stands here is never changed: databases went through
-it.
+"""Upgrade steps by the version that they start from. Never change an existing step: databases have already
+gone through it.
 """

@@ -1,9 +1,9 @@
-"""What a study shows: its clips, its items and what each of them is; study.json, which keeps that.
+"""The design of a study: its clips and items, kept in study.json.
 
 Absolute category rating with hidden reference (ITU-T P.910): every rater sees each chosen clip by every
-method, the ground truth among them unmarked. Items of other kinds check the rater: traps (sound and lips
-apart), gold (plainly good or bad), a repeat. Nothing in a file's name says what it is; study.json does, so it
-stays with the researcher.
+method, with the unmarked ground truth among them. Items of other kinds check the rater: traps (sound and lips
+out of step), gold (plainly good or bad), repeats. File names do not reveal an item's kind; study.json does,
+so it stays with the researcher.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from kpbe.params import SurveyParams
 
 QUESTIONS = ("lip_sync", "head_pose", "realness")
 LEAST_RATERS = 15
-"""Fewer than ITU-T P.910 asks for."""
+"""Least number of raters by ITU-T P.910."""
 
 WEB_RATERS = 35
-"""What ITU-T P.913 asks for outside a laboratory, as in a survey on the web."""
+"""Least number of raters by ITU-T P.913 outside a laboratory, as in a survey on the web."""
 
 GROUND_TRUTH = "ground_truth"
 SHORTEST_SECONDS = 5.0
-"""ITU-T P.913 asks for stimuli of 5 to 20 s, P.910 advises 8 to 10 s."""
+"""Least length of stimuli: ITU-T P.913 asks for 5 to 20 s, P.910 advises 8 to 10 s."""
 
 Kind = Literal["main", "reference", "trap", "gold", "repeat", "training"]
 
@@ -47,18 +47,18 @@ class Item:
     """One video that raters see.
 
     Attributes:
-        item: 16 hex digits that tell nothing; the file's stem.
-        kind: `main` and `reference` (the ground truth) are what is scored; `trap`, `gold` and `repeat` check
-            the rater; `training` items come first, with feedback.
+        item: 16 hex digits that reveal nothing; the file's stem.
+        kind: `main` and `reference` (the ground truth) are scored; `trap`, `gold` and `repeat` check the
+            rater; `training` items come first, with feedback.
         clip_id, identity: of the test clip.
         method: a backend, `enhanced_method` of it, or "ground_truth" (also that of traps, gold and training
-            items, before what was done to them).
+            items, before they are changed).
         seconds: length of the video.
         sha256: of the file.
         expected: lowest and highest right answer by question, for traps, gold and training items.
         repeats: the item of which this is a second copy.
-        shift_ms: how late the sound comes.
-        degraded: whether the picture was spoilt.
+        shift_ms: delay of the sound.
+        degraded: whether the picture is spoilt.
     """
 
     item: str
@@ -75,22 +75,22 @@ class Item:
 
     @property
     def file(self) -> str:
-        """Name of its video."""
+        """File name of its video."""
         return f"{self.item}.mp4"
 
 
 @dataclass(frozen=True)
 class Study:
-    """All of a study that its answers depend on.
+    """Everything in a study that its answers depend on.
 
     Attributes:
         name: `survey.study`.
         seed: `survey.seed`.
         questions: asked for each item, answered from 1 (bad) to 5 (excellent).
         items: all items.
-        orders: for each planned rater the items (all but training) in the order in which they are shown.
-        training: items shown before, in this order.
-        break_after: a break is offered after so many items.
+        orders: for each planned rater the items, without training, in the order in which they are shown.
+        training: items that are shown first, in this order.
+        break_after: number of items after which a break is offered.
         design_sha256: digest of everything above; another design is another study.
     """
 
@@ -104,14 +104,12 @@ class Study:
 
     @cached_property
     def design_sha256(self) -> str:
-        """Digest of the names of items, what they are, the bytes of their files, the orders and the
-        questions.
-        """
+        """Digest of the items, the bytes of their files, the orders and the questions."""
         return sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()
 
     @property
     def too_short(self) -> str:
-        """A sentence where videos that are scored last less than `SHORTEST_SECONDS`, else ""."""
+        """A sentence if scored videos are shorter than `SHORTEST_SECONDS`, else ""."""
         seconds = [item.seconds for item in self.items if item.kind in ("main", "reference")]
         if not seconds or min(seconds) >= SHORTEST_SECONDS:
             return ""
@@ -128,8 +126,9 @@ class Study:
         return {item.item: item for item in self.items}
 
     def order_of(self, rater_number: int) -> tuple[str, ...]:
-        """What a rater, numbered from 1, sees after the training; where there are more raters than orders
-        they begin again.
+        """The items that a rater, numbered from 1, sees after the training.
+
+        If there are more raters than orders, the orders repeat.
         """
         return self.orders[(rater_number - 1) % len(self.orders)]
 
@@ -142,7 +141,7 @@ class Study:
 
 
 def read_study(path: Path | str) -> Study:
-    """Read what `Study.write` wrote.
+    """Read study.json.
 
     Raises:
         SurveyError: the file is missing, damaged, or was changed by hand.
@@ -184,9 +183,7 @@ def _item(values: dict[str, Any]) -> Item:
 
 
 def shuffled(values: Sequence[T], *key: Any) -> list[T]:
-    """`values` in an order drawn by `key`, the same on every machine and with every version of any
-    library.
-    """
+    """`values` in a random order that depends on `key` only, not on the machine or library versions."""
 
     def rank(place: int) -> bytes:
         return sha256(json.dumps([*key, place]).encode()).digest()
@@ -195,24 +192,22 @@ def shuffled(values: Sequence[T], *key: Any) -> list[T]:
 
 
 def stratified(clips: Sequence[tuple[str, str]], seed: int) -> list[tuple[str, str]]:
-    """Clips in an order of which every beginning has the identities as evenly as they can be had.
+    """Order clips so that every prefix of the order has the identities as evenly as possible.
 
     Args:
         clips: (clip_id, identity) pairs.
-        seed: draws which clips of an identity come first, and which identities.
+        seed: decides the order of identities and of their clips.
     """
     of_identity: dict[str, list[tuple[str, str]]] = {}
     for clip_id, identity in sorted(clips):
         of_identity.setdefault(identity, []).append((clip_id, identity))
-    columns = [shuffled(found, seed, "clips", who) for who, found in sorted(of_identity.items())]
+    columns = [shuffled(own_clips, seed, "clips", who) for who, own_clips in sorted(of_identity.items())]
     rounds = zip_longest(*shuffled(columns, seed, "identities"))
     return [clip for members in rounds for clip in members if clip is not None]
 
 
 def clips_needed(survey: SurveyParams) -> int:
-    """How many clips a study can use: those that are scored, and one for each trap, gold and training
-    item.
-    """
+    """Number of clips that a study can use: scored ones, and one for each trap, gold and training item."""
     return survey.clips + survey.training + survey.traps + survey.gold
 
 
@@ -222,18 +217,18 @@ def design_items(
     survey: SurveyParams,
     content: Callable[[str, str], str],
 ) -> list[Item]:
-    """What is shown, before it is made (`seconds` and `sha256` are empty).
+    """The items of a study, before their videos are made (`seconds` and `sha256` are empty).
 
     The first `survey.clips` clips are scored. Training items, traps and gold take the clips after them, so
-    that no rater sees the ground truth of a scored clip too often; when there are no more they take scored
-    ones. There is a repeat for each method (more if a rater sees more), of different clips as far as
+    that no rater sees the ground truth of a scored clip too often; if there are too few, they take scored
+    ones. There is a repeat for each method (more if `survey.repeats` is larger), of different clips as far as
     possible; each rater sees `survey.repeats` of them.
 
     Args:
         ranked: (clip_id, identity) pairs from `stratified`.
         methods: without the ground truth.
         survey: the params.
-        content: digest of what a clip's video by a method is made from; makes the names impossible to guess.
+        content: gives the digest of the inputs of a clip's video by a method; it makes names unguessable.
     """
     chosen = ranked[: survey.clips]
     extra = iter(_extra_clips(ranked, survey))
@@ -242,8 +237,8 @@ def design_items(
     def make(kind: Kind, clip: tuple[str, str], method: str = GROUND_TRUTH, **what: Any) -> Item:
         counts[kind] = number = counts.get(kind, 0) + 1
         clip_id, identity = clip
-        told = [survey.study, kind, number, clip_id, method, what.get("shift_ms", 0), "degraded" in what]
-        message = json.dumps([*told, content(clip_id, method)])
+        facts = [survey.study, kind, number, clip_id, method, what.get("shift_ms", 0), "degraded" in what]
+        message = json.dumps([*facts, content(clip_id, method)])
         name = hmac.new(str(survey.seed).encode(), message.encode(), "sha256").hexdigest()[:16]
         return Item(name, kind, clip_id, identity, method, **what)
 
@@ -259,16 +254,19 @@ def design_items(
     originals = {
         (item.clip_id, item.method): item.item for item in items if item.kind in ("main", "reference")
     }
-    shown = [*methods, GROUND_TRUTH]
-    for number in range(max(survey.repeats, len(shown)) if survey.repeats else 0):
-        method, clip = shown[number % len(shown)], chosen[(number + number // len(shown)) % len(chosen)]
+    names = [*methods, GROUND_TRUTH]
+    for number in range(max(survey.repeats, len(names)) if survey.repeats else 0):
+        method, clip = (
+            names[number % len(names)],
+            chosen[(number + number // len(names)) % len(chosen)],
+        )
         if (clip[0], method) in originals:
             items.append(make("repeat", clip, method, repeats=originals.pop((clip[0], method))))
     return items
 
 
 def _extra_clips(ranked: Sequence[tuple[str, str]], survey: SurveyParams) -> list[tuple[str, str]]:
-    """Clips of training items, traps and gold."""
+    """Clips for training items, traps and gold."""
     count = survey.training + survey.traps + survey.gold
     spare = list(ranked[survey.clips : survey.clips + count])
     scored = shuffled(ranked[: survey.clips], survey.seed, "extra")

@@ -1,7 +1,6 @@
-"""Loudness as EBU R128 measures it (ITU-R BS.1770-5), and sound brought to a wished-for loudness without
-clipping.
+"""Loudness by EBU R128 (ITU-R BS.1770-5), and amplification to a target loudness without clipping.
 
-All of it at 48 kHz, for which BS.1770 prints its filters.
+Everything is at 48 kHz, for which BS.1770 gives its filters.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from kpbe.errors import BadClip
 
 RATE = 48000
 BLOCK = 0.4
-"""Seconds of a gating block; they follow each other every quarter of it. Shorter sound has no loudness."""
+"""Seconds of a gating block; blocks start every quarter of it. Shorter sound has no loudness."""
 
 PEAK_CEILING_DB = -2.0
-"""Highest true peak before AAC, which adds up to 1 dB: R128's limit is -1 dBTP."""
+"""Highest true peak before AAC, which adds up to 1 dB; R128's limit is -1 dBTP."""
 
 CLOSE_ENOUGH_LU = 0.05
 
@@ -52,19 +51,19 @@ def integrated_loudness(wave: np.ndarray) -> float:
 
 
 def at_loudness(wave: np.ndarray, lufs: float) -> np.ndarray:
-    """A wave amplified to a loudness, its true peaks limited to `PEAK_CEILING_DB`.
+    """A wave amplified to a loudness, with its true peaks limited to `PEAK_CEILING_DB`.
 
-    Where peaks have to be held down the rest is raised until the loudness is met again.
+    Where peaks are limited, the rest is amplified until the loudness is reached.
 
     Args:
         wave: (n,) samples at 48 kHz.
-        lufs: wished-for integrated loudness.
+        lufs: target of the integrated loudness.
 
     Returns:
         (n,) float64.
 
     Raises:
-        BadClip: the sound is silent or shorter than a gating block, or too spiky for this loudness.
+        BadClip: the sound is silent, shorter than a gating block, or has too high peaks for this loudness.
     """
     measured = integrated_loudness(wave)
     if not np.isfinite(measured):
@@ -86,8 +85,9 @@ def at_loudness(wave: np.ndarray, lufs: float) -> np.ndarray:
 
 
 def limited(wave: np.ndarray, ceiling_db: float = PEAK_CEILING_DB) -> np.ndarray:
-    """A wave whose true peaks are held below a ceiling by a gain that falls and rises within 5 ms; untouched
-    where none exceeds it.
+    """A wave (n,) whose true peaks are limited to a ceiling by a gain that changes within 5 ms.
+
+    It is unchanged where no peak exceeds the ceiling.
     """
     from scipy.ndimage import minimum_filter1d
 
@@ -96,10 +96,10 @@ def limited(wave: np.ndarray, ceiling_db: float = PEAK_CEILING_DB) -> np.ndarray
     if needed.min() == 1.0:
         return np.asarray(wave, np.float64)
     reach = round(0.005 * RATE)
-    # a mean over values that are all low enough for a sample is low enough for it
-    held = np.pad(minimum_filter1d(needed, 2 * reach + 1), reach, mode="edge")
+    # each gain averaged for a sample is low enough for it, so their mean is too
+    gains = np.pad(minimum_filter1d(needed, 2 * reach + 1), reach, mode="edge")
     window = np.hanning(2 * reach + 3)[1:-1]
-    return wave * np.convolve(held, window / window.sum(), mode="valid")
+    return wave * np.convolve(gains, window / window.sum(), mode="valid")
 
 
 def _oversampled(wave: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Balanced orders: a Williams design over the methods, through which the clips move on from rater to rater.
+"""Balanced orders of items: a Williams design over the methods, with clips that rotate from rater to rater.
 
-A session has one block for each scored clip; in a block every method appears once, each with another clip, in
+A session has one block for each scored clip. In a block every method appears once, each with another clip, in
 the order of a row of a Williams square (E. J. Williams 1949: in its rows every method comes equally often at
-each place and directly after each other one). The rows are dealt out in turn, to the blocks of a rater and on
-to the next rater, so the counts over any number of raters differ by as little as the rows allow. Checks and
-repeats stand between blocks, where they tear no balanced pair apart.
+each place and directly after each other one). The rows are dealt out in turn to the blocks of all raters, so
+the counts over any number of raters differ by as little as the rows allow. Checks and repeats are placed
+between blocks, where they separate no balanced pair.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from typing import NamedTuple
 from kpbe.survey.study.design import Item, shuffled
 
 SAME_CLIP = 1000
-"""Cost of a clip directly after itself, or of a repeat that comes too early (for each place)."""
+"""Cost of a clip directly after itself, or of each place by which a repeat comes too early."""
 SAME_IDENTITY = 10
 NEAR_CLIP = 1
 """Cost of a clip two places after itself."""
 
 DEALS = 12
-"""How many shufflings of a rater's rows are tried, so that no method follows itself where blocks meet."""
+"""Shufflings of a rater's rows to try, so that no method follows itself where blocks meet."""
 
 KICKS, MOST_KICKS, KICKED = 30, 600, 4
-"""How often, and by how many random exchanges, a search that got stuck is set going again; the most where a
-clip follows itself or a repeat comes too early."""
+"""Restarts of a stuck search (the second number if a clip follows itself or a repeat comes too early), and
+the random exchanges of a restart."""
 
 
 def williams_rows(count: int) -> list[tuple[int, ...]]:
     """Rows of a Williams square over 0..count-1: `count` of them where that is even, else twice as many.
 
-    In all rows together each number stands equally often at each place, and each ordered pair of neighbours
-    occurs equally often (once for an even count, twice for an odd one). In any number of rows dealt out from
-    the first one on, again and again, the counts of the places differ by at most 1; those of the pairs by at
-    most 1 (even count) or 2 (odd).
+    Over all rows each number is equally often at each place, and each ordered pair of neighbours occurs
+    equally often (once for an even count, twice for an odd one). Over any number of rows, dealt out from the
+    first one on and repeated, the counts of the places differ by at most 1, those of the pairs by at most 1
+    (even count) or 2 (odd).
     """
     zigzag = [(k + 1) // 2 if k % 2 else (count - k // 2) % count for k in range(count)]
     square = [tuple((place + row) % count for place in zigzag) for row in range(count)]
@@ -51,20 +51,19 @@ def session_orders(
     Each rater sees all main, reference, trap and gold items and `repeats` of the repeats (in turn), no
     training items.
 
-    Guaranteed, whatever the seed: each block holds every method once; checks and repeats stand between
-    blocks; over all raters, and over the first few of them, the methods' places in the block and their order
-    in it are balanced as `williams_rows` says; the orders of the first raters stay the same when more are
-    planned.
+    Guaranteed for every seed: each block has every method once; checks and repeats are between blocks; over
+    all raters, and over the first few of them, the methods' places in the block and their order in it are
+    balanced as `williams_rows` says; the orders of the first raters stay the same when more are planned.
 
-    Sought by exchanging clips among blocks, in this order of importance: no clip (as whatever kind) directly
-    after itself, and a repeat at least a third of the session after its original (both reached in every study
-    tried from four clips on, and tested); no identity after itself; no clip two places after itself.
-    `breaches` counts what was not reached.
+    Sought by exchanging clips among blocks, in this order of importance: no clip (of any kind) directly after
+    itself, and a repeat at least a third of the session after its original (both were reached in every tried
+    study of four clips or more, and are tested); no identity after itself; no clip two places after itself.
+    `breaches` counts the failures.
 
     Args:
         items: from `design_items`.
-        raters: how many orders, at least 1.
-        repeats: repeats for each rater; fewer where there are fewer.
+        raters: number of orders, at least 1.
+        repeats: repeats for each rater; fewer if there are fewer.
         seed: `survey.seed`.
     """
     design = _Design(items, repeats, seed)
@@ -72,9 +71,7 @@ def session_orders(
 
 
 class Breaches(NamedTuple):
-    """How often an order breaks a rule: a clip, an identity directly after itself, a repeat too near to its
-    original.
-    """
+    """Numbers of broken rules: a clip or identity directly after itself; a repeat too near its original."""
 
     clip: int
     identity: int
@@ -82,7 +79,7 @@ class Breaches(NamedTuple):
 
 
 def breaches(order: Sequence[Item]) -> Breaches:
-    """Count what an order breaks."""
+    """Count the broken rules of an order."""
     neighbours = list(pairwise(order))
     place = {item.item: index for index, item in enumerate(order)}
     return Breaches(
@@ -97,9 +94,7 @@ def _third(order: Sequence[Item]) -> int:
 
 
 class _Design:
-    """What the sessions of all raters have in common, and how often each method came after each other one
-    where blocks meet.
-    """
+    """What the sessions of all raters share, and how often methods met where blocks meet."""
 
     def __init__(self, items: Sequence[Item], repeats: int, seed: int) -> None:
         self.seed = seed
@@ -114,7 +109,7 @@ class _Design:
         self.met: Counter[tuple[int, int]] = Counter()
 
     def session(self, rater: int) -> list[Item]:
-        """The order of the next rater (raters must be asked for one after the other)."""
+        """The order of the next rater; call it for one rater after the other."""
         blocks = [
             [self.scored[self.methods[m], self._clip(m, block, rater)] for m in row]
             for block, row in enumerate(self._rows_of(rater))
@@ -126,15 +121,15 @@ class _Design:
         return _Repair(order).result(self.seed, "kick", rater)
 
     def _clip(self, method: int, block: int, rater: int) -> str:
-        """Each method goes through all clips, two apart from the next method, and begins one clip later with
+        """The clip of a method in a block.
+
+        Each method goes through all clips, two apart from the next method, and starts one clip later with
         each rater.
         """
         return self.clips[(block + 2 * method + rater) % len(self.clips)]
 
     def _rows_of(self, rater: int) -> list[tuple[int, ...]]:
-        """The rater's rows, in an order in which the methods that meet between blocks differ and have met
-        seldom.
-        """
+        """The rater's rows, ordered so that methods that meet between blocks differ and met seldom before."""
         blocks = len(self.clips)
         rows = [self.rows[(rater * blocks + block) % len(self.rows)] for block in range(blocks)]
         deals = [self._deal(shuffled(rows, self.seed, "rows", rater, deal)) for deal in range(DEALS)]
@@ -153,9 +148,7 @@ class _Design:
         return (same, sum(count**2 for count in met.values())), dealt
 
     def _between_blocks(self, rater: int, blocks: int) -> dict[int, list[Item]]:
-        """What stands after which block (from 1): checks spread over the session, repeats in its last
-        third.
-        """
+        """Items after each block (from 1): checks spread over the session, repeats in its last third."""
         between: dict[int, list[Item]] = {}
         checks = shuffled(self.checks, self.seed, "checks", rater)
         gaps = max(1, blocks - 1)
@@ -165,13 +158,13 @@ class _Design:
             between.setdefault(1 + gap, []).append(item)
         for number, item in enumerate(self._repeats_of(rater)):
             late = shuffled(range(-(-5 * blocks // 6), blocks + 1), self.seed, "repeat", rater, number)
-            # a repeat keeps its place, and a lone check as well, so no exchange could part them later
+            # a repeat keeps its place, and so does a lone check, so no exchange could separate them later
             apart = [k for k in late if k not in between or between[k][-1].clip_id != item.clip_id]
             between.setdefault((apart or late)[0], []).append(item)
         return between
 
     def _repeats_of(self, rater: int) -> list[Item]:
-        """The next repeats in turn, those of a clip that the rater has repeated already last."""
+        """The next repeats in turn; further repeats of the same clip come last."""
         first = rater * self.repeats_each
         chosen: list[Item] = []
         again: list[Item] = []
@@ -189,7 +182,7 @@ def _meetings(rows: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
 class _Repair:
     """Exchanges two items of the same method, or two checks, as long as that lowers the cost of an order.
 
-    The methods' places never change.
+    The places of the methods never change.
     """
 
     def __init__(self, order: list[Item]) -> None:
@@ -203,8 +196,9 @@ class _Repair:
         self.partners = {place: places for places in groups.values() for place in places}
 
     def result(self, *key: object) -> list[Item]:
-        """The best order found; `key` draws the exchanges that lead out of a dead end where something better
-        seems within reach.
+        """The best order found; `key` seeds the random exchanges that lead out of a dead end.
+
+        Restarts are made only where a better order seems possible.
         """
         best, cost = self._descend(), self._total()
         promising = cost >= SAME_CLIP or SAME_IDENTITY <= cost < 5 * SAME_IDENTITY
@@ -214,24 +208,24 @@ class _Repair:
             self.order = list(best)
             for a in shuffled(sorted(self.partners), *key, attempt)[: KICKED * (1 + attempt // KICKS % 3)]:
                 self._exchange(a, shuffled(self.partners[a], *key, attempt, a)[0])
-            found = self._descend()
+            order = self._descend()
             if self._total() < cost:
-                best, cost = found, self._total()
+                best, cost = order, self._total()
             if cost < SAME_IDENTITY:
                 break
         return best
 
     def _descend(self) -> list[Item]:
-        """Make the best exchange as long as one lowers the cost."""
+        """Make the best exchange until none lowers the cost."""
         while True:
-            found = [
+            exchanges = [
                 (self._change(a, b), a, b)
                 for a in range(len(self.order))
                 if self._cost(a) or self._cost_of_next(a)
                 for b in self.partners.get(a, ())
                 if b != a
             ]
-            change, a, b = min(found, default=(0, 0, 0))
+            change, a, b = min(exchanges, default=(0, 0, 0))
             if change >= 0:
                 return list(self.order)
             self._exchange(a, b)
@@ -254,7 +248,7 @@ class _Repair:
         return sum(self._cost(p) for p in (place + 1, place + 2) if p < len(self.order))
 
     def _cost(self, place: int) -> int:
-        """What an item costs where it is, towards the two before it."""
+        """Cost of the item at a place, given the two items before it."""
         item = self.order[place]
         cost = SAME_CLIP * max(0, place - self.latest.get(item.item, place))
         if place >= 1:

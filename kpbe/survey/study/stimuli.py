@@ -1,5 +1,6 @@
-"""The survey's videos: every method's of a clip with the same length, size, frame rate and sound, under names
-that tell nothing.
+"""Stage `mos_stimuli`: the survey's videos, alike for all methods, under names that reveal nothing.
+
+All videos of a clip have the same length, size, frame rate and sound.
 """
 
 from __future__ import annotations
@@ -48,20 +49,20 @@ MIN_SECONDS = 1.0
 CRF = 14
 GOP = 25
 COARSE, HELD = 16, 5
-"""How the picture of an item that is to be recognised as bad is spoilt: 16 blocks along its longer side, each
-frame shown five times.
+"""How pictures of deliberately bad items are spoilt: 16 blocks along the longer side, each frame shown five
+times.
 """
 
 
 @dataclass(frozen=True)
 class Source:
-    """What all videos of a clip have in common, and where they are.
+    """The common properties and the files of a clip's videos.
 
     Attributes:
         clip: the test clip.
-        videos: file by method, the ground truth's among them.
-        frames: length of the shortest of them, `survey.max_seconds` at most.
-        size: (width, height) of the videos that are made.
+        videos: file by method, including the ground truth's.
+        frames: length of the shortest of them, at most `survey.max_seconds`.
+        size: (width, height) of the stimuli.
     """
 
     clip: Clip
@@ -71,7 +72,7 @@ class Source:
 
     @property
     def seconds(self) -> float:
-        """Length of the videos that are made."""
+        """Length of the stimuli."""
         return self.frames / self.clip.fps
 
 
@@ -93,19 +94,17 @@ def make_stimuli(
         clips: data/clips.
         backend_videos: data/backend.
         enhanced_videos: data/enhanced.
-        stimuli: folder of the videos, `<item>.mp4`; nothing else is left in it.
-        records: folder for what the videos were made from, and rejected.csv. Not within `stimuli`, which is
-            served.
-        study_file: where study.json goes; it is absent while its videos are not complete.
-        map: how shards are run.
-        answered: number of answers that a study of that name has.
+        stimuli: folder of the videos, `<item>.mp4`; other files in it are removed.
+        records: folder of the records of the videos, and rejected.csv; not inside `stimuli`, which is served.
+        study_file: path of study.json; the file is absent until its videos are complete.
+        map: see `kpbe.core.processes.ShardMap`.
+        answered: gives the number of answers of a study by its name.
 
     Returns:
         The study.
 
     Raises:
-        SurveyError: `study_file` is a study of this name that has answers, and another one would take its
-            place.
+        SurveyError: `study_file` is a different study of this name that already has answers.
         KPBEError: no test clip has a usable video by every method, or a video cannot be made.
     """
     survey = params.survey
@@ -115,11 +114,11 @@ def make_stimuli(
         clip.clip_id: _videos(clip, params.rated_backends, backend_videos, enhanced_videos) for clip in test
     }
     sources, rejections = choose_sources(params, test, videos)
-    made_from = {
+    digests = {
         (clip_id, method): _digest(s, method, params) for clip_id, s in sources.items() for method in s.videos
     }
     ranked = [(source.clip.clip_id, source.clip.identity) for source in sources.values()]
-    items = design_items(ranked, methods, survey, lambda clip_id, method: made_from[clip_id, method])
+    items = design_items(ranked, methods, survey, lambda clip_id, method: digests[clip_id, method])
     orders = session_orders(items, survey.planned_raters, survey.repeats, survey.seed)
     _refuse_to_end_a_running_study(study_file, survey.study, items, orders, answered)
     study_file.unlink(missing_ok=True)
@@ -128,14 +127,14 @@ def make_stimuli(
             clip_id=item.item,
             record=records / "items" / f"{item.item}.json",
             outputs=(stimuli / item.file,),
-            fingerprint=fingerprint(made_from[item.clip_id, item.method], item.shift_ms, item.degraded),
+            fingerprint=fingerprint(digests[item.clip_id, item.method], item.shift_ms, item.degraded),
             origin=str(sources[item.clip_id].videos[item.method]),
             payload=(item, sources[item.clip_id]),
         )
-        # by name: the order of the files' times, which the server tells, says nothing either
+        # sorted by name, so that the files' times, which the server shows, reveal nothing
         for item in sorted(items, key=lambda item: item.item)
     ]
-    done, _ = run_clip_tasks(
+    finished, _ = run_clip_tasks(
         STAGE,
         tasks,
         partial(_make_item, lufs=survey.loudness_lufs),
@@ -145,7 +144,7 @@ def make_stimuli(
         max_rejected_fraction=0.0,  # a clip without one of its methods would be no part of a balanced design
     )
     write_rejections(records, rejections)
-    facts = {task.clip_id: found for task, found in done}
+    facts = {task.clip_id: item_facts for task, item_facts in finished}
     study = Study(
         name=survey.study,
         seed=survey.seed,
@@ -179,8 +178,8 @@ def _refuse_to_end_a_running_study(
         )
 
 
-def describe(study: Study, wanted: int, tested: int, rejections: Sequence[Rejection] = ()) -> str:
-    """A study in a few sentences: how large it is, and what of the wished-for design could not be had."""
+def describe(study: Study, planned: int, tested: int, rejections: Sequence[Rejection] = ()) -> str:
+    """A study in a few sentences: its size, and the parts of the planned design that were impossible."""
     scored = [item for item in study.items if item.kind == "reference"]
     methods = {item.method for item in study.items if item.kind == "main"}
     session = [study.by_id[name] for name in (*study.training, *study.orders[0])]
@@ -190,9 +189,9 @@ def describe(study: Study, wanted: int, tested: int, rejections: Sequence[Reject
         f"identities) by {len(methods)} methods and the ground truth; {len(session)} items and {minutes:.1f} "
         f"minutes of video for each rater, {len(study.orders)} orders."
     ]
-    if len(scored) < wanted:
+    if len(scored) < planned:
         lines.append(
-            f"{STAGE}: survey.clips is {wanted}, but only {len(scored)} test clips have a usable video by "
+            f"{STAGE}: survey.clips is {planned}, but only {len(scored)} test clips have a usable video by "
             f"every method."
         )
     if study.too_short:
@@ -223,38 +222,37 @@ def describe(study: Study, wanted: int, tested: int, rejections: Sequence[Reject
 def choose_sources(
     params: Params, test: Sequence[Clip], videos: Mapping[str, Mapping[str, Path]]
 ) -> tuple[dict[str, Source], list[Rejection]]:
-    """The clips that the study uses, as `stratified` ranks those with a usable video by every method, and
-    those left out.
+    """The clips that the study uses, in the order of `stratified`, and the rejected ones.
 
-    Only as many clips are looked at as are needed.
+    The clips used have a usable video by every method. Only as many clips are checked as are needed.
 
     Raises:
-        KPBEError: there is none.
+        KPBEError: no clip is usable.
     """
-    left = {clip.clip_id: clip for clip in test}
+    remaining = {clip.clip_id: clip for clip in test}
     rejections: list[Rejection] = []
     usable: dict[str, Source] = {}
     while True:
-        ranked = stratified([(c.clip_id, c.identity) for c in left.values()], params.survey.seed)
+        ranked = stratified([(c.clip_id, c.identity) for c in remaining.values()], params.survey.seed)
         chosen = [clip_id for clip_id, _ in ranked[: clips_needed(params.survey)]]
         unseen = [clip_id for clip_id in chosen if clip_id not in usable]
         for clip_id in unseen:
             try:
-                usable[clip_id] = _source(left[clip_id], videos[clip_id], params)
+                usable[clip_id] = _source(remaining[clip_id], videos[clip_id], params)
             except BadClip as error:
-                clip = left.pop(clip_id)
+                clip = remaining.pop(clip_id)
                 rejections.append(Rejection(clip_id, str(clip.video), STAGE, str(error)))
-        if not left:
+        if not remaining:
             reasons = "".join(f"\n  {r.clip_id}: {r.reason}" for r in rejections[:20])
             raise KPBEError(f"{STAGE}: no test clip has a usable video by every method:{reasons}")
-        if all(clip_id in left for clip_id in chosen):
+        if all(clip_id in remaining for clip_id in chosen):
             return {clip_id: usable[clip_id] for clip_id in chosen}, rejections
 
 
 def _videos(
     clip: Clip, backends: Sequence[str], backend_videos: Path, enhanced_videos: Path
 ) -> dict[str, Path]:
-    """Files by method: lossless ones, and the clip itself."""
+    """A clip's files by method: lossless videos, and the clip itself."""
     videos = {GROUND_TRUTH: clip.video}
     for backend in backends:
         videos[backend] = backend_video(backend_videos / backend, clip)
@@ -299,7 +297,7 @@ def _form(info: VideoInfo) -> str:
 
 
 def _digest(source: Source, method: str, params: Params) -> str:
-    """Of everything that a clip's video by a method is made from."""
+    """Digest of all inputs of a clip's video by a method."""
     return fingerprint(
         recipe(STAGE),
         source.clip.sha256,
@@ -326,10 +324,10 @@ def _make_item(task: ClipTask, lufs: float) -> dict[str, Any]:
 
 
 def _sound(source: Source, shift_ms: int, lufs: float) -> np.ndarray:
-    """The clip's sound at 48 kHz, as long as its videos, `shift_ms` late (silence before), at a loudness.
+    """The clip's sound at 48 kHz with the videos' length, `shift_ms` late (after silence), at a loudness.
 
     Raises:
-        BadClip: it has no loudness.
+        BadClip: the sound has no loudness, or too high peaks for it.
     """
     wave = read_audio(source.clip.wav, RATE, end=source.seconds)
     late = round(shift_ms * RATE / 1000)
@@ -337,7 +335,7 @@ def _sound(source: Source, shift_ms: int, lufs: float) -> np.ndarray:
 
 
 def _pictures(source: Source, item: Item) -> Iterator[np.ndarray]:
-    """Frames in the study's size."""
+    """Yield the item's frames in the study's size, spoilt if the item is degraded."""
     reader = Recording(source.videos[item.method])
     for index in range(source.frames):
         frame = reader[index - index % HELD if item.degraded else index]
