@@ -1,3 +1,1 @@
-"""One module per DVC stage (`python -m flows.<stage>`), the pipeline flow that people start from the UI, and
-its server.
-"""
+"""One module per DVC stage (`python -m flows.<stage>`), the pipeline flow of the UI, and its server."""

@@ -1,11 +1,10 @@
-"""The ablation of stage 2: one DVC experiment for each variant of conf/ablation.yaml, and a table of what
-they give.
+"""The ablation of stage 2: one DVC experiment for each variant of conf/ablation.yaml, and their table.
 
     python -m flows.ablation [run ...] [-S data=folder ...]        (or `make ablation`)
 
-Variants are queued with `dvc exp run --queue` and run one after the other, each in a workspace of its own;
-stages that a variant does not change come from DVC's cache. A variant that DVC already knows is not run
-again. `dvc exp show` shows the same runs.
+Variants are queued with `dvc exp run --queue` and run one after the other, each in its own workspace; stages
+that a variant does not change come from DVC's cache. A variant that DVC already knows is not run again.
+`dvc exp show` shows the same runs.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ CONFIG = Path("conf/ablation.yaml")
 METRICS = ("ssim", "psnr", "lpips", "mouth_l1")
 DECIMALS = {"ssim": 3, "psnr": 2, "lpips": 3, "mouth_l1": 4}
 STAGES = "evaluate"
-"""What an experiment runs up to, for all backends; the survey and the report are not compared."""
+"""The last stage of an experiment, for all backends; the survey and the report are not compared."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,9 @@ class Variant:
 
     Attributes:
         name: of the DVC experiment.
-        about: what it is in words.
-        overrides: what it changes, as `dvc exp run -S` takes it.
-        needs: weight file in the catalogue without which it cannot run; "" for none.
+        about: description of the variant.
+        overrides: its changes of params, as `dvc exp run -S` takes them.
+        needs: catalogue name of a weight file without which it cannot run; "" for none.
     """
 
     name: str
@@ -59,7 +58,7 @@ class Variant:
 
     @property
     def missing(self) -> str:
-        """The sentence that says which weight file is missing, "" when it can run."""
+        """A sentence that names the missing weight file; "" if the variant can run."""
         if not self.needs or any(find(name) is not None for name in serving(self.needs)):
             return ""
         return f"not run: {CATALOGUE[self.needs].file} is missing"
@@ -70,7 +69,7 @@ class Row:
     """A variant's outcome: means over identities by method and metric, or why there are none.
 
     Attributes:
-        differences: paired by clip, from the first run; mean and ends of the 95 % interval, by method and
+        differences: from the first run, paired by clip: mean and bounds of the 95 % interval, by method and
             metric.
     """
 
@@ -87,8 +86,8 @@ def variants(config: Path = CONFIG, overrides: Sequence[str] = ()) -> list[Varia
 
     Args:
         config: the file.
-        overrides: what all of them change beside `all`, which gives way to it, as `dvc exp run -S` takes it.
-            Their experiments have names of their own.
+        overrides: changes of params for all variants, as `dvc exp run -S` takes them; they override those of
+            `all` in the file. The experiments then have names of their own.
 
     Raises:
         KPBEError: the file is damaged, or needs a weight file that the catalogue does not know.
@@ -97,7 +96,7 @@ def variants(config: Path = CONFIG, overrides: Sequence[str] = ()) -> list[Varia
         content: Mapping[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))
         common = (*content["all"], *overrides)
         suffix = f"-{fingerprint(list(overrides))[:6]}" if overrides else ""
-        found = [
+        runs = [
             Variant(name + suffix, run["about"], (*common, *run["set"]), run.get("needs", ""))
             for name, run in content["runs"].items()
         ]
@@ -105,17 +104,17 @@ def variants(config: Path = CONFIG, overrides: Sequence[str] = ()) -> list[Varia
         raise KPBEError(
             f"{config} is damaged: it holds `all`, and `runs`, each with `about` and `set`."
         ) from None
-    unknown = [variant.needs for variant in found if variant.needs not in ("", *CATALOGUE)]
+    unknown = [variant.needs for variant in runs if variant.needs not in ("", *CATALOGUE)]
     if unknown:
         raise KPBEError(f"{config} needs {unknown[0]}, which the catalogue of weights does not know.")
-    return found
+    return runs
 
 
 def run(chosen: Sequence[Variant], known: set[str]) -> None:
     """Queue and run the variants that DVC does not know yet.
 
     Raises:
-        KPBEError: DVC failed; the variants that are done stay.
+        KPBEError: DVC failed; finished variants are kept.
     """
     waiting = [variant for variant in chosen if variant.name not in known and not variant.missing]
     if not waiting:
@@ -128,12 +127,12 @@ def run(chosen: Sequence[Variant], known: set[str]) -> None:
 
 
 def known_experiments() -> set[str]:
-    """Names of the experiments of the commit that is checked out."""
+    """Names of the experiments of the current commit."""
     return set(_dvc("exp", "list", "--name-only", quiet=True).split())
 
 
 def outcome(variant: Variant, known: set[str], first: str) -> Row:
-    """What a variant's experiment gave, also beside the experiment `first`."""
+    """The results of a variant's experiment, with differences from the experiment `first`."""
     row = Row(variant.name, variant.about, variant.overrides, note=variant.missing)
     if variant.name not in known:
         return row if row.note else Row(*_facts(variant), note="failed: see `dvc queue logs`")
@@ -154,8 +153,8 @@ def outcome(variant: Variant, known: set[str], first: str) -> Row:
 def _differences(
     first: str, second: str, backend: str, params: EvaluateParams
 ) -> dict[str, tuple[float, float, float]]:
-    """second - first of a backend's enhancement, paired by clip."""
-    method, found = enhanced_method(backend), {}
+    """Differences second - first of a backend's enhancement, paired by clip, by metric."""
+    method, differences = enhanced_method(backend), {}
     scores = [
         replace(score, method=experiment)
         for experiment in (first, second)
@@ -163,13 +162,13 @@ def _differences(
         if score.method == method
     ]
     for metric in METRICS:
-        away = compare(scores, first, second, metric, resamples=params.bootstrap, seed=params.seed)
-        if away is not None and away.low is not None and away.high is not None:
-            found[metric] = (away.mean, away.low, away.high)
-    return found
+        difference = compare(scores, first, second, metric, resamples=params.bootstrap, seed=params.seed)
+        if difference is not None and difference.low is not None and difference.high is not None:
+            differences[metric] = (difference.mean, difference.low, difference.high)
+    return differences
 
 
-@cache  # the first run's are compared with every other's
+@cache  # every run is compared with the first
 def _clip_scores(experiment: str, backend: str) -> list[ClipScore]:
     with TemporaryDirectory() as folder:
         content = _read_of(experiment, paths.EVALUATION / backend / PER_CLIP)
@@ -182,9 +181,7 @@ def _facts(variant: Variant) -> tuple[str, str, tuple[str, ...]]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The ablation as Markdown: every enhanced method's SSIM, PSNR and LPIPS by variant, and their distances
-    from the first run.
-    """
+    """The ablation as Markdown: metrics of every enhanced method by variant, and differences."""
     methods = sorted({method for row in rows for method in row.metrics if is_enhanced(method)})
     metrics = [m for m in METRICS if any(m in values for row in rows for values in row.metrics.values())]
     head = ["run", *(f"{method} {metric.upper()}" for method in methods for metric in metrics), "what it is"]
@@ -199,11 +196,11 @@ def _in_words(row: Row, method: str, metric: str) -> str:
     if metric not in row.metrics.get(method, {}):
         return "–"
     decimals = DECIMALS[metric]
-    told = f"{row.metrics[method][metric]:.{decimals}f}"
+    text = f"{row.metrics[method][metric]:.{decimals}f}"
     if metric in row.differences.get(method, {}):
         mean, low, high = row.differences[method][metric]
-        told += f" ({mean:+.{decimals}f} [{low:+.{decimals}f}, {high:+.{decimals}f}])"
-    return told
+        text += f" ({mean:+.{decimals}f} [{low:+.{decimals}f}, {high:+.{decimals}f}])"
+    return text
 
 
 def write(rows: Sequence[Row], about: Sequence[str], folder: Path = paths.RESULTS) -> None:
@@ -213,16 +210,16 @@ def write(rows: Sequence[Row], about: Sequence[str], folder: Path = paths.RESULT
 
 
 def _read_of(experiment: str, path: Path) -> str:
-    """A metrics file as an experiment left it."""
+    """Read a metrics file of an experiment."""
     from dvc.api import read  # takes a second
 
     return read(path.as_posix(), rev=experiment)
 
 
 def _dvc(*arguments: str, quiet: bool = False) -> str:
-    # experiments run in a folder of their own, from where relative paths lead elsewhere
+    # experiments run in a folder of their own, where relative paths would be wrong
     folders_of_weights = os.pathsep.join(str(folder.resolve()) for folder in weight_folders())
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "dvc", *arguments],
         stdout=subprocess.PIPE if quiet else None,
         stderr=subprocess.PIPE if quiet else None,
@@ -230,10 +227,10 @@ def _dvc(*arguments: str, quiet: bool = False) -> str:
         check=False,
         env=os.environ | {"KPBE_WEIGHTS": folders_of_weights},
     )
-    if done.returncode:
-        told = f": {done.stderr.strip().splitlines()[-1]}" if quiet and done.stderr.strip() else ""
-        raise KPBEError(f"`dvc {' '.join(arguments)}` failed{told}.")
-    return done.stdout or ""
+    if process.returncode:
+        reason = f": {process.stderr.strip().splitlines()[-1]}" if quiet and process.stderr.strip() else ""
+        raise KPBEError(f"`dvc {' '.join(arguments)}` failed{reason}.")
+    return process.stdout or ""
 
 
 def main() -> None:
@@ -249,10 +246,10 @@ def main() -> None:
         unknown = sorted(set(parsed.runs) - set(names))
         if unknown:
             raise KPBEError(f"{CONFIG} has no run {', '.join(unknown)}.")
-        found = variants(overrides=parsed.set_param)
+        all_variants = variants(overrides=parsed.set_param)
         chosen = [
             variant
-            for variant, name in zip(found, names, strict=True)
+            for variant, name in zip(all_variants, names, strict=True)
             if not parsed.runs or name in parsed.runs
         ]
         run(chosen, known_experiments())

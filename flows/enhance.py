@@ -1,6 +1,4 @@
-"""Stage `enhance@<backend>`: data/clips, data/backend/<backend>, checkpoints/stage2/<backend> ->
-data/enhanced/<backend>.
-"""
+"""Stage `enhance@<backend>`: enhance the backend's test videos -> data/enhanced/<backend>."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Stage `evaluate@<backend>`: data/clips, data/backend/<backend>, data/enhanced/<backend> ->
-reports/results/evaluation/<backend>.
-"""
+"""Stage `evaluate@<backend>`: score videos on the test clips -> reports/results/evaluation/<backend>."""
 
 from __future__ import annotations
 

@@ -9,12 +9,10 @@ from kpbe import paths
 
 
 def label_expression(context: StageContext) -> Path:
-    """Label points on the face and blendshapes of training frames: true points where they are known,
-    FaceLandmarker's elsewhere.
-    """
+    """Label face points and blendshapes of training frames: true ones where known, else FaceLandmarker's."""
     from kpbe.data.expression.label import label_expressions
 
-    found = label_expressions(
+    summary = label_expressions(
         context.params.label_expression,
         paths.RAW,
         paths.CLIPS,
@@ -23,7 +21,7 @@ def label_expression(context: StageContext) -> Path:
         map=context.map,
         max_rejected_fraction=context.params.data.max_rejected_fraction,
     )
-    print(f"label_expression: {found['about']}")
+    print(f"label_expression: {summary['about']}")
     return paths.EXPRESSION
 
 

@@ -9,12 +9,10 @@ from kpbe import paths
 
 
 def label_pose(context: StageContext) -> Path:
-    """Label the head pose of every frame of the training clips: true poses where they are known, a teacher's
-    elsewhere.
-    """
+    """Label the head pose of every training frame: true poses where known, else a teacher's."""
     from kpbe.data.head_pose.label import label_head_pose
 
-    found = label_head_pose(
+    summary = label_head_pose(
         context.params.label_pose,
         paths.RAW,
         paths.CLIPS,
@@ -23,7 +21,7 @@ def label_pose(context: StageContext) -> Path:
         map=context.map,
         max_rejected_fraction=context.params.data.max_rejected_fraction,
     )
-    print(f"label_pose: {found['about']}")
+    print(f"label_pose: {summary['about']}")
     return paths.HEAD_POSE
 
 

@@ -1,6 +1,4 @@
-"""Stage `mos_stimuli`: data/clips, data/backend, data/enhanced -> reports/static/stimuli,
-data/survey/study.json.
-"""
+"""Stage `mos_stimuli`: make the survey's videos -> reports/static/stimuli, data/survey/study.json."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from kpbe import paths
 
 
 def mos_stimuli(context: StageContext) -> Path:
-    """Make the videos that the survey's raters see, and the orders in which they see them."""
+    """Make the videos for the survey's raters, and the orders in which they are shown."""
     from kpbe.survey.store.administration import answers_given
     from kpbe.survey.study.stimuli import make_stimuli
 

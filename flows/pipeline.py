@@ -2,8 +2,8 @@
 
     python -m flows.pipeline [stage ...] [--force]
 
-Stages are reproduced in order by `dvc repro --single-item`, each a task with live logs that says ran, cached
-or restored; the stages' own flows appear in the same UI. The graph is asked of DVC and stands nowhere else.
+`dvc repro --single-item` reproduces the stages in order. Each stage is a task with live logs that ends as
+ran, cached or restored; the stages' own flows appear in the same UI. The graph comes from DVC only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def pipeline(targets: Sequence[str] = (), force: bool = False) -> None:
     """Reproduce all stages, or `targets` and what they need, in order.
 
     Raises:
-        KPBEError: a stage failed; those after it were not begun.
+        KPBEError: a stage failed; the stages after it were not started.
     """
     if tracked():
         prepare_prefect()

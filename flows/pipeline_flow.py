@@ -1,4 +1,4 @@
-"""The pipeline as a Prefect flow: a module of its own, since importing Prefect takes 2-3 s."""
+"""The pipeline as a Prefect flow, in its own module, since importing Prefect takes 2-3 s."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kpbe.errors import KPBEError
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False)
 def reproduce_stage(stage: str, force: bool) -> Any:
-    """`dvc repro --single-item` of one stage."""
+    """Run `dvc repro --single-item` for one stage."""
     try:
         return reproduce(stage, force, say=get_run_logger().info)
     except KPBEError as error:
@@ -27,12 +27,9 @@ def reproduce_stage(stage: str, force: bool) -> Any:
 
 @flow(name="pipeline", log_prints=True)
 def pipeline_flow(targets: list[str] | None = None, force: bool = False) -> Any:
-    """Reproduce all stages, or `targets` (e.g. evaluate@wav2lip) and what they need; DVC decides which have
-    to run.
-    """
-    os.environ["PREFECT_API_URL"] = (
-        PREFECT_API_URL.value() or ""
-    )  # the stages' own flows go to the same server
+    """Reproduce all stages, or `targets` (e.g. evaluate@wav2lip) and their dependencies; DVC decides."""
+    # the stages' own flows go to the same server
+    os.environ["PREFECT_API_URL"] = PREFECT_API_URL.value() or ""
     try:
         stages = stages_in_order(targets or ())
     except KPBEError as error:

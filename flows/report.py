@@ -9,9 +9,7 @@ from kpbe import paths
 
 
 def report(context: StageContext) -> Path:
-    """Write Table I, Figures 3 and 4, the backends' score plots, and the trainings' curves and last sheets
-    for `dvc plots`.
-    """
+    """Write Table I, Figures 3 and 4, score plots, and the trainings' curves and last sheets."""
     from kpbe.core.files import write_text
     from kpbe.evaluation.report import write_report
 

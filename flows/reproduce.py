@@ -1,5 +1,6 @@
-"""One stage of the DAG reproduced by DVC, and the order of the stages; the graph is asked of DVC and stands
-nowhere else.
+"""Order of the DAG's stages, and reproduction of one stage by DVC.
+
+The graph comes from DVC only.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ OUTCOMES = {
 
 
 class StageRun(NamedTuple):
-    """How a stage of the pipeline went: `ran`, `cached` (nothing to do) or `restored` (from DVC's cache)."""
+    """A stage's outcome: `ran`, `cached` (nothing to do) or `restored` (from DVC's cache)."""
 
     stage: str
     outcome: str
@@ -34,7 +35,7 @@ class StageRun(NamedTuple):
 
 
 def stages_in_order(targets: Sequence[str] = ()) -> list[str]:
-    """DVC's stages, each after all it depends on; only `targets` and what they need when any are given.
+    """DVC's stages, each after its dependencies; only `targets` and their dependencies if there are any.
 
     Raises:
         KPBEError: a target is no stage, or dvc.yaml is not valid.
@@ -51,18 +52,18 @@ def stages_in_order(targets: Sequence[str] = ()) -> list[str]:
     unknown = sorted(set(targets) - set(needs))
     if unknown:
         raise KPBEError(f"no stage is called {', '.join(unknown)}: DVC knows {', '.join(sorted(needs))}.")
-    wanted: set[str] = set()
+    needed: set[str] = set()
     waiting = list(targets or needs)
     while waiting:
         stage = waiting.pop()
-        if stage not in wanted:
-            wanted.add(stage)
+        if stage not in needed:
+            needed.add(stage)
             waiting.extend(needs[stage])
-    return list(TopologicalSorter({stage: needs[stage] for stage in sorted(wanted)}).static_order())
+    return list(TopologicalSorter({stage: needs[stage] for stage in sorted(needed)}).static_order())
 
 
 def reproduce(stage: str, force: bool = False, say: Callable[[str], Any] = print) -> StageRun:
-    """Let DVC reproduce one stage, handing on its output line by line.
+    """Let DVC reproduce one stage, and pass its output on line by line.
 
     Raises:
         KPBEError: the stage failed; the message is the stage's own.
@@ -88,12 +89,10 @@ def reproduce(stage: str, force: bool = False, say: Callable[[str], Any] = print
 
 @contextmanager
 def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose whole family is told to stop (trainings then save themselves) when the block is left by
-    an error.
-    """
+    """Run a process; if the block fails, its whole process group gets SIGTERM (trainings then save)."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT__")}
     environment["PYTHONUNBUFFERED"] = "1"
-    # dvc.yaml says `python`: this one, also where its environment is not activated
+    # `python` in dvc.yaml must be this one, even if its environment is not activated
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
     process = subprocess.Popen(
         command,
@@ -113,7 +112,7 @@ def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
-    """Lines as they come; of a progress bar that redraws itself only what it last showed."""
+    """Lines of the output as they come; of a progress bar only its last state."""
     assert process.stdout is not None
     for line in io.TextIOWrapper(process.stdout, encoding="utf-8", errors="replace", newline="\n"):
         shown = line.rstrip("\r\n").rsplit("\r", 1)[-1].rstrip()

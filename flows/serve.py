@@ -26,11 +26,10 @@ START_TIMEOUT_S = 120.0
 
 @contextmanager
 def prefect_server() -> Iterator[None]:
-    """A server on this machine for the length of the block; one that already answers there is used and left
-    alone.
+    """A server on this machine during the block; one that already answers is used and left running.
 
     Raises:
-        KPBEError: it did not start.
+        KPBEError: the server did not start.
     """
     os.environ["PREFECT_API_URL"] = LOCAL_API_URL
     if _answers(LOCAL_API_URL):
@@ -58,7 +57,7 @@ def _answers(url: str) -> bool:
 
 
 def serve_pipeline() -> None:
-    """Offer the pipeline as the deployment `pipeline/kpbe` until interrupted."""
+    """Serve the pipeline as the deployment `pipeline/kpbe` until interrupted."""
     from prefect import serve
     from prefect.types.entrypoint import EntrypointType
 

@@ -1,6 +1,4 @@
-"""What every `python -m flows.<stage>` does: read params, run the work, say what went wrong in one
-sentence.
-"""
+"""Shared code of every `python -m flows.<stage>`: read params, run the work, report errors as a sentence."""
 
 from __future__ import annotations
 
@@ -25,8 +23,12 @@ from kpbe.params import ComputeParams, Params, load_params
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage's work is given: the params, the backend it is for ("" for the others), how shards are
-    run.
+    """Input of a stage's work.
+
+    Attributes:
+        params: the whole params.
+        backend: the backend's name; "" for stages without one.
+        map: runs shards of work.
     """
 
     params: Params
@@ -40,10 +42,10 @@ class Stage:
 
     Attributes:
         work: does the work and returns the stage's output folder; its name is the stage's name.
-        per_backend: whether the stage is run once for each backend.
-        holds_network: the work keeps a network in memory. On a GPU its shards run one by one in this process;
-            on a CPU, where several processes with a network each are faster than one with several threads,
-            `compute.runner` decides.
+        per_backend: whether the stage runs once for each backend.
+        holds_network: whether the work keeps a network in memory. On a GPU its shards then run one by one in
+            this process. On a CPU `compute.runner` decides, since several processes with a network each are
+            faster than one process with several threads.
     """
 
     work: Callable[[StageContext], Path]
@@ -59,7 +61,7 @@ class Stage:
         """Run in Prefect when a Prefect API is configured, directly otherwise.
 
         Raises:
-            KPBEError: what the user has to know.
+            KPBEError: the work failed.
         """
 
         def work(map: ShardMap) -> Path:
@@ -79,11 +81,10 @@ def _has_processes_with_networks(compute: ComputeParams) -> bool:
 
 
 def local_map(compute: ComputeParams, one_by_one: bool) -> ShardMap:
-    """Shards on this machine, without Prefect; `one_by_one` in this process instead of `compute.workers`
-    others.
+    """A map over shards on this machine, without Prefect; with `one_by_one` it uses this process only.
 
     Raises:
-        ParamsError: `compute.runner` is a cluster, which only Prefect reaches.
+        ParamsError: `compute.runner` is a cluster, which needs Prefect.
     """
     if compute.runner in ("dask", "ray"):
         raise ParamsError(
@@ -96,9 +97,7 @@ def local_map(compute: ComputeParams, one_by_one: bool) -> ShardMap:
 
 
 def main(stage: Stage) -> None:
-    """Entry point of `python -m flows.<stage>`; exits with 1 and one message when something is wrong for the
-    user.
-    """
+    """Entry point of `python -m flows.<stage>`; exits with 1 and one message on a user's error."""
     parser = argparse.ArgumentParser(prog=f"python -m flows.{stage.name}", description=stage.work.__doc__)
     if stage.per_backend:
         parser.add_argument("--backend", required=True, help="one of `backends` in params.yaml")

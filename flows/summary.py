@@ -1,4 +1,4 @@
-"""What a stage left in its folder, as Markdown for the Prefect UI."""
+"""Summary of a stage's output folder as Markdown for the Prefect UI."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from kpbe import paths
 
 
 def synthesize(context: StageContext) -> Path:
-    """Let a backend speak the audio of every clip."""
+    """Make a backend's video of every clip."""
     from kpbe.backends import synthesize as work
 
     out = paths.BACKEND_VIDEOS / context.backend

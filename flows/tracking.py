@@ -1,6 +1,6 @@
-"""Prefect around the work: seen in the UI with logs, retries, progress and artifacts.
+"""Run stages in Prefect, with logs, retries, progress and artifacts in its UI.
 
-Prefect is imported only when an API is configured, since the import takes 2-3 s and a server of its own 16-20
+Prefect is imported only when an API is configured: the import takes 2-3 s, and starting its own server 16-20
 s.
 """
 
@@ -25,8 +25,9 @@ PROGRESS_EVERY_S = 2.0
 
 
 def tracked() -> bool:
-    """Whether a Prefect API is configured, by PREFECT_API_URL or by Prefect's active profile (an empty URL
-    means no).
+    """Whether a Prefect API is configured, by PREFECT_API_URL or by Prefect's active profile.
+
+    An empty URL means no.
     """
     if "PREFECT_API_URL" in os.environ:
         return bool(os.environ["PREFECT_API_URL"])
@@ -41,7 +42,7 @@ def tracked() -> bool:
 
 
 def prepare_prefect() -> None:
-    """Settings that must stand before Prefect's first import: no usage data leaves this machine."""
+    """Make settings that must precede Prefect's first import: it sends no usage data."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
@@ -53,10 +54,10 @@ def run_in_prefect(
 
     Args:
         name: the stage, which names the flow.
-        work: given a map over shards, makes the stage's output folder and returns it.
+        work: takes a map over shards, makes the stage's output folder and returns it.
         params: the whole params, shown with the run; `compute` chooses the task runner.
-        backend: shown with the run; "" for stages that are for no backend.
-        one_by_one: shards run in this process, not in `compute.workers` others.
+        backend: shown with the run; "" for stages without a backend.
+        one_by_one: run shards in this process, not in `compute.workers` others.
 
     Raises:
         KPBEError: the work failed; the flow run is then Failed with the same message.
@@ -93,11 +94,9 @@ def run_in_prefect(
 
 
 def prefect_map(compute: ComputeParams, one_by_one: bool) -> ShardMap:
-    """Each shard a Prefect task: retried, named, with a progress artifact for all; to be called inside a
-    flow.
+    """A map with a Prefect task per shard, retried and named, and a progress artifact; for use in a flow.
 
-    At most two shards for each worker are submitted ahead, so a failing stage does not run through the rest
-    first.
+    At most two shards per worker are submitted ahead, so that a failing stage stops early.
     """
     from prefect import Task
     from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -141,9 +140,7 @@ def prefect_map(compute: ComputeParams, one_by_one: bool) -> ShardMap:
 
 @contextmanager
 def _shard_function(compute: ComputeParams, one_by_one: bool) -> Iterator[Callable[[Any, Any], Any]]:
-    """The function that a task calls; with `processes` its thread only waits for a process of our own
-    pool.
-    """
+    """The function that a task calls; with `processes` its thread only waits for our own process pool."""
     if one_by_one or compute.runner != "processes":
         yield _run_here
         return
@@ -160,7 +157,7 @@ def _run_here(work: Any, shard: Any) -> Any:
 
 
 def _may_pass_next_time(task: Any, task_run: Any, state: Any) -> bool:
-    """Retry what may be the machine's fault (disk, memory, network), not what the user has to mend."""
+    """Retry errors that may be the machine's fault (disk, memory, network), not the user's errors."""
     return not isinstance(state.result(raise_on_failure=False), KPBEError)
 
 
@@ -184,5 +181,5 @@ def _task_runner(compute: ComputeParams, one_by_one: bool) -> Any:
 
 
 def artifact_key(label: str) -> str:
-    """A name that Prefect accepts as an artifact's key: lower case letters, digits and dashes."""
+    """A label as an artifact's key, for which Prefect allows lower case letters, digits and dashes."""
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in label.lower())

@@ -1,6 +1,4 @@
-"""Stage `train_backend@<backend>`: data/clips, data/expression, checkpoints/sync/<backend> ->
-checkpoints/backends/<backend>.
-"""
+"""Stage `train_backend@<backend>`: clips, labels, sync networks -> checkpoints/backends/<backend>."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from kpbe import paths
 
 
 def train_backend(context: StageContext) -> Path:
-    """Train or fine-tune a backend's generator, or take its public checkpoint."""
+    """Train or fine-tune a backend's generator, or keep its public checkpoint."""
     from kpbe.backends import training as work
 
     out = paths.BACKEND_CHECKPOINTS / context.backend

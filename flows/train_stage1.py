@@ -9,7 +9,7 @@ from kpbe import paths
 
 
 def train_stage1(context: StageContext) -> Path:
-    """Train the frontend to take real talking heads apart and put them together again."""
+    """Train the frontend to decompose and re-render real talking heads."""
     from kpbe.training import stage1
     from kpbe.training.frames import TrainingFolders
 

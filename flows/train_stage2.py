@@ -1,6 +1,4 @@
-"""Stage `train_stage2@<backend>`: clips, labels, drawn people, the backend's videos, stage 1 ->
-checkpoints/stage2/<backend>.
-"""
+"""Stage `train_stage2@<backend>`: clips, labels, videos, stage 1 -> checkpoints/stage2/<backend>."""
 
 from __future__ import annotations
 

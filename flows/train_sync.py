@@ -9,9 +9,7 @@ from kpbe import paths
 
 
 def train_sync(context: StageContext) -> Path:
-    """Train the audio-visual synchrony networks that a backend's generator learns from (Wav2Lip's sync
-    expert).
-    """
+    """Train the audio-visual synchrony networks of a backend's training (Wav2Lip's sync expert)."""
     from kpbe.backends import training as work
 
     out = paths.SYNC_CHECKPOINTS / context.backend
