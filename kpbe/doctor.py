@@ -1,4 +1,4 @@
-"""What `kpbe doctor` looks at: packages, codecs, the machine, weights, and how far the DAG has come here."""
+"""`kpbe doctor`: check packages, codecs, the machine, weights, and the state of the DAG here."""
 
 from __future__ import annotations
 
@@ -87,9 +87,7 @@ Mark = Literal["ok", "--", "WRONG"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: `ok` is fine, `--` is absent but not needed for the built-in sample, `WRONG` has to be
-    mended.
-    """
+    """One line of the report: `ok` is fine, `--` is absent but optional, `WRONG` must be fixed."""
 
     mark: Mark
     what: str
@@ -97,8 +95,9 @@ class Finding:
 
 
 def examine() -> Iterator[tuple[str, list[Finding]]]:
-    """Look at everything; yields a heading and its findings at a time, and never raises because something is
-    missing.
+    """Check everything; yields a heading with its findings at a time.
+
+    It never raises because something is missing.
     """
     yield (
         "Versions",
@@ -142,7 +141,7 @@ def _torch() -> Finding:
             "CUDA",
             f"no GPU seen (torch is built for CUDA {torch.version.cuda}): everything runs on the CPU",
         )
-    except Exception as error:  # a broken install fails in many ways, and this is where people come to look
+    except Exception as error:  # a broken install fails in many ways, and people look here to find out
         return Finding("WRONG", "torch", f"cannot be imported: {_first_line(error)}")
 
 

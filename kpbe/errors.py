@@ -1,10 +1,10 @@
-"""What can go wrong for a user. Every message is one sentence: what, which file or key, what to do."""
+"""Errors for users. Every message is one sentence: what is wrong, which file or key, what to do."""
 
 from __future__ import annotations
 
 
 class KPBEError(Exception):
-    """Base of all errors whose message is meant for the user; shown without a traceback."""
+    """Base of all errors with a message for the user; shown without a traceback."""
 
 
 class ParamsError(KPBEError):
@@ -12,13 +12,11 @@ class ParamsError(KPBEError):
 
 
 class MissingWeights(KPBEError):
-    """A pretrained weight file that was asked for is not on this machine."""
+    """A required weight file is not on this machine."""
 
 
 class FetchFailed(KPBEError):
-    """A weight file cannot be fetched: no network, a refusal, another file than the published one, a disk
-    that is full.
-    """
+    """A weight file cannot be fetched: no network, a refusal, a wrong file, a full disk."""
 
 
 class BadCheckpoint(KPBEError):
@@ -26,10 +24,8 @@ class BadCheckpoint(KPBEError):
 
 
 class BadClip(KPBEError):
-    """One clip cannot be processed; batch stages write it to rejected.csv and go on."""
+    """One clip cannot be processed; batch stages write it to rejected.csv and continue."""
 
 
 class SurveyError(KPBEError):
-    """The survey cannot take an answer or do what was asked: unknown link, forged item, clip not played,
-    database out of reach.
-    """
+    """The survey refuses a request: unknown link, wrong item, clip not played, unreachable database."""

@@ -1,4 +1,4 @@
-"""The methods that are compared: their names in result files and folders, and as people read them.
+"""The compared methods: their names in result files and folders, and their display names.
 
 A method is `static source`, a backend (`wav2lip`), the backend enhanced by KPBE (`wav2lip+kpbe`), or a
 control of that (`wav2lip+kpbe+source_expression`), which is KPBE with one of its inputs replaced.
@@ -9,15 +9,13 @@ from __future__ import annotations
 STATIC_SOURCE = "static source"
 
 SOURCE_EXPRESSION = "source_expression"
-"""The source image stands in for every frame of the backend: what KPBE gains without any backend."""
+"""The source image replaces every frame of the backend: KPBE's gain without any backend."""
 SHUFFLED_BACKEND = "shuffled_backend"
 """The backend's frames in random order: the right mouth at the wrong time."""
 REAL_EXPRESSION = "real_expression"
-"""The real frames stand in for the backend's: what a perfect backend would get."""
+"""The real frames replace the backend's: KPBE's result with a perfect backend."""
 SOURCE_POSE = "source_pose"
-"""The source image stands in for the pose video: what the backend's mouth is worth without the true head
-pose.
-"""
+"""The source image replaces the pose video: KPBE's result without the true head pose."""
 
 CONTROLS = (SOURCE_EXPRESSION, SHUFFLED_BACKEND, REAL_EXPRESSION, SOURCE_POSE)
 
@@ -35,17 +33,17 @@ _DISPLAY_NAMES = {
 
 
 def enhanced_method(backend: str) -> str:
-    """The backend's videos enhanced by KPBE."""
+    """The name of the backend enhanced by KPBE."""
     return f"{backend}+kpbe"
 
 
 def control_method(backend: str, control: str) -> str:
-    """A control (one of `CONTROLS`) of the enhanced backend."""
+    """The name of a control (one of `CONTROLS`) of the enhanced backend."""
     return f"{enhanced_method(backend)}+{control}"
 
 
 def methods_of(backend: str) -> tuple[str, str, str]:
-    """What a backend's table row is about: static source, the backend, the enhanced backend."""
+    """The methods of a backend's table: static source, the backend, the enhanced backend."""
     return STATIC_SOURCE, backend, enhanced_method(backend)
 
 
@@ -65,12 +63,12 @@ def is_control(method: str) -> bool:
 
 
 def backend_of_method(method: str) -> str | None:
-    """The backend that a method is about; None for `static source`."""
+    """The backend of a method; None for `static source`."""
     return None if method == STATIC_SOURCE else method.partition("+")[0]
 
 
 def comparison_name(method: str, other: str) -> str:
-    """A difference as people read it: "Wav2Lip+KPBE − Wav2Lip", "Wav2Lip+KPBE − its source expression"."""
+    """A difference's display name: "Wav2Lip+KPBE − Wav2Lip", "Wav2Lip+KPBE − its source expression"."""
     compared = display_name(other)
     if other.startswith(f"{method}+"):
         compared = f"its {_DISPLAY_NAMES[other.removeprefix(f'{method}+')]}"
@@ -78,7 +76,7 @@ def comparison_name(method: str, other: str) -> str:
 
 
 def display_name(method: str) -> str:
-    """A method as people read it: "Wav2Lip", "Wav2Lip+KPBE", "Wav2Lip+KPBE, source expression"."""
+    """A method's display name: "Wav2Lip", "Wav2Lip+KPBE", "Wav2Lip+KPBE, source expression"."""
     backend, *rest = method.split("+")
     name = _DISPLAY_NAMES.get(backend, backend)
     if rest:

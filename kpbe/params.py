@@ -1,7 +1,7 @@
 """params.yaml as typed objects: one class per section, the only reader of that file.
 
-`conf/` holds the Hydra groups that compose it (`dvc exp run -S data=folder`); whatever they compose must fit
-these classes. The class of a backend's section lies with the backend (`kpbe.backends`).
+`conf/` holds the Hydra groups that compose it (`dvc exp run -S data=folder`); the result must fit these
+classes. The class of a backend's section is in the backend's package (`kpbe.backends`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kpbe.errors import ParamsError
 
 
 class Section(BaseModel):
-    """A section of params.yaml: unknown keys are refused, values do not change after reading."""
+    """A section of params.yaml: unknown keys are refused, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,12 +44,13 @@ class SampleParams(Section):
     """Side of the drawn frames in pixels."""
 
     seed: int = Field(default=1, ge=0)
-    """Of people, speech and motion."""
+    """Seed of people, speech and motion."""
 
 
 class GridParams(Section):
-    """Drawn people in every combination of poses and mouths, for the frontend's trainings; others than the
-    sample's.
+    """Drawn people in every combination of poses and mouths, for the frontend's trainings.
+
+    They are not the sample's people.
     """
 
     identities: int = Field(default=12, ge=0)
@@ -65,7 +66,7 @@ class GridParams(Section):
     """Side of the drawn frames in pixels."""
 
     seed: int = Field(default=77, ge=0)
-    """Of people, poses and mouths."""
+    """Seed of people, poses and mouths."""
 
 
 class CropParams(Section):
@@ -75,13 +76,13 @@ class CropParams(Section):
     """`tube` follows a face; `whole` takes the middle square of whole frames."""
 
     iou: float = Field(default=0.25, ge=0, le=1)
-    """A box that overlaps the tube by less begins a new tube."""
+    """A box whose IoU with the tube's first box is less starts a new tube."""
 
     min_frames: int = Field(default=64, ge=1)
     """Shorter tubes are rejected; at 25 frames per second."""
 
     max_frames: int = Field(default=1024, ge=1)
-    """Longer tubes are cut into pieces of so many frames."""
+    """Longer tubes are cut into pieces of at most this many frames."""
 
     min_size: int = Field(default=256, ge=1)
     """Tubes whose box is smaller, in pixels, are rejected."""
@@ -90,11 +91,11 @@ class CropParams(Section):
     """Margin around the tube's box, as a share of its size."""
 
     at_border: Literal["reject", "shift"] = "reject"
-    """A crop that reaches beyond the frame: reject the tube, or shift the crop inside."""
+    """If a crop reaches beyond the frame: reject the tube, or shift the crop inside."""
 
 
 class DataParams(Section):
-    """Where videos come from and how they become clips."""
+    """The source of videos, and how they become clips."""
 
     source: Literal["sample", "folder", "voxceleb1"] = "sample"
     """The built-in sample, a folder of videos, or VoxCeleb1."""
@@ -112,13 +113,13 @@ class DataParams(Section):
     """VoxCeleb1's vox-metadata.csv."""
 
     detector: Literal["known", "yunet", "blazeface", "sfd", "mediapipe", "cascade"] = "known"
-    """Finds faces; `known` where boxes come with the videos."""
+    """Face detector; `known` where boxes come with the videos."""
 
     fps: float = Field(default=25.0, gt=0, le=120)
     """Frames per second of the clips."""
 
     gop: int = Field(default=12, ge=1, le=250)
-    """Frames between two key frames of the clips at most."""
+    """Most frames between two key frames of the clips."""
 
     crf: int = Field(default=12, ge=0, le=40)
     """H.264 quality of the clips; less is better."""
@@ -127,8 +128,7 @@ class DataParams(Section):
     """A stage fails when a larger share of its clips is rejected."""
 
     validation_identities: int = Field(default=0, ge=0)
-    """So many training identities take the place of the test split, to compare variants without a look at it.
-    """
+    """Number of training identities that replace the test split, to compare variants without using it."""
 
     crop: CropParams = CropParams()
     sample: SampleParams = SampleParams()
@@ -142,7 +142,7 @@ class DataParams(Section):
 
 
 class LabelPoseParams(Section):
-    """Who labels the head pose of training frames (kpbe/data/head_pose/label.py)."""
+    """Labels of the head pose of training frames (kpbe/data/head_pose/label.py)."""
 
     teacher: Literal["auto", "known", "mediapipe", "whenet", "fsanet", "hopenet", "off"] = "auto"
     """`auto`: true poses where known, else the first teacher whose weights are found (mediapipe, hopenet,
@@ -154,7 +154,7 @@ class LabelPoseParams(Section):
 
 
 class LabelExpressionParams(Section):
-    """Who labels points on the face and blendshapes of training frames (kpbe/data/expression/label.py)."""
+    """Labels of face points and blendshapes of training frames (kpbe/data/expression/label.py)."""
 
     teacher: Literal["auto", "known", "mediapipe", "off"] = "auto"
     """`auto`: true points where known, else MediaPipe's FaceLandmarker where its file is found."""
@@ -176,10 +176,10 @@ class CanonicalKeypointParams(Section):
     """Halvings."""
 
     input_scale: float = Field(default=0.25, gt=0, le=1)
-    """Size of the input as a share of the picture's."""
+    """Size of the input as a share of the picture's size; 1/n."""
 
     temperature: float = Field(default=0.1, gt=0)
-    """Of the softmax over the heat maps."""
+    """Temperature of the softmax over the heat maps."""
 
 
 class PoseExpressionParams(Section):
@@ -189,15 +189,15 @@ class PoseExpressionParams(Section):
     """Channels of the first stage."""
 
     pooling: Literal["mean", "grid"] = "mean"
-    """Of the last features: their `mean`, as published, or a `grid` that keeps where they are, from which
-    small networks learn faster.
+    """Pooling of the last features: their `mean`, as published, or a `grid` that keeps their places, with
+    which small networks learn faster.
     """
 
     stage_blocks: tuple[int, int, int, int] = (3, 3, 5, 2)
     """Blocks of each stage."""
 
     bins: int = Field(default=66, ge=2)
-    """Classes that each angle is read from."""
+    """Bins of each angle."""
 
 
 class AppearanceParams(Section):
@@ -232,7 +232,7 @@ class MotionFieldParams(Section):
     """Halvings."""
 
     compressed_channels: int = Field(default=4, ge=1)
-    """Channels that the feature volume is compressed to before it is warped."""
+    """Channels of the feature volume while it is warped to estimate the motion."""
 
     mask_kernel: Literal[3, 5, 7] = 7
     """Side of the mask's 3D kernel."""
@@ -254,40 +254,39 @@ class GeneratorParams(Section):
     """2D residual blocks."""
 
     detail: Detail = "none"
-    """What a frame is made of: the decoder's picture (`none`, the paper's way), also the moved source
+    """Pictures that a frame is blended from: the decoder's (`none`, as in the paper), also the moved source
     (`warp`), also the moved backend's frame (`warp_both`).
     """
 
     detail_width: int = Field(default=16, ge=1)
-    """Channels of the network that chooses among these."""
+    """Channels of the network that blends these."""
 
     backend_reach: float | None = Field(default=None, gt=0)
-    """How far around the driving lips the backend's frame counts, in widths of the mouth; needs
+    """Radius around the driving lips in which the backend's frame is used, in widths of the mouth; needs
     `losses.guides`. Null: everywhere.
     """
 
 
 class ConventionParams(Section):
-    """What a checkpoint's numbers mean; stored with it (as zhanglonghao1992's OSFV code has them)."""
+    """Conventions of a checkpoint's numbers, stored with it (after zhanglonghao1992's OSFV code)."""
 
     degree_offset: float = 99.0
-    """Degrees of the first bin, negated."""
+    """Negated degrees of the first bin."""
 
     pi: float = Field(default=3.14, ge=3.1, le=3.15)
-    """The pi of degrees to radians; public checkpoints were trained with 3.14."""
+    """Value of pi in conversions of degrees to radians; public checkpoints were trained with 3.14."""
 
     swap_yaw_and_roll_heads: bool = True
-    """Whether the checkpoint's heads `fc_roll` and `fc_yaw` have each other's meaning."""
+    """Whether the checkpoint's heads `fc_roll` and `fc_yaw` are swapped."""
 
     align_corners: bool = False
-    """Of every grid sampling."""
+    """Argument of every grid sampling."""
 
     rotation: Literal["pitch_yaw_roll", "beta"] = "pitch_yaw_roll"
     """Order of the rotations: `pitch_yaw_roll`, or that of the public beta checkpoint."""
 
     pitch_sign: Literal[1, -1] = 1
-    """Pitch that the network estimates for one degree down: 1 with our labels, -1 in public OSFV checkpoints.
-    """
+    """The network's pitch for one degree down: 1 with our labels, -1 in public OSFV checkpoints."""
 
     first_order: Literal["translation", "rotation"] = "translation"
     """How a keypoint's neighbourhood moves: `translation` as in the public code; `rotation` also turns it by
@@ -299,13 +298,13 @@ class ModelParams(Section):
     """The frontend's five modules (paper Fig. 1 and 2; the sizes of `vox256` are the published OSFV ones)."""
 
     name: str = "vox256"
-    """Shown in tables."""
+    """Name in tables."""
 
     image_size: int = Field(default=256, ge=32, le=1024, multiple_of=16)
-    """Side of the pictures that the networks see; frames are reduced to it."""
+    """Side of the networks' input pictures in pixels; frames are resized to it."""
 
     num_keypoints: int = Field(default=15, ge=2)
-    """K of eq. (1)."""
+    """K of eq. (1); at least 6 with `losses.guides`."""
 
     depth: int = Field(default=16, ge=2)
     """Planes of the feature volume."""
@@ -337,11 +336,11 @@ class OptimiserParams(Section):
     """Steps at which the learning rate is divided by ten."""
 
     clip_norm: float = Field(default=0.0, ge=0)
-    """Largest norm of the gradients; 0 leaves them as they are."""
+    """Largest norm of the gradients; 0: no limit."""
 
 
 class ScheduleParams(Section):
-    """How long a training stage runs and how often it reports."""
+    """Length of a training and intervals of its reports."""
 
     steps: int = Field(ge=0)
     """Training steps."""
@@ -350,7 +349,7 @@ class ScheduleParams(Section):
     """Samples per step, of all processes together."""
 
     time_budget_s: float | None = Field(default=None, gt=0)
-    """The training ends after so many seconds; null: after `steps`."""
+    """Seconds after which the training ends; null: it ends after `steps`."""
 
     checkpoint_every: int = Field(default=500, ge=1)
     """Steps between two states on disk."""
@@ -365,8 +364,8 @@ class ScheduleParams(Section):
     """Pairs of frames that a validation renders."""
 
     validation_frames: int = Field(default=12, ge=8)
-    """Frames of as many clips by which a validation measures the mouth's opening, where FaceLandmarker's file
-    is found.
+    """Frames of each clip in which a validation measures the mouth's opening, if FaceLandmarker's file is
+    found.
     """
 
 
@@ -377,31 +376,31 @@ class VGGTermParams(Section):
     """One VGG term's own scales and layer weights."""
 
     scales: tuple[float, ...] | None = Field(default=None, min_length=1)
-    """Null takes those that all terms share."""
+    """Null: those of all terms."""
 
     layer_weights: LayerWeights | None = None
-    """Null takes those that all terms share."""
+    """Null: those of all terms."""
 
 
 class PerceptualParams(Section):
-    """The perceptual terms' image pyramids, and what to do where a VGG's weights are not found."""
+    """The perceptual terms' image pyramids, and the choice when a VGG's weights are missing."""
 
     scales: tuple[float, ...] = Field(default=(1.0, 0.5, 0.25, 0.125), min_length=1)
-    """Sizes of the pictures compared, as shares."""
+    """Scales of the compared pictures: 1 and fractions 1/n."""
 
     layer_weights: LayerWeights = (1.0, 1.0, 1.0, 1.0, 1.0)
-    """Of relu1_1 .. relu5_1."""
+    """Weights of relu1_1 .. relu5_1."""
 
     vgg19: VGGTermParams = VGGTermParams()
     vgg_face: VGGTermParams = VGGTermParams()
     vgg19_unit: Literal["normalised", "own"] = "normalised"
-    """`normalised`: torchvision's file counts as our normalised file does; `own`: features as the file has
-    them, the published loss.
+    """`normalised`: features of torchvision's file are scaled like those of our normalised file; `own`: they
+    are not scaled, as in the published loss.
     """
 
     missing: Literal["refuse", "pixels"] = "refuse"
-    """`refuse` stops with a sentence, also where a head pose term has no label; `pixels` puts the pixel
-    pyramid in the term's place and says so.
+    """`refuse` stops with a message, also when a head pose term has no label; `pixels` replaces the term by
+    the pixel pyramid and says so.
     """
 
     def of_vgg(self, term: str) -> tuple[tuple[float, ...], LayerWeights]:
@@ -424,37 +423,34 @@ class PerceptualWeights(Section):
 
 
 class FrontendLossParams(PerceptualWeights):
-    """Weights of the frontend's loss terms (OSFV, Wang et al. 2021, 3.3, for stage 1; paper eq. 3 and 4 for
-    stage 2).
+    """Weights of the frontend's loss terms.
+
+    Sources: OSFV (Wang et al. 2021, 3.3) for stage 1, the paper's eq. 3 and 4 for stage 2.
     """
 
     mouth: float = Field(default=1.0, ge=1)
-    """How many times as much the mouth counts in the pixel terms as the rest, where the points of the face
-    are known.
-    """
+    """Weight of the mouth over that of the rest in the pixel terms, where the face's points are known."""
 
     parts: float = Field(default=0.0, ge=0)
-    """Of what frames are put together from: the decoder's picture, the moved source, the moved backend's
-    frame.
-    """
+    """Pixel differences of the blended pictures: decoder's, moved source, moved backend's frame."""
 
     guides: float = Field(default=0.0, ge=0)
-    """Draws six keypoints to lips and eyes; needs expression labels, as the next three do."""
+    """Pulls six keypoints to lips and eyes; needs expression labels, as the next three terms do."""
 
     lips: float = Field(default=0.0, ge=0)
-    """Height and width of the lips between their keypoints."""
+    """Errors of the height and width of the lips between their keypoints."""
 
     motion: float = Field(default=0.0, ge=0)
-    """The motion field carries the points of face and scene to their places."""
+    """Errors of where the motion field carries points of face and scene."""
 
     shapes: float = Field(default=0.0, ge=0)
-    """Blendshapes are read from the expression."""
+    """Errors of blendshapes that are read from the expression."""
 
     mouth_share: float = Field(default=0.0, ge=0)
-    """The pixels of the mouth are the backend's where its frame is a second source."""
+    """Rewards taking the mouth's pixels from the backend's frame where that is a second source."""
 
     decoder_share: float = Field(default=0.0, ge=0)
-    """A price on what the decoder, which is soft, has of the picture."""
+    """Penalises the decoder's share of the picture, since its pictures are soft."""
 
     gan: float = Field(default=1.0, ge=0)
     """Hinge loss of the patch discriminator."""
@@ -463,19 +459,19 @@ class FrontendLossParams(PerceptualWeights):
     """L1 of the discriminator's features."""
 
     equivariance: float = Field(default=10.0, ge=0)
-    """Keypoints move with a random warp of the picture."""
+    """Keypoints must move with a random warp of the picture."""
 
     keypoint_prior: float = Field(default=10.0, ge=0)
-    """Keypoints keep apart and near a depth."""
+    """Keeps keypoints apart and near a depth."""
 
     head_pose: float = Field(default=20.0, ge=0)
-    """Degrees of the head pose against its labels."""
+    """Errors of the head pose in degrees."""
 
     turn: float = Field(default=0.0, ge=0)
-    """The turn between source and pose frame against its labels."""
+    """Errors of the turn between source and pose frame in degrees."""
 
     expression_depth: float = Field(default=0.0, ge=0)
-    """A penalty on the expression's depth, beside `expression`: what stands there does not turn with the
+    """L1 norm of the expression's depth, in addition to `expression`: shifts in depth do not turn with the
     head.
     """
 
@@ -484,30 +480,30 @@ class FrontendLossParams(PerceptualWeights):
 
 
 Goal = Literal["labels", "motion", "frames"]
-"""What a training step of the frontend learns; each needs all that those before it need."""
+"""The goal of a training step of the frontend; each includes the ones before it."""
 
 
 class WarmUpParams(Section):
-    """What comes first; zeros turn it off (FOMM's sampling from the first step)."""
+    """The first part of a training; zeros turn it off (FOMM's sampling from the first step)."""
 
     labels_until: int = Field(default=0, ge=0)
-    """Until this step only the labels are learned (pose, guides, shapes); nothing is rendered."""
+    """Before this step only the labels are learned (pose, guides, shapes); nothing is rendered."""
 
     motion_until: int = Field(default=0, ge=0)
-    """Until this step those and the motion of known points; nothing is rendered."""
+    """Before this step only labels and the motion of known points are learned; nothing is rendered."""
 
     same_frame_until: int = Field(default=0, ge=0)
-    """Until this step the two frames of a sample are one."""
+    """Before this step the two frames of a sample are the same."""
 
     any_frame_from: int = Field(default=0, ge=0)
-    """From this step on they are any two of a clip; in between they grow apart."""
+    """From this step on they are any two frames of a clip; in between their largest distance grows."""
 
     def goal(self, step: int) -> Goal:
-        """What is learned at a step."""
+        """The goal of a step."""
         return "labels" if step < self.labels_until else "motion" if step < self.motion_until else "frames"
 
     def reach(self, step: int) -> float:
-        """How far apart two frames may be at a step, as a share of the clip, 0 to 1."""
+        """Largest distance of the two frames at a step, as a share of the clip, 0 to 1."""
         if step >= self.any_frame_from:
             return 1.0
         grown = (step - self.same_frame_until) / max(1, self.any_frame_from - self.same_frame_until)
@@ -518,53 +514,52 @@ class SamplingParams(Section):
     """FOMM's sampling: two random frames of a random clip of each identity."""
 
     by_identity: bool = True
-    """Whether an epoch is over identities, not over clips."""
+    """Whether an epoch goes over identities, not over clips."""
 
     num_repeats: int = Field(default=75, ge=1)
-    """How often an epoch shows each of them."""
+    """Number of times that an epoch shows each of them."""
 
     drawn_share: float = Field(default=0.0, ge=0, le=1)
     """Share of samples that are quadruples of drawn people (data.grids)."""
 
     simulate_backends: bool = False
-    """The expression comes from a simulated backend's frame where there is no backend's video; without, from
-    the driving frame, as in OSFV.
+    """Without a backend's video, take the expression from a simulated backend's frame; if false, from the
+    driving frame, as in OSFV.
     """
 
     second_source_share: float = Field(default=0.65, ge=0, le=1)
-    """With `generator.detail` warp_both: share of samples in which the expression frame is a second source.
-    """
+    """Share of samples in which the expression frame is a second source; for `generator.detail` warp_both."""
 
 
 class AugmentParams(Section):
-    """FOMM's augmentation, the same for all images of a sample; roll, scale and shift are not FOMM's."""
+    """FOMM's augmentation, the same for all images of a sample; roll, scale and shift are ours."""
 
     time_flip: bool = True
-    """Every second pair is played backwards."""
+    """Half of the pairs are played backwards."""
 
     mirror: bool = True
-    """Every second of the others is mirrored."""
+    """Half of the others are mirrored."""
 
     brightness: float = Field(default=0.1, ge=0, lt=1)
-    """Scaled by up to 1 +- this."""
+    """Brightness is scaled by up to 1 +- this."""
 
     contrast: float = Field(default=0.1, ge=0, lt=1)
-    """Scaled by up to 1 +- this."""
+    """Contrast is scaled by up to 1 +- this."""
 
     saturation: float = Field(default=0.1, ge=0, lt=1)
-    """Scaled by up to 1 +- this."""
+    """Saturation is scaled by up to 1 +- this."""
 
     hue: float = Field(default=0.1, ge=0, le=0.5)
-    """Turned by up to +- this share of a full turn."""
+    """The hue is rotated by up to +- this share of a full turn."""
 
     roll: float = Field(default=0.0, ge=0, le=45)
-    """Turned by up to +- so many degrees, the labels too."""
+    """Pictures and labels are rolled by up to +- this, degrees."""
 
     scale: float = Field(default=0.0, ge=0, lt=1)
-    """Scaled by up to 1 + this or its inverse, the labels too."""
+    """Pictures and labels are scaled by up to 1 + this or its inverse."""
 
     shift: float = Field(default=0.0, ge=0, lt=1)
-    """Shifted by up to +- this share of half the side, the labels too."""
+    """Pictures and labels are shifted by up to +- this share of half the side."""
 
 
 class FrontendTrainParams(Section):
@@ -572,13 +567,13 @@ class FrontendTrainParams(Section):
 
     schedule: ScheduleParams
     start: Path | None = None
-    """Frontend to begin with; null: random weights in stage 1, stage 1's result in stage 2."""
+    """Start weights; null: random weights in stage 1, stage 1's result in stage 2."""
 
     accumulate: int = Field(default=1, ge=1)
-    """Parts in which a batch is made, for a GPU that does not hold it."""
+    """Parts in which a batch is processed, for a GPU that cannot hold all of it."""
 
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    """Above 0 the moving average of the weights is judged and handed on."""
+    """Decay of the weights' moving average, which is validated and exported; 0: no average."""
 
     optimiser: OptimiserParams = OptimiserParams()
     perceptual: PerceptualParams = PerceptualParams()
@@ -592,14 +587,14 @@ class Stage2Params(FrontendTrainParams):
     """Stage 2."""
 
     videos: Literal["own", "all"] = "own"
-    """Those of the frontend's `own` backend, or of `all` backends: one frontend for every backend."""
+    """Videos of the frontend's `own` backend, or of `all` backends (one frontend for all)."""
 
 
 class TrainParams(Section):
     """The frontend's two trainings; a backend's own are in its section."""
 
     seed: int = Field(default=0, ge=0)
-    """Of all trainings."""
+    """Seed of all trainings."""
 
     stage1: FrontendTrainParams
     stage2: Stage2Params
@@ -612,12 +607,13 @@ Measure = Literal["auto", "on", "off"]
 
 
 class EvaluateParams(Section):
-    """Protocol of Table I. A `Measure` is taken where its network's file is there (`auto`), always (`on`) or
-    never (`off`).
+    """Protocol of Table I.
+
+    A `Measure` is used if its network's file is found (`auto`), always (`on`) or never (`off`).
     """
 
     seed: int = Field(default=2210, ge=0)
-    """Of source frames and intervals."""
+    """Seed of source frames and intervals."""
 
     lpips: Measure = "auto"
     """LPIPS, by AlexNet."""
@@ -626,7 +622,7 @@ class EvaluateParams(Section):
     """Mouth opening and the share of the way, by the FaceLandmarker."""
 
     head_pose: Measure = "auto"
-    """Degrees, by the teacher of `label_pose`."""
+    """Errors in degrees, by the teacher of `label_pose`."""
 
     identity: Measure = "auto"
     """CSIM, by ArcFace."""
@@ -638,25 +634,25 @@ class EvaluateParams(Section):
     """Every n-th frame is scored; controls are rendered on these only."""
 
     face_every: int = Field(default=1, ge=1, le=25)
-    """All networks but LPIPS and SyncNet look at every n-th scored frame."""
+    """All networks except LPIPS and SyncNet read every n-th scored frame only."""
 
     primary_metric: str = "mouth_l1"
-    """Judges an enhanced backend against its source-expression control; all other p-values are adjusted
-    (Holm).
+    """Metric that judges an enhanced backend against its source-expression control; p-values of the others
+    are adjusted (Holm).
     """
 
     bootstrap: int = Field(default=10000, ge=100)
-    """Resamples."""
+    """Bootstrap resamples."""
 
     figure_clips: int = Field(default=4, ge=1)
     """Clips shown in Figure 3."""
 
 
 class ComputeParams(Section):
-    """Where and how the work runs; only `precision` changes results beyond rounding."""
+    """Machines and processes of the work; only `precision` changes results beyond rounding."""
 
     device: Literal["cpu", "cuda", "auto"] = "auto"
-    """`auto` takes a GPU where there is one."""
+    """`auto` takes a GPU if there is one."""
 
     devices: int = Field(default=1, ge=1)
     """Processes per node of the frontend's trainings."""
@@ -665,16 +661,16 @@ class ComputeParams(Section):
     """Machines of the frontend's trainings."""
 
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Of the trainings."""
+    """Precision of the trainings."""
 
     compile: bool = False
     """Whether torch compiles the frontend and the VGGs."""
 
     runner: Literal["threads", "processes", "dask", "ray"] = "processes"
-    """What shards run on."""
+    """Kind of workers that run shards."""
 
     workers: int = Field(default=2, ge=1)
-    """Processes or threads that shards run on."""
+    """Number of processes or threads that run shards."""
 
     shard_size: int = Field(default=64, ge=1)
     """Clips per shard."""
@@ -683,12 +679,12 @@ class ComputeParams(Section):
     """Frames rendered at once."""
 
     frames: Literal["auto", "memory", "video"] = "auto"
-    """Where trainings take frames from: decoded in `memory`, from the `video` files, or `auto`, memory where
-    they fit.
+    """Source of training frames: decoded in `memory`, or from the `video` files; `auto` takes memory if they
+    fit.
     """
 
     frames_memory_gb: float = Field(default=4.0, gt=0)
-    """Most memory for decoded clips with `auto`."""
+    """Most memory for decoded clips with `auto`, GB."""
 
     loader_threads: int = Field(default=2, ge=1)
     """Threads that decode ahead of a training step."""
@@ -698,8 +694,9 @@ class ComputeParams(Section):
 
 
 class ScreeningParams(Section):
-    """Which raters are left out of the scores (kpbe/survey/scores/screening.py); fixed before answers come
-    in.
+    """Rules by which raters are left out of the scores, fixed before answers come in.
+
+    See kpbe/survey/scores/screening.py.
     """
 
     min_completed: float = Field(default=0.9, ge=0, le=1)
@@ -712,22 +709,22 @@ class ScreeningParams(Section):
     """Share of clips that may be unwatched."""
 
     min_traps_passed: float = Field(default=0.5, ge=0, le=1)
-    """Share of traps to answer as may be."""
+    """Share of traps with an allowed answer."""
 
     min_gold_passed: float = Field(default=0.5, ge=0, le=1)
-    """Share of gold items to answer as may be."""
+    """Share of gold items with an allowed answer."""
 
     max_repeat_difference: float = Field(default=1.75, ge=0, le=4)
-    """Mean points between the answers to a clip that came twice, at most."""
+    """Largest mean difference, in points, between the answers to a clip and its repeat."""
 
     min_variance: float = Field(default=0.15, ge=0, le=4)
-    """Of a rater's scores."""
+    """Least variance of a rater's scores."""
 
     bt500: bool = True
     """Whether erratic raters are rejected (ITU-R BT.500-14 A1-2.3.1)."""
 
     min_correlation: float | None = Field(default=None, ge=-1, le=1)
-    """With the mean of all (after ITU-T P.913); null does not ask."""
+    """Least correlation with the mean of all (after ITU-T P.913); null: no rule."""
 
 
 class SurveyParams(Section):
@@ -737,28 +734,28 @@ class SurveyParams(Section):
     """Name of the study."""
 
     seed: int = Field(default=910, ge=0)
-    """Of clips and orders."""
+    """Seed of clips and orders."""
 
     clips: int = Field(default=13, ge=1, le=1000)
     """Test clips that every rater sees by every method."""
 
     max_seconds: float = Field(default=10.0, ge=2, le=60)
-    """Length of a video at most (ITU-T P.910 advises 8 to 10 s)."""
+    """Longest length of a video (ITU-T P.910 advises 8 to 10 s)."""
 
     image_size: int = Field(default=256, ge=64, le=1080, multiple_of=2)
     """Longer side of the videos in pixels."""
 
     loudness_lufs: float = Field(default=-23.0, ge=-40, le=-14)
-    """Of the sound (EBU R128)."""
+    """Loudness of the sound (EBU R128)."""
 
     traps: int = Field(default=2, ge=0, le=10)
     """Items whose sound comes late."""
 
     trap_shift_ms: int = Field(default=400, ge=200, le=1000)
-    """How late."""
+    """Delay of their sound, ms."""
 
     gold: int = Field(default=2, ge=0, le=10)
-    """Items with a known answer, plainly good and plainly bad in turn."""
+    """Items with a known answer, alternately good and bad."""
 
     repeats: int = Field(default=1, ge=0, le=5)
     """Items shown a second time."""
@@ -767,19 +764,19 @@ class SurveyParams(Section):
     """Items with feedback before the session."""
 
     planned_raters: int = Field(default=35, ge=1, le=1000)
-    """Orders that are made (ITU-T P.913: 35 raters outside a laboratory; P.910: at least 15)."""
+    """Number of orders (ITU-T P.913: 35 raters outside a laboratory; P.910: at least 15)."""
 
     break_after: int = Field(default=35, ge=1)
-    """Items between two breaks."""
+    """Number of items between two breaks."""
 
     leave_out: tuple[str, ...] = ("perfect", "wav2lip_video")
     """Backends that raters do not see."""
 
     ratings: Path = Path("survey/ratings.csv")
-    """What Table II is made from."""
+    """Answers for Table II."""
 
     accept_demo: bool = False
-    """Whether invented answers (`kpbe survey simulate`) may come into Table II, which then says so."""
+    """Whether Table II may use invented answers (`kpbe survey simulate`), which it then says."""
 
     screening: ScreeningParams = ScreeningParams()
 
@@ -805,10 +802,10 @@ class Params(Section):
     label_expression: LabelExpressionParams = LabelExpressionParams()
     model: ModelParams
     backends: tuple[str, ...] = Field(default=("wav2lip",), min_length=1)
-    """Backends that the DAG carries through."""
+    """Backends that the DAG runs."""
 
     backend: dict[str, dict[str, Any]]
-    """A section for each by name; its own class knows the keys (`kpbe.backends.registry.backend_of`)."""
+    """Sections of backends by name; see `kpbe.backends.registry.backend_of` for their classes."""
 
     train: TrainParams
     evaluate: EvaluateParams
@@ -817,9 +814,7 @@ class Params(Section):
 
     @property
     def rated_backends(self) -> tuple[str, ...]:
-        """The backends that raters see: all but those of `survey.leave_out`, or all where these would be
-        none.
-        """
+        """The backends that raters see: without those of `survey.leave_out`, unless none would remain."""
         return tuple(name for name in self.backends if name not in self.survey.leave_out) or self.backends
 
     @field_validator("backends")
@@ -848,7 +843,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
 
     Raises:
         ParamsError: the file is missing, is not YAML, or a value does not fit; the message names every wrong
-            key, its value and what is allowed.
+            key, its value and the allowed values.
     """
     path = Path(path)
     try:
@@ -861,7 +856,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
 
 
 def parse_params(values: Any, name: str = "params") -> Params:
-    """Validate already read values; `name` stands for their origin in error messages."""
+    """Validate values that are already read; error messages name their origin `name`."""
     return parse_section(Params, values, name)
 
 
@@ -873,12 +868,12 @@ def parse_section(section: type[AnySection], values: Any, name: str, prefix: str
 
     Args:
         section: its class.
-        values: what the file holds.
-        name: stands for their origin in error messages.
-        prefix: where the section lies in the file, e.g. "backend.wav2lip.".
+        values: content of the section.
+        name: origin of the values, for error messages.
+        prefix: place of the section in the file, e.g. "backend.wav2lip.".
 
     Raises:
-        ParamsError: names every wrong key, its value and what is allowed.
+        ParamsError: values do not fit; the message names every wrong key, its value and the allowed values.
     """
     try:
         return section.model_validate(values)

@@ -1,4 +1,4 @@
-"""Every folder of the DAG and the names of files that several rooms know; dvc.yaml lists the same folders."""
+"""Every folder of the DAG, and file names that several packages use; dvc.yaml lists the same folders."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The version of what each stage makes: one number per stage in recipes.yaml, part of DVC's params and of
-every fingerprint.
+"""The version of each stage's outputs: one number per stage in recipes.yaml.
+
+The numbers are part of DVC's params and of every fingerprint.
 """
 
 from __future__ import annotations
@@ -15,14 +16,12 @@ RECIPES_FILE = Path(__file__).with_name("recipes.yaml")
 
 @cache
 def all_recipes() -> dict[str, Any]:
-    """The contents of recipes.yaml: a number for each stage, or one for each kind of backend that the stage
-    trains.
-    """
+    """The content of recipes.yaml: a number per stage, or per kind of backend that the stage trains."""
     return yaml.safe_load(RECIPES_FILE.read_text(encoding="utf-8"))
 
 
 def recipe(stage: str, kind: str | None = None) -> int:
-    """The version of what a stage makes, for the fingerprints of its outputs.
+    """The version of a stage's outputs, for their fingerprints.
 
     Args:
         stage: name of the stage in dvc.yaml, without its backend.
