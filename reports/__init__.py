@@ -1,3 +1,4 @@
-"""The Streamlit site (`streamlit run reports/app.py`); reports/results/ holds what the evaluate and report
-stages wrote.
+"""The Streamlit site (`streamlit run reports/app.py`).
+
+The folder reports/results/ holds what the stages evaluate and report wrote.
 """

@@ -1,5 +1,6 @@
-"""The site with what its pages need already loaded, so that the first visitor does not wait for it: `python
--m reports`, or `make report`.
+"""Start the site with its slow imports done in advance: `python -m reports`, or `make report`.
+
+The first visitor then does not wait for them.
 
 Arguments are those of `streamlit run`, e.g. `--server.port 8600`.
 """
@@ -27,7 +28,7 @@ def main() -> None:
     """Entry point."""
     for module in SLOW_TO_LOAD:
         import_module(module)
-    gc.freeze()  # what is loaded for good need not be searched for garbage at every visit
+    gc.freeze()  # these modules stay loaded: the collector need not search them at every visit
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *sys.argv[1:]]
     cli.main()
 

@@ -15,8 +15,9 @@ ABLATION = "ablation.json"
 
 @dataclass(frozen=True)
 class Variant:
-    """A run of the ablation: what it changes, and its methods' means by metric; a note says why there are
-    none.
+    """A run of the ablation: its change to the params and its methods' means by metric.
+
+    The note says why a run has no means.
 
     Attributes:
         differences: from the first run; mean and ends of the 95 % interval, by method and metric.

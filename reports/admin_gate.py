@@ -1,5 +1,6 @@
-"""Who may see the survey's administration: a password (argon2 hash in .streamlit/secrets.toml), or `st.login`
-where that is set up.
+"""Access to the survey's administration.
+
+Either a password (its argon2 hash lies in .streamlit/secrets.toml) or `st.login`, where that is set up.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ it shows into <code>.streamlit/secrets.toml</code>, and start the site again.</d
 
 
 THROTTLE = LoginThrottle()
-"""The one door of this server, for all sessions."""
+"""Counts failed attempts; one for the whole server, shared by all sessions."""
 
 
 def may_enter(title: str) -> bool:
-    """Whether the visitor is the administrator; if not, says so or asks for the password below `title`."""
+    """Return whether the visitor is the administrator; if not, show a password field or why there is none."""
     secrets = _secrets()
     survey = _part(secrets, "survey")
     if "auth" in secrets:
@@ -40,7 +41,7 @@ def may_enter(title: str) -> bool:
 
 
 def leave_button() -> None:
-    """The way out."""
+    """Show the button for signing out."""
     if "auth" in _secrets():
         st.button("Sign out", icon=":material/logout:", on_click=st.logout)
     else:
@@ -52,12 +53,12 @@ def leave_button() -> None:
 def _by_password(title: str, hashed: str) -> bool:
     heading(title, "Sign in to see who is where, make links and export the answers.")
     with st.form("survey_admin", width=420):
-        given = st.text_input("Password", type="password", autocomplete="current-password")
-        sent = st.form_submit_button("Sign in", type="primary")
-    if not sent:
+        password = st.text_input("Password", type="password", autocomplete="current-password")
+        submitted = st.form_submit_button("Sign in", type="primary")
+    if not submitted:
         return False
     visitor = _visitor()
-    if THROTTLE.try_password(visitor, given, hashed):
+    if THROTTLE.try_password(visitor, password, hashed):
         st.session_state[SIGNED_IN] = hashed
         st.rerun()
     wait = math.ceil(THROTTLE.wait_seconds(visitor))
@@ -67,11 +68,11 @@ def _by_password(title: str, hashed: str) -> bool:
 
 
 def _by_login(title: str, survey: Mapping[str, Any]) -> bool:
-    """Signed in with the provider of `[auth]`, and listed in survey.admins."""
+    """Return whether the visitor is signed in with the provider of `[auth]` and listed in survey.admins."""
     admins = [str(address).casefold() for address in survey.get("admins", ())]
     if admins and st.user.is_logged_in:
         address = str(st.user.get("email") or "").casefold()
-        # a provider may leave the claim out, and may let people set any address
+        # a provider may leave this claim out, and may let people enter any address unchecked
         verified = st.user.get("email_verified", survey.get("trust_unmarked_addresses", False))
         if address and address in admins and verified is True:
             return True
@@ -92,8 +93,9 @@ def _by_login(title: str, survey: Mapping[str, Any]) -> bool:
 
 
 def _visitor() -> str:
-    """The address that attempts are counted for; behind a proxy that hides addresses all visitors share
-    one.
+    """The address that attempts are counted by.
+
+    Behind a proxy that hides addresses, all visitors share one.
     """
     return st.context.ip_address or "this machine"
 

@@ -17,7 +17,7 @@ if str(REPORTS.parent) not in sys.path:  # `streamlit run` puts only this file's
 
 
 def main() -> None:
-    """Draw the navigation and the chosen page; what a page cannot read is said in one sentence."""
+    """Draw the navigation and the chosen page; show a KPBEError of the page as one sentence."""
     from kpbe.errors import KPBEError
     from reports.layout import STYLE
 

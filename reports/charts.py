@@ -1,9 +1,8 @@
-"""The pages' charts, as Vega-Lite describes them. Colours follow `method_color`; axes and texts follow
-Streamlit's theme.
+"""The pages' charts, as Vega-Lite specifications.
 
-Plain dictionaries, since importing Altair and checking its schema take longer than the rest of a page. A
-chart's data lie in its layers: Streamlit turns only a chart's own data into Arrow, which small tables need
-not wait for.
+Colours follow `method_color`; axes and texts follow Streamlit's theme. The charts are plain dictionaries,
+because importing Altair and checking its schema takes longer than the rest of a page. A chart's data lie in
+its layers: Streamlit converts only a chart's top-level data into Arrow, which small tables do not need.
 """
 
 from __future__ import annotations
@@ -33,8 +32,9 @@ Chart = dict[str, Any]
 
 
 def joined_clips(table: Table1, scores: Sequence[ClipScore], backend: str, metric: str) -> Chart:
-    """Each clip's scores of a backend's methods and first control, joined by a thin line, over them Table I's
-    means.
+    """Each clip's scores of a backend's methods and its source-expression control, joined by a thin line.
+
+    Table I's means with their intervals are drawn on top.
     """
     methods = (*methods_of(backend), control_method(backend, SOURCE_EXPRESSION))
     values = {method: finite_values(scores, method, metric) for method in methods}
@@ -75,8 +75,9 @@ def joined_clips(table: Table1, scores: Sequence[ClipScore], backend: str, metri
 
 
 def gain_bars(scores: Sequence[ClipScore], backend: str, metric: str, chosen: str) -> Chart:
-    """The gain enhanced - backend of each clip, sorted; a click picks a clip (selection `PICK`, field
-    clip).
+    """The gain enhanced - backend of each clip, sorted.
+
+    A click on a bar picks its clip (selection `PICK`, field `clip`).
     """
     bars = [
         {"clip": clip_id, "gain": gain, "chosen": clip_id == chosen}
@@ -127,8 +128,9 @@ def training_curve(curves: pd.DataFrame, column: str, logarithmic: bool = False)
 
 
 def identity_bars(clips: Sequence[Clip]) -> Chart:
-    """Seconds of each identity, a block for each clip; a histogram of them where there are very many
-    identities.
+    """Seconds of each identity, a block for each clip.
+
+    More than `LONG_LIST` identities are shown as a histogram.
     """
     color = _split_color(clips) | {"legend": {"orient": "top"}}
     if len({clip.identity for clip in clips}) > LONG_LIST:
@@ -170,13 +172,14 @@ def identity_bars(clips: Sequence[Clip]) -> Chart:
 
 def lengths(clips: Sequence[Clip]) -> Chart:
     """How many clips have which length, by split."""
-    found = [{"split": clip.split, "seconds": clip.seconds} for clip in clips]
-    return _histogram(found, "seconds of a clip", "clips", _split_color(clips) | {"legend": None})
+    rows = [{"split": clip.split, "seconds": clip.seconds} for clip in clips]
+    return _histogram(rows, "seconds of a clip", "clips", _split_color(clips) | {"legend": None})
 
 
 def in_words(column: str) -> str:
-    """A column of curves.csv as people write it: validation_ssim -> "SSIM", keypoint_prior -> "Keypoint
-    prior".
+    """A column of curves.csv as a heading.
+
+    Examples: validation_ssim -> "SSIM", keypoint_prior -> "Keypoint prior".
     """
     name = column.removeprefix("validation_")
     if name in HEADINGS:
@@ -201,8 +204,8 @@ def _histogram(values: Sequence[dict[str, Any]], of: str, count: str, color: dic
 
 
 def _split_color(clips: Sequence[Clip]) -> dict[str, Any]:
-    found = {clip.split for clip in clips}
-    used = [split for split in SPLIT_COLORS if split in found]
+    splits = {clip.split for clip in clips}
+    used = [split for split in SPLIT_COLORS if split in splits]
     scale = {"domain": used, "range": [SPLIT_COLORS[split] for split in used]}
     return {"field": "split", "type": "nominal", "scale": scale, "title": None}
 

@@ -1,8 +1,6 @@
-"""One video in which a clip's methods lie in a grid: a browser that plays it shows all of them at the same
-frame.
+"""One video with a clip's methods in a grid, so that a browser shows all of them at the same frame.
 
-The page's viewing copy, made when a clip is opened: metrics are computed from the lossless files that it is
-made from.
+It is a copy for viewing, encoded when a clip is opened; metrics are computed from the lossless files.
 """
 
 from __future__ import annotations
@@ -18,14 +16,14 @@ import numpy as np
 from kpbe.media.images import scaled
 
 LEAST_SIDE = 128
-"""Cells of smaller pictures are enlarged to this many pixels: 4:2:0 then keeps their colours."""
+"""Smaller pictures are enlarged to this many pixels, because 4:2:0 would blur their colours."""
 
 AT_ONCE = 32
 """Frames of each video in memory at a time."""
 
 CRF = 12
 GOP = 6
-"""A short distance between key frames: scrubbing decodes few frames."""
+"""Frames between key frames; few, so that scrubbing decodes few frames."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Comparison:
         video: the file.
         methods: row by row.
         columns, rows: of the grid; all cells have the same size.
-        frames: as many as the shortest of the videos has.
+        frames: length of the shortest of the videos.
     """
 
     video: bytes
@@ -50,7 +48,7 @@ def compare(videos: Mapping[str, Path], fps: float, sound: Path | None) -> Compa
     """Put videos side by side.
 
     Args:
-        videos: by method; the first one's size is that of the cells.
+        videos: by method; the first one's size sets the size of the cells.
         fps: frames per second of all of them.
         sound: file that the sound is taken from.
 

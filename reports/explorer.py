@@ -1,11 +1,12 @@
-"""The clip explorer, a component in plain JavaScript (reports/web/explorer): panels, one scrubber, curves
-that follow and seek.
+"""The clip explorer, a component in plain JavaScript (reports/web/explorer).
 
-All methods lie in one video (`reports.comparison`), whose parts the browser draws: they cannot drift apart.
-The video is handed to Streamlit's media files, as `st.video` does: it is served with byte ranges, which
-Safari needs and seeking profits from, under the digest of its content, only while a session shows it. A
-static folder would serve every clip to whoever guesses its name, and would have to be cleaned; in the
-component's data the whole video would go through the websocket before its first frame is seen.
+It shows panels, one scrubber for all of them, and curves that follow the scrubber and seek on a click. All
+methods lie in one video (`reports.comparison`), of which the browser draws parts, so they cannot drift apart.
+
+The video goes to Streamlit's media files, as `st.video` does: Streamlit serves it with byte ranges (Safari
+needs them, and seeking is faster), under the digest of its content, and only while a session shows it. A
+static folder would serve every clip to anyone who guesses its name and would need cleaning. As component
+data, the whole video would go through the websocket before its first frame is shown.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ DIFFERENCE = "difference"
 WEB = Path(__file__).resolve().parent / "web" / "explorer"
 SCRIPTS = ("player.js", "curves.js", "panels.js", "explorer.js")
 DASHES = ("", "5 3", "1.5 3")
-"""Of the first backend's curves, the second's, the others'."""
+"""Dash patterns of the curves: of the first backend, the second, and all others."""
 
 CURVES = {"ssim": ("SSIM", "SSIM, frame by frame", 3), "psnr": ("PSNR", "PSNR in dB, frame by frame", 1)}
-"""Name, heading and decimals."""
+"""Metric to its name, heading and decimals."""
 
 MOUTH_SIDE = 1.3
 """Side of the mouth's square, in distances between the eyes."""
@@ -46,14 +47,12 @@ landmarks.
 """
 
 STEADY_FRAMES = 5
-"""Landmarks are averaged over so many frames, else the zoomed picture trembles."""
+"""Landmarks are averaged over this many frames; otherwise the zoomed picture trembles."""
 
 
 @dataclass(frozen=True)
 class Mouth:
-    """Where the mouth is: middles (frames, 2) and the side of a square around it, as shares of the
-    picture.
-    """
+    """Where the mouth is, as shares of the picture."""
 
     middles: np.ndarray
     side: float
@@ -68,7 +67,7 @@ _component = component(
 
 
 def explore(data: Mapping[str, Any]) -> None:
-    """Show the explorer with what `explorer_data` made."""
+    """Show the explorer with the result of `explorer_data`."""
     _component(key="explorer", data=dict(data))
 
 
@@ -81,16 +80,16 @@ def explorer_data(
     curves: Mapping[str, Mapping[str, Sequence[float]]],
     still: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What the component shows.
+    """Return what the component shows, ready for JSON.
 
     Args:
         clip: the test clip.
-        backend: whose panels are open at first.
+        backend: its panels are open at first.
         comparison: the video.
         source_image: (H, W, 3) uint8 RGB.
-        source_frame: which frame that is.
+        source_frame: index of that frame in the clip.
         curves: metric -> method -> values by frame; not finite where frames are identical.
-        still: backends that were fed the source image, whose heads stay where they are in it.
+        still: backends that were fed the source image; their heads stay where they are in it.
     """
     methods = [method for method in comparison.methods if method != TRUTH]
     panels = [
@@ -117,8 +116,9 @@ def explorer_data(
 
 
 def served(video: bytes) -> str:
-    """Hand a video to Streamlit's media files for as long as this session shows it; its address on the
-    server.
+    """Return the server's address of a video, handed to Streamlit's media files.
+
+    Streamlit keeps the video for as long as this session shows it.
     """
     return runtime.get_instance().media_file_mgr.add(video, "video/mp4", "kpbe explorer")
 

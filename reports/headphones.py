@@ -33,11 +33,11 @@ TONE_SECONDS = 1.0
 RAMP_SECONDS = 0.1
 PAUSE_SECONDS = 0.5
 LEVEL = 0.3
-"""Amplitude of the tones, 1 is full scale; the softer one is 6 dB below."""
+"""Amplitude of the tones, 1 is full scale; the softer tone is 6 dB below it."""
 SOFTER = 10 ** (-6 / 20)
 TONES = 3
 NEEDED = 5
-"""Right answers, of six."""
+"""Right answers needed to pass, of six."""
 TEXTS = ("play", "again", "playing", "play_first", "choose", "failed")
 
 
@@ -50,8 +50,7 @@ class Trial:
 
 
 class Heard(BaseModel):
-    """What came from the check's page: which tone was chosen (0: the volume is right), after how many plays,
-    on what device.
+    """An answer from the check's page: the chosen tone (0: the volume is right), number of plays, device.
 
     `device` holds numbers only: width and height of the screen in CSS pixels, `ratio` of device pixels to
     them, `hz` of the display, whether it is touched.
@@ -100,7 +99,10 @@ class Check:
 
 
 def new_check(rng: random.Random | None = None) -> Check:
-    """The six pairs of different places, in a random order: every place is the softer one's twice."""
+    """A check of six trials in a random order: all pairs of two different places.
+
+    Each place holds the softer tone twice.
+    """
     trials = [Trial(*places) for places in permutations(range(1, TONES + 1), 2)]
     (rng or random.SystemRandom()).shuffle(trials)
     return Check(tuple(trials))
@@ -110,7 +112,7 @@ def new_check(rng: random.Random | None = None) -> Check:
 
 
 def tone(level: float = LEVEL, seconds: float = TONE_SECONDS) -> np.ndarray:
-    """(samples,) float: a tone that comes and goes along a raised cosine."""
+    """A tone that fades in and out along a raised cosine, (samples,) float."""
     count, ramp = round(RATE * seconds), round(RATE * RAMP_SECONDS)
     rise = 0.5 - 0.5 * np.cos(np.pi * np.arange(ramp) / ramp)
     envelope = np.ones(count)
@@ -119,7 +121,7 @@ def tone(level: float = LEVEL, seconds: float = TONE_SECONDS) -> np.ndarray:
 
 
 def trial_sound(trial: Trial) -> np.ndarray:
-    """(samples, 2) float in [-1, 1]: the three tones of a trial with pauses between them."""
+    """The three tones of a trial with pauses between them, (samples, 2) float in [-1, 1]."""
     pause = np.zeros((round(RATE * PAUSE_SECONDS), 2))
     parts: list[np.ndarray] = []
     for place in range(1, TONES + 1):
@@ -131,8 +133,9 @@ def trial_sound(trial: Trial) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def volume_sound() -> np.ndarray:
-    """(samples, 2) float: three seconds of soft noise whose energy falls with frequency as that of speech
-    does, for setting the volume.
+    """Soft noise of three seconds for setting the volume, (samples, 2) float.
+
+    Its energy falls with frequency as that of speech does.
     """
     count = 3 * RATE
     spectrum = np.fft.rfft(np.random.default_rng(0).normal(size=count))
@@ -146,7 +149,7 @@ def volume_sound() -> np.ndarray:
 
 
 def wav(sound: np.ndarray) -> bytes:
-    """A 16-bit WAV file of (samples, 2) float in [-1, 1]."""
+    """Encode (samples, 2) float in [-1, 1] as a 16-bit WAV file."""
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(2)
@@ -157,7 +160,7 @@ def wav(sound: np.ndarray) -> bytes:
 
 
 def tone_times() -> list[list[float]]:
-    """Start and end of each tone in seconds."""
+    """Start and end of each tone, in seconds from the start of the sound."""
     step = TONE_SECONDS + PAUSE_SECONDS
     return [[place * step, place * step + TONE_SECONDS] for place in range(TONES)]
 
@@ -191,18 +194,18 @@ def listen(
         "keys": keys(texts, "headphones"),
     }
     result = _tones_component()(key=key, data=data, on_heard_change=_nothing)
-    told = result.get("heard")
-    if told is None:
+    answer = result.get("heard")
+    if answer is None:
         return None
     try:
-        heard = Heard.model_validate(told)
+        heard = Heard.model_validate(answer)
     except ValidationError:
         raise SurveyError("The headphone check sent something that it cannot send.") from None
     return heard if heard.trial == number else None
 
 
 def _nothing() -> None:
-    """Streamlit hands out only those events that have a callback."""
+    """Callback without effect: Streamlit reports only events that have one."""
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""The pages' common looks: styles, headings, score cards, tables, notices. Texts are escaped here."""
+"""The look of all pages: styles, headings, score cards, tables, notices. Texts are escaped here."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ table.kp .paper { opacity: 0.65; font-style: italic; }
 
 @dataclass(frozen=True)
 class Card:
-    """A number that stands out: what it is, the number, lines below it."""
+    """A number that stands out: label, value, and lines below it."""
 
     label: str
     value: str
@@ -89,8 +89,9 @@ class Card:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, a second line in small letters, its look ("left", "wrap", "paper",
-    "strong").
+    """A cell of a table: text, a second line in small letters, look, and colour of a dot.
+
+    The look is a combination of "left", "wrap", "paper" and "strong".
     """
 
     text: str
@@ -100,7 +101,7 @@ class Cell:
 
 
 def heading(title: str, *lead: str, faint: str = "") -> None:
-    """The head of a page: its title, what it says in a sentence or a few, and the fine print."""
+    """Show the head of a page: its title, a few leading sentences, and the fine print."""
     st.title(title, anchor=False)
     st.html("".join(f'<p class="kp-lead">{escape(sentence)}</p>' for sentence in lead))
     if faint:
@@ -108,23 +109,23 @@ def heading(title: str, *lead: str, faint: str = "") -> None:
 
 
 def badges(shown: Sequence[tuple[str, str]]) -> None:
-    """Short facts in a row: what it is (may be empty), and the value."""
-    made = []
+    """Show short facts in a row, each a name (may be empty) and a value."""
+    parts = []
     for name, value in shown:
         label = f"<span>{escape(name)}</span>" if name else ""
-        made.append(f'<div class="kp-badge">{label}{escape(value)}</div>')
-    st.html(f'<div class="kp-badges">{"".join(made)}</div>')
+        parts.append(f'<div class="kp-badge">{label}{escape(value)}</div>')
+    st.html(f'<div class="kp-badges">{"".join(parts)}</div>')
 
 
 def section(title: str, faint: str = "") -> None:
-    """The head of a part of a page."""
+    """Show the head of a part of a page, with fine print below it."""
     st.header(title, anchor=False)
     if faint:
         st.html(f'<p class="kp-faint">{escape(faint)}</p>')
 
 
 def not_yet(title: str, text: str, command: str = "make repro") -> NoReturn:
-    """Say that a stage has not run and what to run, and end the page."""
+    """Say that a stage has not run and which command runs it, and end the page."""
     st.title(title, anchor=False)
     st.html(
         f'<div class="kp-empty"><b>{escape(text)}</b><br><br>Run <code>{escape(command)}</code> first; '
@@ -134,7 +135,7 @@ def not_yet(title: str, text: str, command: str = "make repro") -> NoReturn:
 
 
 def cards(shown: Sequence[Card]) -> None:
-    """Cards side by side, below each other where there is little room."""
+    """Show cards side by side, or below each other where there is little room."""
     parts = []
     for card in shown:
         lines = "".join(f'<div class="kp-small">{escape(line)}</div>' for line in card.lines)
@@ -146,7 +147,7 @@ def cards(shown: Sequence[Card]) -> None:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """A table as papers print them; the heads of columns follow the first row's "left" and "paper" looks."""
+    """Show a table in the style of papers; "left" and "paper" looks of the first row apply to the head, too."""
     looks = [cell.look for cell in rows[0]] if rows else [""] * len(head)
     heads = "".join(
         f'<th class="{look.replace("wrap", "left")}">{escape(text)}</th>'
@@ -159,22 +160,22 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     )
 
 
-def rejection_table(found: Sequence[Mapping[str, str]]) -> None:
-    """Rejected clips, rows of rejected.csv: what happened, to which clip, in which stage."""
+def rejection_table(rejections: Sequence[Mapping[str, str]]) -> None:
+    """Show rejected clips (rows of rejected.csv): clip, stage and reason."""
     rows = [
         [Cell(row["clip_id"] or row["path"], row["stage"], "left"), Cell(row["reason"], look="wrap")]
-        for row in found
+        for row in rejections
     ]
     table(("Clip", "Reason"), rows)
 
 
 def notes(lines: Sequence[str]) -> None:
-    """Lines of fine print as a list."""
+    """Show lines of fine print as a list."""
     st.html(f'<ul class="kp-notes">{"".join(f"<li>{escape(line)}</li>" for line in lines)}</ul>')
 
 
 def facts(lines: Sequence[str]) -> None:
-    """Lines "what: which" as two columns; a line without a colon takes both."""
+    """Show lines of the form "name: text" as two columns; a line without a colon spans both."""
     parts = []
     for line in lines:
         name, colon, text = line.partition(": ")
@@ -197,7 +198,7 @@ def _cell(cell: Cell) -> str:
 
 
 def downloads(folder: Path, kinds: Mapping[str, str]) -> None:
-    """Buttons for the files of a folder that are there; `kinds` gives the MIME type by name."""
+    """Show a download button for each file of `kinds` (name to MIME type) that exists in the folder."""
     with st.container(horizontal=True, gap="small"):
         for name, kind in kinds.items():
             path = folder / name
@@ -220,7 +221,7 @@ def counted(count: int, thing: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
+    """A time in seconds, minutes or hours, with its unit."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
@@ -230,7 +231,7 @@ def duration(seconds: float) -> str:
 
 
 def method_color(method: str) -> str:
-    """The colour that a method has on every page."""
+    """The colour of a method, the same on every page."""
     if method == STATIC_SOURCE or is_control(method):
         return STATIC_COLOR
     return ENHANCED_COLOR if is_enhanced(method) else BACKEND_COLOR
@@ -242,9 +243,7 @@ def number(value: float, metric: str, sign: str = "") -> str:
 
 
 def in_decimals(value: float, name: str) -> str:
-    """A value with its metric's number of decimals, or with four digits where `name` is no metric of Table
-    I.
-    """
+    """A value with its metric's decimals, or with four digits if `name` is not a metric of Table I."""
     return number(value, name) if name in DECIMALS else f"{value:.4g}"
 
 
@@ -256,7 +255,7 @@ def interval(value: Mean | PairedDifference, metric: str, sign: str = "") -> str
 
 
 def p_value(p: float | None) -> str:
-    """A p-value as people write it."""
+    """A p-value in words, e.g. "p < 0.001"; "–" for None."""
     if p is None:
         return "–"
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -11,12 +11,15 @@ GAP = 16
 
 
 def enlarged(frame: np.ndarray) -> np.ndarray:
-    """A small picture at a size that screens show well."""
+    """A square picture, (S, S, 3) uint8, enlarged to `SHOWN_WIDTH` if it is smaller."""
     return frame if frame.shape[1] >= SHOWN_WIDTH else scaled(frame, SHOWN_WIDTH, SHOWN_WIDTH)
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Two pictures with a transparent gap, (H, W, 4) uint8: one picture stays one on a phone, too."""
+    """Two pictures with a transparent gap between them, (H, W, 4) uint8.
+
+    They form one picture, so they stay side by side on a phone, too.
+    """
     left, right = enlarged(left), enlarged(right)
     gap = np.zeros((len(left), GAP, 4), np.uint8)
     opaque = (np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)]) for picture in (left, right))
@@ -25,7 +28,7 @@ def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def png(picture: np.ndarray) -> bytes:
-    """A picture, (H, W, 3 or 4) uint8, as a PNG file: fast rather than small."""
+    """Encode a picture, (H, W, 3 or 4) uint8, as PNG, with fast rather than strong compression."""
     import cv2
 
     to_bgr = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR

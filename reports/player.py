@@ -1,10 +1,10 @@
-"""The player that raters see: a clip with sound, its three questions, the way on; what it tells is checked
-here.
+"""The player that raters see: a clip with sound, its three questions, and the button to go on.
 
-A component of our own and not `st.video` with `st.radio`, for two reasons. `st.video` tells nothing about
-playback, and answers in the same component need no round trip to the server for each click: what is chosen
-shows at once, keys work, and a slow line delays only the step to the next clip. The server believes none of
-it: the store decides whether a clip was played and may be rated.
+It is a component of our own rather than `st.video` with `st.radio`, for two reasons. `st.video` reports
+nothing about playback. Answers in the same component need no round trip to the server for each click: a
+choice shows at once, keys work, and a slow connection delays only the step to the next clip. The server
+checks what the browser sends and trusts none of it: the store decides whether a clip was played and may be
+rated.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class _FromBrowser(BaseModel):
 
 
 class Play(_FromBrowser):
-    """One play of a clip, as the browser tells it.
+    """One play of a clip, as the browser reports it.
 
     Attributes:
-        play_id: the browser's own name of it, so that telling it twice counts once.
+        play_id: the browser's own id of it, so that a play reported twice counts once.
         watched: fraction of the clip that was shown, 0 to 1.
         ended: whether the end was reached.
         seconds: from its start to its end.
@@ -55,7 +55,7 @@ class Play(_FromBrowser):
 
 
 class Playback(_FromBrowser):
-    """What came from the player in this run of the page: plays, and answers once the rater went on.
+    """What the player sent in this run of the page: plays, and the answers once the rater went on.
 
     Attributes:
         item: the clip it is about.
@@ -88,7 +88,7 @@ class Playback(_FromBrowser):
 
 @dataclass(frozen=True)
 class Problem:
-    """Why answers were not kept; `number` tells two equal problems apart."""
+    """Why answers were not stored; `number` tells two problems with equal text apart."""
 
     number: int
     text: str
@@ -116,13 +116,13 @@ def play(
         questions: names of the questions.
         caption: where the rater is, in words.
         progress: the same as a fraction, 0 to 1.
-        heard: whether the clip was played to its end before (another device, a refresh).
-        next_item: the clip that comes next; the browser fetches it ahead.
-        expected: training only: question to lowest and highest fitting score, told after the answers.
-        problem: why the answers to this clip were not kept.
+        heard: whether the clip was already played to its end (on another device, before a refresh).
+        next_item: the next clip, which the browser fetches in advance.
+        expected: for training: question to lowest and highest fitting score, shown after the answers.
+        problem: why the answers to this clip were not stored.
 
     Returns:
-        What came from the browser since the last run.
+        What the browser sent since the last run of the page.
 
     Raises:
         SurveyError: it is not what the player sends.
@@ -147,29 +147,27 @@ def play(
         "keys": keys(texts, "clip"),
     }
     result = _clip_component()(key=key, data=data, on_played_change=_nothing, on_answered_change=_nothing)
-    told = result.get("answered") or result.get("played")
-    return received(told)
+    sent = result.get("answered") or result.get("played")
+    return received(sent)
 
 
 def keys(texts: Texts, page: str) -> dict[str, str]:
-    """What the line about the keys says: which do what on a page (`clip`, `headphones`), and the words of its
-    switch.
-    """
+    """Texts about the keys of a page (`clip`, `headphones`), and labels of the switch that turns them off."""
     return {name: texts(f"keys.{name}") for name in ("are_off", "turn_off", "turn_on")} | {
         "keys": texts(f"keys.{page}")
     }
 
 
-def received(told: Any) -> Playback:
-    """What the browser sent, checked: `{"item", "plays", "answers", "response_seconds"}`, or None.
+def received(sent: Any) -> Playback:
+    """Check what the browser sent: `{"item", "plays", "answers", "response_seconds"}`, or None.
 
     Raises:
         SurveyError: it is not what the player sends.
     """
-    if told is None:
+    if sent is None:
         return Playback()
     try:
-        return Playback.model_validate(told)
+        return Playback.model_validate(sent)
     except ValidationError:
         raise SurveyError("The player sent something that it cannot send.") from None
 
@@ -177,8 +175,8 @@ def received(told: Any) -> Playback:
 def _told_after(
     texts: Texts, words: Mapping[str, str], expected: Mapping[str, tuple[int, int]]
 ) -> dict[str, dict[str, Any]]:
-    """By question: the sentence for the expected range, and one for each answer."""
-    told = {}
+    """By question: a sentence about the expected range, and a reply to each answer."""
+    feedback = {}
     for question, (low, high) in expected.items():
         named = " / ".join(words[str(score)] for score in SCALE if low <= score <= high)
         replies = {
@@ -187,17 +185,17 @@ def _told_after(
             else texts("training.differs", word=words[str(score)])
             for score in SCALE
         }
-        told[question] = {
+        feedback[question] = {
             "low": low,
             "high": high,
             "text": texts("training.expected", words=named),
             "replies": replies,
         }
-    return told
+    return feedback
 
 
 def _nothing() -> None:
-    """Streamlit hands out only those events that have a callback."""
+    """Callback without effect: Streamlit reports only events that have one."""
 
 
 @lru_cache(maxsize=1)
@@ -206,10 +204,8 @@ def _clip_component() -> Any:
 
 
 def component(name: str, *parts: str) -> Any:
-    """The component of web/<name>.js, of its `parts` and of what all components share; what it returns mounts
-    it.
-    """
+    """Register the component of web/<name>.js, `parts` and the shared script; return its mount function."""
     style = (WEB / "survey.css").read_text(encoding="utf-8")
     script = "".join((WEB / f"{file}.js").read_text(encoding="utf-8") for file in ("common", *parts, name))
-    script = re.sub(r"^\s*//.*\n", "", script, flags=re.MULTILINE)  # raters need not read our remarks
+    script = re.sub(r"^\s*//.*\n", "", script, flags=re.MULTILINE)  # raters need not see our comments
     return register(f"survey_{name}", html='<div class="survey"></div>', css=style, js=script)

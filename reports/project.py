@@ -1,4 +1,4 @@
-"""What the pages show, read from the stages' folders; a file is read again only when it has changed."""
+"""What the pages show, read from the stages' folders; a file is read again only after it has changed."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ Content = TypeVar("Content")
 
 @dataclass(frozen=True)
 class Training:
-    """A training that has at least its curves: how it is called, its folder, its losses and metrics by
-    step.
-    """
+    """A training that has written at least its curves (losses and metrics by step)."""
 
     name: str
     folder: Path
@@ -48,17 +46,17 @@ class Training:
         return _json_object(self.folder / SUMMARY_FILE)
 
     def is_curve(self, column: str) -> bool:
-        """Whether a column holds more than one value."""
+        """Whether a column holds more than one value, so that a line can be drawn."""
         return len(self.curves[column].dropna().tolist()) > 1
 
     @property
     def last_step(self) -> int:
-        """The last step that the curves tell of, 0 when they are empty."""
+        """The last step in the curves, 0 if they are empty."""
         return max(self.curves["step"].tolist(), default=0)
 
     @property
     def sheets(self) -> dict[int, Path]:
-        """Pictures of the validation pairs by step."""
+        """Pictures of the validation pairs, by step."""
         return {int(path.stem): path for path in sorted((self.folder / SHEETS).glob("[0-9]*.png"))}
 
 
@@ -73,8 +71,9 @@ def place(folder: Path | str) -> Path:
 
 
 def read_when_changed(reader: Callable[[Path], Content]) -> Callable[[Path], Content | None]:
-    """Make a reader remember what it read until the file's time or size changes, and answer None without the
-    file.
+    """Make a reader remember its result until the file's time or size changes, returning None without it.
+
+    All visitors share the result, so it must not be changed.
 
     What it returns is shared by all visitors and must not be changed.
     """
@@ -97,7 +96,7 @@ def read_when_changed(reader: Callable[[Path], Content]) -> Callable[[Path], Con
 
 
 def table1() -> Table1 | None:
-    """Table I as the report stage wrote it.
+    """Table I as the stage report wrote it, None before its first run.
 
     Raises:
         KPBEError: table1.json is damaged.
@@ -106,7 +105,7 @@ def table1() -> Table1 | None:
 
 
 def released_table1() -> Table1 | None:
-    """Table I of the run that the weights in weights/released come from.
+    """Table I of the run that made weights/released, None without it.
 
     Raises:
         KPBEError: it is damaged.
@@ -115,21 +114,21 @@ def released_table1() -> Table1 | None:
 
 
 def backends_of(table: Table1) -> list[str]:
-    """The backends that a table compares with their enhancement, in its order."""
+    """The backends that a table compares with their enhancement, in the order of the table."""
     methods = [row.method for row in table.methods]
     return [method for method in methods if enhanced_method(method) in methods]
 
 
 def evaluated_backends() -> list[str]:
-    """Backends that have per-clip results, in the order of Table I where it has them."""
-    found = sorted(path.parent.name for path in place(paths.EVALUATION).glob(f"*/{PER_CLIP}"))
-    shown = table1()
-    order = backends_of(shown) if shown else []
-    return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+    """Backends with per-clip results, those of Table I first and in its order."""
+    names = sorted(path.parent.name for path in place(paths.EVALUATION).glob(f"*/{PER_CLIP}"))
+    table = table1()
+    order = backends_of(table) if table else []
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def clip_scores(backend: str) -> list[ClipScore]:
-    """Scores of a backend's test clips; empty when it was not evaluated.
+    """Scores of a backend's test clips; empty if it was not evaluated.
 
     Raises:
         KPBEError: per_clip.csv is damaged.
@@ -138,8 +137,9 @@ def clip_scores(backend: str) -> list[ClipScore]:
 
 
 def clip_gains(scores: Sequence[ClipScore], backend: str, metric: str) -> dict[str, float]:
-    """Enhanced - backend by clip_id, greatest first; clips where one of them is infinite or missing are left
-    out.
+    """Enhanced - backend by clip_id, greatest first.
+
+    Clips for which one of the two scores is infinite or missing are left out.
     """
     before = finite_values(scores, backend, metric)
     after = finite_values(scores, enhanced_method(backend), metric)
@@ -148,20 +148,21 @@ def clip_gains(scores: Sequence[ClipScore], backend: str, metric: str) -> dict[s
 
 
 def frame_scores(backend: str, clip_id: str) -> pd.DataFrame | None:
-    """SSIM and PSNR of each frame of a clip: columns method, frame, ssim, psnr (infinite where identical)."""
+    """SSIM and PSNR of each frame of a clip: columns method, frame, ssim, psnr (infinite if identical)."""
     frames = _frame_scores(place(paths.EVALUATION) / backend / PER_FRAME)
     return None if frames is None else frames.loc[frames["clip_id"] == clip_id, :].drop(columns="clip_id")
 
 
 def evaluation_settings(backend: str) -> dict[str, Any]:
-    """What an evaluation was made with (seed, feed, ...); empty when it is not recorded."""
+    """The settings of an evaluation (seed, feed, ...); empty if they are not recorded."""
     metrics = _json_object(place(paths.EVALUATION) / backend / METRICS_FILE) or {}
     return metrics.get("settings", {})
 
 
 def method_videos(clip: Clip, controls_for: str | None = None) -> dict[str, Path]:
-    """Every method's video of a test clip that is on this machine, by method: all backends', then the
-    controls of one.
+    """Videos of a test clip that are on this machine, by method.
+
+    They are those of all backends with their enhancements, then the controls of one backend.
     """
     videos = {}
     for backend in evaluated_backends():
@@ -203,8 +204,8 @@ def trainings() -> list[Training]:
     named += [(f"Backend {display_name(path.name)}", path) for path in _folders_in(paths.BACKEND_CHECKPOINTS)]
     named.append(("Stage 1", place(paths.STAGE1)))
     named += [(f"Stage 2, {display_name(path.name)}", path) for path in _folders_in(paths.STAGE2)]
-    found = [(name, path, _curves(path / CURVES)) for name, path in named]
-    return [Training(name, path, curves) for name, path, curves in found if curves is not None]
+    curves_of = [(name, path, _curves(path / CURVES)) for name, path in named]
+    return [Training(name, path, curves) for name, path, curves in curves_of if curves is not None]
 
 
 def params() -> Params | None:
@@ -217,8 +218,9 @@ def params() -> Params | None:
 
 
 def fitting_params() -> Params | None:
-    """As `params`, and None when it does not fit: for pages that can do without (the overview says what is
-    wrong).
+    """Like `params`, but None if params.yaml is not valid.
+
+    It is for pages that can do without the params; the overview shows what is wrong.
     """
     try:
         return params()
@@ -228,8 +230,8 @@ def fitting_params() -> Params | None:
 
 def _folders_in(folder: Path) -> list[Path]:
     order = evaluated_backends()
-    found = sorted(path for path in place(folder).glob("*") if path.is_dir())
-    return sorted(found, key=lambda path: order.index(path.name) if path.name in order else len(order))
+    folders = sorted(path for path in place(folder).glob("*") if path.is_dir())
+    return sorted(folders, key=lambda path: order.index(path.name) if path.name in order else len(order))
 
 
 # -- readers -----------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Who visits the raters' page, where they are and what is next: all of it from the database, nothing from the
-browser but the token.
+"""Who visits the raters' page, where they are and what comes next.
 
-So a refresh, another device and a second tab show the same place.
+All of it comes from the database, and only the token from the browser. A refresh, another device and a second
+tab therefore show the same place.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RaterSession:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """The clips that this rater rates, training not among them."""
+        """The clips that this rater rates, without the training clips."""
         return self.study.order_of(self.rater.number)
 
     @cached_property
@@ -54,7 +54,7 @@ class RaterSession:
 
     @property
     def break_due(self) -> bool:
-        """Whether a break is offered before the next clip."""
+        """Whether to offer a break before the next clip."""
         return self.done > 0 and self.done % self.study.break_after == 0 and bool(self.open_clips)
 
     def step(self, rested: int = 0) -> Step:
@@ -66,7 +66,7 @@ class RaterSession:
         if self.rater.headphones_passed_at is None:
             return "headphones"
         if self.rater.described_at is None and self.rater.training_done_at is None and not self.answered:
-            return "about"  # not of those who began before this was asked
+            return "about"  # raters who began before these questions existed are not asked
         if self.open_training and self.rater.training_done_at is None:
             return "training"
         return "break" if self.break_due and rested != self.done else "clip"
@@ -78,19 +78,20 @@ class RaterSession:
 
     @property
     def coming(self) -> list[str]:
-        """Names of the clips to show, the first one now."""
+        """Names of the clips still to show, the current one first."""
         training = [] if self.rater.training_done_at else self.open_training
         return [*training, *self.open_clips]
 
     def minutes(self) -> int:
-        """How long the whole takes, in whole minutes."""
+        """Expected duration of the whole survey, in minutes."""
         clips = [self.study.by_id[item].seconds for item in (*self.study.training, *self.order)]
         return max(1, round((SECONDS_TO_PREPARE + sum(clips) + SECONDS_TO_ANSWER * len(clips)) / 60))
 
 
 def open_session(token: str) -> RaterSession | None:
-    """The session of a link; None where the link is missing, unknown, revoked or of another study: outside
-    nobody can tell which.
+    """The session of a link, None if the link does not work.
+
+    It does not work if it is missing, unknown, revoked or of another study; visitors cannot tell which.
 
     Raises:
         KPBEError: there is no study, or its database cannot be reached.

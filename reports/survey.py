@@ -1,8 +1,8 @@
 """The raters' own site: `make survey`, or `streamlit run reports/survey.py` from the repository root.
 
-Raters reach their page at `/?rater=<token>`, the administrator theirs at `/admin`; there is nothing else, no
-results and no name of a method. It is the one to be put on the internet; the lab's site (`reports/app.py`) is
-not.
+Raters reach their page at `/?rater=<token>`, the administrator at `/admin`. The site has no other page and
+shows neither results nor names of methods, so it can be put on the internet; the lab's site
+(`reports/app.py`) must not be.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ if str(REPORTS.parent) not in sys.path:  # `streamlit run` puts only this file's
 
 
 def main() -> None:
-    """Draw the asked-for page; what it cannot read is said in one sentence to the administrator, to nobody
-    else.
-    """
+    """Draw the requested page; only the administrator sees its KPBEError, as one sentence."""
     from kpbe.errors import KPBEError
     from reports.layout import STYLE
 

@@ -1,4 +1,4 @@
-"""The looks of the raters' pages, on top of the site's (`reports/layout.py`)."""
+"""The look of the raters' pages, on top of that of the site (`reports/layout.py`)."""
 
 from __future__ import annotations
 
@@ -52,13 +52,12 @@ ol.sv-steps.sv-steps {{ display: flex; flex-wrap: wrap; gap: 0.3rem 1.6rem; list
 
 
 def look(texts: Texts | None = None, step: str = "", wide: bool = False) -> None:
-    """The page's style, wide for a clip beside its questions and narrow for reading, and a line that says
-    where the rater is.
+    """Apply the page's style and show a line of steps that says where the rater is.
 
     Args:
-        texts: in the rater's language; without them there is no such line.
+        texts: in the rater's language; without them the line is left out.
         step: a name below `steps` in the texts.
-        wide: whether there is a clip; on a phone it takes the line's place.
+        wide: for a page with a clip beside its questions; on a phone it leaves the line out.
     """
     st.html(STYLE.format(width=WIDE if wide else NARROW))
     if texts is None:
@@ -71,9 +70,7 @@ def look(texts: Texts | None = None, step: str = "", wide: bool = False) -> None
 
 
 def speak(language: str) -> None:
-    """Say in the page's head which language it is in, for screen readers; `language` is an HTML language
-    tag.
-    """
+    """Set the page's language, an HTML language tag, for screen readers."""
     st.html(
         f'<div class="sv-language"><script>document.documentElement.lang = '
         f"{json.dumps(language)};</script></div>",
@@ -82,47 +79,47 @@ def speak(language: str) -> None:
 
 
 def title(text: str, lead: str = "") -> None:
-    """The head of a step."""
+    """Show the head of a step."""
     st.title(text, anchor=False)
     if lead:
         below_title(escape(lead))
 
 
 def below_title(html: str) -> None:
-    """A line below the head of a step."""
+    """Show a line below the head of a step."""
     st.html(f'<p class="kp-lead">{html}</p>')
 
 
 def paragraphs(lines: Sequence[str]) -> None:
-    """Paragraphs; the words up to a colon stand out."""
+    """Show paragraphs; the words up to the first colon are bold."""
     st.html(f'<div class="sv-list">{"".join(_paragraph(line) for line in lines)}</div>')
 
 
 def _paragraph(text: str) -> str:
     for colon in (": ", "："):
-        head, found, rest = text.partition(colon)
-        if found:
+        head, separator, rest = text.partition(colon)
+        if separator:
             return f"<p><b>{escape(head)}{colon.strip()}</b> {escape(rest)}</p>"
     return f"<p>{escape(text)}</p>"
 
 
 def quiet(text: str) -> None:
-    """A paragraph in the background."""
+    """Show a paragraph in a fainter colour."""
     st.html(f'<p class="sv-quiet">{escape(text)}</p>')
 
 
 def mark() -> None:
-    """A tick in a ring."""
+    """Show a tick in a ring."""
     st.html('<div class="sv-mark"></div>')
 
 
 def closed(name: str) -> None:
-    """One sentence in every language; the same for every kind of link that does not work."""
+    """Show one sentence in every language; it is the same for every kind of link that does not work."""
     look()
     lines = "".join(f"<p>{line}</p>" for line in in_every_language(name))
     st.html(f'<div class="kp-empty sv-list">{lines}</div>')
 
 
 def in_every_language(name: str) -> list[str]:
-    """A text in each language, as HTML that says which language it is."""
+    """A text in each language, as HTML that names the language."""
     return [f'<span lang="{escape(tag)}">{escape(texts(name))}</span>' for tag, texts in languages().items()]

@@ -1,6 +1,4 @@
-"""The free view's talking videos: which one gives expression and sound, and how it is rendered from a
-view.
-"""
+"""Talking videos of the free view: choosing one, and rendering a source image that talks as it does."""
 
 from __future__ import annotations
 
@@ -27,21 +25,21 @@ CLIP, UPLOAD = "A test clip's", "My own"
 VIDEOS = ("mp4", "mkv", "mov", "webm", "avi")
 FPS = 25.0
 LONGEST_SECONDS = 8.0
-"""Of a talking video that is rendered; the rest is left out, as a visitor waits for it."""
+"""Length of the rendered video; the rest is left out, because a visitor waits for it."""
 
 LARGEST_MB = 50
-"""Of an uploaded video."""
+"""Largest uploaded video."""
 
 
 @dataclass(frozen=True)
 class Talking:
-    """A talking video: a file of this machine, or the content of an uploaded one.
+    """A talking video: a file on this machine, or the content of an uploaded one.
 
     Attributes:
-        name: file name of an upload, as messages say it.
+        name: file name, which messages quote.
         path: where it is; None for an upload.
         content: of an upload.
-        identity: who talks; of an upload nobody knows.
+        identity: who talks; None for an upload.
     """
 
     name: str
@@ -51,7 +49,7 @@ class Talking:
 
     @contextmanager
     def file(self) -> Iterator[Path]:
-        """The video as a file; an uploaded one lies in a temporary folder for as long as the block lasts."""
+        """The video as a file; an upload lies in a temporary folder until the block ends."""
         if self.path is not None:
             yield self.path
             return
@@ -62,7 +60,7 @@ class Talking:
 
 
 def choose_talking(clips: dict[str, Clip]) -> Talking | None:
-    """A test clip's video, of any method, or an uploaded one; None until one is chosen."""
+    """Let the visitor choose a test clip's video, of any method, or upload one; None until one is chosen."""
     ways = [CLIP, UPLOAD] if clips else [UPLOAD]
     way = (clips and st.segmented_control("Talking video", ways, default=ways[0])) or ways[0]
     if way == CLIP:
@@ -86,7 +84,7 @@ def choose_talking(clips: dict[str, Clip]) -> Talking | None:
 
 
 def first_frame(talking: Talking) -> np.ndarray:
-    """The video's first frame, (S, S, 3) uint8 RGB, as the frontend is shown it.
+    """The video's first frame, (S, S, 3) uint8 RGB, framed as the frontend sees it.
 
     Raises:
         BadClip: it is no video.
@@ -105,14 +103,14 @@ def talking_video(
     identity: str,
     finish: Callable[[np.ndarray], np.ndarray],
 ) -> bytes:
-    """An MP4 of the source that talks as the video does, with its sound: `LONGEST_SECONDS` at most.
+    """Render the source talking as the video does, with its sound, as MP4 of at most `LONGEST_SECONDS`.
 
     Args:
-        frontend, source: what is rendered.
-        seen_from: where from; the shorter of it and the talking video ends the result.
-        talking: gives expression and sound; also its mouth where it shows the source's person.
+        frontend, source: the network and the decomposed source image.
+        seen_from: viewpoints; the result ends with the shorter of them and the talking video.
+        talking: gives expression and sound, and also its mouth if it shows the source's person.
         identity: of the source.
-        finish: what is done to each frame, (S, S, 3) uint8, before it is encoded.
+        finish: applied to each frame, (S, S, 3) uint8, before it is encoded.
 
     Raises:
         BadClip: `talking` is no video.

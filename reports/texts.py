@@ -1,4 +1,4 @@
-"""The raters' texts: one file, every language a block of it."""
+"""The raters' texts: one file with a block for each language."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Texts:
         return self.entries[name].format(**values)
 
     def part(self, name: str) -> dict[str, str]:
-        """All texts below a name, as they stand in the file: `texts.part("words")["5"]`."""
+        """All texts below a name, with their placeholders: `texts.part("words")["5"]`."""
         start = f"{name}."
         return {key.removeprefix(start): text for key, text in self.entries.items() if key.startswith(start)}
 

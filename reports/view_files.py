@@ -1,6 +1,4 @@
-"""The free view's files: a rotation matrix in place of the angles, and views that are other ones in each
-frame.
-"""
+"""Files of the free view: a rotation matrix in place of the angles, and a view for each frame."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:  # torch takes seconds: it is imported when there is something
     from kpbe.inference.viewpoints import Viewpoints
 
 LARGEST_MB = 1
-"""Of a file; eight seconds of matrices take a tenth of it."""
+"""Largest file; eight seconds of matrices take a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,13 @@ class Uploaded:
 
 @dataclass(frozen=True)
 class ViewFiles:
-    """What a visitor uploaded: a table of views, rotations, or nothing."""
+    """The files that a visitor uploaded: a table of views, rotations, or neither."""
 
     table: Uploaded | None = None
     rotation: Uploaded | None = None
 
     def given(self, talks: bool) -> frozenset[str]:
-        """Names of the angles and translations that the files give.
+        """Names of the angles and translations that the files set.
 
         Raises:
             KPBEError: as `viewpoints` says.
@@ -57,7 +55,7 @@ class ViewFiles:
         return frozenset((*columns, *(ANGLES if self.rotation else ())))
 
     def viewpoints(self, view: View, talks: bool) -> Viewpoints:
-        """The viewpoints that the files and, for what they do not give, a view make.
+        """The viewpoints that the files set; `view` fills in what they leave open.
 
         Raises:
             KPBEError: as `kpbe.inference.viewpoints.viewpoints` says, or there is a view for each frame where
@@ -75,8 +73,7 @@ class ViewFiles:
 
 
 def choose_files(talks: bool) -> ViewFiles:
-    """Uploaded files that take the place of sliders; the table is offered where there is a video, which
-    `talks`.
+    """Let the visitor upload files that replace sliders; the table only if a video `talks`.
 
     Raises:
         KPBEError: a file is too large.

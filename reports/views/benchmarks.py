@@ -1,4 +1,4 @@
-"""The speed claims: every benchmark's tables, as its script wrote them."""
+"""The speed claims: the tables of every benchmark, as its script wrote them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def page() -> None:
         chosen = (
             st.segmented_control("Benchmark", titles, default=chosen, label_visibility="collapsed") or chosen
         )
-    found = blocks_of(files[chosen])
-    cards(ratio_cards(found))
-    for block in found:
+    blocks = blocks_of(files[chosen])
+    cards(ratio_cards(blocks))
+    for block in blocks:
         show(block)
 
 
@@ -48,10 +48,10 @@ def title_of(path: Path) -> str:
     return next((block["heading"] for block in blocks_of(path) if "heading" in block), path.stem)
 
 
-def ratio_cards(found: list[dict[str, Any]]) -> list[Card]:
-    """A card for each line of a table with a column "ratio", with the two numbers before it that it is of."""
+def ratio_cards(blocks: list[dict[str, Any]]) -> list[Card]:
+    """A card for each row of a table that has a column "ratio", with the two numbers it is the ratio of."""
     cards = []
-    for block in found:
+    for block in blocks:
         head = block.get("head", [])
         names = [name.lower() for name in head]
         if RATIO not in names or names.index(RATIO) < 3:
@@ -64,7 +64,7 @@ def ratio_cards(found: list[dict[str, Any]]) -> list[Card]:
 
 
 def show(block: dict[str, Any]) -> None:
-    """A part of the page in the looks of the site."""
+    """Show a part of a benchmark's page in the style of the site."""
     if "head" in block:
         table(block["head"], [_row(row) for row in block["rows"]])
     elif "text" in block:
@@ -82,8 +82,8 @@ def _row(row: list[str]) -> list[Cell]:
 
 
 def plain(text: str) -> str:
-    """A cell without its marks for bold and code."""
-    return re.sub(r"\*\*(.+?)\*\*|`(.+?)`", lambda found: found[1] or found[2], text)
+    """A cell's text without the Markdown marks for bold and code."""
+    return re.sub(r"\*\*(.+?)\*\*|`(.+?)`", lambda match: match[1] or match[2], text)
 
 
 def is_bold(text: str) -> bool:
@@ -92,9 +92,9 @@ def is_bold(text: str) -> bool:
 
 
 def _two_lines(text: str) -> tuple[str, str]:
-    """A number, and its range in brackets below it."""
-    found = re.fullmatch(r"(\S+) \((\S+ to \S+)\)", text)
-    return (found[1], found[2]) if found else (text, "")
+    """Split "number (low to high)" into the number and its range; the range is empty for other text."""
+    match = re.fullmatch(r"(\S+) \((\S+ to \S+)\)", text)
+    return (match[1], match[2]) if match else (text, "")
 
 
 def _color(ratio: str) -> str:

@@ -1,6 +1,4 @@
-"""One test clip at a time: all methods in step, picture by picture, its scores, and what KPBE changes on
-every clip.
-"""
+"""One test clip at a time: all methods in step, its scores, and what KPBE changes on every clip."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ def page() -> None:
         not_yet("Clips", "No test clip has been scored yet.")
     st.html(
         "<style>.stMainBlockContainer { max-width: max(1120px, 80vw); }</style>"
-    )  # the more room, the larger the pictures
+    )  # a wider page shows larger pictures
     heading("Clips", "Look, listen and compare: the truth, the backends, and what KPBE makes of them.")
     with st.container(horizontal=True, vertical_alignment="top"):
         backend = backends[0]
@@ -72,8 +70,9 @@ def page() -> None:
 
 
 def ordered_clips(scores: Sequence[ClipScore], backend: str, metric: str, smallest_first: bool) -> list[str]:
-    """Clips by gain of the metric (for distances a gain is a decrease); those without a finite gain come
-    last.
+    """Clips ordered by their gain in the metric (for distances a gain is a decrease).
+
+    Clips without a finite gain come last.
     """
     gains = list(project.clip_gains(scores, backend, metric))
     if smallest_first != (metric in LOWER_IS_BETTER):
@@ -82,17 +81,17 @@ def ordered_clips(scores: Sequence[ClipScore], backend: str, metric: str, smalle
 
 
 def choose(clip_ids: list[str]) -> str:
-    """The chosen clip: from the list, a bar that was clicked, or the page's address (?clip=)."""
+    """Let the visitor choose a clip: from the list, by a click on a bar, or by the page address (?clip=)."""
     if st.session_state.get(CLIP) not in clip_ids:
-        asked = st.query_params.get(CLIP)
-        st.session_state[CLIP] = asked if asked in clip_ids else clip_ids[0]
+        requested = st.query_params.get(CLIP)
+        st.session_state[CLIP] = requested if requested in clip_ids else clip_ids[0]
     clip_id = st.selectbox(f"Test clip ({len(clip_ids)})", clip_ids, key=CLIP)
     st.query_params[CLIP] = clip_id
     return clip_id
 
 
 def explore(backend: str, clip_id: str) -> None:
-    """The explorer, or what is missing for it."""
+    """Show the explorer, or which videos it lacks."""
     clip = next((clip for clip in project.clips() or [] if clip.clip_id == clip_id), None)
     if clip is None or not clip.video.is_file():
         st.info(
@@ -124,13 +123,13 @@ def explore(backend: str, clip_id: str) -> None:
 
 @st.cache_resource(max_entries=REMEMBERED_COMPARISONS, show_spinner="Putting the videos side by side")
 def side_by_side(videos: tuple[tuple[str, str, int], ...], fps: float, sound: Path | None) -> Comparison:
-    """A comparison of (method, path, time of the last change), made once."""
+    """Put videos, each (method, path, time of the last change), side by side; the result is cached."""
     return compare({method: Path(path) for method, path, _ in videos}, fps, sound)
 
 
 @st.cache_resource(max_entries=REMEMBERED_COMPARISONS, show_spinner=False)
 def frame_of(path: str, changed_ns: int, index: int) -> np.ndarray:
-    """One frame of a video, decoded once."""
+    """A frame of a video, (H, W, 3) uint8; the result is cached."""
     from kpbe.media.recording import Recording
 
     return Recording(path)[index]
@@ -159,7 +158,7 @@ def frame_curves(clip_id: str, backend: str) -> dict[str, dict[str, list[float]]
 
 
 def score_table(scores: Sequence[ClipScore], backend: str) -> None:
-    """The clip's scores of each method; the best of each metric, controls apart, is bold."""
+    """Show the clip's scores of each method; the best of each metric, controls apart, is bold."""
     of_method = {score.method: score for score in scores}
     methods = [m for m in (*methods_of(backend), *controls_of(backend)) if m in of_method]
     metrics = [metric for metric in METRICS if any(metric in score.values for score in scores)]
@@ -178,14 +177,14 @@ def score_table(scores: Sequence[ClipScore], backend: str) -> None:
 
 
 def best_of(metric: str, values: Sequence[float]) -> float | None:
-    """The best value of a metric; None without any."""
+    """The best value of a metric; None if there are no values."""
     if metric in ONE_IS_BEST:
         return min(values, key=lambda value: abs(value - 1), default=None)
     return (min if metric in LOWER_IS_BETTER else max)(values, default=None)
 
 
 def gains(scores: Sequence[ClipScore], backend: str, metric: str, clip_id: str) -> None:
-    """What KPBE changes on every clip, as bars to choose from."""
+    """Show the gain of every clip as bars to choose from."""
     st.vega_lite_chart(
         charts.gain_bars(scores, backend, metric, clip_id),
         key=CHART,
@@ -201,11 +200,13 @@ def _choose_clicked() -> None:
 
 
 def rejected() -> None:
-    """Where the clips are that are not here."""
-    found = project.rejections()
-    if found:
-        with st.expander(f"{counted(len(found), 'clip')} rejected on the way here", icon=":material/block:"):
-            rejection_table(found)
+    """List the rejected clips, which this page does not show."""
+    rejections = project.rejections()
+    if rejections:
+        with st.expander(
+            f"{counted(len(rejections), 'clip')} rejected on the way here", icon=":material/block:"
+        ):
+            rejection_table(rejections)
 
 
 page()

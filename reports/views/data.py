@@ -1,4 +1,4 @@
-"""What the clips are: how many of whom, how long, which were rejected and why."""
+"""The clips: how many of each identity, how long, and which were rejected and why."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def page() -> None:
 
 
 def summary(clips: Sequence[Clip]) -> None:
-    """Clips, identities and time of each split."""
+    """Show clips, identities and time of each split."""
     shown = []
     for split, name in (("train", "Training clips"), ("test", "Test clips")):
-        found = [clip for clip in clips if clip.split == split]
-        identities = len({clip.identity for clip in found})
-        lines = (counted(identities, "identity"), duration(sum(clip.seconds for clip in found)))
-        shown.append(Card(name, f"{len(found):,}", lines))
+        of_split = [clip for clip in clips if clip.split == split]
+        identities = len({clip.identity for clip in of_split})
+        lines = (counted(identities, "identity"), duration(sum(clip.seconds for clip in of_split)))
+        shown.append(Card(name, f"{len(of_split):,}", lines))
     sizes = sorted({f"{clip.width}x{clip.height}" for clip in clips})
     rates = sorted({f"{clip.fps:g}" for clip in clips})
     sound = sum(clip.has_audio for clip in clips)
@@ -67,7 +67,7 @@ def summary(clips: Sequence[Clip]) -> None:
 
 
 def lengths(clips: Sequence[Clip]) -> None:
-    """How long the clips are, and which sizes and rates their frames have."""
+    """Show how long the clips are, and the sizes and rates of their frames."""
     section("Lengths and sizes", "How long the clips are, and the frames that they consist of.")
     chart, sizes = st.columns((3, 2), gap="large")
     chart.vega_lite_chart(charts.lengths(clips))
@@ -83,35 +83,36 @@ def lengths(clips: Sequence[Clip]) -> None:
 
 
 def watch(clips: Sequence[Clip]) -> None:
-    """A few clips of one identity."""
+    """Show a few clips of the chosen identity."""
     section("Look at an identity", "The pictures only: a clip's sound lies beside it as a 16 kHz WAV file.")
     identities = sorted({clip.identity for clip in clips})
     identity = st.selectbox("Identity", identities, label_visibility="collapsed", width=280)
-    found = [clip for clip in clips if clip.identity == identity and clip.video.is_file()][:SHOWN_CLIPS]
-    if not found:
+    visible = [clip for clip in clips if clip.identity == identity and clip.video.is_file()][:SHOWN_CLIPS]
+    if not visible:
         st.info(
             "The videos of this identity are not on this machine: `dvc pull data/clips`.",
             icon=":material/movie_off:",
         )
-    for column, clip in zip(st.columns(SHOWN_CLIPS), found, strict=False):
+    for column, clip in zip(st.columns(SHOWN_CLIPS), visible, strict=False):
         column.video(str(clip.video), alt=clip.clip_id)
         column.caption(f"{clip.clip_id}, {clip.seconds:.1f} s")
 
 
 def rejected() -> None:
-    """Clips that a stage refused."""
-    found = project.rejections()
-    if not found:
+    """List the clips that a stage rejected."""
+    rejections = project.rejections()
+    if not rejections:
         section("Rejected", "No clip was rejected.")
         return
     section(
-        "Rejected", f"{counted(len(found), 'clip')} could not be processed; the stages went on without them."
+        "Rejected",
+        f"{counted(len(rejections), 'clip')} could not be processed; the stages went on without them.",
     )
-    stages = Counter(row["stage"] for row in found)
+    stages = Counter(row["stage"] for row in rejections)
     cards([Card(f"Rejected by {stage}", f"{count:,}") for stage, count in stages.items()])
-    rejection_table(found[:LISTED_REJECTIONS])
-    if len(found) > LISTED_REJECTIONS:
-        st.dataframe(found, hide_index=True)
+    rejection_table(rejections[:LISTED_REJECTIONS])
+    if len(rejections) > LISTED_REJECTIONS:
+        st.dataframe(rejections, hide_index=True)
 
 
 page()

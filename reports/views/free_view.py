@@ -1,5 +1,6 @@
-"""A head turned and moved at will, still or talking: a test clip's source image or an uploaded picture,
-rendered by a frontend.
+"""A head turned and moved at will, still or talking.
+
+The source image is a test clip's or an uploaded picture; a trained frontend renders it.
 """
 
 from __future__ import annotations
@@ -46,22 +47,24 @@ PICTURES = ("png", "jpg", "jpeg", "webp", "bmp")
 
 def page() -> None:
     """The whole page."""
-    found = trained_frontends(project.root())
-    if not found:
+    frontends = trained_frontends(project.root())
+    if not frontends:
         not_yet("Free view", "There is no trained frontend yet: no checkpoint to render with.")
     heading("Free view", "One picture, its head turned and moved at will.")
-    views, tools = st.columns((3, 2), gap="large")  # on a phone below each other: picture, sliders, choices
+    views, tools = st.columns(
+        (3, 2), gap="large"
+    )  # on a phone they come below each other: picture, sliders, choices
     try:
-        show(found, views, tools)
+        show(frontends, views, tools)
     except KPBEError as error:
         refuse(error, views)
 
 
-def show(found: dict[str, Path], views: DeltaGenerator, tools: DeltaGenerator) -> None:
-    """Choices in `tools`, what they make in `views`."""
+def show(frontends: dict[str, Path], views: DeltaGenerator, tools: DeltaGenerator) -> None:
+    """Draw the choices in `tools` and the rendered pictures in `views`."""
     with tools:
-        name = st.selectbox("Frontend", list(found))
-        frontend = load(str(found[name]), found[name].stat().st_mtime_ns)
+        name = st.selectbox("Frontend", list(frontends))
+        frontend = load(str(frontends[name]), frontends[name].stat().st_mtime_ns)
         picture, origin, identity = choose_picture()
         try:
             motion = choose_motion(frontend)
@@ -71,11 +74,11 @@ def show(found: dict[str, Path], views: DeltaGenerator, tools: DeltaGenerator) -
     if picture is None:
         views.info("Choose a picture.", icon=":material/face:")
         return
-    source, own = take_apart(frontend, str(found[name]), picture)
+    source, own = take_apart(frontend, str(frontends[name]), picture)
     with views:
         shown = st.container()
         view = choose_view(own, f"{name} {origin}", motion.given if motion else frozenset())
-        if motion is None:  # the sliders stay, or they would forget where they are
+        if motion is None:  # the sliders are drawn first: they would otherwise lose their values
             return
         talking, expression = motion.talking, motion.expression
         seen_from = motion.files.viewpoints(view, talks=talking is not None)
@@ -90,7 +93,7 @@ def show(found: dict[str, Path], views: DeltaGenerator, tools: DeltaGenerator) -
 
 
 def refuse(error: KPBEError, views: DeltaGenerator) -> None:
-    """Say what is wrong where the picture would be."""
+    """Show an error where the picture would be."""
     views.error(str(error), icon=":material/error:")
 
 
@@ -98,8 +101,9 @@ def refuse(error: KPBEError, views: DeltaGenerator) -> None:
 
 
 def choose_picture() -> tuple[np.ndarray | None, str, str]:
-    """The picture (S, S, 3), what it is called, and who it shows (empty of an upload); None until one is
-    chosen.
+    """Let the visitor choose a picture: it as (S, S, 3) uint8, a key, and its identity (empty for an upload).
+
+    The picture is None until one is chosen.
     """
     clips = test_clips()
     ways = [CLIP, UPLOAD] if clips else [UPLOAD]
@@ -118,13 +122,13 @@ def choose_picture() -> tuple[np.ndarray | None, str, str]:
 
 @dataclass(frozen=True)
 class Motion:
-    """What moves the picture beside the sliders.
+    """What moves the picture besides the sliders.
 
     Attributes:
         expression: (1, K, 3), None for the source's own.
         talking: the video whose first frame has that expression, if any.
         files: views from files.
-        given: angles and translations that the files give.
+        given: names of the angles and translations that the files set.
     """
 
     expression: Tensor | None
@@ -134,7 +138,7 @@ class Motion:
 
 
 def choose_motion(frontend: Frontend) -> Motion:
-    """Expression and files of views.
+    """Let the visitor choose the expression and files of views.
 
     Raises:
         KPBEError: a file is not what it should be.
@@ -146,8 +150,9 @@ def choose_motion(frontend: Frontend) -> Motion:
 
 
 def choose_expression(frontend: Frontend) -> tuple[Tensor | None, Talking | None]:
-    """The expression of another frame, None for the source's own; and the talking video whose first frame it
-    is, if any.
+    """Let the visitor choose whose expression is shown: the expression, and the talking video it is from.
+
+    The expression is None for the source's own; the video is None unless one is chosen.
     """
     from kpbe.inference.free_view import expression_of
 
@@ -168,14 +173,15 @@ def choose_expression(frontend: Frontend) -> tuple[Tensor | None, Talking | None
 
 
 def choose_clip(clips: dict[str, Clip], label: str) -> Clip:
-    """One of the test clips."""
+    """Let the visitor choose one of the test clips."""
     return clips[st.selectbox(label, list(clips))]
 
 
 def choose_view(own: View, of: str, given: frozenset[str]) -> View:
-    """Sliders that start at the source's own view; `of` names the source, each has sliders of its own.
+    """Show sliders that start at the source's own view, and return the chosen view.
 
-    Those of `given` have no say, and the view leaves them open.
+    `of` names the source, so that each source has its own sliders. Sliders in `given` are disabled, and the
+    view leaves their values open.
     """
     from kpbe.inference.free_view import View
 
@@ -216,7 +222,7 @@ def choose_view(own: View, of: str, given: frozenset[str]) -> View:
 def render(
     frontend: Frontend, source: Decomposition, viewpoint: Viewpoint, expression: Tensor | None
 ) -> np.ndarray:
-    """The source from a viewpoint."""
+    """Render the source from a viewpoint, (S, S, 3) uint8."""
     from kpbe.inference.novel_view import one_view
 
     return one_view(frontend, source, viewpoint, expression)
@@ -225,7 +231,7 @@ def render(
 def take_away(
     frame: np.ndarray, make_turning: Callable[[], bytes] | None, make_talking: Callable[[], bytes] | None
 ) -> None:
-    """What is rendered as a picture, and as videos once they are asked for."""
+    """Offer the rendered picture for download, and render videos when the visitor asks for them."""
     icon = ":material/download:"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button("PNG", png(frame), "free_view.png", "image/png", icon=icon, on_click="ignore")
@@ -266,7 +272,7 @@ def turning_video(
 
 
 def what_is_seen(seen_from: Viewpoints, files: ViewFiles, own: View) -> str:
-    """The viewpoint of the rendered picture, and of how many it is the first."""
+    """Describe the viewpoint of the rendered picture, and how many viewpoints there are."""
     first = seen_from.rows[0]
     seen = (
         in_words(first.view.completed(own)) if first.rotation is None else f"the rotation of {files.rotation}"
@@ -297,7 +303,7 @@ def load(path: str, changed_ns: int) -> Frontend:
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def take_apart(_frontend: Frontend, checkpoint: str, picture: np.ndarray) -> tuple[Decomposition, View]:
-    """What the frontend knows of a picture, worked out once."""
+    """Decompose a picture into a source and its own view; the result is cached."""
     from kpbe.inference.free_view import decompose_image, own_view
 
     source = decompose_image(_frontend, picture)
@@ -314,7 +320,7 @@ def clip_frame(path: str, changed_ns: int, index: int) -> np.ndarray:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def portrait(content: bytes, name: str) -> np.ndarray:
-    """An uploaded picture, cut to the square that the frontend is shown.
+    """An uploaded picture, cut to the square that the frontend sees, (S, S, 3) uint8.
 
     Raises:
         BadClip: it is no picture.
@@ -324,10 +330,10 @@ def portrait(content: bytes, name: str) -> np.ndarray:
     from kpbe.data.crops import cropped
     from kpbe.inference.framing import own_side, square_of
 
-    found: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    if found is None:
+    decoded: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if decoded is None:
         raise BadClip(f"{name} cannot be read as a picture: give a PNG or JPEG file.")
-    picture = np.ascontiguousarray(found[..., ::-1])
+    picture = np.ascontiguousarray(decoded[..., ::-1])
     box = square_of([picture], "auto", name)
     return cropped(picture, box, own_side(box))
 

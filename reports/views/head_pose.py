@@ -1,6 +1,4 @@
-"""A part of the data page: how the head poses of the training frames are distributed, and who labelled
-them.
-"""
+"""A part of the data page: the head poses of the training frames, and which teacher labelled them."""
 
 from __future__ import annotations
 
@@ -26,17 +24,17 @@ MEANINGS = {
 
 
 def head_pose_distribution() -> None:
-    """Distribution of yaw, pitch and roll over the training frames; nothing before the stage label_pose."""
-    found = _summary(project.place(paths.HEAD_POSE) / SUMMARY_FILE)
-    if found is None:
+    """Show how yaw, pitch and roll are distributed over the training frames, once label_pose has run."""
+    poses = _summary(project.place(paths.HEAD_POSE) / SUMMARY_FILE)
+    if poses is None:
         return
-    about = str(found["about"])
+    about = str(poses["about"])
     section("Head pose of the training frames", f"{about[0].upper()}{about[1:]}.")
-    if not found["frames"]:
+    if not poses["frames"]:
         return
-    cards([_card(name, found["angles"][name]) for name in ANGLES])
+    cards([_card(name, poses["angles"][name]) for name in ANGLES])
     for column, name in zip(st.columns(len(ANGLES)), ANGLES, strict=True):
-        column.vega_lite_chart(histogram(name, found["histogram"]))
+        column.vega_lite_chart(histogram(name, poses["histogram"]))
 
 
 def _card(name: str, angle: Mapping[str, Any]) -> Card:
@@ -50,7 +48,7 @@ def _card(name: str, angle: Mapping[str, Any]) -> Card:
 
 
 def histogram(name: str, counts: Mapping[str, Any]) -> dict[str, Any]:
-    """Share of the frames in each bin of an angle, as Vega-Lite describes it."""
+    """A chart of an angle: the share of the frames in each bin, as a Vega-Lite specification."""
     edges, frames = counts["edges"], sum(counts[name])
     bars = [
         {"from": low, "to": high, "share": count / frames}
@@ -84,13 +82,13 @@ def histogram(name: str, counts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        _ = found["about"], found["frames"]
+        values = json.loads(path.read_text(encoding="utf-8"))
+        _ = values["about"], values["frames"]
     except (ValueError, TypeError, KeyError):
         raise KPBEError(
             f"{path} is damaged: run the stage label_pose again (dvc repro --force label_pose)."
         ) from None
-    return found
+    return values
 
 
 _summary = project.read_when_changed(_read)

@@ -82,7 +82,7 @@ def page() -> None:
 
 
 def chosen_spread() -> Spread:
-    """Assumed, or from the survey where one was made with real raters; the visitor may change each number."""
+    """Assumed numbers, or those of the survey if real raters took part; the visitor may change each one."""
     shown = survey_table()
     measured = shown.spread if shown is not None and not shown.demo else None
     start = ASSUMED
@@ -91,7 +91,7 @@ def chosen_spread() -> Spread:
         start = measured if choice == MEASURED else ASSUMED
     with st.expander("Spread of the differences, in points", icon=":material/tune:"):
         columns = st.columns(3)
-        found = [
+        chosen = [
             column.number_input(label, 0.0, 4.0, round(value, 2), 0.05, key=f"{name}_{value:.4f}", help=text)
             for column, (name, label, value, text) in zip(
                 columns,
@@ -103,11 +103,11 @@ def chosen_spread() -> Spread:
                 strict=True,
             )
         ]
-    return Spread(*found)
+    return Spread(*chosen)
 
 
 def plan() -> tuple[int, int, float, int, int]:
-    """What the visitor plans: raters, clips, wished-for difference, methods, comparisons."""
+    """Let the visitor enter a plan: raters, clips, difference to detect, methods, comparisons."""
     backends, clips = _from_params()
     first, second, third, fourth = st.columns(4)
     raters = first.number_input("Raters", 2, 1000, WEB_RATERS, key="raters")
@@ -122,7 +122,7 @@ def plan() -> tuple[int, int, float, int, int]:
 def answers(
     spread: Spread, raters: int, clips: int, difference: float, methods: int, comparisons: int
 ) -> None:
-    """What the plan gives, and what the wish needs."""
+    """Show what the plan achieves, and what a power of 80 % needs."""
     chance = power(spread, raters, clips, difference, comparisons)
     smallest = smallest_difference(spread, raters, clips, WANTED_POWER, comparisons)
     more_raters = raters_needed(spread, clips, difference, WANTED_POWER, comparisons)
@@ -150,7 +150,7 @@ def answers(
 
 
 def half_widths(spread: Spread, raters: int, clips: int) -> None:
-    """Half widths by raters (rows) and clips (columns), the plan's among them in bold."""
+    """Show half widths by raters (rows) and clips (columns), with those of the plan in bold."""
     columns, rows = sorted({*CLIP_COUNTS, clips}), sorted({*RATER_COUNTS, raters})
     lines = []
     for row in rows:
@@ -165,8 +165,9 @@ def half_widths(spread: Spread, raters: int, clips: int) -> None:
 def power_curves(
     spread: Spread, clips: int, difference: float, comparisons: int, raters: int
 ) -> dict[str, Any]:
-    """Power by raters, a line for each number of clips; the planned one stands out, as do the planned
-    raters.
+    """A chart of power by raters, with a line for each number of clips.
+
+    The plan's line is thick, and a dashed line marks the plan's raters.
     """
     counts = sorted({*CLIP_COUNTS, clips})
     points = [
@@ -223,7 +224,7 @@ def power_curves(
 
 
 def _from_params() -> tuple[int, int]:
-    """Backends and clips as params.yaml has them; the paper's without one that can be read."""
+    """Numbers of backends and clips in params.yaml, or the paper's if it cannot be read."""
     try:
         params = project.params()
     except KPBEError:

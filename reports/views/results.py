@@ -1,4 +1,4 @@
-"""Table I, what it says in words, and what it was made from."""
+"""The overview: Table I, its findings in words, and what it was made from."""
 
 from __future__ import annotations
 
@@ -83,31 +83,29 @@ def page() -> None:
 
 
 def run_in_short(shown: Table1, run: Revision | None) -> list[tuple[str, str]]:
-    """Which run the page is about: data, frontend, revision, what dvc.lock recorded of Table I."""
-    found = [("", shown.about[0].partition(";")[0])] if shown.about else []
+    """Badges about the run: data, frontend, revision, and the digest of Table I in dvc.lock."""
+    pairs = [("", shown.about[0].partition(";")[0])] if shown.about else []
     if run is not None:
-        found.append(("git", f"after {run.commit}" if run.dirty else run.commit))
+        pairs.append(("git", f"after {run.commit}" if run.dirty else run.commit))
     table = str(paths.RESULTS / "table1.json")
     recorded = [out.digest for out in provenance.outputs() or [] if out.path == table]
-    found.append(("dvc.lock", recorded[0] if recorded else "none"))
-    return found
+    pairs.append(("dvc.lock", recorded[0] if recorded else "none"))
+    return pairs
 
 
 def gains(shown: Table1, backend: str) -> list[Card]:
-    """Cards: what the backend is worth to KPBE by the primary metric, and what KPBE changes of the backend's
-    pictures.
-    """
-    found = []
+    """Cards: KPBE's gain over its control in the primary metric, and its changes to the backend's frames."""
+    gain_cards = []
     judged, control, enhanced = _rows(shown, backend, control_method(backend, SOURCE_EXPRESSION))
     if judged.primary in judged.differences:
         title = f"{display_name(backend)}: {HEADINGS[judged.primary]} for having it"
-        found.append(_card(title, judged, judged.primary, control, enhanced))
+        gain_cards.append(_card(title, judged, judged.primary, control, enhanced))
     row, before, after = _rows(shown, backend, backend)
     for metric in ON_CARDS:
         if metric in row.differences:
             title = f"{display_name(backend)}: change in {HEADINGS[metric]}"
-            found.append(_card(title, row, metric, before, after))
-    return found
+            gain_cards.append(_card(title, row, metric, before, after))
+    return gain_cards
 
 
 def _card(title: str, row: DifferenceRow, metric: str, before: MethodRow, after: MethodRow) -> Card:
@@ -125,7 +123,7 @@ def _card(title: str, row: DifferenceRow, metric: str, before: MethodRow, after:
 
 
 def by_group(shown: Table1, show: Callable[[Table1, Sequence[str]], None]) -> None:
-    """A tab for each group of metrics."""
+    """Show a tab for each group of metrics."""
     groups = {
         group: [metric for metric in members if metric in shown.metrics]
         for group, members in METRIC_GROUPS.items()
@@ -137,7 +135,7 @@ def by_group(shown: Table1, show: Callable[[Table1, Sequence[str]], None]) -> No
 
 
 def means(shown: Table1, metrics: Sequence[str]) -> None:
-    """Table I itself, some of its metrics."""
+    """Show some metrics of Table I."""
     in_paper = {metric for of_method in PAPER_MEANS.values() for metric in of_method}
     head = ["Method", "n"]
     for metric in metrics:
@@ -163,7 +161,7 @@ def means(shown: Table1, metrics: Sequence[str]) -> None:
 
 
 def differences(shown: Table1, metrics: Sequence[str]) -> None:
-    """The paired differences, a row for each pair and a column for each metric."""
+    """Show the paired differences, a row for each pair and a column for each metric."""
     head = ["Difference", *(HEADINGS[metric] for metric in metrics)]
     rows = []
     for row in shown.differences:
@@ -186,14 +184,14 @@ def _difference(row: DifferenceRow, metric: str) -> Cell:
 
 
 def table2() -> None:
-    """Table II."""
-    from reports.views.table2 import table2_section  # SciPy takes its time: Table I is already on the page
+    """Show Table II."""
+    from reports.views.table2 import table2_section  # SciPy loads slowly, so import it after Table I is shown
 
     table2_section()
 
 
 def released() -> None:
-    """Table I of the released weights, which were trained on real faces elsewhere."""
+    """Show Table I of the released weights, which were trained elsewhere on real faces."""
     shown = project.released_table1()
     if shown is None:
         return
@@ -208,7 +206,7 @@ def released() -> None:
 
 
 def clip_plots(shown: Table1, backend: str) -> None:
-    """Each clip's scores by method, a chart for each metric."""
+    """Show each clip's scores by method, a chart for each metric."""
     scores = project.clip_scores(backend)
     metrics = [metric for metric in PLOTTED if any(metric in score.values for score in scores)]
     if metrics:
@@ -229,7 +227,7 @@ FIGURES = {
 
 
 def figures() -> None:
-    """Figures 3 and 4."""
+    """Show figures 3 and 4."""
     for name, (title, about) in FIGURES.items():
         path = project.place(paths.RESULTS) / "figures" / f"{name}.png"
         if path.is_file():
@@ -238,8 +236,9 @@ def figures() -> None:
 
 
 def origin(shown: Table1, run: Revision | None) -> None:
-    """What the report stage noted, the revision, params that have changed since, and what dvc.lock
-    recorded.
+    """Show where the numbers come from.
+
+    These are the report's notes, the revision, params changed since the run, and the record in dvc.lock.
     """
     lines = list(shown.about)
     revision = provenance.revision()
@@ -257,10 +256,10 @@ def origin(shown: Table1, run: Revision | None) -> None:
     recorded = provenance.outputs()
     if recorded is None:
         lines.append("dvc.lock: does not exist, these results were not made by `dvc repro`")
-    said, changes = _params_now()
-    if recorded is not None and said and not changes:
-        said.append("params.yaml: as it was when these results were made")
-    facts(lines + said)
+    params_lines, changes = _params_now()
+    if recorded is not None and params_lines and not changes:
+        params_lines.append("params.yaml: as it was when these results were made")
+    facts(lines + params_lines)
     if recorded is not None and changes:
         changed(changes)
     if recorded:
@@ -281,7 +280,7 @@ def origin(shown: Table1, run: Revision | None) -> None:
 
 
 def changed(changes: Sequence[provenance.ParamChange]) -> None:
-    """Params that are not what they were, each once with all stages that read it."""
+    """List changed params, each once with all stages that read it."""
     stages: dict[tuple[str, str, str], list[str]] = {}
     for change in changes:
         stages.setdefault((change.key, str(change.then), str(change.now)), []).append(change.stage)
@@ -297,7 +296,7 @@ def changed(changes: Sequence[provenance.ParamChange]) -> None:
 
 
 def _params_now() -> tuple[list[str], list[provenance.ParamChange]]:
-    """Lines about params.yaml as it is, and what has changed since; an error is a line."""
+    """Lines about params.yaml as it is now, and the changes since the run; an error becomes a line."""
     try:
         now = project.params()
         if now is None:
@@ -314,7 +313,7 @@ def _params_now() -> tuple[list[str], list[provenance.ParamChange]]:
 
 
 def _rows(shown: Table1, backend: str, other: str) -> tuple[DifferenceRow, MethodRow, MethodRow]:
-    """The enhanced backend's difference from another method, that method's means, its own."""
+    """The enhanced backend's difference from another method, that method's means, and the enhanced means."""
     enhanced = enhanced_method(backend)
     rows = {row.method: row for row in shown.methods}
     pair = next(row for row in shown.differences if (row.method, row.compared_with) == (enhanced, other))

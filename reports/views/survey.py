@@ -1,5 +1,7 @@
-"""The rater's way: language, consent, headphones, about the rater, practice, clips with three questions,
-thanks. One step at a time.
+"""The raters' page, one step at a time.
+
+The steps are language, consent, headphones, questions about the rater, practice, clips with three questions
+each, and thanks.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ RESTED, CHECK, TRIES, READY, DEVICE, SHOWN, PROBLEM, COMMENTED = (
     f"survey_{name}"
     for name in ("rested", "check", "tries", "ready", "device", "shown", "problem", "commented")
 )
-# a play that is told of sooner after the clip was shown than this part of its length has not reached the end
+# a play reported sooner after the clip was shown than this part of its length cannot have reached the end
 MIN_OF_LENGTH = 0.9
 
 
@@ -68,7 +70,7 @@ def page() -> None:
 
 
 def choose_language() -> None:
-    """A button for each language; the choice goes into the page's address, later into the database."""
+    """Show a button for each language; the choice goes into the page's address, later into the database."""
     look()
     first = next(iter(languages()))
     speak(first)
@@ -85,7 +87,7 @@ def _take_language(tag: str) -> None:
 
 
 def welcome(session: RaterSession, texts: Texts) -> None:
-    """What it is about, what is kept, and consent."""
+    """Say what the survey is about and what is stored, and ask for consent."""
     look(texts, "welcome")
     title(texts("welcome.title"), texts("welcome.lead"))
     values = {"clips": len(session.order) + len(session.study.training), "minutes": session.minutes()}
@@ -100,7 +102,7 @@ def welcome(session: RaterSession, texts: Texts) -> None:
 
 
 def check_headphones(session: RaterSession, texts: Texts) -> None:
-    """Quiet room and headphones confirmed, the volume set, then the check."""
+    """Let the rater confirm a quiet room and headphones, set the volume, and take the check."""
     look(texts, "headphones")
     ready = st.session_state.get(READY, "")
     if not ready:
@@ -154,7 +156,7 @@ def _tries() -> int:
 
 
 def describe_yourself(session: RaterSession, texts: Texts) -> None:
-    """Age, eyes and equipment for the report; every question may be left open."""
+    """Ask for age, eyes and equipment, for the report; every question may be left open."""
     look(texts, "about")
     title(texts("about.title"), texts("about.lead"))
     with st.form("survey_about", border=False):
@@ -180,7 +182,7 @@ def describe_yourself(session: RaterSession, texts: Texts) -> None:
 
 
 def practise(session: RaterSession, texts: Texts) -> None:
-    """A training clip: the same questions, then what was expected."""
+    """Show a training clip: the same questions, then the expected answers."""
     total = len(session.study.training)
     done = total - len(session.open_training)
     caption = texts("training.count", done=done + 1, total=total)
@@ -188,13 +190,13 @@ def practise(session: RaterSession, texts: Texts) -> None:
 
 
 def rate(session: RaterSession, texts: Texts) -> None:
-    """A clip to rate."""
+    """Show a clip to rate."""
     total = len(session.order)
     show_clip(session, texts, texts("clip.count", done=session.done + 1, total=total), session.done / total)
 
 
 def show_clip(session: RaterSession, texts: Texts, caption: str, progress: float) -> None:
-    """The player; what comes from it is kept, and the next step is shown once there are answers."""
+    """Show the player, store what it sends, and go to the next step once there are answers."""
     item = session.now
     look(texts, "training" if item.kind == "training" else "clip", wide=True)
     shown: dict[str, float] = st.session_state.setdefault(SHOWN, {})
@@ -223,7 +225,7 @@ def show_clip(session: RaterSession, texts: Texts, caption: str, progress: float
 def keep(
     session: RaterSession, texts: Texts, playback: player.Playback, shown_at: float | None
 ) -> str | None:
-    """Store plays and answers; what to tell the rater when that did not work.
+    """Store plays and answers; return what to tell the rater if that failed, else None.
 
     `shown_at` is when this session first showed the clip (time.monotonic), None when it did not.
     """
@@ -249,7 +251,7 @@ def keep(
 
 
 def have_a_break(session: RaterSession, texts: Texts) -> None:
-    """A reminder to rest, at fixed places of the order."""
+    """Remind the rater to rest, at fixed places of the order."""
     look(texts, "clip")
     title(texts("break.title"), texts("break.lead", done=session.done, total=len(session.order)))
     quiet(texts("break.text"))
@@ -261,7 +263,7 @@ def have_a_break(session: RaterSession, texts: Texts) -> None:
 
 
 def thanks(session: RaterSession, texts: Texts) -> None:
-    """The end; the survey is finished when this page is first shown. A comment is optional."""
+    """Thank the rater and offer a comment field; the first visit to this page finishes the survey."""
     look()
     if session.rater.finished_at is None:
         note(session, texts, "finished")

@@ -1,5 +1,6 @@
-"""The survey's administration, behind a password: who is where, links, scores so far, export; the demo
-plainly marked.
+"""The survey's administration, behind a password: progress, links, scores so far, export.
+
+A demo is plainly marked.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ class Shown:
 
     @property
     def demo(self) -> bool:
-        """Whether its answers are invented."""
+        """Whether the answers are invented."""
         return self.store.demo
 
     def progress(self) -> list[RaterProgress]:
-        """Its raters as they are now."""
+        """The study's raters and their progress at this moment."""
         return self.store.progress(self.study.name)
 
 
@@ -65,7 +66,7 @@ def page() -> None:
 
 
 def chosen() -> Shown:
-    """The study, or the demo where there is one; the head of the page."""
+    """Draw the head of the page and let the administrator choose the study or, if there is one, the demo."""
     heading(TITLE, "Who is where, personal links, scores so far, export.")
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         which = REAL
@@ -85,7 +86,7 @@ def chosen() -> Shown:
 
 @st.fragment(run_every=REFRESH_SECONDS)
 def live(shown: Shown) -> None:
-    """Counts and the raters' progress; drawn again by itself."""
+    """Show counts and the raters' progress; the fragment redraws itself."""
     raters = shown.progress()
     section(
         f"Study {shown.study.name}",
@@ -110,7 +111,7 @@ def live(shown: Shown) -> None:
 
 
 def counts(shown: Shown, raters: list[RaterProgress]) -> None:
-    """How many raters and answers there are."""
+    """Show how many raters and answers there are."""
     valid = [one for one in raters if not one.rater.revoked]
     states = [one.state for one in valid]
     rated = sum(one.items_rated for one in valid)
@@ -136,7 +137,7 @@ def counts(shown: Shown, raters: list[RaterProgress]) -> None:
 
 
 def ago(moment: datetime) -> str:
-    """How long ago, or which day if that is more than two days ago."""
+    """How long ago a moment was, or its date if that is more than two days ago."""
     passed = datetime.now(UTC) - moment
     return f"{moment:%d %b %Y}" if passed.days >= 2 else f"{duration(passed.total_seconds())} ago"
 
@@ -175,14 +176,14 @@ def links(shown: Shown) -> None:
 
 
 def invite(shown: Shown) -> None:
-    """New links."""
+    """Let the administrator make new links."""
     with st.form("invite", border=False):
         count = st.number_input("How many raters", 1, 500, 10)
         base = st.text_input("Address of the survey", BASE_URL, help="where raters reach `make survey`")
-        made = st.form_submit_button("Make links", type="primary", icon=":material/add_link:")
-    if made:
+        submitted = st.form_submit_button("Make links", type="primary", icon=":material/add_link:")
+    if submitted:
         st.session_state[NEW_LINKS] = (base, shown.store.invite(shown.study.name, int(count)))
-        st.rerun()  # the counts above are of before
+        st.rerun()  # the counts above are from before
     if NEW_LINKS not in st.session_state:
         return
     base, invitations = st.session_state[NEW_LINKS]
@@ -201,7 +202,7 @@ def invite(shown: Shown) -> None:
 
 
 def revoke(shown: Shown) -> None:
-    """Close a link."""
+    """Let the administrator close a link."""
     numbers = [one.rater.number for one in shown.progress() if not one.rater.revoked]
     if not numbers:
         st.html('<p class="kp-faint">There is no link to revoke.</p>')
@@ -225,7 +226,7 @@ def revoke(shown: Shown) -> None:
 
 
 def scores_so_far(shown: Shown) -> None:
-    """MOS with intervals of what has been answered, and whom screening would leave out now."""
+    """Show MOS with intervals of the answers so far, and whom screening would leave out now."""
     section(
         "Scores so far", "Screened as survey.screening says; Table II itself is made by the stage mos_scores."
     )
@@ -235,24 +236,25 @@ def scores_so_far(shown: Shown) -> None:
         st.html('<p class="kp-faint">No ratings yet.</p>')
         return
     key = fingerprint(params, shown.study.design_sha256, rows)
-    found = _preview(key, params, shown.study, [Rating(**row) for row in rows])
-    scores = found.screened or found.everybody
+    preview = _preview(key, params, shown.study, [Rating(**row) for row in rows])
+    scores = preview.screened or preview.everybody
     if scores is None:
         st.html('<p class="kp-faint">No ratings yet.</p>')
         return
-    if found.screened is None:
+    if preview.screened is None:
         st.warning("Screening leaves nobody: these are everybody's scores.", icon=":material/warning:")
-    opinions(found, scores)
+    opinions(preview, scores)
     st.html(
         f'<p class="kp-faint">{counted(scores.raters, "rater")}, {counted(scores.clips, "clip")}; 95 % '
         "intervals, crossed bootstrap. Fix the number of raters beforehand (Planner): to stop when the "
         "numbers look good makes them look better than they are.</p>"
     )
-    if found.exclusions:
-        label = counted(len({one.rater for one in found.exclusions}), "rater")
+    if preview.exclusions:
+        label = counted(len({one.rater for one in preview.exclusions}), "rater")
         with st.expander(f"{label} left out by screening as of now"):
             rows = [
-                [Cell(one.rater, one.rule, "left"), Cell(one.reason, look="wrap")] for one in found.exclusions
+                [Cell(one.rater, one.rule, "left"), Cell(one.reason, look="wrap")]
+                for one in preview.exclusions
             ]
             table(("Left out", "Reason"), rows)
             st.html(f'<p class="kp-faint">{rules_in_words(params.survey.screening)}</p>')
@@ -260,7 +262,7 @@ def scores_so_far(shown: Shown) -> None:
 
 @st.cache_data(max_entries=4, show_spinner="Scoring the answers")
 def _preview(key: str, _params: Params, _study: Study, _ratings: list[Rating]) -> Table2:
-    """Table II of these answers; a demo is let in, since it is marked here. `key` stands for the rest."""
+    """Table II of these answers, demo answers included; `key` stands for the other arguments in the cache."""
     survey = _params.survey.model_copy(update={"accept_demo": True})
     evaluate = _params.evaluate.model_copy(update={"bootstrap": PREVIEW_RESAMPLES})
     params = _params.model_copy(update={"survey": survey, "evaluate": evaluate})
@@ -268,20 +270,20 @@ def _preview(key: str, _params: Params, _study: Study, _ratings: list[Rating]) -
 
 
 def comments(shown: Shown) -> None:
-    """What raters wrote, when somebody did."""
-    found = shown.store.comments(shown.study.name)
-    if not found:
+    """Show the raters' comments, if there are any."""
+    remarks = shown.store.comments(shown.study.name)
+    if not remarks:
         return
     section("Comments", "What raters wrote at the end.")
     rows = [
         [Cell(rater_name(one.rater), f"{one.written_at:%d %b %Y}", "left"), Cell(one.text, look="wrap")]
-        for one in found
+        for one in remarks
     ]
     table(("Rater", "Comment"), rows)
 
 
 def download(shown: Shown) -> None:
-    """The tidy CSV."""
+    """Offer the answers as a tidy CSV file."""
     command = "kpbe survey export --demo" if shown.demo else "kpbe survey export"
     section(
         "Export",

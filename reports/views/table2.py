@@ -1,4 +1,4 @@
-"""Table II on the overview: opinion scores, what KPBE changes, how far the raters agree, who was left out."""
+"""Table II on the overview: opinion scores, what KPBE changes, agreement of raters, who was left out."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ def survey_table() -> Table2 | None:
 
 
 def table2_section() -> None:
-    """Table II as a part of a page; it says so where there are no ratings yet, and where they are
-    invented.
-    """
+    """Show Table II as a part of a page, or that there are no ratings yet; invented ratings are marked."""
     shown = survey_table()
     if shown is None or shown.everybody is None:
         section("Table II")
@@ -76,7 +74,7 @@ def _no_ratings(stage_has_run: bool) -> None:
 
 
 def _chosen_scores(shown: Table2) -> Scores:
-    """Of the raters who count, or of everybody where the visitor wants to see that or nobody is left."""
+    """Scores after screening, or everybody's if the visitor asks for them or screening leaves nobody."""
     assert shown.everybody is not None
     if shown.screened is None:
         st.warning(
@@ -91,7 +89,7 @@ def _chosen_scores(shown: Table2) -> Scores:
 
 
 def opinions(shown: Table2, scores: Scores) -> None:
-    """Table II itself."""
+    """Show the opinion scores, a row for each method."""
     head = ["Method"]
     for question in shown.questions:
         head += [question_name(question), "paper"]
@@ -101,8 +99,8 @@ def opinions(shown: Table2, scores: Scores) -> None:
         dot = TRUTH_COLOR if method == GROUND_TRUTH else method_color(method)
         cells = [Cell(survey_name(method), look=f"left {strong}", dot=dot)]
         for question in shown.questions:
-            found = scores.of(method, question)
-            cells.append(Cell(_two(found.mos.mean), _bounds(found.mos), strong) if found else Cell("–"))
+            score = scores.of(method, question)
+            cells.append(Cell(_two(score.mos.mean), _bounds(score.mos), strong) if score else Cell("–"))
             paper = PAPER_MOS.get(method, {}).get(question)
             cells.append(Cell("–" if paper is None else _two(paper), look="paper"))
         rows.append(cells)
@@ -110,16 +108,16 @@ def opinions(shown: Table2, scores: Scores) -> None:
 
 
 def differences(shown: Table2, scores: Scores) -> None:
-    """What KPBE changes: a row for each backend, a column for each question."""
+    """Show what KPBE changes: a row for each backend, a column for each question."""
     if not scores.comparisons:
         return
-    found = {(row.backend, row.question): row for row in scores.comparisons}
+    comparisons = {(row.backend, row.question): row for row in scores.comparisons}
     rows = []
     for backend in dict.fromkeys(row.backend for row in scores.comparisons):
         enhanced = next(row.method for row in scores.comparisons if row.backend == backend)
         cells = [Cell(f"{survey_name(enhanced)} − {survey_name(backend)}", look="left")]
         for question in shown.questions:
-            row = found.get((backend, question))
+            row = comparisons.get((backend, question))
             paper = paper_difference(backend, question)
             cells.append(_difference(row) if row else Cell("–"))
             cells.append(Cell("–" if paper is None else _two(paper, "+"), look="paper"))
@@ -131,7 +129,7 @@ def differences(shown: Table2, scores: Scores) -> None:
 
 
 def finer(shown: Table2, scores: Scores) -> None:
-    """DMOS and bias-corrected scores, agreement, who was left out and why, what the numbers come from."""
+    """Show DMOS, bias-corrected scores, agreement, exclusions with reasons, and the numbers' origin."""
     rows = [
         [
             Cell(survey_name(row.method), question_name(row.question), "left"),

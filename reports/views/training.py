@@ -1,4 +1,4 @@
-"""Every training's curves, the pictures of its validation pairs, and its summary."""
+"""The curves of every training, the pictures of its validation pairs, and its summary."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def is_validation(column: str) -> bool:
 
 
 def losses(training: Training, terms: list[str]) -> None:
-    """The loss and the terms that it is made of, those that are chosen."""
+    """Show the loss and the chosen ones of its terms."""
     section("Losses", "The loss and its terms, each before it is multiplied by its weight.")
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         chosen = st.pills(
@@ -84,9 +84,9 @@ def losses(training: Training, terms: list[str]) -> None:
 
 
 def ablation_section() -> None:
-    """What each part of the training is worth, where the ablation was run."""
-    found = ablation()
-    if found is None or not found.variants:
+    """Show what each part of the training is worth, if the ablation was run."""
+    result = ablation()
+    if result is None or not result.variants:
         return
     section(
         "Ablation",
@@ -94,7 +94,10 @@ def ablation_section() -> None:
         "by clip [95 %].",
     )
     measured = {
-        (method, metric) for run in found.variants for method in run.metrics for metric in run.metrics[method]
+        (method, metric)
+        for run in result.variants
+        for method in run.metrics
+        for metric in run.metrics[method]
     }
     methods = sorted({method for method, _ in measured if is_enhanced(method)})
     if len(methods) > 1:
@@ -105,12 +108,12 @@ def ablation_section() -> None:
             or methods[0]
         ]
     if methods:
-        ablation_table(found.variants, methods[0], [m for m in ABLATED if (methods[0], m) in measured])
-    notes(found.about)
+        ablation_table(result.variants, methods[0], [m for m in ABLATED if (methods[0], m) in measured])
+    notes(result.about)
 
 
 def ablation_table(variants: Sequence[Variant], method: str, metrics: Sequence[str]) -> None:
-    """The runs' means of a method; the best of each metric is bold."""
+    """Show the runs' means of a method; the best of each metric is bold."""
     values = [variant.metrics.get(method, {}) for variant in variants]
     best = {m: (min if m in LOWER_IS_BETTER else max)(v[m] for v in values if m in v) for m in metrics}
     rows = []
@@ -125,7 +128,9 @@ def ablation_table(variants: Sequence[Variant], method: str, metrics: Sequence[s
             away = ""
             if interval is not None:
                 away = distance(*interval, metric)
-            elif of_run is not values[0] and metric in values[0]:  # written before there were intervals
+            elif (
+                of_run is not values[0] and metric in values[0]
+            ):  # the ablation was written before it had intervals
                 away = number(value - values[0][metric], metric, "+")
             cells.append(Cell(number(value, metric), away, "strong" if value == best[metric] else ""))
         cells.append(Cell(", ".join(variant.overrides) or "–", look="wrap"))
@@ -135,12 +140,12 @@ def ablation_table(variants: Sequence[Variant], method: str, metrics: Sequence[s
 
 def distance(mean: float, low: float, high: float, metric: str) -> str:
     """A paired difference with its interval."""
-    told, *ends = (number(value, metric, "+") for value in (mean, low, high))
-    return f"{told} [{', '.join(ends)}]"
+    difference, *ends = (number(value, metric, "+") for value in (mean, low, high))
+    return f"{difference} [{', '.join(ends)}]"
 
 
 def summary(training: Training) -> None:
-    """What summary.json says, as cards and a line."""
+    """Show the contents of summary.json, as cards and a line."""
     facts = training.summary
     if facts is None:
         st.info(
@@ -148,8 +153,8 @@ def summary(training: Training) -> None:
             icon=":material/hourglass_top:",
         )
         return
-    if said := still_mouth(facts):
-        st.error(f"{said[0].upper()}{said[1:]}.", icon=":material/error:")
+    if warning := still_mouth(facts):
+        st.error(f"{warning[0].upper()}{warning[1:]}.", icon=":material/error:")
     budget = ("ended by its time budget",) if facts.get("stopped_by_time_budget") else ()
     shown = [Card("Steps", f"{facts['steps']:,}", budget)] if "steps" in facts else []
     if "seconds" in facts:
@@ -176,7 +181,7 @@ def summary(training: Training) -> None:
 
 
 def sheets(training: Training) -> None:
-    """The validation pairs at a step that is chosen by a slider."""
+    """Show the validation pairs at a step that the visitor chooses."""
     pictures = training.sheets
     if not pictures:
         return
@@ -189,7 +194,7 @@ def sheets(training: Training) -> None:
 
 
 def curves(training: Training, names: list[str], logarithmic: bool = False) -> None:
-    """A small chart for each curve, a few in a row."""
+    """Show a small chart for each curve, a few in a row."""
     drawn = [name for name in names if training.is_curve(name)]
     for start in range(0, len(drawn), COLUMNS):
         row = drawn[start : start + COLUMNS]
