@@ -1,3 +1,4 @@
-"""Speed claims, each measured beside the procedure it is compared with, in one run; the results lie beside
-the scripts as .md files.
+"""Speed claims, each measured in one run beside the procedure that it is compared with.
+
+The results lie beside the scripts, as Markdown and JSON files.
 """

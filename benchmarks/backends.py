@@ -1,5 +1,4 @@
-"""Batch synthesis of our Wav2Lip and PC-AVS against the procedures of their reference implementations:
-`python -m benchmarks.backends`.
+"""Our Wav2Lip and PC-AVS against the reference's batch synthesis: `python -m benchmarks.backends`.
 
 Both sides run in one process on the same clip with the same weights, in turns. The report goes to
 benchmarks/backends.md.
@@ -36,16 +35,15 @@ class Settings:
     """What is measured.
 
     Attributes:
-        video: see `load_source`.
-        seconds: of speech, for Wav2Lip.
-        pcavs_frames: for PC-AVS on a CPU, whose reference takes seconds a frame; on a GPU it speaks for
-            `seconds`, too.
+        video: a talking head; for None see `load_source`.
+        seconds: length of the speech for Wav2Lip.
+        pcavs_frames: frames of PC-AVS on a CPU, where its reference takes seconds per frame; on a GPU it
+            speaks for `seconds`, too.
         rounds: how often each side runs.
-        sizes: networks.
+        sizes: which networks are run.
         memory_seconds: lengths of speech whose peak memory is measured.
         devices: torch devices.
-        sample: of the rendered clip; None renders as `load_source` does, and only where there is no real
-            clip.
+        sample: settings of a rendered clip; None renders one only where there is no real clip.
     """
 
     video: Path | None = None
@@ -64,10 +62,10 @@ class Results:
 
     Attributes:
         source: the video.
-        machine: Markdown.
+        machine: description of the machine, a Markdown list.
         races: speeds.
         candidates: cells per frame that the loop of the reference's detection visits.
-        memory: procedure and seconds of speech to peak MB.
+        memory: (procedure, seconds of speech) to peak MB.
     """
 
     source: Source
@@ -78,10 +76,10 @@ class Results:
 
 
 def measure(settings: Settings, folder: Path) -> Results:
-    """Run everything; `folder` takes what is written on the way."""
+    """Run all races and memory measurements; `folder` takes temporary files."""
     about = machine()
     source = load_source(settings.video, folder, settings.sample)
-    # Before this process grows: little memory could be left for the others.
+    # Measure memory before this process grows and leaves little for the others.
     peaks = {
         (name, seconds): memory.peak_memory(memory.MemoryRun(name, source, seconds))
         for name in get_args(memory.Procedure)
@@ -98,7 +96,7 @@ def measure(settings: Settings, folder: Path) -> Results:
 
 
 class Wav2LipRaces:
-    """Wav2Lip fed with the video and with one picture of it."""
+    """Races of Wav2Lip, fed with the video or with one picture of it."""
 
     def __init__(self, settings: Settings, source: Source, folder: Path, device: torch.device) -> None:
         self.settings, self.folder, self.device = settings, folder, device
@@ -109,7 +107,7 @@ class Wav2LipRaces:
         self.candidates = candidates_per_frame(self.s3fd.plant(self.talk.first, source.boxes))
 
     def run(self) -> list[Race]:
-        """All races."""
+        """Run all races on this device."""
         return [
             self._race("Wav2Lip, video, faces detected", "video", detected=True),
             self._race("Wav2Lip, video, faces given", "video", detected=False),
@@ -127,7 +125,7 @@ class Wav2LipRaces:
 
 
 def pcavs_race(settings: Settings, source: Source, folder: Path, device: torch.device) -> Race:
-    """PC-AVS: the first frame speaks, the video turns the head."""
+    """Race of PC-AVS: the first frame speaks, and the video turns the head."""
     networks = settings.sizes.networks(device)
     frames = settings.pcavs_frames if device.type == "cpu" else round(settings.seconds * FPS)
     talks = source.talk(1, folder), source.talk(max(1, frames), folder)
@@ -148,10 +146,10 @@ def race(
 
     Args:
         name: for the report.
-        sides: ours and the reference, each makes a job of `talk`.
+        sides: ours and the reference; each makes a job from the keyword argument `talk`.
         talks: a short one to warm up with, and the one that is timed.
         rounds: how often each side runs.
-        folder: gets `ours.mkv` and `reference.mkv`, those of the last round.
+        folder: gets `ours.mkv` and `reference.mkv` of the last round.
     """
     outs = folder / "ours.mkv", folder / "reference.mkv"
     for make, out in zip(sides, outs, strict=True):
@@ -172,7 +170,7 @@ def race(
 
 
 def report(settings: Settings, results: Results) -> Page:
-    """The results in Markdown."""
+    """The page with the results."""
     source = results.source
     detection = "YuNet" if source.detector == "yunet" else "no detection (YuNet's weights were not here)"
     networks = f"random weights, width {settings.sizes.width_multiplier:g} of the official one"
@@ -260,22 +258,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gpus = ["cuda"] if torch.cuda.is_available() else []
     parser.add_argument("--devices", nargs="+", default=["cpu", *gpus])
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
-    given = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     settings = Settings(
-        video=given.video,
-        seconds=given.seconds,
-        pcavs_frames=given.pcavs_frames,
-        rounds=given.rounds,
-        sizes=Sizes(given.width, wav2lip=given.wav2lip_checkpoint, pcavs=given.pcavs_checkpoint),
-        memory_seconds=tuple(given.memory_seconds),
-        devices=tuple(given.devices),
+        video=parsed.video,
+        seconds=parsed.seconds,
+        pcavs_frames=parsed.pcavs_frames,
+        rounds=parsed.rounds,
+        sizes=Sizes(parsed.width, wav2lip=parsed.wav2lip_checkpoint, pcavs=parsed.pcavs_checkpoint),
+        memory_seconds=tuple(parsed.memory_seconds),
+        devices=tuple(parsed.devices),
     )
     try:
         with TemporaryDirectory() as folder:
             written = report(settings, measure(settings, Path(folder)))
     except KPBEError as error:
         sys.exit(str(error))
-    write_page(given.out, written)
+    write_page(parsed.out, written)
     print(written)
 
 

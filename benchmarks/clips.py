@@ -8,8 +8,9 @@ from kpbe.data.clips import Clip, make_clip_id
 
 
 def training_clip(folder: Path, number: int, path: str, frames: int, height: int, width: int) -> Clip:
-    """A mute training clip at 25 fps of person `number`; the file `path` below `folder` is the caller's to
-    write.
+    """Describe a mute training clip at 25 fps of person `number`.
+
+    The caller writes the video, the file `path` below `folder`.
     """
     return Clip(
         clip_id=make_clip_id(f"person{number}", "1", 0, frames),

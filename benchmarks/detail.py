@@ -1,10 +1,10 @@
-"""What frames are best made of: `python -m benchmarks.detail CLIPS` compares `generator.detail` none, warp
-and warp_both.
+"""Compare `generator.detail` none, warp and warp_both: `python -m benchmarks.detail CLIPS`.
 
-Each unseen person is enhanced from a *simulated* still backend: one frame with the true mouth of every
-moment, spoiled as backends spoil theirs (kpbe/training/simulated_backends.py). So the true mouth is in the
-backend's frames, and what is lost of it is ours. Controls: the source image as expression, and the backend's
-frames in another order. The report goes to benchmarks/detail.md.
+Each unseen person is enhanced from a *simulated* still backend: one frame with the true mouth of each moment,
+degraded as backends degrade theirs (kpbe/training/simulated_backends.py). The backend's frames thus contain
+the true mouth, and whatever of it is missing from the result, the enhancement has lost. Controls are the
+source image as expression, and the backend's frames in another order. The report goes to
+benchmarks/detail.md.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class Pictures:
     frames: np.ndarray
 
     def at(self, indices: Sequence[int]) -> np.ndarray:
-        """See `Frames.get_batch`."""
+        """See `kpbe.evaluation.scoring.Frames`."""
         return self.frames[list(indices)]
 
 
 def one_clip_each(clips: Sequence[Clip], people: int) -> list[Clip]:
-    """The first clip of so many people, evenly spread over their names."""
+    """The first clip of each of `people` identities, which are spread evenly over the sorted names."""
     first = {clip.identity: clip for clip in reversed(clips)}
     names = sorted(first)
     chosen = np.unique(np.linspace(0, len(names) - 1, min(people, len(names))).round().astype(int))
@@ -73,7 +73,7 @@ def one_clip_each(clips: Sequence[Clip], people: int) -> list[Clip]:
 
 
 def simulated_backend(frames: np.ndarray, source: int, seed: int) -> np.ndarray:
-    """A still backend's frames (N, H, W, 3) with the mouths of `frames`, all spoiled alike."""
+    """A still backend's frames (N, H, W, 3) with the mouths of `frames`, all degraded alike."""
     landmarker = face_landmarker()
     faces = [landmarker.read(frame) for frame in frames]
     points = labels_of_faces(faces, (frames.shape[1], frames.shape[2])).points
@@ -85,21 +85,24 @@ def simulated_backend(frames: np.ndarray, source: int, seed: int) -> np.ndarray:
 def enhanced(
     frontend: Frontend, detail: Detail, frames: np.ndarray, source: int, expression: np.ndarray
 ) -> np.ndarray:
-    """Frames of the source image with the head poses of `frames` and the expressions of others."""
+    """Frames (N, H, W, 3) of the source image with the head poses of `frames` and other expressions.
+
+    The expressions are those of the frames `expression` (N, H, W, 3).
+    """
     frontend.use_detail(detail)
     decomposed = frontend.decompose(to_tensor(frames[source : source + 1]))
-    made = []
+    pieces = []
     for begin in range(0, len(frames), AT_ONCE):
         at = slice(begin, begin + AT_ONCE)
         pose, _ = frontend.estimate_pose_expression(to_tensor(frames[at]))
-        made.append(to_uint8(frontend.reenact(decomposed, pose, to_tensor(expression[at])).frame))
-    return np.concatenate(made)
+        pieces.append(to_uint8(frontend.reenact(decomposed, pose, to_tensor(expression[at])).frame))
+    return np.concatenate(pieces)
 
 
 def measure(
     frontend: Frontend, clip: Clip, most_frames: int, networks: Networks
 ) -> dict[str, dict[str, float]]:
-    """Method -> metric -> value of one clip."""
+    """Method -> metric -> value for one clip."""
     frames = Recording(clip.video).frames()
     shown = np.unique(np.linspace(0, len(frames) - 1, min(most_frames, len(frames))).round().astype(int))
     frames = frames[shown]
@@ -115,21 +118,21 @@ def measure(
         methods[f"{detail}, shuffled backend"] = enhanced(frontend, detail, frames, source, shuffled)
     scores = score_videos(
         Pictures(frames),
-        {name: Pictures(made) for name, made in methods.items()},
+        {name: Pictures(video) for name, video in methods.items()},
         [index for index in range(len(frames)) if index != source],
         networks,
         source=frames[source],
         followed={name: BACKEND for name in methods if name not in (STATIC, BACKEND)},
     )
-    return {name: found.means() for name, found in scores.items()}
+    return {name: score.means() for name, score in scores.items()}
 
 
-def rows_of(found: Sequence[Mapping[str, Mapping[str, float]]]) -> list[list[str]]:
-    """Means over clips, a row for each method."""
+def rows_of(clips: Sequence[Mapping[str, Mapping[str, float]]]) -> list[list[str]]:
+    """Table rows with means over clips, one for each method; `clips` holds the results of `measure`."""
     rows = []
-    for method in found[0]:
+    for method in clips[0]:
         values = defaultdict(list)
-        for of_clip in found:
+        for of_clip in clips:
             for metric, value in of_clip[method].items():
                 values[metric].append(value)
         cells = [
@@ -156,7 +159,7 @@ truth's and with the backend's; turn, across and down are the shares that heads 
 
 
 def main() -> None:
-    """See the module."""
+    """Measure all clips and write the report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -177,8 +180,8 @@ def main() -> None:
         compute,
     )
     clips = one_clip_each(read_manifest(chosen.clips, "test"), chosen.people)
-    found = [measure(frontend, clip, chosen.frames, networks) for clip in tqdm(clips, unit="clip")]
-    written = report(path, clips, chosen.frames, rows_of(found))
+    results = [measure(frontend, clip, chosen.frames, networks) for clip in tqdm(clips, unit="clip")]
+    written = report(path, clips, chosen.frames, rows_of(results))
     write_page(chosen.out, written)
     print(written)
 

@@ -1,8 +1,7 @@
-"""Two random frames of a random clip, as training asks for them, from every kind of storage: `python -m
-benchmarks.loading`.
+"""Reading two random frames of a random clip, as training does: `python -m benchmarks.loading`.
 
-All ways read the same frames of the same clips in turns in one process. The report goes to
-benchmarks/loading.md.
+All kinds of storage are read in turns in one process, the same frames of the same clips each. The report goes
+to benchmarks/loading.md.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ from kpbe.training.frames import ClipFrames, FrameSource, LabelFolders, MemoryFr
 
 SHORT_GOP, LONG_GOP = 12, 250
 CRF = 12
-"""Quality of `data.crf`."""
+"""The default of `data.crf`."""
 PEER = "mp4, GOP 250, decord"
-"""What a clip is without thought for training: x264's default, and the usual reader."""
+"""What a clip is unless it is prepared for training: x264's default GOP and the usual reader."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +42,10 @@ class Settings:
     """What is measured.
 
     Attributes:
-        clips: at most so many.
+        clips: how many at most.
         size: pixels of a side.
-        draws: pairs of frames of a round, one after the other in one thread.
-        batches: of a round, per batch size.
+        draws: pairs of frames in a round, read one after the other in one thread.
+        batches: batches in a round, per batch size.
         batch_sizes: for the loader.
         rounds: how often every way runs.
         threads: of the loader.
@@ -69,9 +68,9 @@ class Way:
 
     Attributes:
         name: for the report.
-        source: gives frames of a clip by the clip's path.
-        megabytes: of all clips as they are stored.
-        milliseconds: of a pair of frames, one median per round.
+        source: reads frames of a clip, given the clip's path.
+        megabytes: size of all clips as they are stored.
+        milliseconds: time for a pair of frames, one median per round.
         batches_per_second: per batch size, one number per round.
     """
 
@@ -83,7 +82,7 @@ class Way:
 
 
 class PictureFolder:
-    """One PNG per frame, as FOMM's loader prefers it: a folder per clip that is listed at every access."""
+    """One PNG per frame, as FOMM's loader prefers it: a folder per clip, listed at every access."""
 
     def read(self, path: Path, indices: Sequence[int], /) -> np.ndarray:
         """See `FrameSource`."""
@@ -94,7 +93,7 @@ class PictureFolder:
 
 @dataclass(frozen=True)
 class Stored:
-    """Calls `get` with another file of the same clip."""
+    """Calls `get` with the clip's file that has another suffix."""
 
     suffix: str
     get: Callable[[Path, Sequence[int]], np.ndarray]
@@ -105,7 +104,7 @@ class Stored:
 
 
 class OfMemory:
-    """Frames in memory, by the clip's path."""
+    """Frames kept in memory, by the clip's path."""
 
     def __init__(self, paths: Sequence[Path], suffix: str, threads: int) -> None:
         self._suffix = suffix
@@ -117,28 +116,28 @@ class OfMemory:
 
 
 def decord_pair(path: Path, indices: Sequence[int]) -> np.ndarray:
-    """Open with decord, as its users do."""
+    """Open the file with decord, as its users do, and read two frames."""
     import decord
 
     return decord.VideoReader(str(path), num_threads=1).get_batch(list(indices)).asnumpy()
 
 
 def reader_pair(path: Path, indices: Sequence[int]) -> np.ndarray:
-    """Open with our general reader, which looks through the whole file and then takes decord or PyAV."""
+    """Open the file with our general reader, which scans it first and then uses decord or PyAV."""
     return Recording(path).at(indices)
 
 
 def make_clips(settings: Settings, folder: Path) -> tuple[str, list[Clip]]:
-    """Store every clip in every way; returns where they come from, and the clips."""
+    """Store every clip in every way; return where the clips come from, and the clips."""
     real = [] if settings.sample else sorted(REAL_CLIPS.glob("*.mp4"))[: settings.clips]
     name = f"{len(real)} real clips (VoxCeleb2), scaled"
-    made = (Recording(path).frames((settings.size, settings.size)) for path in real)
+    videos = (Recording(path).frames((settings.size, settings.size)) for path in real)
     if not real:
         sample = settings.sample or SampleParams(seconds=6.0, frame_size=settings.size)
         name = f"{settings.clips} rendered clips of the built-in sample"
-        made = (render_clip(number, 0, sample).frames for number in range(settings.clips))
+        videos = (render_clip(number, 0, sample).frames for number in range(settings.clips))
     clips = []
-    for number, frames in enumerate(made):
+    for number, frames in enumerate(videos):
         clip = training_clip(folder, number, f"{number}.any", *frames.shape[:3])
         for suffix, gop in ((".short.mp4", SHORT_GOP), (".long.mp4", LONG_GOP)):
             write_video(clip.video.with_suffix(suffix), frames, 25.0, gop=gop, crf=CRF)
@@ -152,21 +151,21 @@ def make_clips(settings: Settings, folder: Path) -> tuple[str, list[Clip]]:
 
 
 def ways_of(settings: Settings, clips: Sequence[Clip]) -> list[Way]:
-    """All ways; ours last."""
+    """All ways of storing and reading; ours is the last."""
     paths = [clip.video for clip in clips]
     short, long, ffv1 = FrameAccess(), FrameAccess(), FrameAccess()
     in_memory = sum(clip.frames * clip.width * clip.height * 3 for clip in clips) / 1e6
-    found = [("PNG folders, PIL", PictureFolder(), ".png")]
+    named_sources = [("PNG folders, PIL", PictureFolder(), ".png")]
     try:
         import decord  # noqa: F401
     except (ImportError, OSError):
         print("decord is not installed here: its rows are left out", file=sys.stderr)
     else:
-        found += [
+        named_sources += [
             (PEER, Stored(".long.mp4", decord_pair), ".long.mp4"),
             ("mp4, GOP 12, decord", Stored(".short.mp4", decord_pair), ".short.mp4"),
         ]
-    found += [
+    named_sources += [
         ("mp4, GOP 250, ours", Stored(".long.mp4", long.read), ".long.mp4"),
         ("mp4, GOP 12, `Recording.at`", Stored(".short.mp4", reader_pair), ".short.mp4"),
         (
@@ -177,7 +176,7 @@ def ways_of(settings: Settings, clips: Sequence[Clip]) -> list[Way]:
         ("mp4, GOP 12, ours", Stored(".short.mp4", short.read), ".short.mp4"),
         ("FFV1 mkv (backends' videos), ours", Stored(".mkv", ffv1.read), ".mkv"),
     ]
-    ways = [Way(name, source, _megabytes(paths, suffix)) for name, source, suffix in found]
+    ways = [Way(name, source, _megabytes(paths, suffix)) for name, source, suffix in named_sources]
     return [*ways, Way("memory, ours", OfMemory(paths, ".short.mp4", settings.threads), in_memory)]
 
 
@@ -188,16 +187,18 @@ def _megabytes(paths: Sequence[Path], suffix: str) -> float:
 
 
 def measure(settings: Settings, clips: Sequence[Clip]) -> list[Way]:
-    """Run all ways in turns, after a round that is not counted."""
+    """Run all ways in turns, after a first round that is not counted."""
     ways = ways_of(settings, clips)
     for number in range(-1, settings.rounds):
         rng = np.random.default_rng(max(number, 0))
-        drawn = rng.integers(len(clips), size=settings.draws)
-        asked = [(clips[clip], np.sort(rng.integers(clips[clip].frames, size=2)).tolist()) for clip in drawn]
+        numbers = rng.integers(len(clips), size=settings.draws)
+        pairs = [
+            (clips[clip], np.sort(rng.integers(clips[clip].frames, size=2)).tolist()) for clip in numbers
+        ]
         for way in ways:
-            taken = [_milliseconds(way.source, clip, pair) for clip, pair in asked]
+            times = [_milliseconds(way.source, clip, pair) for clip, pair in pairs]
             if number >= 0:
-                way.milliseconds.append(median(taken))
+                way.milliseconds.append(median(times))
         for size in settings.batch_sizes:
             for way in ways:
                 rate = _batches_per_second(settings, clips, way.source, size, number)
@@ -216,7 +217,7 @@ def _milliseconds(source: FrameSource, clip: Clip, indices: Sequence[int]) -> fl
 def _batches_per_second(
     settings: Settings, clips: Sequence[Clip], source: FrameSource, batch_size: int, seed: int
 ) -> float:
-    """Of the loader, up to where bytes go to the device."""
+    """Batches per second of the loader, up to where bytes go to the device."""
     none = clips[0].folder / "no labels"
     frames = ClipFrames(clips, LabelFolders(none, none))
     params = FrontendTrainParams(schedule=ScheduleParams(steps=1, batch_size=batch_size))
@@ -229,7 +230,7 @@ def _batches_per_second(
 
 
 def report(settings: Settings, about: str, name: str, clips: Sequence[Clip], ways: Sequence[Way]) -> Page:
-    """The whole of loading.md."""
+    """The page loading.md."""
     peer = next((way for way in ways if way.name == PEER), ways[0])
     seconds = sum(clip.seconds for clip in clips)
     header = (
@@ -297,11 +298,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--rendered", type=float, metavar="SECONDS", help="clips of the built-in sample, not real ones"
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
-    given = vars(parser.parse_args(arguments))
-    out, rendered = given.pop("out"), given.pop("rendered")
-    sample = SampleParams(seconds=rendered, frame_size=given["size"]) if rendered else None
-    sizes = tuple(given.pop("batch_sizes"))
-    settings = Settings(**given, batch_sizes=sizes, sample=sample)
+    options = vars(parser.parse_args(arguments))
+    out, rendered = options.pop("out"), options.pop("rendered")
+    sample = SampleParams(seconds=rendered, frame_size=options["size"]) if rendered else None
+    sizes = tuple(options.pop("batch_sizes"))
+    settings = Settings(**options, batch_sizes=sizes, sample=sample)
     about = machine()
     with TemporaryDirectory() as folder:
         name, clips = make_clips(settings, Path(folder))

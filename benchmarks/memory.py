@@ -1,4 +1,4 @@
-"""How much memory a synthesis needs, measured in a process that does nothing else."""
+"""Peak memory of a synthesis, measured in a process that does nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MemoryRun:
     """One synthesis by narrow networks on the CPU, faces given.
 
     Attributes:
-        procedure: whose.
+        procedure: which synthesis.
         source: video to loop.
         seconds: of speech.
         image_size: of PC-AVS.
@@ -39,7 +39,7 @@ class MemoryRun:
 
 
 def peak_memory(run: MemoryRun) -> float:
-    """Peak resident memory in MB of a fresh process that does `run`."""
+    """Peak resident memory, in MB, of a fresh process that does `run`."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_peak_of_this_process, run).result()
 
@@ -65,7 +65,10 @@ def _peak_of_this_process(run: MemoryRun) -> float:
 
 
 def _peak_rss() -> float:
-    """MB. On Linux getrusage's peak outlives exec: it would be the parent's where that one's is higher."""
+    """Peak resident memory of this process in MB.
+
+    getrusage will not do on Linux: its peak outlives exec, so it would be the parent's if that is higher.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():

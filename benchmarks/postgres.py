@@ -1,5 +1,6 @@
-"""A PostgreSQL server of our own in a temporary folder, reached by a socket in it, where its programs are
-installed.
+"""A PostgreSQL server of our own in a temporary folder, reached by a socket in that folder.
+
+Its programs must be installed on this machine.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ START_SECONDS = 60
 
 
 class Postgres:
-    """A cluster that was made for this run.
+    """A PostgreSQL cluster that exists for this run only.
 
     Args:
         programs: folder of initdb and postgres.
@@ -56,7 +57,7 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """For SQLAlchemy."""
+        """The URL for SQLAlchemy."""
         return f"postgresql://survey@/postgres?host={self.folder}"
 
     def start(self) -> None:
@@ -91,7 +92,7 @@ class Postgres:
             sleep(0.1)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """End the server: SIGINT asks it to, SIGKILL kills all of its processes at once."""
+        """Stop the server: SIGINT ends it in order, SIGKILL kills all of its processes at once."""
         if self._server is None:
             return
         if how == signal.SIGKILL:
@@ -113,7 +114,7 @@ class Postgres:
 
 @contextmanager
 def temporary_postgres(durable: bool = True) -> Iterator[Postgres]:
-    """A running server that is gone with its folder when the block ends; `durable` see `Postgres`.
+    """A running server; the end of the block stops it and removes its folder. For `durable` see `Postgres`.
 
     Raises:
         LookupError: PostgreSQL or its driver is not installed; the message says which.
@@ -133,7 +134,7 @@ def temporary_postgres(durable: bool = True) -> Iterator[Postgres]:
 
 @contextmanager
 def new_database(url: str) -> Iterator[str]:
-    """An empty database on the server that `url` leads to, removed in the end; gives its URL."""
+    """Create an empty database on the server at `url` and give its URL; the end of the block drops it."""
     from sqlalchemy import create_engine, make_url, text
 
     name = f"kpbe_{uuid.uuid4().hex[:16]}"
@@ -152,8 +153,8 @@ def new_database(url: str) -> Iterator[str]:
 def _programs() -> Path:
     if importlib.util.find_spec("psycopg") is None:
         raise LookupError("psycopg is not installed (the extra `postgres`)")
-    found = shutil.which("initdb")
-    places = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    initdb = shutil.which("initdb")
+    places = [Path(initdb).resolve().parent] if initdb else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not places or not (places[-1] / "postgres").exists():
         raise LookupError("no PostgreSQL server is installed (apt-get install postgresql)")
     if os.geteuid() == 0 and "postgres" not in {user.pw_name for user in pwd.getpwall()}:

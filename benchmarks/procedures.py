@@ -1,4 +1,4 @@
-"""Our synthesis and the reference's, made ready to run on one talk; what is made ready is not timed."""
+"""Our synthesis and the reference's as jobs on one talk; making a job is not timed, running it is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kpbe.backends.wav2lip import Wav2Lip, Wav2LipGenerator, load_generator
 from kpbe.backends.wav2lip.settings import Wav2LipSettings
 
 Job = Callable[[Path, Stopwatch], Any]
-"""Writes the talking video to a path."""
+"""Writes the talking video to a path, and times its parts."""
 
 _NO_TRAINING = {"schedule": {"steps": 1, "batch_size": 1}}
 
@@ -66,7 +66,7 @@ def our_wav2lip(
     detector: Finder,
     device: torch.device,
 ) -> Job:
-    """KPBE's Wav2Lip; `known` takes the talk's boxes."""
+    """KPBE's Wav2Lip; the detector `known` uses the talk's boxes."""
     sections = {"sync_expert": _NO_TRAINING, "train": _NO_TRAINING}
     settings = Wav2LipSettings.model_validate({"feed": feed, "detector": detector, **sections})
     return partial(_speak, Wav2Lip(generator, settings, str(device)), talk, feed, detector == "known")

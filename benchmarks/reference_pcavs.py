@@ -1,13 +1,14 @@
-"""Batch synthesis as PC-AVS's inference script does it, written from a description of the
-procedure (Hangz-nju-cuhk/Talking-Face_PC-AVS, inference.py).
+"""Batch synthesis as PC-AVS's inference script does it, written from a description of the procedure.
 
-Aligned frames lie on the disk as pictures. For every frame of every batch of 16 the picture that shows the
-person is read and encoded again, the non-identity encoder sees the pose frame and that picture, and two
-pictures are rendered: one that keeps the picture's head pose and one that follows the pose frame. Modulated
-convolutions have a weight of their own for every sample and run as one grouped convolution. Networks,
-weights, video writer and mel spectrogram are ours, so that nothing but the procedure differs; the second
-picture is rendered and not written. One departure keeps both videos equally long: the reference renders no
-frame whose 0.2 s of sound would begin before or end behind the speech, here it does.
+The procedure is that of inference.py in Hangz-nju-cuhk/Talking-Face_PC-AVS.
+
+Aligned frames lie on the disk as pictures. For every frame of every batch of 16, the picture of the person is
+read and encoded again, the non-identity encoder sees the pose frame and that picture, and two pictures are
+rendered: one keeps the picture's head pose, and one follows the pose frame. Modulated convolutions have a
+weight of their own for every sample and run as one grouped convolution. Networks, weights, video writer and
+mel spectrogram are ours, so that only the procedure differs; the second picture is rendered but not written.
+One departure keeps both videos equally long: the reference renders no frame whose 0.2 s of sound would begin
+before or end after the speech; here such frames are rendered.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ class PCAVSReference:
         self.person = _write_aligned([talk.first], talk.landmarks[:1], folder / f"person{suffix}")[0]
 
     def run(self, out: Path, watch: Stopwatch) -> None:
-        """Write the pictures that follow the pose, FFV1 with the speech; parts of the watch are `encoders`
-        and `generator`.
+        """Write the pictures that follow the pose, as FFV1 with the speech.
+
+        The parts of the watch are `encoders` and `generator`.
         """
         count = len(self.talk.frames)
         mel = pcavs_mel(self.talk.wave)
@@ -99,7 +101,7 @@ class PCAVSReference:
 
 
 def _write_aligned(frames: Iterable[np.ndarray], landmarks: np.ndarray, path: Path) -> list[Path]:
-    """Aligned pictures of consecutive frames, numbered behind the name of `path`."""
+    """Write aligned pictures of consecutive frames, numbered after the name of `path`; return their paths."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = []
     for i, (frame, matrix) in enumerate(zip(frames, alignment_matrices(landmarks), strict=True)):
@@ -110,11 +112,10 @@ def _write_aligned(frames: Iterable[np.ndarray], landmarks: np.ndarray, path: Pa
 
 
 class GroupedGenerator:
-    """A generator's weights, run with one weight per sample in grouped convolutions, as the published code
-    does.
+    """A generator's weights, run with one weight per sample in grouped convolutions.
 
-    Written from the description of StyleGAN2's synthesis network; blur, noise, bias and activation are
-    operations of their own.
+    The published code does it this way. This class is written from the description of StyleGAN2's synthesis
+    network; blur, noise, bias and activation are separate operations.
 
     Args:
         generator: whose weights are used.
@@ -168,7 +169,7 @@ class GroupedGenerator:
         return x.view(batch, out, *x.shape[2:])
 
     def _low_pass(self, x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
-        """Every channel is a picture of its own, as where the published code finds no compiled kernel."""
+        """Filter each channel as a picture of its own, as published code does without compiled kernels."""
         batch, channels = x.shape[:2]
         x = F.pad(x, padding).reshape(batch * channels, 1, x.shape[2] + sum(padding[2:]), -1)
         x = F.conv2d(x, self.blur[None, None])

@@ -1,8 +1,8 @@
-"""How the reference code renders a frame (reference: zhanglonghao1992's OSFV demo, facts only), for
-comparison.
+"""How the reference code renders a frame, for comparison.
 
-Plain on purpose: one frame at a time, the whole generator for each, so the source is encoded again for every
-frame; all motions are sampled point by point from copies of the volume; batch norms are computed beside the
+The reference is zhanglonghao1992's OSFV demo, of which facts only were used. The code is plain on purpose: it
+renders one frame at a time with the whole generator, so the source is encoded again for every frame; it
+samples all motions point by point from copies of the volume; and it computes batch norms beside the
 convolutions. Networks and weights are KPBE's own, with torch's own convolutions and default layout of
 weights.
 """
@@ -28,8 +28,11 @@ class PlainRenderer:
     """The reference's loop over driving frames.
 
     Args:
-        frontend: is copied; with the original decoder, detail `none` and first-order motion by translation;
-            not prepared for rendering.
+        frontend: the network, which is copied; it needs the original decoder, detail `none` and first-order
+            motion by translation, and must not be prepared for rendering.
+
+    Raises:
+        ValueError: the frontend has detail or moves by rotation.
     """
 
     def __init__(self, frontend: Frontend):
@@ -43,8 +46,9 @@ class PlainRenderer:
 
     @torch.no_grad()
     def __call__(self, source: Tensor, driving: Sequence[Tensor]) -> Iterator[np.ndarray]:
-        """Frames (H, W, 3) in [0, 1] that show the source (1, 3, H, W) with head pose and expression of each
-        driving (1, 3, H, W).
+        """Render the source (1, 3, H, W) with the pose and expression of each driving image (1, 3, H, W).
+
+        It yields frames (H, W, 3) in [0, 1].
         """
         network = self.frontend
         canonical = network.canonical_keypoints(source)

@@ -1,11 +1,10 @@
-"""The reference's face detection: S3FD on whole frames in batches, with its loop over candidate cells in
-Python.
+"""The reference's face detection: S3FD on whole frames in batches, then a Python loop over candidate cells.
 
-Written from a description of the procedure (Rudrabha/Wav2Lip, face_detection). The network is the
-face-alignment package's, with random weights, since its published file cannot be had here. What it would
-answer is planted behind it: a high score, and the box that our detector found, at every cell whose anchor
-overlaps the face by at least 0.35, which is what S3FD's training counts as the face. How long the loop takes
-is reported apart.
+It is written from a description of the procedure (Rudrabha/Wav2Lip, face_detection). The network is that of
+the package face-alignment, with random weights, because its published file cannot be had here. The answers of
+a trained network are therefore planted behind it: a high score and our detector's box at every cell whose
+anchor overlaps the face by at least 0.35, which S3FD's training counts as the face. The time of the loop is
+reported separately.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ LARGEST_OVERLAP = 0.3
 FACE_OVERLAP = 0.35
 
 Maps = list[tuple[np.ndarray, np.ndarray]]
-"""Of every stride: face scores (N, h, w) and encoded boxes (N, 4, h, w)."""
+"""For each stride: face scores (N, h, w) and encoded boxes (N, 4, h, w)."""
 
 
 class S3FD:
@@ -49,9 +48,7 @@ class S3FD:
 
     @torch.no_grad()
     def plant(self, frame: np.ndarray, boxes: np.ndarray) -> Maps:
-        """What the network would answer to frames of the size of `frame` that show faces in `boxes` (N,
-        4).
-        """
+        """The answers of a trained network to frames like `frame` that show faces in `boxes` (N, 4)."""
         answers = self._run([frame])
         return [_planted(2**i * SMALLEST_STRIDE, s.shape[-2:], boxes) for i, (s, _) in enumerate(answers)]
 
@@ -59,8 +56,9 @@ class S3FD:
     def detect(
         self, frames: Sequence[np.ndarray], planted: Maps, watch: Stopwatch
     ) -> list[np.ndarray | None]:
-        """The first box (4,) of each frame of a batch, None where there is none; parts of the watch are
-        `S3FD` and `candidate loop`.
+        """The first box (4,) of each frame of a batch, None for a frame without one.
+
+        The parts of the watch are `S3FD` and `candidate loop`.
 
         Args:
             frames: B uint8 RGB frames of one size.
@@ -70,8 +68,8 @@ class S3FD:
             answers = self._run(frames)
         assert all(s.shape[-2:] == p.shape[-2:] for (s, _), (p, _) in zip(answers, planted, strict=True))
         with watch.part("candidate loop"):
-            found = _candidates([(torch.from_numpy(s), torch.from_numpy(b)) for s, b in planted])
-            return [_best(found[:, i]) if len(found) else None for i in range(len(frames))]
+            candidates = _candidates([(torch.from_numpy(s), torch.from_numpy(b)) for s, b in planted])
+            return [_best(candidates[:, i]) if len(candidates) else None for i in range(len(frames))]
 
     def _run(self, frames: Sequence[np.ndarray]) -> list[tuple[Tensor, Tensor]]:
         pixels = np.array(frames) - np.array(CHANNEL_MEANS)
@@ -82,18 +80,19 @@ class S3FD:
 
 
 def _candidates(maps: Sequence[tuple[Tensor, Tensor]]) -> np.ndarray:
-    """Every cell with a score, one after another; each gives a box for every frame of the batch: (cells, B,
-    5).
+    """Boxes with scores of every candidate cell, (cells, B, 5).
+
+    A cell with a score in any frame gives a box for every frame of the batch.
     """
-    found = []
+    cells = []
     for level, (scores, locations) in enumerate(maps):
         stride = 2**level * SMALLEST_STRIDE
         for _, row, column in zip(*np.where(scores > CANDIDATE_SCORE), strict=True):
             x, y = stride / 2 + column * stride, stride / 2 + row * stride
             anchor = torch.tensor([[x, y, stride * ANCHOR_STRIDES, stride * ANCHOR_STRIDES]])
             boxes = _decode(locations[:, :, row, column].contiguous(), anchor)
-            found.append(torch.cat((boxes, scores[:, row, column, None]), 1).numpy())
-    return np.array(found)
+            cells.append(torch.cat((boxes, scores[:, row, column, None]), 1).numpy())
+    return np.array(cells)
 
 
 def _decode(location: Tensor, anchor: Tensor) -> Tensor:
@@ -103,7 +102,7 @@ def _decode(location: Tensor, anchor: Tensor) -> Tensor:
 
 
 def _best(boxes: np.ndarray) -> np.ndarray | None:
-    """Non-maximum suppression of (n, 5) boxes with scores; the first that is left."""
+    """The first box (4,) that non-maximum suppression of (n, 5) boxes with scores leaves, if any."""
     left, top, right, bottom, scores = boxes.T
     areas = (right - left + 1) * (bottom - top + 1)
     order = scores.argsort()[::-1]
@@ -120,7 +119,7 @@ def _best(boxes: np.ndarray) -> np.ndarray | None:
 
 
 def _planted(stride: int, size: Sequence[int], boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and encoded boxes of one stride for faces in `boxes`."""
+    """Scores and encoded boxes of one stride for faces in `boxes` (N, 4)."""
     height, width = size
     edge = stride * ANCHOR_STRIDES
     y, x = np.meshgrid(*((np.arange(n) + 0.5) * stride for n in (height, width)), indexing="ij")

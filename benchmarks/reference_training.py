@@ -1,10 +1,10 @@
-"""One step of stage 1 as the reference code makes it (reference: zhanglonghao1992's OSFV training, facts
-only), for comparison.
+"""A step of stage 1 as the reference code makes it, for comparison.
 
-Plain on purpose: the pose teacher looks at every driving frame, VGG sees real and generated images one after
-the other, the generator's backward also fills the discriminator's gradients, which are then thrown away, and
-four Adam optimisers step in turn. Networks are KPBE's own with torch's own 3D convolutions and default layout
-of weights.
+The reference is zhanglonghao1992's OSFV training, of which facts only were used. The code is plain on
+purpose: the pose teacher sees every driving frame, VGG sees real and generated images one after the other,
+the generator's backward pass also fills the discriminator's gradients, which are then discarded, and four
+Adam optimisers step in turn. Networks are KPBE's own with torch's own 3D convolutions and default layout of
+weights.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class PlainStep:
     """The reference's generator and discriminator step.
 
     Args:
-        frontend: is copied.
-        vgg: the perceptual network, is copied.
+        frontend: the network, which is copied.
+        vgg: the perceptual network, which is copied.
         weights: of the losses.
         optimiser: of all four Adams.
         scales: of the image pyramid.

@@ -1,10 +1,10 @@
-"""Batch synthesis as Wav2Lip's inference script does it, written from a description of the procedure
-(Rudrabha/Wav2Lip, inference.py).
+"""Batch synthesis as Wav2Lip's inference script does it, written from a description of the procedure.
 
-All frames are read into a list; faces are detected in every one of them, 16 at a time; boxes are smoothed;
-crops are resized and batches of 128 built one frame after another; the generator, face encoder included, runs
-on every frame; faces are pasted one after another and each frame is written before the next. Network,
-weights, video reader, video writer and mel spectrogram are ours, so that nothing but the procedure differs.
+The procedure is that of inference.py in Rudrabha/Wav2Lip. All frames are read into a list; faces are detected
+in every one of them, 16 at a time; boxes are smoothed; crops are resized and batches of 128 built one frame
+after another; the generator, face encoder included, runs on every frame; faces are pasted one after another,
+and each frame is written before the next. Network, weights, video reader, video writer and mel spectrogram
+are ours, so that only the procedure differs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Wav2LipReference:
         generator: in eval mode, on `device`.
         talk: video and speech; its boxes are used, whether or not faces are detected first.
         still: whether the first frame speaks instead of the video (`--static`).
-        detector: None takes the boxes of the talk at once.
+        detector: None uses the boxes of the talk without detection.
         device: torch device.
     """
 
@@ -66,8 +66,9 @@ class Wav2LipReference:
             self.planted = detector.plant(talk.first, talk.boxes[:1] if still else talk.boxes)
 
     def run(self, out: Path, watch: Stopwatch) -> None:
-        """Write the talking video, FFV1 with the speech; parts of the watch are `generator` and those of
-        `S3FD.detect`.
+        """Write the talking video as FFV1 with the speech.
+
+        The parts of the watch are `generator` and those of `S3FD.detect`.
         """
         frames = list(islice(self.talk.frames, 1)) if self.still else list(self.talk.frames)
         windows = _mel_windows(speech_mel(self.talk.wave))
@@ -85,8 +86,9 @@ class Wav2LipReference:
                     writer.write(frame)
 
     def _detect(self, detector: S3FD, frames: Sequence[np.ndarray], watch: Stopwatch) -> None:
-        """Detect every frame's face; what is found is dropped, because it is the talk's boxes that were
-        planted.
+        """Detect the face in every frame, for the time it takes.
+
+        The result is dropped: the planted boxes are those of the talk.
         """
         for start in range(0, len(frames), DETECTION_BATCH):
             batch = slice(start, start + DETECTION_BATCH)
@@ -120,8 +122,9 @@ class Wav2LipReference:
 
 
 def _mel_windows(mel: np.ndarray) -> list[np.ndarray]:
-    """One (80, 16) window per video frame; the video ends with the first one that would reach beyond the
-    sound.
+    """One (80, 16) window per video frame.
+
+    The video ends with the first window that would reach beyond the sound.
     """
     windows = []
     while True:
@@ -142,9 +145,7 @@ def _smoothed(boxes: np.ndarray) -> np.ndarray:
 def _batches(
     frames: Sequence[np.ndarray], faces: Sequence[Face], windows: Sequence[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[np.ndarray], list[tuple[int, int, int, int]]]]:
-    """Network inputs (B, 96, 96, 6) and (B, 80, 16, 1), and B copied frames with the places of their
-    faces.
-    """
+    """Network inputs (B, 96, 96, 6) and (B, 80, 16, 1), copies of the B frames, and places of their faces."""
     crops, mels, shown, places = [], [], [], []
     for i, window in enumerate(windows):
         index = i % len(frames)

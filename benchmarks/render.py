@@ -1,9 +1,8 @@
-"""Frames per second of rendering against the plain procedure of the reference, and where the time goes:
-`python -m benchmarks.render`.
+"""Frames per second against the reference's plain rendering, and the time of each part.
 
-Both sides render the same frames with the same random weights in one process, in turns; the report goes to
-benchmarks/render.md. On a busy machine the processor's own time is the better clock: the page gives ratios by
-both.
+Run it by `python -m benchmarks.render`. Both sides render the same frames with the same random weights in one
+process, in turns; the report goes to benchmarks/render.md. On a busy machine the process's own time is the
+better clock, so the page gives ratios by both.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from kpbe.params import Detail, ModelParams, load_params
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
 LARGEST_DIFFERENCE = 1e-3
-"""Between our frames and the reference's, in [0, 1]."""
+"""Largest difference allowed between our frames and the reference's, in [0, 1]."""
 
 LEARNED = 0.9
 """Share of batch norms' statistics that are of the pictures: with all, random weights enlarge what was
@@ -51,7 +50,7 @@ PARTS = {
     "generator": "generator",
     "compositor": "compositor",
 }
-"""Rows of the table by module; what holds others gets what is left of it."""
+"""Table row to module; a module that contains others gets only the rest of its time."""
 
 REST = "warping at full size, changes of size"
 
@@ -64,7 +63,7 @@ class Clock:
     own: list[float] = field(default_factory=list)
 
     def time(self, work: Callable[[], object]) -> None:
-        """Add a round."""
+        """Run `work` as one more round."""
         began = perf_counter(), process_time()
         work()
         self.wall.append(perf_counter() - began[0])
@@ -81,7 +80,7 @@ class Comparison:
     difference: float = 0.0
 
     def ratios(self, clock: str) -> list[float]:
-        """How many times as fast we are, of each round."""
+        """How many times as fast we are in each round, by the clock `wall` or `own`."""
         return [
             theirs / mine
             for mine, theirs in zip(getattr(self.ours, clock), getattr(self.reference, clock), strict=True)
@@ -112,14 +111,15 @@ class Speed:
 
     @property
     def milliseconds(self) -> float:
-        """Per frame, by the processor's own time."""
+        """Milliseconds per frame, by the process's own time."""
         return 1e3 * median(self.clock.own) / self.frames
 
 
 @torch.no_grad()
 def frontend_of(model: ModelParams) -> Frontend:
-    """The network with random weights, whose batch norms know random pictures: with none of their statistics
-    all frames are grey.
+    """The network with random weights.
+
+    Its batch norms have seen random pictures: without their statistics all frames would be grey.
     """
     torch.manual_seed(SEED)
     frontend = Frontend(model).train()
@@ -143,35 +143,33 @@ def compare(model: ModelParams, rounds: int, frames: int) -> Comparison:
     Raises:
         AssertionError: their pictures differ.
     """
-    found, frontend = Comparison(frames), frontend_of(model)
+    comparison, frontend = Comparison(frames), frontend_of(model)
     reference = PlainRenderer(frontend)
     frontend.for_rendering()
     images = pictures(1 + frames, model.image_size)
     source, driving = images[:1], images[1:]
-    made: dict[str, np.ndarray] = {}
+    rendered: dict[str, np.ndarray] = {}
     with torch.inference_mode():
         decomposed = frontend.decompose(source)
 
         def ours() -> None:
-            made["ours"] = frontend.reenact(decomposed, None, driving).frame.permute(0, 2, 3, 1).numpy()
+            rendered["ours"] = frontend.reenact(decomposed, None, driving).frame.permute(0, 2, 3, 1).numpy()
 
         def theirs() -> None:
-            made["reference"] = np.stack(list(reference(source, driving.split(1))))
+            rendered["reference"] = np.stack(list(reference(source, driving.split(1))))
 
         for number in range(-1, rounds):
-            for clock, side in ((found.reference, theirs), (found.ours, ours)):
+            for clock, side in ((comparison.reference, theirs), (comparison.ours, ours)):
                 (clock if number >= 0 else Clock()).time(side)
-    found.difference = float(np.abs(made["ours"] - made["reference"]).max())
-    assert made["ours"].std() > LARGEST_DIFFERENCE, "all pictures are grey"
-    assert found.difference <= LARGEST_DIFFERENCE, f"pictures differ by {found.difference:.2g}"
-    return found
+    comparison.difference = float(np.abs(rendered["ours"] - rendered["reference"]).max())
+    assert rendered["ours"].std() > LARGEST_DIFFERENCE, "all pictures are grey"
+    assert comparison.difference <= LARGEST_DIFFERENCE, f"pictures differ by {comparison.difference:.2g}"
+    return comparison
 
 
 def measure(model: ModelParams, size: int, detail: Detail, rounds: int, frames: int) -> Speed:
-    """Render with pose and expression of two different videos, as `enhance` does; one part after the other is
-    timed as well.
-    """
-    found, frontend = Speed(model.name, size, detail, frames), frontend_of(model).use_detail(detail)
+    """Render with pose and expression of two different videos, as `enhance` does, and time each part."""
+    speed, frontend = Speed(model.name, size, detail, frames), frontend_of(model).use_detail(detail)
     images = pictures(1 + 2 * frames, size)
     source, pose_frames, backend_frames = images[:1], images[1 : 1 + frames], images[1 + frames :]
     with torch.no_grad():
@@ -183,18 +181,18 @@ def measure(model: ModelParams, size: int, detail: Detail, rounds: int, frames: 
 
         with FlopCounterMode(display=False) as counter:
             operations = by_part(frontend, render, counter.get_total_flops)
-        found.gflop = {part: count / frames / 1e9 for part, count in operations.items()}
+        speed.gflop = {part: count / frames / 1e9 for part, count in operations.items()}
         decomposed = frontend.for_rendering().decompose(source)
         render()
         for _ in range(rounds):
-            found.clock.time(render)
+            speed.clock.time(render)
         times = [by_part(frontend, render, process_time) for _ in range(rounds)]
-        found.parts = {part: 1e3 * median(time[part] for time in times) / frames for part in times[0]}
-    return found
+        speed.parts = {part: 1e3 * median(time[part] for time in times) / frames for part in times[0]}
+    return speed
 
 
 def of_themselves(values: dict[str, float]) -> dict[str, float]:
-    """What is left of each part without those that it holds (`PARTS`)."""
+    """The values of each part less those of the parts that it contains (`PARTS`)."""
     return {
         part: value
         - sum(other for name, other in values.items() if PARTS[name].startswith(f"{PARTS[part]}."))
@@ -203,15 +201,15 @@ def of_themselves(values: dict[str, float]) -> dict[str, float]:
 
 
 def by_part(frontend: Frontend, render: Callable[[], None], reading: Callable[[], float]) -> dict[str, float]:
-    """How far a meter goes in each part of `PARTS` while frames are rendered, and in the `REST`."""
-    found = dict.fromkeys(PARTS, 0.0)
+    """How far a meter advances in each part of `PARTS` while `render` runs, and in the `REST`."""
+    totals = dict.fromkeys(PARTS, 0.0)
     begun: dict[str, float] = {}
 
     def begin(part: str) -> None:
         begun[part] = reading()
 
     def end(part: str) -> None:
-        found[part] += reading() - begun[part]
+        totals[part] += reading() - begun[part]
 
     handles = []
     for part, path in PARTS.items():
@@ -224,15 +222,15 @@ def by_part(frontend: Frontend, render: Callable[[], None], reading: Callable[[]
     whole = reading() - began
     for handle in handles:
         handle.remove()
-    own = of_themselves(found)
+    own = of_themselves(totals)
     return {**own, REST: whole - sum(own.values())}
 
 
 def matrix_rate() -> float:
-    """1e9 operations per second of matrix products on this machine and number of threads.
+    """1e9 operations per second of matrix products, on this machine with its number of threads.
 
-    The faster of a product by BLAS and of a convolution, which is one by oneDNN: on some processors one of
-    them knows fewer instructions.
+    It is the faster of two products: one by BLAS, and one by oneDNN in the form of a convolution. On some
+    processors one of the two libraries supports fewer instruction sets.
     """
     side, places = 1024, 64
     square = torch.rand(side, side)
@@ -253,7 +251,7 @@ def matrix_rate() -> float:
 
 
 def report(comparison: Comparison, speeds: Sequence[Speed], rate: float, about: str, rounds: int) -> Page:
-    """The whole of render.md."""
+    """The page render.md."""
     ratios = {name: comparison.ratios(clock) for name, clock in (("wall clock", "wall"), ("own time", "own"))}
     header = (
         "vox256, 256x256",
@@ -332,7 +330,7 @@ def _speed_row(speed: Speed, rate: float) -> tuple[str, ...]:
 
 
 def parts_table(speed: Speed, rate: float) -> str:
-    """Time, operations and floor by module, for a frame."""
+    """Time, operations and floor of each part, per frame."""
     rows = []
     for part, milliseconds in speed.parts.items():
         gflop = speed.gflop.get(part, 0.0)

@@ -1,4 +1,4 @@
-"""Markdown of a benchmark: the machine, tables of speed and memory."""
+"""Pages of the benchmarks: the machine, tables of speed and memory."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Table(str):
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table of a page."""
-    made = Table(markdown_table([header, *rows], numbers=slice(1, None)))
-    made.head, made.rows = tuple(header), tuple(map(tuple, rows))
-    return made
+    """A table of a page; `rows` hold the texts of their cells."""
+    result = Table(markdown_table([header, *rows], numbers=slice(1, None)))
+    result.head, result.rows = tuple(header), tuple(map(tuple, rows))
+    return result
 
 
 class Page(str):
@@ -63,15 +63,15 @@ class Page(str):
 
 
 def page(parts: Iterable[str]) -> Page:
-    """A page of its parts; empty ones are left out."""
+    """A page made of parts; empty parts are left out."""
     kept = tuple(part for part in parts if part.strip())
-    made = Page("\n\n".join(kept) + "\n")
-    made.parts = kept
-    return made
+    result = Page("\n\n".join(kept) + "\n")
+    result.parts = kept
+    return result
 
 
 def write_page(path: Path, written: Page) -> None:
-    """Write a page for people, and beside it the same as JSON for the site."""
+    """Write a page as Markdown for people, and beside it as JSON for the site."""
     write_text(path, written)
     write_json(path.with_suffix(".json"), [_block(part) for part in written.parts])
 
@@ -86,7 +86,7 @@ def _block(part: str) -> dict[str, Any]:
 
 
 def speed_table(races: Sequence[Race]) -> Table:
-    """Medians (with the slowest and fastest round) and their ratio."""
+    """Frames per second of both sides (median, slowest, fastest round) and the ratio of the medians."""
     header = ("procedure", "device", "frames", "rounds", "reference, frames/s", "ours, frames/s", "ratio")
     rows = [
         (
@@ -134,7 +134,7 @@ def machine() -> str:
 
 
 def processor() -> str:
-    """The processor's name, as the system tells it."""
+    """The processor's name, as the system reports it."""
     listed = Path("/proc/cpuinfo")
     if listed.exists():
         for line in listed.read_text().splitlines():

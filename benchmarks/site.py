@@ -1,8 +1,8 @@
 """How long the pages of the results site take to open in a browser: `python -m benchmarks.site`.
 
-It needs results (`make repro`, or KPBE_ROOT names another checkout), Debian's chromium and playwright. "First
-visit" is the first of a server that has just been started, the others are new browser sessions. The report
-goes to benchmarks/site.md.
+It needs results (`make repro`, or KPBE_ROOT names another checkout), Debian's chromium, and playwright. A
+"first visit" is the first to a server that has just been started; the others are new browser sessions. The
+report goes to benchmarks/site.md.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def empty_page() -> Iterator[str]:
 
 @contextmanager
 def served(module: Sequence[str], root: Path) -> Iterator[str]:
-    """What `python -m` starts with these words, on a free port; gives its address."""
+    """Run `python -m` with the arguments `module` and a free port; gives the server's address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -95,8 +95,9 @@ def served(module: Sequence[str], root: Path) -> Iterator[str]:
 
 
 def seconds_to_open(browser: Browser, address: str, page: str) -> float:
-    """From the request to a page that has stopped changing (with its first frame, for the explorer), in a
-    session of its own.
+    """Seconds from the request until a page has stopped changing, in a browser session of its own.
+
+    The clip explorer must also have decoded its first frame.
     """
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     try:
@@ -113,28 +114,28 @@ def seconds_to_open(browser: Browser, address: str, page: str) -> float:
 
 
 def measure(root: Path, chromium: str, visits: int) -> dict[str, list[float]]:
-    """Seconds of each visit by page; every page's first visit is to a server that has just been started."""
+    """Seconds of each visit by page; each page's first visit is to a server that has just been started."""
     from playwright.sync_api import sync_playwright
 
-    found: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, page in PAGES.items():
             with site(root) as address:
-                found[name] = [seconds_to_open(browser, address, page) for _ in range(visits)]
+                seconds[name] = [seconds_to_open(browser, address, page) for _ in range(visits)]
         with empty_page() as address:
-            found[EMPTY_PAGE] = [seconds_to_open(browser, address, "") for _ in range(visits)]
+            seconds[EMPTY_PAGE] = [seconds_to_open(browser, address, "") for _ in range(visits)]
         browser.close()
-    return found
+    return seconds
 
 
-def report(found: dict[str, list[float]], about: str) -> Page:
-    """The whole of site.md."""
+def report(seconds: dict[str, list[float]], about: str) -> Page:
+    """The page site.md."""
     rows = [
         (name, f"{times[0]:.1f}", f"{median(times[1:]):.1f} ({min(times[1:]):.1f} to {max(times[1:]):.1f})")
-        for name, times in found.items()
+        for name, times in seconds.items()
     ]
-    slow = [name for name, times in found.items() if times[0] > TARGET_SECONDS]
+    slow = [name for name, times in seconds.items() if times[0] > TARGET_SECONDS]
     verdict = f"All pages open in under {TARGET_SECONDS:.0f} s."
     if slow:
         verdict = f"Over {TARGET_SECONDS:.0f} s at the first visit: {', '.join(slow)}."

@@ -1,4 +1,4 @@
-"""What the benchmarks let a backend speak: a talking-head video, looped to any length, with its faces."""
+"""The talks of the benchmarks: a talking-head video, looped to any length, with its faces."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ REAL_CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips" / "vox2_pc
 
 @dataclass(frozen=True)
 class LoopedFrames:
-    """`count` frames of a video that starts again at its end; decoded anew at every iteration, so nothing is
-    kept in memory.
+    """`count` frames of a video that starts again at its end.
+
+    Each iteration decodes the video anew, so nothing is kept in memory.
     """
 
     path: Path
@@ -48,8 +49,8 @@ class SpokenVideo:
 
     Attributes:
         frames: uint8 RGB (H, W, 3).
-        wave: what is in `wav`: its speech, 16 kHz, as long as the frames.
-        wav: file.
+        wave: (samples,) speech at 16 kHz, as long as the frames; the content of `wav`.
+        wav: the file of the speech.
         boxes: (N, 4) face boxes left, top, right, bottom.
         landmarks: (N, 3, 2) eyes and mouth.
     """
@@ -75,7 +76,7 @@ class Source:
         path: the video.
         wave: its sound, 16 kHz.
         boxes: (N, 4), landmarks: (N, 3, 2), of its frames at 25 fps.
-        detector: what finds faces in it; `known` where no detector's weights are on this machine.
+        detector: finds faces in it; `known` where no detector's weights are on this machine.
         size: width and height of its frames.
     """
 
@@ -135,10 +136,10 @@ def _rendered(folder: Path, params: SampleParams, detector: Finder) -> Source:
 
 def _detected(video: Path, detector: FaceDetector) -> Source:
     frames = list(Recording(video).at_fps(FPS))
-    found = [detector.detect(frame) for frame in frames]
-    if missing := [index for index, faces in enumerate(found) if not len(faces)]:
+    faces_of_frames = [detector.detect(frame) for frame in frames]
+    if missing := [index for index, faces in enumerate(faces_of_frames) if not len(faces)]:
         raise BadClip(f"{video}: no face in frame {missing[0]}; the benchmark needs one in every frame.")
-    boxes = np.stack([faces[0, :4] for faces in found])
+    boxes = np.stack([faces[0, :4] for faces in faces_of_frames])
     finder = get_landmark_finder("yunet")
     assert finder is not None
     landmarks = find_landmarks(frames, finder)

@@ -9,8 +9,9 @@ from time import perf_counter
 
 
 class Stopwatch:
-    """Adds up the seconds of named parts; a part that runs on a GPU must end with a copy to the CPU, which
-    waits for it.
+    """Adds up the seconds of named parts.
+
+    A part that runs on a GPU must end with a copy to the CPU, which waits for the GPU.
 
     Attributes:
         seconds: part to seconds.
@@ -21,7 +22,7 @@ class Stopwatch:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time a block."""
+        """Time a block and add it to the part."""
         started = perf_counter()
         try:
             yield

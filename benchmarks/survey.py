@@ -1,7 +1,7 @@
-"""The survey's store under 50 raters at once, and killed in the middle: `python -m benchmarks.survey`.
+"""The survey's store under 50 raters at once, and under SIGKILL: `python -m benchmarks.survey`.
 
-Server processes with a thread for each rater send answers as fast as the store takes them, and at a pace 25
-times that of people. Every answer that was acknowledged is then looked up in the database. The report goes to
+Server processes with a thread for each rater send answers, once as fast as the store accepts them and once 25
+times as fast as people. Afterwards the database is searched for every acknowledged answer. The report goes to
 benchmarks/survey.md.
 """
 
@@ -40,7 +40,7 @@ FAULTS = ("lost", "duplicated", "partial", "unexplained")
 
 @dataclass
 class Results:
-    """What was measured; `fsync_ms` see `fsync_ms`, `absent` says why a database was not."""
+    """What was measured; `absent` says why a database was not. For `fsync_ms` see the function."""
 
     machine: str
     loads: list[LoadRun] = field(default_factory=list)
@@ -54,12 +54,12 @@ class Results:
 
 
 def measure(settings: Settings, folder: Path) -> Results:
-    """Run everything; `folder`, on the disk to be measured, takes what is written on the way."""
+    """Run everything; `folder`, on the disk to be measured, takes temporary files."""
     results = Results(machine(), versions={"SQLite": sqlite3.sqlite_version}, fsync_ms=fsync_ms(folder))
     _measure_database("SQLite", sqlite_databases, settings, folder, results)
     results.kills.append(kill_run("SQLite", "the process that writes", sqlite_databases, settings, folder))
-    if given := os.environ.get(URL_VARIABLE):
-        _measure_postgres(given, None, settings, folder, results)
+    if server_url := os.environ.get(URL_VARIABLE):
+        _measure_postgres(server_url, None, settings, folder, results)
         return results
     try:
         with temporary_postgres() as server:
@@ -72,7 +72,7 @@ def measure(settings: Settings, folder: Path) -> Results:
 def _measure_postgres(
     url: str, server: Postgres | None, settings: Settings, folder: Path, results: Results
 ) -> None:
-    """`server` is ours and may be killed, None is somebody's."""
+    """Measure PostgreSQL; `server` may be killed if it is ours, and is None if it belongs to someone else."""
     databases = partial(postgres_databases, url)
     with databases(folder) as first:
         results.versions["PostgreSQL"] = _postgres_version(first)
@@ -113,25 +113,26 @@ def _postgres_version(url: str) -> str:
 
 
 def fsync_ms(folder: Path, times: int = 50) -> float:
-    """Median milliseconds that the disk of `folder` takes to keep 4 KB for good: the least that an answer can
-    take.
+    """Median milliseconds that the disk of `folder` takes to store 4 KB durably.
+
+    An answer cannot take less.
     """
-    taken = []
+    times_taken = []
     with (folder / "fsync").open("wb") as file:
         for _ in range(times):
             file.write(bytes(4096))
             file.flush()
             started = perf_counter()
             os.fsync(file.fileno())
-            taken.append(perf_counter() - started)
-    return 1000 * median(taken)
+            times_taken.append(perf_counter() - started)
+    return 1000 * median(times_taken)
 
 
 # -- report ------------------------------------------------------------------------------------------------
 
 
 def report(settings: Settings, results: Results) -> Page:
-    """The Markdown."""
+    """The page survey.md."""
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     total = 3 * settings.items * settings.raters
     return page(
@@ -243,11 +244,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kills", type=int, default=default.kills)
     parser.add_argument("--folder", type=Path, help="on the disk to be measured; default: the repository's")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
-    given = parser.parse_args(arguments)
-    settings = Settings(given.raters, given.clips, given.processes, tuple(given.pauses), given.kills)
-    with TemporaryDirectory(dir=given.folder or REPOSITORY, prefix=UNFINISHED) as folder:
+    parsed = parser.parse_args(arguments)
+    settings = Settings(parsed.raters, parsed.clips, parsed.processes, tuple(parsed.pauses), parsed.kills)
+    with TemporaryDirectory(dir=parsed.folder or REPOSITORY, prefix=UNFINISHED) as folder:
         written = report(settings, measure(settings, Path(folder)))
-    write_page(given.out, written)
+    write_page(parsed.out, written)
     print(written)
 
 

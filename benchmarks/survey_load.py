@@ -1,8 +1,7 @@
-"""Raters for the survey's load and kill runs: `python -m benchmarks.survey_load <job.json>` is one server
-process with many of them.
+"""Raters for the survey's load and kill runs.
 
-Every answer that the store has taken is told on the standard output as one JSON line after the call returned:
-that is what an acknowledgement is.
+`python -m benchmarks.survey_load <job.json>` is one server process with many raters. When a call to store an
+answer has returned, the process prints it as a JSON line; this line is the acknowledgement.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """An answer that the store has taken: by whom, to what, which scores, in how many seconds."""
+    """An answer that the store has accepted: rater, item, scores, and the seconds that it took."""
 
     rater: int
     item: str
@@ -63,7 +62,7 @@ class Acknowledged:
 
 
 def study_of(clips: int, methods: Sequence[str] = METHODS) -> Study:
-    """A study of the paper's form: every clip by every method and the ground truth, no videos."""
+    """A study of the paper's form, without videos: every clip by every method and the ground truth."""
     items = []
     for method in (*methods, GROUND_TRUTH):
         for clip in range(clips):
@@ -76,8 +75,9 @@ def study_of(clips: int, methods: Sequence[str] = METHODS) -> Study:
 
 
 class LoadRater:
-    """One rater: plays and answers everything that is still unanswered, clicks twice now and then, changes
-    their mind.
+    """One rater: plays and answers every clip that is still unanswered.
+
+    Now and then the rater clicks twice or changes their mind.
     """
 
     def __init__(self, store: SurveyStore, job: Job, number: int, token: str) -> None:
@@ -109,14 +109,14 @@ class LoadRater:
     def _answer(self, item: str, scores: dict[str, int]) -> None:
         started = perf_counter()
         self._surely(lambda: self.store.answer(self.token, item, scores, 3.0))
-        told = Acknowledged(self.number, item, scores, perf_counter() - started)
-        os.write(1, (json.dumps(asdict(told)) + "\n").encode())
+        acknowledged = Acknowledged(self.number, item, scores, perf_counter() - started)
+        os.write(1, (json.dumps(asdict(acknowledged)) + "\n").encode())
 
     def _scores(self) -> dict[str, int]:
         return {question: self.draw.randint(1, 5) for question in QUESTIONS}
 
     def _surely(self, call: Callable[[], Result]) -> Result:
-        """As a page does: the database may be away for a while, the same call is made again."""
+        """Repeat a call until the database answers, as a page does: it may be away for a while."""
         end = perf_counter() + PATIENCE_SECONDS
         while True:
             try:
@@ -128,7 +128,7 @@ class LoadRater:
 
 
 def work(job: Job) -> None:
-    """All raters of a job, a thread each."""
+    """Run all raters of a job, a thread each."""
     store = SurveyStore(job.url, read_study(Path(job.study)))
     store.check_schema()
     with ThreadPoolExecutor(len(job.raters)) as threads:
@@ -138,7 +138,7 @@ def work(job: Job) -> None:
 
 
 def main() -> None:
-    """Read the job and do it."""
+    """Read the job and run it."""
     values = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     work(Job(**{**values, "raters": tuple(map(tuple, values["raters"]))}))
 

@@ -1,6 +1,4 @@
-"""Runs of the survey's benchmark: a crowd of raters in server processes, what they were told, what the
-database holds.
-"""
+"""Runs of the survey's benchmark: raters in server processes, and a check of the database afterwards."""
 
 from __future__ import annotations
 
@@ -38,10 +36,10 @@ class Settings:
     """What is measured.
 
     Attributes:
-        raters: at the same time.
+        raters: number of raters at the same time.
         clips: of each of the four methods and the ground truth.
-        processes: servers that share the raters.
-        think_seconds: of each run, see `Job`.
+        processes: number of servers, which share the raters.
+        think_seconds: pause of each run, see `Job`.
         kills: SIGKILLs of each kind.
         kill_raters: raters of each of them.
         kill_after: acknowledged answers before a SIGKILL.
@@ -57,7 +55,7 @@ class Settings:
 
     @property
     def items(self) -> int:
-        """That every rater answers."""
+        """Number of items that every rater answers."""
         return self.clips * (len(METHODS) + 1)
 
 
@@ -67,9 +65,9 @@ class Count:
 
     Attributes:
         acknowledged: (rater, item) pairs.
-        expected: answers that stand in the database if nothing was lost: 3 for each acknowledged pair.
-        found: answers that stand there.
-        lost: acknowledged answers that do not, or with another score.
+        expected: answers that the database must hold: 3 for each acknowledged pair.
+        found: answers that it holds.
+        lost: acknowledged answers that it lacks or holds with another score.
         duplicated: answers beyond one for each (rater, item, question).
         partial: items with some, but not all questions.
         unexplained: history rows beyond first answers and changed scores.
@@ -97,9 +95,7 @@ class LoadRun:
 
 @dataclass(frozen=True)
 class KillRun:
-    """Kills of one kind: database, who was killed, how often, acknowledged answers at the kills, counts then
-    and at the end.
-    """
+    """Kills of one kind: database, victim, acknowledged answers and count at each kill, counts at the end."""
 
     database: str
     victim: str
@@ -109,7 +105,7 @@ class KillRun:
 
 
 class Crowd:
-    """A study in a new database with invited raters, and server processes for them.
+    """A study in a new database with invited raters, and the server processes for them.
 
     Args:
         url: of an empty database.
@@ -129,7 +125,7 @@ class Crowd:
         self.acknowledged: list[Acknowledged] = []
 
     def start(self, processes: int, think_seconds: float = 0.0, changed_minds: float = 0.0) -> list[Server]:
-        """Processes that share the raters; what they acknowledge is added to `acknowledged`."""
+        """Start processes that share the raters; they add what they acknowledge to `acknowledged`."""
         servers = []
         for place in range(processes):
             raters = tuple(self.raters[place::processes])
@@ -140,12 +136,12 @@ class Crowd:
         return servers
 
     def count(self) -> Count:
-        """Compare the database with what was acknowledged."""
+        """Compare the database with the acknowledged answers."""
         return compare(self.store, self.study, list(self.acknowledged))
 
 
 class Server:
-    """A process of `benchmarks.survey_load` and the thread that hears its acknowledgements."""
+    """A process of `benchmarks.survey_load` and the thread that reads its acknowledgements."""
 
     def __init__(self, job: Path, acknowledged: list[Acknowledged]) -> None:
         command = [sys.executable, "-m", "benchmarks.survey_load", str(job)]
@@ -158,57 +154,57 @@ class Server:
     def _listen(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if line.endswith(b"\n"):  # else the kill came within the line
+            if line.endswith(b"\n"):  # otherwise the process was killed while writing the line
                 self._acknowledged.append(Acknowledged(**json.loads(line)))
                 self.heard += 1
 
     def wait(self) -> int:
-        """Until the process has ended and all it said was heard; gives the exit status."""
+        """Wait until the process has ended and all its output is read; return its exit status."""
         code = self.process.wait()
         self._listener.join()
         return code
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL and wait."""
         self.process.send_signal(signal.SIGKILL)
         self.wait()
 
 
 def compare(store: SurveyStore, study: Study, acknowledged: Sequence[Acknowledged]) -> Count:
-    """What the database holds against what was acknowledged, in the order of the acknowledgements."""
+    """Count the answers in the database against those acknowledged, given in the order of acknowledgement."""
     last: dict[tuple[int, str], dict[str, int]] = {}
     for one in acknowledged:
         last[one.rater, one.item] = one.scores
     with store.database.reading() as connection:
         rows = connection.execute(select(schema.answers).where(schema.answers.c.study == study.name)).all()
         history = connection.execute(select(schema.answer_history).order_by(schema.answer_history.c.id)).all()
-    found = {(row.rater, row.item, row.question): row.score for row in rows}
+    scores_by_key = {(row.rater, row.item, row.question): row.score for row in rows}
     lost = sum(
-        found.get((rater, item, question)) != score
+        scores_by_key.get((rater, item, question)) != score
         for (rater, item), scores in last.items()
         for question, score in scores.items()
     )
-    questions = Counter((rater, item) for rater, item, _ in found)
+    questions = Counter((rater, item) for rater, item, _ in scores_by_key)
     before: dict[tuple[int, str, str], int] = {}
     unexplained = 0
     for row in history:
         key = (row.rater, row.item, row.question)
         unexplained += before.get(key) == row.score
         before[key] = row.score
-    unexplained += before != found
+    unexplained += before != scores_by_key
     return Count(
         acknowledged=len(last),
         expected=3 * len(last),
         found=len(rows),
         lost=lost,
-        duplicated=len(rows) - len(found),
+        duplicated=len(rows) - len(scores_by_key),
         partial=sum(number != len(QUESTIONS) for number in questions.values()),
         unexplained=unexplained,
     )
 
 
 def load_run(database: str, url: str, settings: Settings, think_seconds: float, folder: Path) -> LoadRun:
-    """All raters from the first to the last clip."""
+    """Let all raters rate from the first to the last clip."""
     crowd = Crowd(url, settings, folder)
     started = perf_counter()
     for server in crowd.start(settings.processes, think_seconds, CHANGED_MINDS):
@@ -226,8 +222,7 @@ def kill_run(
     folder: Path,
     postgres: Postgres | None = None,
 ) -> KillRun:
-    """Kill in the middle, start again, look whether everything acknowledged is there, and let the raters
-    finish.
+    """Kill a server, restart it, look for everything acknowledged, and let the raters finish; repeatedly.
 
     Args:
         database: its name.

@@ -1,8 +1,8 @@
-"""Samples per second of a full stage-1 step against the plain procedure of the reference: `python -m
-benchmarks.training`.
+"""Samples per second of a full stage-1 step against the reference's: `python -m benchmarks.training`.
 
-Both sides train the same networks from the same weights on the same images in one process, in turns; ours
-with its loader, the reference with images that are already there. The report goes to benchmarks/training.md.
+Both sides train the same networks from the same weights on the same images in one process, in turns. Our side
+includes its loader; the reference gets images that are already in memory. The report goes to
+benchmarks/training.md.
 """
 
 from __future__ import annotations
@@ -74,8 +74,9 @@ class Case:
 
 @dataclass
 class Rates:
-    """Samples per second of each round, and peak memory of our side in GB (of the GPU, or of the process so
-    far).
+    """Samples per second of each round, and the peak memory of our side.
+
+    The memory, in GB, is that of the GPU, or of the whole process so far.
     """
 
     case: Case
@@ -90,7 +91,7 @@ class Rates:
 
 
 def model_of(image_size: int, narrow: bool = False) -> ModelParams:
-    """The published OSFV sizes at another image size; features below 32x32 are halved once less often."""
+    """The published OSFV sizes at another image size; features below 32x32 are halved once less."""
     blocks = 5 if image_size >= 128 else 4
     model = ModelParams(image_size=image_size, motion_field=MotionFieldParams(blocks=blocks))
     keypoints = model.canonical_keypoints.model_copy(update={"blocks": blocks})
@@ -129,7 +130,7 @@ def make_clips(folder: Path, image_size: int) -> tuple[list[Clip], Path]:
 
 
 def our_step(case: Case, frontend: Frontend, clips: Sequence[Clip], head_poses: Path) -> FrontendTrainee:
-    """Our training, ready to make steps; the batches come through its loader."""
+    """Our training, ready to make steps, with batches from its loader."""
     compute = ComputeParams.model_validate(
         {"device": case.device, "precision": case.precision, "compile": case.compile}
     )
@@ -141,15 +142,13 @@ def our_step(case: Case, frontend: Frontend, clips: Sequence[Clip], head_poses: 
         perceptual=PerceptualParams(missing="pixels"),
         ema_decay=0.999,
     )
-    # there are no labels of expressions, as in the reference
+    # no expression labels: the reference has none either
     frames = ClipFrames(clips, LabelFolders(head_poses, head_poses / "none"), where=compute)
     return FrontendTrainee(frontend, frames, frames, params, compute, SEED, fabric, {})
 
 
 def race(case: Case, rounds: int, steps: int, warm_up: int, narrow: bool = False) -> Rates:
-    """Run both sides in turns: `rounds` times `steps` steps each, after `warm_up` steps that are not
-    timed.
-    """
+    """Run both sides in turns: `rounds` rounds of `steps` steps each, after `warm_up` untimed steps."""
     rates = Rates(case)
     device = torch.device(case.device)
     torch.manual_seed(SEED)
@@ -173,18 +172,18 @@ def race(case: Case, rounds: int, steps: int, warm_up: int, narrow: bool = False
             (rates.reference, lambda step: plain(pair.source, pair.pose, warp)),
             (rates.ours, trainee.step),
         ]
-        done = {id(found): 0 for found, _ in sides}
+        done = {id(speeds): 0 for speeds, _ in sides}
         with trainee.loader:
             for number in range(-1, rounds):
-                for found, step in sides:
+                for speeds, step in sides:
                     if device.type == "cuda":
                         torch.cuda.reset_peak_memory_stats()
                     begun = perf_counter()
                     for _ in range(steps if number >= 0 else warm_up):
-                        step(done[id(found)])  # both end with a copy to the CPU, which waits for a GPU
-                        done[id(found)] += 1
+                        step(done[id(speeds)])  # both end with a copy to the CPU, which waits for a GPU
+                        done[id(speeds)] += 1
                     if number >= 0:
-                        found.append(steps * case.batch_size / (perf_counter() - begun))
+                        speeds.append(steps * case.batch_size / (perf_counter() - begun))
     if device.type == "cuda":  # since our side's last round began
         rates.memory_gb = torch.cuda.max_memory_allocated() / 1e9
     else:
@@ -194,22 +193,24 @@ def race(case: Case, rounds: int, steps: int, warm_up: int, narrow: bool = False
 
 @dataclass(frozen=True)
 class Memory:
-    """What a step keeps in fp32, in GB: networks with gradients, optimiser states and average; and for each
-    sample of a batch.
+    """What a step keeps in fp32, in GB.
+
+    The fixed part is the networks with gradients, optimiser states and average; the other is per sample.
     """
 
     fixed_gb: float
     sample_gb: float
 
     def at(self, batch_size: int) -> float:
-        """Sum for a batch."""
+        """Total for a batch."""
         return self.fixed_gb + batch_size * self.sample_gb
 
 
 def memory(image_size: int, narrow: bool = False) -> Memory:
-    """Counts what autograd keeps for the backward pass of one sample, and the bytes of the networks.
+    """Count what autograd keeps for the backward pass of one sample, and the bytes of the networks.
 
-    Work space of convolutions and the gradients of activations are not in it: an allocator's peak is higher.
+    Work space of convolutions and the gradients of activations are not included; an allocator's peak is
+    higher.
     """
     torch.manual_seed(SEED)
     frontend = plain_convolutions(Frontend(model_of(image_size, narrow)))  # as on a GPU
@@ -238,14 +239,14 @@ def memory(image_size: int, narrow: bool = False) -> Memory:
     return Memory(fixed / 1e9, sum(kept.values()) / 1e9)
 
 
-def memory_table(found: Memory) -> str:
+def memory_table(memory_kept: Memory) -> str:
     """Memory by batch size."""
-    rows = [(str(size), f"{found.at(size):.1f}") for size in (1, 2, 4, 8, 16, 32)]
+    rows = [(str(size), f"{memory_kept.at(size):.1f}") for size in (1, 2, 4, 8, 16, 32)]
     return table(("batch of one GPU", "kept in fp32, GB"), rows)
 
 
-def report(found: Sequence[Rates], kept: Memory, about: str, rounds: int, steps: int) -> Page:
-    """The whole of training.md."""
+def report(measured: Sequence[Rates], kept: Memory, about: str, rounds: int, steps: int) -> Page:
+    """The page training.md."""
     rows = [
         (
             f"{rates.case.image_size}x{rates.case.image_size}",
@@ -257,7 +258,7 @@ def report(found: Sequence[Rates], kept: Memory, about: str, rounds: int, steps:
             f"**{rates.ratio:.2f}**",
             f"{rates.memory_gb:.1f}",
         )
-        for rates in found
+        for rates in measured
     ]
     header = (
         "images",
@@ -297,7 +298,7 @@ def report(found: Sequence[Rates], kept: Memory, about: str, rounds: int, steps:
         "what autograd keeps for the backward pass of one sample times the batch. bf16 halves most of the "
         "latter; convolutions' work space comes on top. `train.stageN.accumulate` divides the batch.",
     ]
-    if not any(rates.case.device == "cuda" for rates in found):
+    if not any(rates.case.device == "cuda" for rates in measured):
         lines += ["", "No GPU was at hand: the GPU rows (fp32, bf16, bf16 + compile) are untested."]
     return page(lines)
 
@@ -307,14 +308,14 @@ def _range(rates: Sequence[float]) -> str:
 
 
 def cases() -> list[Case]:
-    """What is compared on this machine."""
-    found = [Case(64, 8), Case(128, 4), Case(256, 2)]
+    """The comparisons to run on this machine."""
+    comparisons = [Case(64, 8), Case(128, 4), Case(256, 2)]
     if torch.cuda.is_available():
         for batch_size in (8, 16, 32):
-            found.append(Case(256, batch_size, "cuda"))
-            found.append(Case(256, batch_size, "cuda", "bf16-mixed"))
-            found.append(Case(256, batch_size, "cuda", "bf16-mixed", compile=True))
-    return found
+            comparisons.append(Case(256, batch_size, "cuda"))
+            comparisons.append(Case(256, batch_size, "cuda", "bf16-mixed"))
+            comparisons.append(Case(256, batch_size, "cuda", "bf16-mixed", compile=True))
+    return comparisons
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -325,24 +326,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", default="", help="cpu or cuda")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
     parsed = parser.parse_args(arguments)
-    if find("vgg19") is None:  # ours would compare pixels, which is far cheaper
+    if find("vgg19") is None:  # our side would then compare pixels, which is far cheaper
         sys.exit(
             "error: VGG-19's weights are missing (`kpbe doctor` says where to get them): without them the "
             "two sides are not alike."
         )
-    about, found = machine(), []
+    about, measured = machine(), []
     for case in cases():
         if parsed.only not in ("", case.device):
             continue
         try:
-            found.append(race(case, parsed.rounds, parsed.steps, warm_up=1 if case.device == "cpu" else 5))
-            print(f"{case}: {found[-1].ratio:.2f}", file=sys.stderr, flush=True)
+            measured.append(race(case, parsed.rounds, parsed.steps, warm_up=1 if case.device == "cpu" else 5))
+            print(f"{case}: {measured[-1].ratio:.2f}", file=sys.stderr, flush=True)
         except torch.cuda.OutOfMemoryError:
             print(f"{case}: left out, the GPU's memory does not hold it", file=sys.stderr, flush=True)
-        gc.collect()  # both sides refer to themselves in circles
+        gc.collect()  # both sides hold reference cycles
         if case.device == "cuda":
             torch.cuda.empty_cache()
-    write_page(parsed.out, report(found, memory(256), about, parsed.rounds, parsed.steps))
+    write_page(parsed.out, report(measured, memory(256), about, parsed.rounds, parsed.steps))
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def cards(shown: Sequence[Card]) -> None:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Show a table in the style of papers; "left" and "paper" looks of the first row apply to the head, too."""
+    """Show a table as papers print it; "left" and "paper" looks of the first row also apply to the head."""
     looks = [cell.look for cell in rows[0]] if rows else [""] * len(head)
     heads = "".join(
         f'<th class="{look.replace("wrap", "left")}">{escape(text)}</th>'
