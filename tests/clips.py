@@ -20,10 +20,10 @@ def describe_clip(
     suffix: str = ".mp4",
     **changes: Any,
 ) -> Clip:
-    """The row of clips.csv of a whole square video at 25 fps with sound; `changes` replace what else a row
-    holds.
+    """The row of clips.csv of a whole square video at 25 fps with sound.
 
-    Its files are the test's matter; the digest is that of the video where it is there already.
+    `changes` replace other values of the row. The test writes the clip's files itself; the digest is that of
+    the video if it already exists.
     """
     clip_id = make_clip_id(identity, video, 0, frames)
     path = f"{split}/{clip_id}{suffix}"

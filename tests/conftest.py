@@ -1,7 +1,7 @@
-"""Fixtures that several rooms share: the numeric parity fixtures, real clips and real weights of ../shared.
+"""Fixtures for several test packages: the numeric parity fixtures, real clips and real weights of ../shared.
 
-That folder is not part of the repository; KPBE_SHARED names another place for it. Without it the tests that
-need it are skipped.
+That folder is not part of the repository; KPBE_SHARED names another place for it. Tests that need it are
+skipped where it is absent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hypothesis import settings
 
 from tests.sampled import compare
 
-# Before torch, Prefect or DVC are imported: one thread each (tests run beside each other), no telemetry.
+# Set before torch, Prefect or DVC are imported: one thread (tests run in parallel), no telemetry.
 for _name, _value in {
     "OMP_NUM_THREADS": "1",
     "DO_NOT_TRACK": "1",
@@ -53,7 +53,7 @@ def shared_folder(name: str) -> Path:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """After everything else: how many parity tests had nothing to compare with."""
+    """Report how many parity tests were skipped because their fixtures are absent."""
     yield
     reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
     count = sum(f"{IS_ABSENT} golden/" in reason for reason in reasons)

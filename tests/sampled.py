@@ -1,5 +1,4 @@
-"""Large arrays kept as a sample: how they are stored in fixtures, and how one is compared with what was
-stored.
+"""Samples of large arrays: how fixtures store them, and how an array is compared with a sample.
 
 A key holds the whole array, or, with a suffix, `__shape`, `__stride`, `__sample` (every stride-th element of
 the flattened array) and `__summary` (mean, deviation, largest magnitude, count of the whole array).
@@ -14,7 +13,7 @@ import numpy as np
 
 
 def stored(key: str, values: np.ndarray, most: int) -> dict[str, np.ndarray]:
-    """What a fixture keeps of an array: all of it up to `most` elements, else a sample of about so many."""
+    """The entries that a fixture keeps of an array: all of it, or a sample if it has over `most` elements."""
     if values.size <= most:
         return {key: values.astype(np.float32)}
     stride = -(-values.size // most) | 1  # odd, so that it walks through all columns

@@ -1,4 +1,4 @@
-"""The page that maps the paper to this code names what is there."""
+"""The page that maps the paper to this code names only things that exist."""
 
 from __future__ import annotations
 

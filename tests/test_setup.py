@@ -61,7 +61,7 @@ def test_constraints_pin_every_dependency_to_a_version_that_it_allows() -> None:
 
 
 def test_constraints_pin_whatever_is_installed_for_them() -> None:
-    """No dependency of a dependency is left to the day of the installation."""
+    """Indirect dependencies are pinned too, so that installations do not depend on their date."""
     from importlib.metadata import distribution
 
     versions = pins()

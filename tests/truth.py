@@ -1,4 +1,4 @@
-"""What is true of a drawn clip, for tests."""
+"""Ground truth of drawn clips, for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expression labels of which only the lips' opening is known."""
+"""Expression labels that hold only the opening of the lips."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from kpbe.data.expression.labels import ExpressionLabels, label_path
 
 
 def save_openings(clip: Clip, folder: Path, openings: np.ndarray) -> None:
-    """Labels of a face whose eyes are 1 apart and whose inner lips are `openings` (N,) apart; NaN is a frame
-    without a face.
+    """Write labels of a face whose inner lips are `openings` (N,) apart, in distances between the eyes.
+
+    NaN is a frame without a face.
     """
     labels = ExpressionLabels.unknown(len(openings))
     labels.points[:, :6] = [(-0.3, 0.5), (0, 0.5), (0.3, 0.5), (0, 0.5), (-0.5, -0.3), (0.5, -0.3)]

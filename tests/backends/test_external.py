@@ -316,8 +316,9 @@ def test_children_that_a_program_leaves_behind_are_killed_too(tmp_path: Path) ->
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """SIGINT raises KeyboardInterrupt, also where a shell started the tests in the background and has it
-    ignored.
+    """Make SIGINT raise KeyboardInterrupt.
+
+    A shell that starts the tests in the background lets them ignore it.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield

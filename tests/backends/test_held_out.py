@@ -1,4 +1,4 @@
-"""Validation clips of backends' trainings: whole people where there are enough."""
+"""Validation clips of backends' trainings: whole identities where there are enough."""
 
 from __future__ import annotations
 

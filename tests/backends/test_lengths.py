@@ -1,4 +1,4 @@
-"""Every backend: as many frames as cover the sound, the first at time zero, the sound bit for bit."""
+"""Every backend: enough frames to cover the sound, the first at time zero, and the exact sound."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS = ("wav2lip", "pcavs")
 
 
 class Box:
-    """Finds the face where it is in every frame of these tests."""
+    """A detector that finds the face at its place in all frames of these tests."""
 
     def detect(self, frame):
         return np.array([[12, 12, 52, 56, 0.9]])

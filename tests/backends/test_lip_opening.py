@@ -1,6 +1,4 @@
-"""Lip openings as labels: taken from a clip's expression labels, standardised, and refused where they are
-another clip's.
-"""
+"""Lip openings as labels: read from a clip's expression labels, standardised, refused for another clip."""
 
 from __future__ import annotations
 

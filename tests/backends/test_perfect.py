@@ -1,4 +1,4 @@
-"""The perfect backend on a tiny sample: the source frame with the true mouth, and nothing else that moves."""
+"""The perfect backend on a tiny sample: the source frame with the true mouth; nothing else moves."""
 
 from __future__ import annotations
 
@@ -93,9 +93,7 @@ def request_of(clip: Clip) -> SynthesisRequest:
 
 
 def seen_opening(frames: np.ndarray, opening: np.ndarray) -> float:
-    """Pearson r of the true opening and of how much the picture differs from the one with the mouth most
-    closed.
-    """
+    """Pearson r of the true opening and the difference from the picture with the most closed mouth."""
     changed = np.abs(frames.astype(float) - frames[int(opening.argmin())]).mean((1, 2, 3))
     return float(np.corrcoef(changed, opening)[0, 1])
 

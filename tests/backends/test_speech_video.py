@@ -28,7 +28,7 @@ SECONDS = 0.4
 
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What git brings, as far as `speak` needs it, beside no weights folder."""
+    """The files of the repository that `speak` needs, beside no weights folder."""
     root = tmp_path / "deep" / "clone"
     (root / "weights").mkdir(parents=True)
     shutil.copy(REPOSITORY / "params.yaml", root)

@@ -228,9 +228,7 @@ def test_a_backend_with_anothers_weights_speaks_with_them_and_again_when_they_ch
 def test_the_backend_hears_the_clips_sound_as_it_is_and_sees_its_own_frames(
     clips, checkpoint, tmp_path, monkeypatch
 ):
-    """Sound in its order from the first frame on, the protocol's source frame, the clip's frames as pose
-    video.
-    """
+    """The backend gets the clip's sound, the protocol's source frame, and the clip's frames as pose video."""
     heard: list[tuple[SynthesisRequest, Path]] = []
     write = stage.write_speech_video
 

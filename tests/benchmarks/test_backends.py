@@ -1,4 +1,4 @@
-"""The reference procedures say what they should, and the report is written; no time is asserted."""
+"""The reference procedures compute what they should, and the report is written; times are not checked."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_grouped_convolutions_draw_the_same_picture():
 
 
 def test_pcavs_of_the_reference_gives_our_pictures(source, tmp_path):
-    """Its aligned pictures are kept without loss here; ours are pasted into the first frame."""
+    """Its aligned pictures are stored without loss here; ours are pasted into the first frame."""
     talk = source.talk(18, tmp_path)  # more than one batch
     networks = NARROW.networks(CPU)
     # random networks of any width hardly tell one frame from another

@@ -1,4 +1,4 @@
-"""Every way of storing clips gives the same frames, and the report is written; no time is asserted."""
+"""Every way of storing clips gives the same frames, and the report is written; times are not checked."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The rendering benchmark at a small size: both sides render the same frames, the page says what was
-measured.
-"""
+"""The rendering benchmark at a small size: both sides render the same frames, and the page is written."""
 
 from __future__ import annotations
 

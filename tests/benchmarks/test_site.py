@@ -1,4 +1,4 @@
-"""The site's benchmark: what its page says of the times that were measured."""
+"""The page of the site's benchmark, for given times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The survey's benchmark in small: nothing lost, nothing twice, and what it would say if something were."""
+"""The survey's benchmark at a small size: nothing is lost or duplicated, and faults would be counted."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The training benchmark at a small size: both sides train the same networks, the page says what was
-measured.
-"""
+"""The training benchmark at a small size: both sides train the same networks, and the page is written."""
 
 from __future__ import annotations
 

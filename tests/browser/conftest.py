@@ -1,5 +1,6 @@
-"""A running survey site on a copy of the pages, and a real browser: Debian's chromium, or the one that
-KPBE_CHROMIUM names.
+"""A running survey site on a copy of the pages, and a real browser.
+
+The browser is Debian's chromium, or the one that KPBE_CHROMIUM names.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Site:
     store: SurveyStore
 
     def invite(self) -> str:
-        """A new rater's token."""
+        """Invite a rater and return their token."""
         return self.store.invite(self.study.name, 1)[0].token
 
     def link(self, token: str, language: str = "") -> str:
@@ -83,7 +84,7 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def copy_pages(root: Path) -> None:
-    """The pages below `root`, since Streamlit serves the folder static/ beside them."""
+    """Copy the pages below `root`, because Streamlit serves the folder static/ beside them."""
     shutil.copytree(
         REPOSITORY / "reports",
         root / "reports",
@@ -94,7 +95,7 @@ def copy_pages(root: Path) -> None:
 
 
 class serving:
-    """A block in which the survey site of `root`, or another script, runs; gives its address."""
+    """Run the survey site of `root`, or another script, for a block; gives its address."""
 
     def __init__(self, root: Path, script: str = "reports/survey.py", port: int = 0) -> None:
         self.root, self.script = root, script
@@ -104,7 +105,7 @@ class serving:
             self.port = free.getsockname()[1]
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL to the server."""
         self.server.kill()
         self.server.wait()
 

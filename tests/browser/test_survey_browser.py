@@ -44,7 +44,7 @@ SECRETS = (
 
 @contextmanager
 def device(browser: Browser, kind: dict[str, Any], scheme: Any = "light") -> Iterator[BrowserContext]:
-    """A browser that remembers nothing of the others."""
+    """A browser that shares nothing with the others."""
     context = browser.new_context(**kind, color_scheme=scheme)
     context.set_default_timeout(TIMEOUT_MS)
     context.add_init_script(QUICK_SOUNDS)
@@ -406,7 +406,7 @@ def test_scores_off_the_scale_are_refused(browser: Browser, site: Site) -> None:
 
 
 def change_messages(page, change: Callable[[str | bytes], str | bytes]) -> None:
-    """Let `change` see and alter what the page sends to the server."""
+    """Let `change` read and alter the page's messages to the server."""
 
     def handle(socket) -> None:
         server = socket.connect_to_server()

@@ -1,4 +1,4 @@
-"""A rater's hands and eyes: what a test does on the survey's pages, and what it looks at."""
+"""A rater's actions on the survey's pages, and what can be read from the pages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SCREENSHOTS = "KPBE_SCREENSHOTS"
 
 @dataclass
 class Traffic:
-    """All that a page was sent: addresses, bodies, messages."""
+    """Everything that a page received: addresses, bodies, messages."""
 
     parts: list[bytes] = field(default_factory=list)
 
@@ -54,14 +54,14 @@ class Traffic:
         return bool(self.around(word))
 
     def around(self, word: str) -> list[bytes]:
-        """The places that mention a word, with what stands beside it."""
+        """The places that contain a word, with the text beside it."""
         pattern = re.compile(rb".{0,40}" + re.escape(word.encode()) + rb".{0,40}", re.IGNORECASE | re.DOTALL)
         return [found.group() for part in self.parts if (found := pattern.search(part))]
 
 
 @dataclass
 class Rater:
-    """A page in a rater's hands."""
+    """A rater at a page."""
 
     page: Page
     texts: Texts = field(default_factory=lambda: languages()["en"])
@@ -103,7 +103,7 @@ class Rater:
         self.button(self.texts("about.next")).click()
 
     def softest_tone(self) -> int:
-        """The place of the softest tone, heard as over headphones: from the left channel."""
+        """The place of the softest tone in the left channel, as headphones play it."""
         source = self.page.locator("audio").get_attribute("src") or ""
         with wave.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as reader:
             sound = np.frombuffer(reader.readframes(reader.getnframes()), "<i2").reshape(-1, 2)
@@ -134,7 +134,7 @@ class Rater:
         self.page.keyboard.press("Enter")
 
     def practise(self, look: Callable[[int], None] = lambda number: None) -> None:
-        """Both training clips; `look` at what is said about the answers."""
+        """Rate both training clips; `look` is called on the feedback about the answers."""
         for number in (1, 2):
             self.wait_for(self.texts("training.count", done=number, total=2))
             self.watch()
@@ -163,7 +163,7 @@ class Rater:
     # -- looking
 
     def weak_contrasts(self) -> list[str]:
-        """Texts on the page, once it rests, below WCAG 2.1 AA: 4.5 to 1, 3 to 1 where they are large."""
+        """Texts below WCAG 2.1 AA (4.5 to 1; 3 to 1 for large text), once colours have settled."""
         weak: list[str] = self.page.evaluate(CONTRASTS)
         for _ in range(20):
             if not weak:
@@ -173,11 +173,11 @@ class Rater:
         return weak
 
     def overflows(self) -> bool:
-        """Whether the page can be pushed sideways."""
+        """Whether the page scrolls sideways."""
         return self.page.evaluate("document.scrollingElement.scrollWidth > window.innerWidth")
 
     def photograph(self, name: str) -> None:
-        """A screenshot into the folder that KPBE_SCREENSHOTS names."""
+        """Write a screenshot into the folder that KPBE_SCREENSHOTS names."""
         folder = os.environ.get(SCREENSHOTS)
         if folder:
             self.page.wait_for_timeout(350)  # transitions

@@ -1,4 +1,4 @@
-"""`kpbe weights`: what it lists, and fetching from a publisher, for whom a server of this test stands in."""
+"""`kpbe weights`: its list, and fetching from a publisher, played by a server of this test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @dataclass
 class Publisher:
-    """What the server answers, and what it was asked."""
+    """The server's answers, and the requests that it got."""
 
     url: str = ""
     content: bytes = CONTENT

@@ -1,6 +1,4 @@
-"""Processes that work on shards: what they share with the process that asked for them, and what they have
-ready.
-"""
+"""Worker processes on shards: what they share with the calling process, and what they have ready."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_shifted_crop_is_a_square_inside_the_frame_that_shows_the_face(case, inc
     assert 0 <= left < right <= width and 0 <= top < bottom <= height
     assert abs((right - left) - (bottom - top)) <= 2
     if max(box[2] - box[0], box[3] - box[1]) <= min(width, height):
-        slack = 1  # FOMM cuts coordinates towards zero
+        slack = 1  # FOMM rounds coordinates towards zero
         assert left <= box[0] and top <= box[1] and right + slack >= box[2] and bottom + slack >= box[3]
 
 

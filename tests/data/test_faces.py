@@ -79,7 +79,7 @@ def test_sfd_reads_its_weights_from_a_local_folder(tmp_path, monkeypatch):
     torch.manual_seed(0)
     network = s3fd()
     parameters = network.state_dict()
-    parameters["conv3_3_norm_mbox_conf.bias"][3] = 1.0  # takes some cells of the picture for a face
+    parameters["conv3_3_norm_mbox_conf.bias"][3] = 1.0  # detects some cells of the picture as a face
     torch.save(parameters, tmp_path / CATALOGUE["sfd"].file)
     detector = get_detector("sfd")
     assert detector is not None
@@ -125,7 +125,7 @@ def test_damaged_weights_are_named(kind, tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_weights(tmp_path, monkeypatch):
-    """A folder beside no weights, in a process that has not said anything yet."""
+    """A folder beside no weights, in a process that has not logged anything yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KPBE_WEIGHTS", raising=False)
     faces._say_cascade.cache_clear()

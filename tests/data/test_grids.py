@@ -43,7 +43,7 @@ def test_a_row_has_one_pose_and_a_column_one_mouth(folder):
 
 
 def test_points_lie_where_the_mouth_is_drawn(folder):
-    """What changes from one mouth to another is around the lips' points."""
+    """Pictures with different mouths differ around the points of the lips."""
     grid = read_grids(folder)[0]
     frames = Recording(grid.clip.video).frames().astype(float)
     labels = ExpressionLabels.load(label_path(grid.clip.video.parent, grid.clip), 12)
@@ -55,9 +55,7 @@ def test_points_lie_where_the_mouth_is_drawn(folder):
 
 
 def test_points_of_hair_and_background_move_as_the_picture_does(folder):
-    """The same places of two poses look alike, unlike places that were exchanged; the background stays where
-    it is.
-    """
+    """The same points look alike in two poses, and exchanged points do not; the background stays in place."""
     for grid in read_grids(folder):
         frames = Recording(grid.clip.video).frames().astype(float)
         labels = ExpressionLabels.load(label_path(grid.clip.video.parent, grid.clip), 12)

@@ -1,6 +1,4 @@
-"""Eyes and mouth: found in real faces of any size, known in the sample, interpolated where a face is
-hidden.
-"""
+"""Eyes and mouth: detected in real faces of any size, known in the sample, interpolated over hidden faces."""
 
 from __future__ import annotations
 
@@ -80,7 +78,7 @@ def test_the_sample_knows_its_eyes_and_mouth():
 
 
 def test_fan_reads_its_weights_from_a_local_folder(portrait, tmp_path, monkeypatch, shared_weights):
-    """With random weights: the published file is not here, so where its points lie is untested."""
+    """The weights are random, because the published file is not here: where the points lie is untested."""
     from face_alignment.models import FAN
 
     torch.manual_seed(0)

@@ -34,7 +34,7 @@ Painter = Callable[[float], Sequence[Box]]
 
 
 class RedRectangles:
-    """Stands for a face detector: every red rectangle is a face."""
+    """Stands in for a face detector: every red rectangle is a face."""
 
     def detect(self, frame: np.ndarray) -> np.ndarray:
         red, green, blue = (frame[..., c].astype(int) for c in range(3))
@@ -85,7 +85,7 @@ def film(
 
 
 def foreign_film(path: Path, times: Sequence[float], turn: int = 0) -> Path:
-    """A video of any frame times, stored turned by `turn` degrees, with its sound beside it."""
+    """Write a video with any frame times, stored rotated by `turn` degrees, with its sound beside it."""
     write_wav(path.with_suffix(".wav"), sound(times[-1] + 0.04), 48000)
     with av.open(str(path), "w") as output:
         stream: Any = output.add_stream("libx264", rate=30)
@@ -133,7 +133,7 @@ class World:
         return {"@".join(map(str, (clip.clip_id.split("#")[1], clip.start))): clip for clip in clips}
 
     def reason(self, name: str) -> str:
-        """Why a raw video gave no clip, where another one did."""
+        """Why a raw video gave no clip, while another one did."""
         if "good" not in {video.video_id for video in self.videos}:
             self.add(film(self.path("good.mp4"), 1.0))
         assert set(self.run()) == {"good@0"}

@@ -1,6 +1,4 @@
-"""The sample's pictures and their ground truth agree; people and clips depend on the seed and on nothing
-else.
-"""
+"""The sample's pictures agree with their ground truth; people and clips depend only on the seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sample as files: whole, readable, resumable, the same from any number of processes."""
+"""The sample as files: complete, readable, resumable, and the same from any number of processes."""
 
 from __future__ import annotations
 

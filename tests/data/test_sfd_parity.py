@@ -1,7 +1,7 @@
 """The detector `sfd` gives the numbers of the S3FD that Wav2Lip ships (fixture s3fd).
 
-Wav2Lip's network sees RGB, face-alignment's BGR, its training's order; so the fixture's frames, which it
-calls BGR, are taken as RGB here.
+Wav2Lip gives its network RGB frames; face-alignment gives it BGR, the order of its training. The fixture's
+frames, which it calls BGR, are therefore used as RGB here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The evaluate stage on tiny clips, end to end: videos in, result files, table and figures out."""
+"""The evaluate stage on tiny clips, end to end: from videos to result files, table and figures."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever weights this machine has, tests say which they want."""
+    """Hide the weights of this machine; a test that needs some names them."""
     monkeypatch.setattr(catalogue, "FOLDERS", ())
     monkeypatch.delenv("KPBE_WEIGHTS", raising=False)
 
@@ -136,7 +136,7 @@ def world(untouched: Path, tmp_path: Path) -> World:
 
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Ids of the clips that were scored, not taken from an earlier run."""
+    """Ids of the clips that were scored in this run, not taken from an earlier one."""
     ids: list[str] = []
     score_clip = stage.score_clip
 
@@ -201,9 +201,7 @@ def test_every_control_has_scores_of_its_own_video(world: World) -> None:
 
 
 def test_what_scoring_is_handed_is_this_clips(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Controls follow the backend, shares count from the source frame, LSE hears the clip's sound as it
-    is.
-    """
+    """Controls follow the backend, shares start at the source frame, and LSE hears the clip's own sound."""
     clip = replace(read_manifest(world.clips, "test")[0], has_audio=True)
     sound = np.linspace(-0.5, 0.5, round(16000 * FRAMES / FPS)).astype(np.float32)
     write_wav(clip.wav, sound)
@@ -262,7 +260,7 @@ def test_another_primary_metric_is_refused_when_it_is_none(world: World) -> None
 
 
 def test_a_run_whose_metrics_are_wrong_stops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """scikit-image looks over one pair of frames of every clip and method."""
+    """scikit-image checks one pair of frames of every clip and method."""
     ssim = image.ssim
     monkeypatch.setattr(image, "ssim", lambda truth, other: ssim(truth, other) + 2e-5)
     with pytest.raises(KPBEError, match=r"SSIM of static source is .* scikit-image"):

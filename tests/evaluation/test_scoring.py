@@ -1,6 +1,4 @@
-"""What the scores of whole clips are made from: a face reader that reads numbers written into the pictures
-stands for the network.
-"""
+"""Scores of whole clips, measured with a face reader that reads numbers written into the pictures."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ FACES = replace(NOTHING, used={"faces": "numbers in the pictures"})
 
 
 class Video:
-    """Frames whose first pixel tells the mouth's opening, the second the head's turn, the third its shift to
-    the right.
-    """
+    """Frames whose first three pixels hold the mouth's opening, the head's turn and its shift."""
 
     def __init__(self, openings: np.ndarray, turns: np.ndarray, shifts: np.ndarray) -> None:
         self.frames = np.full((FRAMES, SIDE, SIDE, 3), 90, np.uint8)
@@ -43,7 +39,7 @@ class Video:
 
 
 class NumberReader:
-    """Stands for the FaceLandmarker; a frame whose opening is 255 shows no face."""
+    """Stands in for the FaceLandmarker; a frame whose opening is 255 shows no face."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -123,7 +119,7 @@ def test_sharpness_and_jitter_are_shares_of_the_truths() -> None:
 
 
 def test_jitter_does_not_count_the_gap_that_the_source_frame_leaves() -> None:
-    """A head that moves evenly does not tremble, whichever frame is left out."""
+    """A head that moves evenly has no jitter, whichever frame is left out."""
     even = Video(SPEECH, TURN, 5 * TIME)
     even.frames[:, 0, 0] = 100
     indices = [index for index in range(FRAMES) if index != 10]
@@ -152,7 +148,7 @@ def test_frames_without_a_face_are_left_out() -> None:
 
 
 def test_mouth_metrics_come_from_the_true_frames_landmarks_alone() -> None:
-    """The method's own mouth is elsewhere; what counts is what it shows where the true mouth is."""
+    """The method's mouth lies elsewhere, but only its picture at the true mouth counts."""
     other = Video(np.full(FRAMES, 20.0), TURN, SHIFT + 90)
     other.frames[:, 46:, :, :] = 0
     found = scored({"other": other, "same": TRUTH})
@@ -161,9 +157,7 @@ def test_mouth_metrics_come_from_the_true_frames_landmarks_alone() -> None:
 
 
 def test_boxes_go_with_the_true_mouth_from_frame_to_frame() -> None:
-    """A patch that moves with the mouth: where the boxes are, the result is right, and wrong everywhere
-    else.
-    """
+    """A patch moves with the mouth: the result is right inside the boxes and wrong everywhere else."""
     corners = np.stack([np.arange(FRAMES) % 16, np.arange(FRAMES) // 2], 1)
     boxes = MouthBoxes(corners, 32, 32)
     other = Video(SPEECH, TURN, SHIFT)
@@ -176,7 +170,7 @@ def test_boxes_go_with_the_true_mouth_from_frame_to_frame() -> None:
 
 
 def test_pose_error_and_identity_compare_the_result_with_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A teacher that reads the head's turn, a face network that reads the person, both from the pictures."""
+    """A teacher reads the head's turn and a face network the person, both from the pictures."""
 
     class Teacher:
         def estimate(self, frames: np.ndarray) -> np.ndarray:

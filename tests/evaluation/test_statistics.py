@@ -1,4 +1,4 @@
-"""Intervals and p-values hold what they promise, with the identity as the unit."""
+"""Intervals and p-values have their nominal error rates, with the identity as the unit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Table I says what the result files say, with the paper's numbers beside it."""
+"""Table I agrees with the result files and shows the paper's numbers."""
 
 from __future__ import annotations
 
@@ -42,8 +42,9 @@ LEVELS = {"source_expression": 2, "shuffled_backend": 1.9, "real_expression": 3,
 def scores_of(
     backend: str, clips: int, gain: float = 1.5, worth: float = 1.0, identities: int = 3
 ) -> list[ClipScore]:
-    """Scores in which KPBE is `gain` dB above its backend, and `worth` levels of mouth L1 above its
-    source-expression control.
+    """Scores in which KPBE is `gain` dB above its backend.
+
+    It is `worth` levels of mouth L1 above its source-expression control.
     """
     rng = np.random.default_rng(0)
     scores = []

@@ -1,6 +1,4 @@
-"""Prefect for tests: a home of its own, and one server for the session, started by the first test that asks
-for it.
-"""
+"""Prefect for tests: its own home, and one server per session, started by the first test that needs it."""
 
 from __future__ import annotations
 

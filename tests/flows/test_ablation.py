@@ -1,4 +1,4 @@
-"""The ablation: which runs are made, what is read from them, how the table tells it."""
+"""The ablation: which runs it makes, what it reads from them, and its table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def dvc(monkeypatch):
-    """Stands for DVC: remembers commands, answers with what a test puts in."""
+    """Stands in for DVC: records commands and returns what a test has set."""
     calls: list[tuple[str, ...]] = []
     answers: dict[tuple[str, ...], str] = {}
 

@@ -1,4 +1,4 @@
-"""dvc.yaml names data, params and recipes; code counts by the recipe of its stage."""
+"""dvc.yaml depends on data, params and recipes; a change of code counts only through its stage's recipe."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The stages enhance and evaluate hand on the folders of their own backend: nothing is scored against
-another's videos.
-"""
+"""The stages enhance and evaluate use the folders of their own backend, never another's videos."""
 
 from __future__ import annotations
 

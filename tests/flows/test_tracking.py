@@ -1,4 +1,4 @@
-"""The same stage with and without Prefect: same files, same failures; with it, seen in the UI."""
+"""The same stage with and without Prefect: same files, same failures; Prefect also shows it in its UI."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ def write_clip(task: ClipTask) -> dict[str, Any]:
 
 
 def fake_stage(name: str, out: Path, payloads: list[str], allowed: float = 0.5) -> Stage:
-    """A stage of one text file for each clip; its name is its own, so that Prefect's records can be told
-    apart.
+    """A stage that writes one text file per clip.
+
+    Its name is unique, so that Prefect's records can be told apart.
     """
 
     def work(context: StageContext) -> Path:

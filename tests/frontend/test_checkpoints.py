@@ -1,6 +1,4 @@
-"""Frontends survive writing and reading in both layouts; anything else is refused with a sentence that says
-what it is.
-"""
+"""Frontends can be written and read in both layouts; messages about other files say what they are."""
 
 from __future__ import annotations
 

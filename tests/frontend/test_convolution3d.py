@@ -1,4 +1,4 @@
-"""The 3D convolution computes what torch's own does, in other ways."""
+"""The 3D convolution gives the result of torch's own, computed in other ways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sharp pictures moved by the motion field, and the choice among them."""
+"""Sharp pictures moved by the motion field, and how the network blends them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def evenly(batch: int = 1) -> Tensor:
 
 
 def smooth_picture(size: int) -> Tensor:
-    """(1, 3, size, size) whose values tell the place, whatever the size."""
+    """(1, 3, size, size) whose values encode the place, whatever the size."""
     places = (torch.arange(size) * 2 + 1) / size - 1
     y, x = torch.meshgrid(places, places, indexing="ij")
     return torch.stack([0.5 + 0.3 * x, 0.5 + 0.3 * y, 0.5 + 0.2 * torch.sin(2 * x)])[None]
@@ -117,8 +117,9 @@ def test_shares_sum_to_one_and_an_absent_backend_has_none(frontend):
 
 
 def lips_at(x: float, y: float, width: float, depth: float = 0.0) -> Tensor:
-    """(1, 4, 3): left corner, upper lip, right corner, lower lip of a closed mouth whose corners differ by
-    `depth`.
+    """(1, 4, 3): left corner, upper lip, right corner, lower lip of a closed mouth.
+
+    The corners differ by `depth`.
     """
     half = width / 2
     return torch.tensor([[[x - half, y, -depth / 2], [x, y, 0], [x + half, y, depth / 2], [x, y, 0]]])

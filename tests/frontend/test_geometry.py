@@ -1,6 +1,4 @@
-"""Pose, keypoint and motion maths: against the reference's numbers, against torch and scipy, and as
-properties.
-"""
+"""Pose, keypoint and motion maths: against the reference's numbers, torch and scipy, and as properties."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The frontend as a whole at small sizes: shapes, gradients, one source for many frames, sizes that do not
-fit.
-"""
+"""The whole frontend at small sizes: shapes, gradients, one source for many frames, unsuitable sizes."""
 
 from __future__ import annotations
 

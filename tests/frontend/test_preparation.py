@@ -1,4 +1,4 @@
-"""What rendering and training change about networks: how fast they are, not what they give."""
+"""Preparing networks for rendering and training changes their speed, not their results."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class DenormalCount(TorchDispatchMode):
 
 def test_neither_frames_nor_gradients_hold_denormal_numbers():
     frontend = tiny_frontend(generator={"width": 16, "blocks": 1, "detail": "warp_both"}).train()
-    with torch.no_grad():  # as sure of its keypoints as a trained network
+    with torch.no_grad():  # as confident of its keypoints as a trained network
         frontend.canonical_keypoints.heatmaps.weight *= 100
     images = torch.rand(3, 2, 3, 64, 64)
     with DenormalCount() as count:

@@ -1,6 +1,4 @@
-"""A public checkpoint tells what it is: its networks are found in any wrapping, its sizes in its shapes, and
-doubts are said.
-"""
+"""Public checkpoints: networks in any wrapping, sizes that follow from shapes, and reported doubts."""
 
 from __future__ import annotations
 

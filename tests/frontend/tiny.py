@@ -1,4 +1,4 @@
-"""A frontend small enough for tests of what stands around it: untrained, the same weights every time."""
+"""A small untrained frontend for tests of the code around it, with the same weights every time."""
 
 from __future__ import annotations
 

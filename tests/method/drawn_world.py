@@ -1,9 +1,9 @@
-"""A small world in which the method has a true answer: two drawn heads in a few poses and with a few mouths,
-every combination drawn.
+"""A small world in which the method has a true answer.
 
-`PerfectFrontend` recognises these pictures and renders them by their keypoints (paper eq. 1 and 2), so
-whatever comes out of the code around a frontend must be the picture with one video's pose and the other's
-mouth. It shares no line with the code under test: its keypoints are computed here.
+It has two drawn heads in a few poses and with a few mouths, and every combination is drawn. `PerfectFrontend`
+recognises these pictures and renders them by their keypoints (paper eq. 1 and 2), so the code around a
+frontend must produce the picture with one video's pose and the other's mouth. This module shares no line with
+the code under test: it computes its keypoints itself.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def frontend() -> PerfectFrontend:
 
 
 def test_the_drawings_differ_visibly() -> None:
-    """Pose and mouth are far apart: no picture could pass for another."""
+    """Poses and mouths differ so much that no picture can be mistaken for another."""
     pictures = np.stack([drawings(0), drawings(1)]).reshape(-1, SIZE * SIZE * 3).astype(float)
     apart = np.abs(pictures[:, None] - pictures).mean(2) + np.eye(len(pictures)) * 255
     assert apart.min() > 0.15, "of 255, over the whole picture: the smallest step is a lip's"
@@ -46,7 +46,7 @@ def test_the_drawings_differ_visibly() -> None:
 
 @pytest.mark.parametrize("person", [0, 1])
 def test_the_result_has_the_pose_of_the_one_video_and_the_mouth_of_the_other(frontend, person: int) -> None:
-    """And the person is the source's, whoever is in the videos."""
+    """The person is that of the source, whoever is in the videos."""
     source = drawings(person)[1, 2]
     result = np.stack(list(enhance(frontend, source, head_turns(), mouth_opens(), batch_size=3)))
     assert np.array_equal(result, drawings(person)[TURNING, SPEAKING])
@@ -84,8 +84,9 @@ def test_a_shuffled_backend_of_two_frames_is_shuffled() -> None:
 
 
 def one_clip(folder: Path) -> tuple[Path, Path, Path, Clip]:
-    """Folders of a test clip, of a backend's video of it and of what will be made; the clip. Something stands
-    for a checkpoint.
+    """A test clip, its folders, and a stand-in for the checkpoint.
+
+    The folders are those of the clip, of a backend's video, and of the results.
     """
     frames = len(TURNING)
     clip_id = f"a#1#000000#{frames:06}"
@@ -101,7 +102,7 @@ def one_clip(folder: Path) -> tuple[Path, Path, Path, Clip]:
 
 
 def test_the_stages_videos_are_these(frontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through files: clips.csv, lossless videos, the source frame of the protocol, all controls."""
+    """The stage works on files: clips.csv, lossless videos, the protocol's source frame, all controls."""
     monkeypatch.setattr(enhancement, "_load", lambda loadable: frontend)
     clips, backend, out, clip = one_clip(tmp_path)
     assert enhance_clips("b", params(), clips, backend, tmp_path / "checkpoint", out) == []

@@ -1,6 +1,4 @@
-"""The mutations that the method's tests were tried with still apply to the code (`make mutations` runs
-them).
-"""
+"""The mutations that check the method's tests still apply to the code (`make mutations` runs them)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Stage 2 renders the real frame's pose with the backend's mouth and compares it with the real frame (paper
-III.D, eq. 3).
+"""Stage 2 renders the real frame's pose with the backend's mouth and compares the result with the real frame.
+
+See section III.D and equation 3 of the paper.
 """
 
 from __future__ import annotations
@@ -68,8 +69,9 @@ def settings(**losses: float) -> Params:
 
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """What the pictures' loss compared: (generated, target) of every step. The frontend under training is the
-    perfect one.
+    """The pairs (generated, target) that the pictures' loss compared, in every step.
+
+    The frontend under training is the perfect one.
     """
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     forward = PerceptualTerms.forward
@@ -105,9 +107,7 @@ def test_stage_2_takes_pose_from_the_real_frame_and_mouth_from_the_backend(folde
 def test_source_pose_and_backend_frames_of_a_pair_are_three_moments_of_one_person(
     folder, compared, tmp_path, monkeypatch
 ):
-    """The source is another frame than the target: a network that copies its input would learn nothing of
-    motion.
-    """
+    """Source and target are different frames: a network that copies its input would learn no motion."""
     sources: list[torch.Tensor] = []
     decompose = PerfectFrontend.decompose
 

@@ -1,4 +1,4 @@
-"""Angles between poses and the share of the way, on poses whose answer is known."""
+"""Angles between poses and shares of the way, on poses with a known answer."""
 
 from __future__ import annotations
 

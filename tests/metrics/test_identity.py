@@ -1,4 +1,4 @@
-"""ArcFace tells people apart, and faces are aligned as its training aligned them."""
+"""ArcFace distinguishes people, and faces are aligned as in its training."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_every_key_of_the_fixture_is_compared(fixture) -> None:
 
 
 def test_a_video_is_cut_into_windows_of_five_bgr_frames(golden, fixture, network: SyncNet) -> None:
-    """Two windows more than the fixture's: the public code leaves out the last."""
+    """There are two windows more than in the fixture, because the public code leaves out the last ones."""
     frames = np.concatenate(_windows(golden, fixture))[:8, ..., ::-1]
     wave = _wave(golden, fixture)
     sound = torch.from_numpy(mfcc(wave).T.astype(np.float32))
@@ -124,8 +124,9 @@ def test_sound_or_video_too_short_is_refused() -> None:
 
 
 def test_crops_follow_the_public_pipeline() -> None:
-    """A marker at the box's centre lies 1 / 2.8 below the top of the crop, in its middle; outside the frame
-    all is grey.
+    """A marker at the box's centre lies 1 / 2.8 below the crop's top, in its middle.
+
+    Outside the frame the crop is grey.
     """
     frames = np.zeros((20, 200, 200, 3), np.uint8)
     frames[:, 96:104, 76:84] = 255

@@ -1,4 +1,4 @@
-"""Blur lowers sharpness, trembling raises jitter, steady movement does not."""
+"""Blur lowers sharpness, and trembling raises jitter; steady movement does not."""
 
 from __future__ import annotations
 

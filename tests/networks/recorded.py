@@ -1,8 +1,8 @@
-"""What each network gives for weights and inputs that follow from their names, so that anybody can make them
-again.
+"""Recorded outputs of each network, for weights and inputs computed from their names.
 
-    python -m tests.networks.recorded        # writes outputs.npz anew, after a change of a network that is
-    meant
+Anybody can therefore make them again:
+
+    python -m tests.networks.recorded  # rewrites outputs.npz, after an intended change of a network
 
 The numbers are this code's own, made while it gave the reference implementations' numbers
 (`tests/frontend/test_osfv_parity.py`, `tests/backends`): they notice a changed network where those fixtures
@@ -51,8 +51,9 @@ def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def weight(name: str, shape: tuple[int, ...], gain: float) -> np.ndarray:
-    """A tensor of a state dict: norms near the identity, small biases, other weights with rows of mean 0 and
-    variance gain / fan-in.
+    """A tensor of a state dict: a norm near the identity, a small bias, or a scaled weight.
+
+    Rows of other weights have mean 0 and variance gain / fan-in.
     """
     last = name.rpartition(".")[-1]
     x = drawn(name, shape)
@@ -73,8 +74,9 @@ def weight(name: str, shape: tuple[int, ...], gain: float) -> np.ndarray:
 def weights(
     shapes: Mapping[str, tuple[int, ...]], gains: Mapping[str, float], usual: float
 ) -> dict[str, Tensor]:
-    """All tensors of a state dict; the first pattern of `gains` that a name contains says its gain, `usual`
-    without one.
+    """All tensors of a state dict.
+
+    The first pattern of `gains` that a name contains sets its gain; `usual` is the gain of the others.
     """
 
     def gain(name: str) -> float:
@@ -89,8 +91,9 @@ def weights(
 
 
 def singular_vectors(start: np.ndarray, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Left and right vector of about the largest singular value of a kernel (out, ...), as spectral norm
-    keeps them.
+    """Approximate left and right vectors of the largest singular value of a kernel (out, ...).
+
+    Spectral norm keeps such vectors.
     """
     matrix = kernel.reshape(len(kernel), -1).astype(np.float64)
     u = start.astype(np.float64) / np.linalg.norm(start)
@@ -126,9 +129,7 @@ def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def published_frontend(decoder: str) -> Frontend:
-    """The narrow published frontend with weights that follow from their names; `decoder` is original or
-    spade.
-    """
+    """The narrow published frontend; its weights follow from their names. `decoder` is original or spade."""
     sizes = {**SMALL, "generator": {**SMALL["generator"], "decoder": decoder}}  # pyright: ignore[reportGeneralTypeIssues]
     model = ModelParams.model_validate(sizes)
     states = public_state_dicts(Frontend(model))
@@ -193,9 +194,7 @@ def _filled(network: nn.Module, gains: Mapping[str, float], usual: float) -> Non
 
 
 def wav2lip() -> dict[str, Tensor]:
-    """Embedding of speech, features of the face, and faces of Wav2Lip's generator at a quarter of its
-    width.
-    """
+    """Speech embedding, face features and faces of Wav2Lip's generator at a quarter of its width."""
     generator = Wav2LipGenerator(0.25)
     _filled(generator, {}, 2.0)
     faces = pictures("wav2lip", 2, 96)
@@ -211,9 +210,7 @@ def wav2lip() -> dict[str, Tensor]:
 
 
 def pcavs() -> dict[str, Tensor]:
-    """Identity, pose, mouth of frames and of speech, and the drawn faces of PC-AVS at a quarter of its width,
-    64x64.
-    """
+    """Identity, pose, mouth (of frames, of speech) and faces of PC-AVS at a quarter of its width, 64x64."""
     networks = PCAVSNetworks(0.25, 64)
     blur = {name: tensor for name, tensor in networks.state_dict().items() if name.endswith("kernel")}
     for part in (networks.identity, networks.non_identity, networks.audio):
@@ -240,7 +237,7 @@ NETWORKS: Mapping[str, Callable[[], dict[str, Tensor]]] = {
 
 
 def outputs(network: str) -> dict[str, np.ndarray]:
-    """Output to values of a network, in evaluation mode on the CPU."""
+    """Output name to values of a network, in evaluation mode on the CPU."""
     with torch.no_grad():
         return {name: values.contiguous().numpy() for name, values in NETWORKS[network]().items()}
 

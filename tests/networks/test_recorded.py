@@ -1,5 +1,6 @@
-"""The networks give what they gave while they equalled the reference implementations: needs no fixtures from
-elsewhere.
+"""The networks still give the numbers recorded when they equalled the reference implementations.
+
+These tests need no fixtures from elsewhere.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ stays well below.
 
 
 def changed(network: str) -> dict[str, str]:
-    """Output to what differs, empty where a network gives what was recorded."""
+    """Output name to its difference; empty if the network gives what was recorded."""
     with np.load(FILE) as recorded:
         known = {key.partition("__")[0] for key in recorded if key.startswith(f"{network}/")}
         found = outputs(network)

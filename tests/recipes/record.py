@@ -55,7 +55,7 @@ def tolerance(stage: str, output: str) -> float:
 
 
 def differences(stage: str, before: Made, now: Made) -> list[str]:
-    """Sentences on the outputs that differ."""
+    """Sentences about the outputs that differ from the record."""
     found = [f"{name} is {'new' if name in now else 'gone'}" for name in sorted(before.keys() ^ now.keys())]
     for name in before.keys() & now.keys():
         old, new = before[name], now[name]
@@ -67,7 +67,7 @@ def differences(stage: str, before: Made, now: Made) -> list[str]:
 
 
 def make(stage: str) -> Made:
-    """The sketches of a stage, made anew."""
+    """Run a stage anew and return its sketches."""
     with TemporaryDirectory() as folder:
         return STAGES[stage](Path(folder))
 

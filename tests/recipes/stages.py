@@ -1,7 +1,7 @@
-"""What each stage makes of the tiny inputs of `world`, as numbers that all machines agree on.
+"""The outputs of each stage for the tiny inputs of `world`, as numbers that all machines agree on.
 
-An output becomes a sketch: how many values, their mean and deviation, and sums with fixed random signs, which
-any change of the values moves. Networks and encoders differ a little between machines, so sketches are
+An output becomes a sketch: the number of values, their mean and deviation, and sums with fixed random signs,
+which any change of the values moves. Networks and encoders differ a little between machines, so sketches are
 compared within a tolerance.
 """
 
@@ -65,8 +65,9 @@ CHANGES_WITH_THE_MACHINE = ("seconds", "sha256", "made_at", "fingerprint")
 
 
 def sketch(values: Any) -> Sketch:
-    """Count of the finite values and of the others, mean, standard deviation, and three sums with fixed signs
-    over its root.
+    """Counts of finite and other values, mean, standard deviation, and three sums with fixed signs.
+
+    The sums are divided by the root of the count.
     """
     flat = np.asarray(values, np.float64).ravel()
     known = np.isfinite(flat)
@@ -78,7 +79,7 @@ def sketch(values: Any) -> Sketch:
 
 
 def of_file(path: Path) -> Iterator[tuple[str, Any]]:
-    """Names and values of what is in a file of a stage."""
+    """Names and values of the contents of a stage's file."""
     name = path.name
     if path.suffix == ".mkv":
         yield name, Recording(path).frames()
@@ -98,15 +99,16 @@ def of_file(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _coarse(frames: np.ndarray) -> np.ndarray:
-    """Means of blocks of 8 x 8 pixels: a lossy encoder makes another pixel of almost the same picture."""
+    """Means of blocks of 8 x 8 pixels, because a lossy encoder changes single pixels a little."""
     rows, columns = (side // 8 * 8 for side in frames.shape[1:3])
     blocks = frames[:, :rows, :columns].reshape(len(frames), rows // 8, 8, columns // 8, 8, 3)
     return blocks.mean((2, 4))
 
 
 def numbers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The numbers of a JSON-like value by key, over all keys above it: [{"a": 1}, {"a": 2}] gives [1, 2] for
-    a.
+    """The numbers of a JSON-like value by key, across all parents.
+
+    For example, [{"a": 1}, {"a": 2}] gives [1, 2] for a.
     """
     found: dict[str, list[float]] = {}
 
@@ -129,8 +131,9 @@ def numbers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def sketches(folder: Path, *patterns: str) -> Made:
-    """Sketches of all files below a folder that match, by name; those of equal names are told apart by their
-    folder.
+    """Sketches, by name, of all files below a folder that match.
+
+    Files of equal names are told apart by their folders.
     """
     made: dict[str, Sketch] = {}
     for pattern in patterns:
@@ -297,8 +300,9 @@ def _save_sync_networks(kind: str, folder: Path) -> None:
 
 
 def _exact(network: Network) -> Network:
-    """The network with weights of the same bits on every machine: a training draws its dropout from the
-    digest of its start.
+    """The network with weights of the same bits on every machine.
+
+    A training draws its dropout from the digest of its initial weights.
     """
     with torch.no_grad():
         for name, weight in network.named_parameters():

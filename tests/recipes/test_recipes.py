@@ -1,4 +1,4 @@
-"""What a stage makes and its number in recipes.yaml change together."""
+"""A stage's outputs and its number in recipes.yaml change together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DVC_STAGES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"
 
 @pytest.fixture(autouse=True)
 def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever weights this machine has, the outputs are made without them."""
+    """Hide the weights of this machine; the outputs are made without them."""
     monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path / "no weights"))
 
 

@@ -1,5 +1,6 @@
-"""Tiny inputs of every stage, drawn here: no stage's output reaches another stage's test, and no code of kpbe
-draws them.
+"""Tiny inputs of every stage, drawn here.
+
+No stage's output reaches another stage's test, and no code of kpbe draws them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ SCHEDULE = {
 
 
 class Speaker:
-    """A head of ellipses that wanders and speaks: all that is known of each frame, and the frames.
+    """A head of ellipses that moves and speaks: its frames and their ground truth.
 
     Attributes:
         frames: (N, side, side, 3) uint8 RGB.
@@ -79,8 +80,9 @@ class Speaker:
 
 
 def params(**sections: dict[str, Any]) -> Params:
-    """The default params with a tiny frontend, one backend, nothing measured by networks; sections are
-    updated one level deep.
+    """The default params with a tiny frontend, one backend, and no metrics that need networks.
+
+    `sections` are updated one level deep.
     """
     values = load_params(REPOSITORY / "params.yaml").model_dump(mode="json")
     values["backends"] = [BACKEND]

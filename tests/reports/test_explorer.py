@@ -1,6 +1,4 @@
-"""What the clip explorer is given: one video in which all methods keep step, curves, the mouth; how the video
-is served.
-"""
+"""The clip explorer's input: one video with all methods in step, curves, the mouth, and how it is served."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def captions(site: AppTest) -> list[str]:
 
 
 def caption(site: AppTest) -> str:
-    """What is said below the rendered picture."""
+    """The text below the rendered picture."""
     (said,) = (found for found in captions(site) if "Rendered" in found)
     return said
 
@@ -70,8 +70,9 @@ def choice(site: AppTest, label: str) -> Any:
 
 @pytest.fixture
 def asked(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
-    """Views and expressions that are rendered, each seen in the picture: an untrained network shows no
-    motion.
+    """Views and expressions that are rendered; each is visible in the picture.
+
+    An untrained network would show no motion.
     """
     from kpbe.inference import novel_view
 

@@ -1,4 +1,4 @@
-"""`python -m reports`: the site, with what its pages need already loaded."""
+"""`python -m reports` starts the site with its slow imports done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the site says a result was made from."""
+"""The site's statements about what a result was made from."""
 
 from __future__ import annotations
 

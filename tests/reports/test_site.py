@@ -31,7 +31,7 @@ Open = Callable[..., AppTest]
 
 
 def text_of(site: AppTest) -> str:
-    """Everything that a page writes as HTML."""
+    """All HTML that a page writes."""
     return "\n".join(element.value for element in site.html)
 
 
@@ -105,9 +105,7 @@ def test_site_does_not_wait_for_large_packages() -> None:
 
 
 def test_no_folder_makes_streamlit_skip_the_navigation() -> None:
-    """Streamlit runs files of a folder `pages` beside app.py on their own when their address is opened
-    first.
-    """
+    """Streamlit runs files in a folder `pages` beside app.py alone if their address is opened first."""
     assert not (REPOSITORY / "reports" / "pages").exists()
 
 

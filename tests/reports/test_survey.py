@@ -36,7 +36,7 @@ SCORES = {"lip_sync": 4, "head_pose": 3, "realness": 5}
 
 @dataclass
 class FakePlayer:
-    """Stands in for the component: shows nothing, hands out what a test wants the browser to say."""
+    """Stands in for the component: shows nothing and returns what a test sets."""
 
     says: list[Playback] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
@@ -48,7 +48,7 @@ class FakePlayer:
 
 @dataclass
 class FakeCheck:
-    """Chooses the softer tone, except in the trials named by `wrong`."""
+    """Chooses the softer tone, except in the trials listed in `wrong`."""
 
     wrong: tuple[int, ...] = ()
     trials: list[int] = field(default_factory=list)
@@ -504,8 +504,9 @@ def test_every_language_has_every_text_with_the_same_fields() -> None:
 
 
 def test_every_text_is_asked_for() -> None:
-    """By its name, by a name that is put together (f"welcome.{name}"), or by a page's script, which gets the
-    groups in `SCRIPTS`.
+    """A text is used by its name, by a composed name (f"welcome.{name}"), or by a page's script.
+
+    Scripts get the groups in `SCRIPTS`.
     """
     reports = SITE.parent
     python = "\n".join(

@@ -1,4 +1,4 @@
-"""The survey's administration as an administrator sees it, and as nobody else does."""
+"""The survey's administration, which only an administrator can open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study of a few one-second clips that a rater is through in a minute."""
+"""A study of a few one-second clips that takes a rater a minute."""
 
 from __future__ import annotations
 

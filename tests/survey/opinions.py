@@ -1,5 +1,6 @@
-"""Surveys made up for tests: a study, answers to it, the files that a stage reads. The fixture `opinions` is
-this module.
+"""Invented surveys for tests: a study, answers to it, and the files that a stage reads.
+
+The fixture `opinions` is this module.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ Answer = Callable[[int, Item, str], int]
 
 
 def make_study(clips: int = 4, raters: int = 10, name: str = "pilot", seconds: float = 8.0) -> Study:
-    """Every clip by every method, two traps, two gold items (good and bad), a repeat of the first
-    stimulus.
+    """A study of every clip by every method.
+
+    It also has two traps, two gold items (one good, one bad) and a repeat of the first stimulus.
     """
     items: list[Item] = []
 
@@ -53,7 +55,7 @@ def answers_to(
     kinds: tuple[str, ...] = ("main", "reference", "trap", "gold", "repeat"),
     name: str | None = None,
 ) -> list[Rating]:
-    """What raters 1 to `raters` answer; a score of 0 is no answer."""
+    """The answers of raters 1 to `raters`; a score of 0 leaves the answer out."""
     return [
         Rating(
             name or study.name, f"r{rater:03d}", item.item, item.kind, item.clip_id, item.identity,
@@ -69,8 +71,9 @@ def answers_to(
 
 
 def opinion(seed: int = 0, noise: float = 0.7, bias: float = 0.4, gain: float | None = None) -> Answer:
-    """Attentive raters with leanings; LEVELS are the true means (`gain`: of KPBE over its backend
-    instead).
+    """Attentive raters with personal biases; LEVELS are the true means.
+
+    With `gain`, KPBE's true mean is its backend's plus the gain.
     """
 
     def answer(rater: int, item: Item, question: str) -> int:

@@ -1,4 +1,4 @@
-"""Plans that surveys keep."""
+"""Plans agree with simulated surveys."""
 
 from __future__ import annotations
 

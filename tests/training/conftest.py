@@ -22,8 +22,9 @@ COLOURED_FRAMES = 30
 
 @pytest.fixture(scope="session")
 def new_clip() -> Callable[..., Clip]:
-    """Describes a clip (its files are the test's matter): folder, split, identity, frames, and optionally
-    video, size, sha256.
+    """Describe a clip; the test writes its files.
+
+    The arguments are folder, split, identity, frames, and optionally video, size and sha256.
     """
 
     def describe(
@@ -65,7 +66,7 @@ def disc_clips(tmp_path_factory: pytest.TempPathFactory, new_clip) -> Path:
 
 @dataclass(frozen=True)
 class ColouredClips:
-    """Clips whose pictures tell what they are.
+    """Clips whose pictures encode their origin.
 
     Frame k of clip c has red 8 k and green 60 c; its left half has blue 200. The backend `one` (all clips)
     shows it with blue 0, the backend `two` (clips 0 and 2) with blue 255.

@@ -1,4 +1,4 @@
-"""Augmentation on the device: the definitions are torchvision's, each image gets its own."""
+"""Augmentation on the device: it follows torchvision's definitions, with its own draw for each image."""
 
 from __future__ import annotations
 

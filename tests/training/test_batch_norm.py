@@ -1,5 +1,6 @@
-"""Batch norm over two processes equals batch norm of one process with the whole batch, gradients and
-statistics included.
+"""Batch norm over two processes equals batch norm of one process with the whole batch.
+
+This includes gradients and statistics.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Training batches: they depend on seed and step only, whoever asks for which share of them, from memory or
-from files.
-"""
+"""Training batches depend on seed and step only, whoever loads which part, from memory or from files."""
 
 from __future__ import annotations
 
@@ -51,7 +49,7 @@ def loader(
 
 
 def process(rank: int, world_size: int) -> Any:
-    """What the loader asks of Fabric."""
+    """A stand-in for what the loader uses of Fabric."""
     return SimpleNamespace(global_rank=rank, world_size=world_size, device=torch.device("cpu"))
 
 
@@ -68,7 +66,7 @@ def same(a: TrainingBatch, b: TrainingBatch) -> bool:
 
 
 class CountingSource(FrameAccess):
-    """Counts what it is asked for; `broken` videos raise."""
+    """Counts the reads; `broken` videos raise."""
 
     def __init__(self, broken: str | None = None) -> None:
         super().__init__()

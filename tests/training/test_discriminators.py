@@ -1,4 +1,4 @@
-"""The patch discriminator: the reference's numbers, and sizes that small images allow."""
+"""The patch discriminator: the reference's numbers, and the sizes of small images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames from memory and from files: the same pixels, and one sentence where they cannot be had."""
+"""Frames from memory and from files: the same pixels, and one sentence if they cannot be read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MEMORY, VIDEO = ComputeParams(frames="memory"), ComputeParams(frames="video")
 
 @pytest.fixture
 def waves(tmp_path: Path, new_clip) -> Callable[[int], Clip]:
-    """Writes the clip of a new person, coded as the stage preprocess does it."""
+    """Write the clip of a new person, encoded as the stage preprocess does it."""
 
     def write(frames: int) -> Clip:
         clip = new_clip(tmp_path, "train", f"p{len(list(tmp_path.rglob('*.mp4')))}", frames)
@@ -129,7 +129,7 @@ def test_labels_must_fit_their_clip(coloured, tmp_path):
 
 
 def test_without_a_backends_video_the_expression_is_a_simulated_backends(coloured, tmp_path):
-    """The source's head gets the target's mouth: blue tells nothing here, red is the moment."""
+    """The source's head gets the target's mouth: blue holds no information here, and red is the moment."""
     labels = ExpressionLabels.unknown(30)
     rng = np.random.default_rng(0)
     labels.points[:] = rng.uniform(-0.8, 0.8, labels.points.shape[1:])

@@ -1,4 +1,4 @@
-"""Which parts of the network a term of the frontend's loss teaches, and in which samples."""
+"""Which parts of the network each term of the frontend's loss trains, and on which samples."""
 
 from __future__ import annotations
 
@@ -86,9 +86,7 @@ def test_a_turn_is_judged_without_what_is_wrong_with_both_poses():
 
 
 def test_lips_are_also_asked_how_they_changed():
-    """Two people whose lips are apart by more than one of them opens: the change counts as much as the lips
-    themselves.
-    """
+    """Lips differ more between two people than when one opens them; the change counts as much as the lips."""
     model = ModelParams.model_validate(tiny_model())
     batch = batch_of(model.image_size)
     for points in (batch.source_points, batch.target_points):

@@ -1,6 +1,4 @@
-"""Both stages of the frontend's training on tiny clips: they learn, resume exactly, and hand on what the next
-stage loads.
-"""
+"""Both stages of the frontend's training on tiny clips: they learn, resume exactly, feed the next stage."""
 
 from __future__ import annotations
 
@@ -183,7 +181,7 @@ def test_two_processes_train_as_one_with_the_same_batch(disc_clips, tmp_path):
 
 
 def mean_gradients(optimiser: dict) -> torch.Tensor:
-    """Adam's first moments, one after the other."""
+    """Adam's first moments, concatenated."""
     return torch.cat([moments["exp_avg"].flatten() for moments in optimiser["state"].values()])
 
 
@@ -339,7 +337,7 @@ def test_batch_norm_sees_one_part_at_a_time(disc_clips):
 
 
 def first_gradients(disc_clips: Path, accumulate: int) -> dict[str, Any]:
-    """Losses of the first step of stage 1, and the gradients that it left, one after the other."""
+    """Losses of the first step of stage 1, and its gradients, concatenated."""
     values = params({"accumulate": accumulate}, batch_size=4)
     clips, fabric = read_manifest(disc_clips, "train"), launch(values.compute, seed=0)
     trainee, _ = prepare(

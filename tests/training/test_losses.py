@@ -74,9 +74,7 @@ def test_warp_of_coordinates_and_frames(golden, fixed, warp, images):
 
 
 def heads(golden, fixed, call: int) -> PoseExpressionHeads:
-    """The fixture's outputs of the pose and expression estimator: of source, driving and warped driving
-    frame.
-    """
+    """Outputs of the pose and expression estimator in the fixture: source, driving, warped driving frame."""
 
     def draw(name: str, columns: int, deviation: float) -> torch.Tensor:
         name = f"osfv/loss_he{call}_{name}/{fixed['input_label']}"

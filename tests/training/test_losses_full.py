@@ -1,6 +1,4 @@
-"""All of stage 1's losses with all networks in full size, against the reference's own training code (golden
-fixture).
-"""
+"""All losses of stage 1 with full-size networks, against the reference's training code (golden fixture)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What a CPU computes, a GPU computes too: rendering, training in fp32 and bf16, compiled, resumed, and
-enhancement.
-"""
+"""A GPU computes what a CPU does: rendering, training (fp32, bf16, compiled, resumed) and enhancement."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ def no_tf32() -> Iterator[None]:
 
 
 def params(device: str, steps: int, precision: str = "32-true", compile: bool = False) -> Params:
-    """At a rate at which Adam's first steps, the gradients' signs, do not amplify rounding."""
+    """A learning rate at which Adam's first steps (the gradients' signs) do not amplify rounding."""
     values = short_training.params({"optimiser": {"lr": 1e-5}}, steps=steps)
     compute = values.compute.model_copy(update={"device": device, "precision": precision, "compile": compile})
     return values.model_copy(update={"compute": compute})

@@ -26,16 +26,14 @@ class Opening:
 
 
 class RedIsOpen:
-    """Says that a mouth is as open as the picture is red; of a black picture it sees no face."""
+    """Reads the redness of a picture as the opening of its mouth; a black picture shows no face."""
 
     def read(self, frame: np.ndarray) -> Opening | None:
         return Opening(float(frame[..., 0].mean()) / 255) if frame[..., 1:].any() else None
 
 
 class Follows(torch.nn.Module):
-    """A frontend whose frames are its expression frames with `two sources`, and grey with the expression
-    alone.
-    """
+    """A frontend that renders its expression frames with `two sources`, and grey from expression alone."""
 
     def __init__(self, detail: str = "warp_both") -> None:
         super().__init__()

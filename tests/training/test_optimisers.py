@@ -1,6 +1,4 @@
-"""Adam moves each weight by its own gradient, whatever the memory layouts; gradients are measured and
-clipped.
-"""
+"""Adam moves each weight by its own gradient in any memory layout; gradients are measured and clipped."""
 
 from __future__ import annotations
 

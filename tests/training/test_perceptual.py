@@ -1,6 +1,4 @@
-"""The perceptual terms: which there are, what stands in for missing weights, and that they compare
-pictures.
-"""
+"""The perceptual terms: which exist, what replaces missing weights, and that they compare pictures."""
 
 from __future__ import annotations
 
@@ -128,8 +126,9 @@ def test_each_vgg_has_scales_and_layer_weights_of_its_own(random_weights):
 
 
 def as_torchvision(state: dict[str, torch.Tensor], factors: Sequence[float]) -> dict[str, torch.Tensor]:
-    """The same network with the activations of each convolution scaled by a factor, and torchvision's
-    classifier beside it.
+    """The same network in torchvision's layout, with its classifier.
+
+    The activations of each convolution are scaled by a factor.
     """
     scaled, before = {"classifier.6.bias": torch.zeros(1000)}, 1.0
     layers = sorted({int(name.split(".")[1]) for name in state})
@@ -173,7 +172,7 @@ def test_the_normalised_file_s_own_units_are_1(shared_weights):
 
 
 def test_the_measured_units_hold_for_real_faces(shared_weights, shared_clips):
-    """Blurred faces change each layer by the same share of what blurred leaves change it by, to a fifth."""
+    """Blurring changes each layer by the same share, within a fifth, for faces and for leaves."""
     network = VGG19Features(shared_weights / catalogue.CATALOGUE["vgg19"].file)
     pictures = [Recording(shared_clips / path)[5] for path in REAL_CLIPS]
     frames = np.stack([cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA) for picture in pictures])

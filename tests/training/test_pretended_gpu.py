@@ -1,7 +1,6 @@
-"""On a GPU that torch only pretends to have (fake tensors: shapes and devices, no numbers), nothing meets a
-tensor of the CPU.
+"""On a GPU that torch only pretends to have, no tensor of the CPU meets one of the GPU.
 
-What a real GPU computes is compared in test_on_gpu.py.
+Fake tensors have shapes and devices but no numbers; test_on_gpu.py compares what a real GPU computes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""What is drawn: every identity equally often, the same whatever the batch size, flips and distances as
-asked.
-"""
+"""Sampling: identities equally often, the same for any batch size, with the set flips and distances."""
 
 from __future__ import annotations
 

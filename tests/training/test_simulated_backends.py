@@ -1,6 +1,4 @@
-"""Simulated backends: the speaker's mouth on another head, spoiled below the eyes or all over, the same for
-the same seed.
-"""
+"""Simulated backends: the speaker's mouth on another head, degraded in part or all over, by seed."""
 
 from __future__ import annotations
 

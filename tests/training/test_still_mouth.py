@@ -1,4 +1,4 @@
-"""A training whose mouth does not follow says so."""
+"""A training reports a mouth that does not follow."""
 
 from __future__ import annotations
 

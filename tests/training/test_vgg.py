@@ -1,4 +1,4 @@
-"""VGGFace and VGG-19: key layouts, torchvision's layers, files that are something else."""
+"""VGGFace and VGG-19: key layouts, torchvision's layers, and wrong files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def file(published, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def torchvision_features(name: str, network: VGGFeatures, images: torch.Tensor) -> list[torch.Tensor]:
-    """What torchvision's own layers with this network's weights give for normalised images."""
+    """Features that torchvision's own layers give for normalised images, with this network's weights."""
     from torchvision import models
 
     features = getattr(models, name)(weights=None).features

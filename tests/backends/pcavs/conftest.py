@@ -42,7 +42,7 @@ def networks(golden):
 
 @pytest.fixture(scope="package")
 def pictures(golden, reference):
-    """(2, 3, 224, 224): the identity's picture and the one whose pose is followed."""
+    """(2, 3, 224, 224): the picture of the identity and the one whose pose is followed."""
     label = str(reference["input_label"])
     names = (f"pcavs/id/{label}", f"pcavs/pose/{label}")
     return torch.from_numpy(np.stack([golden.fill.image_chw(name, 224, 224) for name in names]) * 2 - 1)

@@ -60,9 +60,7 @@ def test_missing_and_coinciding_points_are_refused():
 
 
 def similarity(scale: float, degrees: float, centre: tuple[float, float], middle: tuple[float, float]):
-    """The matrix that turns and scales frames about `centre`, which comes to lie at `middle` of the aligned
-    picture.
-    """
+    """The matrix that turns and scales a frame about `centre` and moves that point to `middle`."""
     angle = np.deg2rad(degrees)
     linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return np.column_stack((linear, np.array(middle) - linear @ centre))
@@ -87,7 +85,7 @@ def test_pasting_an_aligned_picture_back_gives_the_frame_again(
     matrix = similarity(scale, degrees, centre, CROP_MIDDLE)
     pasted = paste_image(align_frame(frame, matrix, image_size), frame, matrix, feather)
     assert pasted.shape == frame.shape and pasted.dtype == np.uint8
-    # What the crop takes from outside the frame is black; the picture's outermost pixels mix with that.
+    # Outside the frame the crop is black, and the outermost pixels of the picture mix with the black.
     corners = np.array([(x, y) for x in (16.0, 208.0) for y in (0.0, 192.0)])
     reached = transform(cv2.invertAffineTransform(matrix), corners)
     if reached.min() >= 0 and reached.max() <= 255:

@@ -1,4 +1,4 @@
-"""PC-AVS as a backend: whose face, which pose, where it is put, and what it refuses."""
+"""PC-AVS as a backend: identity, pose, place in the frame, and inputs that it refuses."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_picture_is_that_of_the_networks_at_the_pose_frames_place(networks):
             expected = image.round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
             back = align_frame(frames[i].astype(np.uint8), matrices[i], 64)
             middle = (slice(16, 48), slice(16, 48))
-            # the way into the frame and back blurs
+            # warping into the frame and back blurs
             assert np.abs(back[middle].astype(int) - expected[middle]).mean() < 12
 
 

@@ -1,4 +1,4 @@
-"""The official folder and our one file, and what is said about files that are something else."""
+"""The official folder, our single file, and messages about other files."""
 
 from __future__ import annotations
 
@@ -69,9 +69,7 @@ def test_a_failed_write_leaves_the_file_before(narrow, tmp_path):
 
 @pytest.fixture(scope="module")
 def official(golden):
-    """State dicts of the four files with all official tensors; one stored number each, seen as a whole
-    tensor.
-    """
+    """State dicts of the four files with all official tensors; each is one number, expanded to its shape."""
     states = {}
     for file, net in zip(OFFICIAL_FILES.values(), ("netG", "netV", "netE", "netA_sync"), strict=True):
         states[file] = {

@@ -1,6 +1,4 @@
-"""Training of PC-AVS: encoders that learn to agree, networks that learn to draw, exact resume, clips without
-faces.
-"""
+"""Training of PC-AVS: encoders learn to agree, networks learn to draw; exact resume; clips without faces."""
 
 from __future__ import annotations
 

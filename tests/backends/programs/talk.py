@@ -1,5 +1,6 @@
-"""A stand-in for a talking-head method: a bar over the source picture that follows the loudness, written with
-PyAV alone.
+"""A stand-in for a talking-head method, written with PyAV alone.
+
+A bar over the source picture follows the loudness.
 """
 
 from __future__ import annotations

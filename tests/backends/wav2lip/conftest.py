@@ -52,8 +52,9 @@ def talking_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def new_job(talking_clips: Path, tmp_path: Path) -> Callable[..., TrainingJob]:
-    """A training on the talking clips: `out` within tmp_path, changes to the sections sync_expert and train,
-    others.
+    """A training on the talking clips.
+
+    `out` lies within tmp_path; the sections sync_expert and train, and others, can be changed.
     """
 
     def make(

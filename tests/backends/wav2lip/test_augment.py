@@ -1,6 +1,4 @@
-"""Augmentation of the sync expert's windows: a window is changed as a whole, and its mouths keep their
-motion.
-"""
+"""Augmentation of the sync expert's windows: whole windows change, so mouths keep their motion."""
 
 from __future__ import annotations
 

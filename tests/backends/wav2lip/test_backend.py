@@ -20,7 +20,7 @@ BOX = np.array([[30, 20, 100, 104]], np.float32)
 
 @pytest.fixture(scope="module")
 def generator():
-    """Narrow, with batch statistics of its own, so that different mouths look different."""
+    """A narrow generator whose batch statistics make different mouths look different."""
     torch.manual_seed(3)
     generator = Wav2LipGenerator(0.125)
     with torch.no_grad():
@@ -40,7 +40,7 @@ def noise_frames(count, seed=0):
 
 
 def synthesise(backend, request):
-    """(frames, H, W, 3) as integers that can be subtracted."""
+    """(frames, H, W, 3) as signed integers."""
     return np.array(list(speak(backend, request)), np.int64)
 
 

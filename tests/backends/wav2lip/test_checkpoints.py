@@ -1,6 +1,4 @@
-"""Every layout that Wav2Lip weights are published in, and what is said about files that are something
-else.
-"""
+"""Every published layout of Wav2Lip weights, and messages about other files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Training of the sync expert: it finds which sound belongs to which mouths, and goes on exactly where it was
-stopped.
-"""
+"""Training of the sync expert: it learns which sound belongs to which mouths, and resumes exactly."""
 
 from __future__ import annotations
 
@@ -179,8 +177,9 @@ def test_contrast_is_half_in_sync_and_half_shifted_within_the_clip():
 
 
 def test_windows_that_share_frames_are_no_negatives():
-    """Windows 0 and 4 share a frame, 0 and 5 none; a window without any in its clip meets those of all
-    others.
+    """Windows 0 and 4 share a frame, 0 and 5 do not.
+
+    A window without negatives in its own clip gets those of all other clips.
     """
     found = negatives(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 4, 5, 0]))
     assert found.int().tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [1, 1, 1, 0]]
@@ -193,7 +192,7 @@ def test_windows_that_share_frames_are_no_negatives():
 
 
 def test_other_clips_tell_nothing_where_the_clip_has_sounds_of_its_own():
-    """Embeddings that know whose clip it is but not when are at chance."""
+    """Embeddings that know the clip but not the moment are at chance."""
     groups, moments = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 6, 12, 0, 6, 12])
     who = F.one_hot(groups, 4).float()
     expert = SyncNet(0.125, calibrated=True)

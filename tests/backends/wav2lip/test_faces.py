@@ -1,4 +1,4 @@
-"""Boxes and crops: the reference's rounding, and nothing outside the frame."""
+"""Boxes and crops: rounded as in the reference, and never outside the frame."""
 
 from __future__ import annotations
 

@@ -137,8 +137,9 @@ def test_narrow_generator_learns_to_paint_a_mouth():
 
 
 def test_a_residual_generator_starts_from_the_face_that_it_is_shown():
-    """Upper half of the face to paint on, lower half of the reference; what it paints depends on the sound at
-    once.
+    """It starts from the upper half of the face to paint on and the lower half of the reference.
+
+    What it paints depends on the sound at once.
     """
     torch.manual_seed(0)
     generator = Wav2LipGenerator(0.125, residual=True)

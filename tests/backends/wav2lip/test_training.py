@@ -1,6 +1,4 @@
-"""Training of Wav2Lip's generator: what its loss is made of and when, exact resume, a checkpoint that
-synthesis loads.
-"""
+"""Training of Wav2Lip's generator: terms of its loss, exact resume, and a checkpoint that synthesis loads."""
 
 from __future__ import annotations
 
@@ -70,7 +68,7 @@ def parts(job) -> dict:
 
 
 def new_trainee(job) -> tuple[GeneratorTrainee, list[FaceClip]]:
-    """Without an expert, and the clips it trains on."""
+    """A trainee without an expert, and the clips that it trains on."""
     _, faces, validation = load_face_clips(job, 2)
     fabric = training.launch(job.params.compute, 0)
     generator = Wav2LipGenerator(0.125)
@@ -200,8 +198,9 @@ def test_only_the_discriminators_own_step_changes_it(new_job, monkeypatch):
 
 
 def test_in_two_parts_gives_the_same_generator_bit_for_bit(new_job, expert):
-    """The stop at 3 lies between validations and before the gate opens; the validation that the stop makes
-    must not open it.
+    """The stop at step 3 lies between two validations, before the gate opens.
+
+    Stopping makes a validation, which must not open the gate.
     """
     losses = {"sync": 0.25, "gan": 0.1, "sync_below": ALWAYS}
     schedule = {"steps": 8, "sheet_every": 4, "checkpoint_every": 3}
@@ -218,8 +217,9 @@ def test_in_two_parts_gives_the_same_generator_bit_for_bit(new_job, expert):
 
 @pytest.mark.parametrize("kill_at", [3, 5])
 def test_killed_and_run_again_equals_uninterrupted_bit_for_bit(new_job, expert, kill_at, monkeypatch):
-    """With expert and discriminator; the gate opens at step 2, the last state before the kill is that of step
-    2 or 4.
+    """It trains with expert and discriminator; the gate opens at step 2.
+
+    The last state before the kill is that of step 2 or 4.
     """
     losses = {"sync": 0.25, "gan": 0.1, "sync_below": ALWAYS}
     whole, divided = (new_job(name, losses=losses) for name in ("whole", "parts"))

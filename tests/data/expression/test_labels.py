@@ -1,4 +1,4 @@
-"""Points on faces and blendshapes: their coordinates, mirroring, files; who labels which clip."""
+"""Face points and blendshapes: coordinates, mirroring, files, and who labels which clip."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FRAMES = 4
 
 
 class FaceInBrightFrames:
-    """Reads a face whose points are all in the middle, in frames that are not black."""
+    """A reader that finds a face, with all points in the middle, in frames that are not black."""
 
     def read(self, frame: np.ndarray) -> FaceLandmarks | None:
         if frame.mean() < 10:
@@ -51,7 +51,7 @@ class FaceInBrightFrames:
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A bright and a half black training clip and a test clip, nothing known of them; no weights anywhere."""
+    """Unlabelled clips on a machine without weights: a bright and a half-black training clip, a test clip."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setattr(stage, "_landmarker", lambda *_: FaceInBrightFrames())

@@ -27,7 +27,7 @@ FRAMES = 4
 
 
 class BrightnessTeacher:
-    """Says that the yaw is a frame's brightness; counts the clips that it saw."""
+    """A teacher whose yaw is the brightness of the frame; it counts the clips that it saw."""
 
     clips = 0
 
@@ -41,7 +41,7 @@ class BrightnessTeacher:
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """Two training clips and a test clip without known poses; no weights anywhere."""
+    """Two training clips and a test clip without known poses, on a machine without weights."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KPBE_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setattr(stage, "_teacher", lambda *_: BrightnessTeacher())
@@ -65,7 +65,7 @@ def label(root: Path, teacher: str = "auto", **kwargs):
 
 
 def have(root: Path, name: str, content: bytes = b"1") -> None:
-    """Put a file of that name of the catalogue into the weights folder."""
+    """Put a file with that name in the catalogue into the weights folder."""
     (root / "weights").mkdir(exist_ok=True)
     (root / "weights" / catalogue.CATALOGUE[name].file).write_bytes(content)
 

@@ -1,6 +1,4 @@
-"""Head pose teachers: Hopenet gives the reference's numbers; the angles of all mean what the frontend's
-angles mean.
-"""
+"""Head pose teachers: Hopenet gives the reference's numbers; all use the frontend's definition of angles."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ REAL = (
 
 @pytest.fixture(scope="module")
 def hopenet_file(golden, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fixtures' weights as a file in the published layout: a pickle from before torch's zip format, with
-    `fc_finetune`.
-    """
+    """The fixtures' weights in the published layout: a pickle, not torch's zip format, with `fc_finetune`."""
     filled = golden.load_filled("hopenet", golden.shapes("hopenet"))
     state = {name: torch.from_numpy(np.array(array)) for name, array in filled.items()}
     path = tmp_path_factory.mktemp("weights") / catalogue.CATALOGUE["hopenet"].file
@@ -170,7 +166,7 @@ def to_side(frames: np.ndarray, side: int = 128) -> np.ndarray:
 
 @pytest.mark.slow
 def test_all_three_angles_follow_the_true_ones_of_drawn_heads(teacher, drawn_heads):
-    """Signs and axes: a swapped axis or a turned sign gives no slope near 1."""
+    """A swapped axis or a wrong sign would give a slope far from 1."""
     pictures, true = drawn_heads
     angles = teacher.estimate(pictures)
     for i, name in enumerate(("yaw", "pitch", "roll")):

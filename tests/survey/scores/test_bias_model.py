@@ -1,4 +1,4 @@
-"""The bias model computes what sureal computes, and finds what is true."""
+"""The bias model gives sureal's results, and recovers true values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def scores_of(rows: list[str]) -> np.ndarray:
 
 
 def simulated(seed: int, raters: int, stimuli: int) -> tuple[np.ndarray, ...]:
-    """Scores that are not rounded, so that the model is the true one."""
+    """Unrounded scores, so that the model holds exactly."""
     rng = np.random.default_rng(seed)
     quality, bias = rng.uniform(1, 5, stimuli), rng.normal(0, 0.5, raters)
     bias -= bias.mean()
@@ -40,8 +40,9 @@ def test_the_model_agrees_with_sureal(case: str) -> None:
 
 
 def test_no_rater_takes_over() -> None:
-    """In this example plain maximum likelihood takes one rater for perfect and the qualities are just that
-    rater's scores.
+    """In this example plain maximum likelihood takes one rater to be perfect.
+
+    The qualities are then just that rater's scores.
     """
     example = SUREAL["one_rater_takes_over"]
     scores = scores_of(example["scores"])

@@ -1,4 +1,4 @@
-"""Intervals hold what they promise for new raters and new clips."""
+"""Intervals keep their coverage for new raters and new clips."""
 
 from __future__ import annotations
 
@@ -50,8 +50,9 @@ def test_crossed_intervals_hold_a_difference_95_times_in_100_and_naive_ones_do_n
 
 
 def test_the_papers_survey_shows_differences_of_about_a_third_of_a_point() -> None:
-    """10 raters x 13 clips: the interval of a difference is about +-0.30, naive 1.96 sd / sqrt(n) of a method
-    about half of that.
+    """10 raters x 13 clips: the interval of a difference is about +-0.30.
+
+    The naive 1.96 sd / sqrt(n) of a method is about half of that.
     """
     rng = np.random.default_rng(1)
     crossed, naive = [], []

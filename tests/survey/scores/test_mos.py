@@ -1,4 +1,4 @@
-"""Scores find what was put in, and claim no more than the raters said."""
+"""Scores recover the true values and are no more certain than the answers allow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers are read as they were given, and what cannot be is refused in one sentence."""
+"""Answers are read unchanged, and impossible ones are refused with one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who did not take the test as it was meant, or scores unlike anybody, is left out with the reason."""
+"""Raters who did not take the test properly, or whose scores are outliers, are excluded with the reason."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ LAST = "r010"
 
 
 def one_odd_rater(opinions: ModuleType, odd, study=None):
-    """Nine attentive raters and a tenth who answers as `odd(item, question, attentive score)` says; 0 is no
-    answer.
+    """Nine attentive raters, and a tenth who answers `odd(item, question, attentive score)`.
+
+    A result of 0 is no answer.
     """
     study = study or opinions.make_study(6)
     attentive = opinions.opinion()
@@ -117,8 +118,9 @@ def test_bt500_keeps_raters_with_a_leaning() -> None:
 
 
 def test_bt500_widens_the_limits_where_scores_do_not_look_normal() -> None:
-    """One 5 among nineteen 1s has kurtosis 18, and sqrt(20) deviations are just not reached; among 1s to 4s
-    it is 2.5 deviations off.
+    """One 5 among nineteen 1s has kurtosis 18: the limit of sqrt(20) deviations is just not reached.
+
+    Among scores of 1 to 4 the 5 is 2.5 deviations off.
     """
     lonely = np.array([[5.0], *([[1.0]] * 19)])
     assert bt500_counts(lonely)[0].sum() == 0

@@ -1,5 +1,6 @@
-"""Table II says what the answers say, with the paper's numbers beside it; nothing where there are none; DEMO
-where they are invented.
+"""Table II agrees with the answers and shows the paper's numbers.
+
+It is empty without answers and marked DEMO if they are invented.
 """
 
 from __future__ import annotations

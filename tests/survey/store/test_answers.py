@@ -1,4 +1,4 @@
-"""What raters do with the store, on SQLite and, where a server is installed, on PostgreSQL."""
+"""Raters' actions on the store, on SQLite and, where a server is installed, on PostgreSQL."""
 
 from __future__ import annotations
 

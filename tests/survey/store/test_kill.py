@@ -1,6 +1,4 @@
-"""SIGKILL in the middle: what was acknowledged is there, nothing is there in part, and the raters can go
-on.
-"""
+"""After SIGKILL every acknowledged answer is stored, none is stored in part, and the raters can go on."""
 
 from __future__ import annotations
 

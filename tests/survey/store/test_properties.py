@@ -1,5 +1,6 @@
-"""Double clicks, refreshes, two tabs and retries, in any order and at the same time, neither lose nor
-duplicate an answer.
+"""Double clicks, refreshes, two tabs and retries neither lose nor duplicate an answer.
+
+This holds in any order and at the same time.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ ACTIONS = st.lists(
 
 @pytest.fixture
 def tabs(url: str, study: Study) -> Iterator[list[SurveyStore]]:
-    """Two server processes, as it were: stores that share nothing but the database."""
+    """Two stores that share only the database, as two server processes do."""
     stores = [SurveyStore(url, study) for _ in range(2)]
     stores[0].create()
     stores[0].add_study(study.name, study.design_sha256)
@@ -61,7 +62,7 @@ def stored(store: SurveyStore, table, number: int) -> list:
 
 
 def check_history(store: SurveyStore, number: int) -> None:
-    """Every entry is a change, and the last ones are what stands."""
+    """Check that every entry is a change and that the last ones equal the answers."""
     last: dict[tuple[str, str], int] = {}
     for row in stored(store, schema.answer_history, number):
         assert last.get((row.item, row.question)) != row.score
@@ -100,7 +101,7 @@ def test_any_order_of_actions_in_two_tabs_ends_with_the_last_answers(tabs, study
 
 
 def test_two_tabs_at_the_same_moment_leave_the_answers_of_one(tabs, study):
-    """Whichever comes last wins whole: never one question of the one and two of the other."""
+    """The later tab wins all questions; answers of both tabs never mix."""
     submissions = [dict.fromkeys(QUESTIONS, score) for score in (1, 2, 4, 5)]
     with ThreadPoolExecutor(len(submissions)) as threads:
         for _ in range(8):

@@ -1,4 +1,4 @@
-"""Databases of earlier and later versions, and of nothing at all."""
+"""Databases of earlier and later versions, and files that are no such database."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def write_version_1(url: str, study: Study) -> None:
 
 
 def shape(database: Database) -> dict[str, object]:
-    """Tables with their columns (name, type, may be empty), keys and indices, as the server tells them."""
+    """Tables with their columns (name, type, nullable), keys and indices, as the server reports them."""
     found = inspect(database.engine)
     return {
         name: (

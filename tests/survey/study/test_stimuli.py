@@ -34,7 +34,7 @@ COLOURS = {"ground_truth": 60, "wav2lip": 120, "wav2lip+kpbe": 180}
 
 
 def picture(method: str, number: int, index: int, side: int = SIDE) -> np.ndarray:
-    """The method is told by the grey, the clip by a bar; a second bar moves."""
+    """A picture whose grey identifies the method and whose bar identifies the clip; a second bar moves."""
     frame = np.full((side, side, 3), COLOURS[method], np.uint8)
     frame[:, 2 * number : 2 * number + 2] = 255
     frame[index % side, :] = 0
@@ -130,7 +130,7 @@ def one(study: Study, wanted: Callable[[Item], bool]) -> Item:
 
 
 def everything_in(path: Path) -> str:
-    """All names and texts that a player can read out of a file."""
+    """All names and texts that a player can read from a file."""
     with av.open(str(path)) as container:
         tracks = [f"{stream.metadata} {stream.name}" for stream in container.streams]
         return f"{container.metadata} {tracks}"

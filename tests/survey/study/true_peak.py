@@ -7,8 +7,9 @@ from scipy.signal import resample_poly
 
 
 def true_peak_db(wave: np.ndarray) -> float:
-    """Highest level between and at the samples (fourfold oversampling), dBTP; minus infinity for digital
-    silence.
+    """Highest level of the sound, between samples too (fourfold oversampling), in dBTP.
+
+    It is minus infinity for digital silence.
     """
     return (
         20 * float(np.log10(max(1e-30, np.abs(resample_poly(wave, 4, 1)).max()))) if wave.any() else -np.inf
