@@ -232,10 +232,10 @@ def _from_params() -> tuple[int, int]:
     return (len(params.rated_backends), params.survey.clips) if params else (2, 13)
 
 
-def _needed(label: str, count: int | None, given: str) -> Card:
+def _needed(label: str, count: int | None, other: str) -> Card:
     if count is None:
-        return Card(label, "∞", (f"{given} are too few", "for a power of 80 %"), BACKEND_COLOR)
-    return Card(label, str(count), (f"with {given}", "for a power of 80 %"))
+        return Card(label, "∞", (f"{other} are too few", "for a power of 80 %"), BACKEND_COLOR)
+    return Card(label, str(count), (f"with {other}", "for a power of 80 %"))
 
 
 page()
