@@ -83,14 +83,14 @@ class PCAVS:
 
     @classmethod
     def train_sync(cls, job: TrainingJob) -> None:
-        """Train mouth and audio encoder contrastively; see `Backend.train_sync`."""
+        """Train mouth and audio encoder contrastively; see `TrainableBackend.train_sync`."""
         from kpbe.backends.pcavs.sync_training import train_sync
 
         train_sync(job)
 
     @classmethod
     def train(cls, job: TrainingJob) -> None:
-        """Train all networks; see `Backend.train`."""
+        """Train all networks; see `TrainableBackend.train`."""
         from kpbe.backends.pcavs.training import train_networks
 
         train_networks(job)

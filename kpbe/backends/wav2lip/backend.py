@@ -89,14 +89,14 @@ class Wav2Lip:
 
     @classmethod
     def train_sync(cls, job: TrainingJob) -> None:
-        """Train the sync expert; see `Backend.train_sync`."""
+        """Train the sync expert; see `TrainableBackend.train_sync`."""
         from kpbe.backends.wav2lip.expert_training import train_sync_expert
 
         train_sync_expert(job)
 
     @classmethod
     def train(cls, job: TrainingJob) -> None:
-        """Train the generator; see `Backend.train`."""
+        """Train the generator; see `TrainableBackend.train`."""
         from kpbe.backends.wav2lip.training import train_generator
 
         train_generator(job)
