@@ -29,7 +29,7 @@ SLOWEST_CUTOFF, FASTEST_CUTOFF = 0.5, 8.0
 """Cutoff of the one-euro filter for slow movements, in Hertz: at a smoothing of 1, and near 0."""
 
 CUTOFF_SLOPE = 4.0
-"""How much the cutoff grows with the speed of a movement (the filter's beta, in Hertz per unit and second)."""
+"""How much the cutoff grows with the speed of a movement: the filter's beta, in Hertz per unit and second."""
 
 SPEED_CUTOFF = 1.0
 """Hertz of the filter's estimate of speed."""

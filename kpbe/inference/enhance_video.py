@@ -19,7 +19,7 @@ from kpbe.errors import BadClip, KPBEError
 from kpbe.frontend.geometry import HeadPose
 from kpbe.frontend.model import Decomposition, Frontend
 from kpbe.inference.driving import Driver, Driving, Motion, PoseEnd, extended, motion_of, smoothed
-from kpbe.inference.framing import FramedVideo, Framing, framed, framed_picture
+from kpbe.inference.framing import FramedVideo, Framing, find_face, framed, framed_picture
 from kpbe.inference.free_view import decompose_image, own_view
 from kpbe.inference.novel_view import head_poses
 from kpbe.inference.paste_back import paste_back
@@ -277,22 +277,34 @@ class _Work:
         options = self.options
         if source is None:
             assert motion is not None
-            return self._best_frame(self.talk, motion, motion)
+            return next(self.talk.from_frame(self._best_frame(self.talk, motion, motion)))
         if is_picture(source):
-            return framed_picture(read_image(source), options.framing, str(source))
+            return self._portrait(read_image(source), str(source))
         video = framed(Recording(source), 25.0, options.framing)
         self.notes += video.notes
         if options.best_source_frame:
             assert motion is not None
-            return self._best_frame(video, self._motion(video), motion)
-        first = int(np.argmax(video.shows_face)) if video.shows_face.any() else 0
-        if first:
-            self.notes.append(
-                f"{source}: the frame at {first / 25:.2f} s, the first with a face, is the source"
-            )
-        return next(video.from_frame(first))
+            index = self._best_frame(video, self._motion(video), motion)
+        else:
+            index = int(np.argmax(video.shows_face)) if video.shows_face.any() else 0
+            if index:
+                self.notes.append(
+                    f"{source}: the first frame with a face, at {index / 25:.2f} s, is the source"
+                )
+        if not self.paste:
+            return next(video.from_frame(index))
+        return self._portrait(next(iter(video.frames.from_frame(index))), str(source))
 
-    def _best_frame(self, video: FramedVideo, motion: Motion, target: Motion) -> np.ndarray:
+    def _portrait(self, picture: np.ndarray, name: str) -> np.ndarray:
+        """The frontend's view of the source, as that of the talking video where it is put back into it."""
+        if not self.paste:
+            return framed_picture(picture, self.options.framing, name)
+        face = find_face(picture, name)
+        if face is None:
+            raise BadClip(f"{name} shows no face to put into {self.talk.name}: take another picture.")
+        return self.talk.show_alike(picture, face)
+
+    def _best_frame(self, video: FramedVideo, motion: Motion, target: Motion) -> int:
         """Of the frames whose head pose is near the usual one of the talking video, the sharpest."""
         possible = np.flatnonzero(video.shows_face) if video.shows_face.any() else np.arange(len(video))
         chosen = possible[np.unique(np.linspace(0, len(possible) - 1, CANDIDATES).round().astype(int))]
@@ -302,7 +314,7 @@ class _Work:
         pictures = {int(k): next(video.from_frame(int(k))) for k in near}
         best = max(pictures, key=lambda k: _sharpness(pictures[k]))
         self.notes.append(f"{video.name}: the frame at {best / video.frames.fps:.2f} s is the source picture")
-        return pictures[best]
+        return best
 
     def _pose_video(self, pose: Path | None) -> Motion | None:
         if pose is None:
@@ -354,8 +366,7 @@ class _Work:
 
     def _pasted(self, start: int, speaks: np.ndarray | None) -> Iterator[np.ndarray]:
         talk = self.talk
-        shown = replace(talk.frames, indices=talk.frames.indices[start : self.count])
-        with closing(prefetched(iter(shown))) as frames:
+        with closing(prefetched(talk.frames.from_frame(start, self.count))) as frames:
             index = start
             while batch := list(islice(frames, self._batch_size)):
                 at = np.arange(index, index + len(batch))

@@ -102,6 +102,29 @@ class FramedVideo:
         left, top, right, bottom = self.squares[index].tolist()
         return cropped(frame, (left, top, right, bottom), self.side)
 
+    def show_alike(self, picture: np.ndarray, face: np.ndarray) -> np.ndarray:
+        """A picture's face as large and in the same place of its square as this video's usually is.
+
+        Args:
+            picture: (H, W, 3) uint8 RGB; its border is continued where the square goes beyond it.
+            face: the box of its face, (4,).
+
+        Returns:
+            (S, S, 3) uint8 RGB, at the picture's own size.
+        """
+        known = self.shows_face
+        faces, squares = self.faces[known], self.squares[known]
+        sides = squares[:, 2] - squares[:, 0]
+        share = np.median(sides / _size(faces))
+        place = np.median((_centre(faces) - squares[:, :2]) / sides[:, None], axis=0)
+        side = round(float(share * _size(face[None])[0]))
+        left, top = np.round(_centre(face[None])[0] - place * side).astype(int)
+        height, width = picture.shape[:2]
+        beyond = max(0, -left, -top, left + side - width, top + side - height)
+        around = np.pad(picture, ((beyond, beyond), (beyond, beyond), (0, 0)), "edge")
+        box = (left + beyond, top + beyond, left + side + beyond, top + side + beyond)
+        return cropped(around, box, own_side(box))
+
 
 def framing_of(word: str) -> Framing:
     """A framing by its name.
@@ -210,6 +233,24 @@ def own_side(box: Sequence[int] | np.ndarray) -> int:
     """
     side = int(min(box[2] - box[0], box[3] - box[1], LARGEST_SIDE))
     return max(2, side - side % 2)
+
+
+def find_face(picture: np.ndarray, name: str, face: FaceChoice = "auto") -> np.ndarray | None:
+    """The box (4,) of a picture's face; None where there is none.
+
+    Raises:
+        BadClip: several of similar size with `auto`.
+    """
+    people = people_in([_detector().detect(picture)])
+    return follow(people, face, LOOKS_PER_SECOND, name).boxes[0] if people else None
+
+
+def _centre(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def _size(boxes: np.ndarray) -> np.ndarray:
+    return np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
 
 
 def _detector() -> FaceDetector:

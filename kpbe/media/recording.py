@@ -193,15 +193,20 @@ class FramesAtFps:
         Raises:
             BrokenVideo: a frame cannot be decoded.
         """
-        if not self.indices:
+        return self.from_frame(0)
+
+    def from_frame(self, start: int, end: int | None = None) -> Iterator[np.ndarray]:
+        """The frames from `start` on, to `end` (exclusive) where given; as iterating."""
+        indices = self.indices[start:end]
+        if not indices:
             return
         video = Demuxer(self.path, self.contents)
         todo, shown = 0, None
-        for index, frame in itertools.chain(video.frames_from(self.indices[0]), [(len(video), None)]):
-            while shown is not None and self.indices[todo] < index:
+        for index, frame in itertools.chain(video.frames_from(indices[0]), [(len(video), None)]):
+            while shown is not None and indices[todo] < index:
                 yield video.picture(shown, exact=True)
                 todo += 1
-                if todo == len(self.indices):
+                if todo == len(indices):
                     return
             shown = frame
 
