@@ -11,7 +11,7 @@ import typer
 from kpbe.checkpoints.cli import app as weights_app
 from kpbe.core.processes import let_idle_threads_sleep
 from kpbe.errors import KPBEError, MissingWeights
-from kpbe.paths import BACKEND_CHECKPOINTS, RELEASED, TABLE1_TEXT
+from kpbe.paths import BACKEND_CHECKPOINTS, PARAMS_FILE, RELEASED, TABLE1_TEXT, shipped
 from kpbe.survey.cli import app as survey_app
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def speak(
     from kpbe.core.device import torch_device
     from kpbe.params import load_params
 
-    params = load_params()
+    params = load_params(shipped(Path(PARAMS_FILE)))
     kind, settings = backend_of(params, backend)
     if checkpoint is None:
         checkpoint = (
@@ -293,7 +293,7 @@ def _backend_weights(backend: str) -> Path:
     """The weights that the DAG trained for a backend, else the released ones."""
     from kpbe.checkpoints.catalogue import trained_weights
 
-    released = RELEASED / f"{backend}.safetensors"
+    released = shipped(RELEASED) / f"{backend}.safetensors"
     trained = BACKEND_CHECKPOINTS / backend
     if not released.is_file() and not trained.is_dir():
         raise MissingWeights(

@@ -34,3 +34,21 @@ FRONTEND_FILE = "frontend.safetensors"
 SUMMARY_FILE = "summary.json"
 METRICS_FILE = "metrics.json"
 REJECTED_FILE = "rejected.csv"
+
+
+def shipped(path: Path) -> Path:
+    """A file or folder of the repository that is also part of the package: `path` here where it is there,
+    else beside the package, in a checkout or in an installed wheel.
+    """
+    package = Path(__file__).resolve().parent
+    places = (path, package.parent / path, package / "shipped" / path.name)
+    return next((place for place in places if place.exists()), path)
+
+
+def project_root() -> Path:
+    """The repository's folder: the working directory, or the checkout in whose `.dvc` it lies, as a copy that
+    `dvc exp run --temp` works in.
+    """
+    here = Path.cwd()
+    inside = next((parent for parent in here.parents if parent.name == ".dvc"), None)
+    return here if inside is None else inside.parent

@@ -39,8 +39,8 @@ def request_of_files(
     if is_picture(source):
         frames: Iterable[np.ndarray] = [read_image(source)]
     else:
-        frames = Recording(source).at_fps(fps)
-    pose_frames = None if pose is None else Recording(pose).at_fps(fps)
+        frames = Recording(source).at_fps(fps, exact=True)
+    pose_frames = None if pose is None else Recording(pose).at_fps(fps, exact=True)
     return SynthesisRequest(str(source), frames, wave, fps, pose_frames=pose_frames, clip_id=source.stem)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kpbe.core.files import file_sha256
 from kpbe.errors import MissingWeights
-from kpbe.paths import SUMMARY_FILE
+from kpbe.paths import SUMMARY_FILE, project_root
 
 FOLDERS = (Path("weights"), Path("../shared/weights"))
 
@@ -243,7 +243,8 @@ SERVING: dict[str, tuple[str, ...]] = {"vgg19": ("vgg19_torchvision", "vgg19")}
 def weight_folders() -> list[Path]:
     """The folders that are searched for weight files, in this order."""
     configured = [Path(folder) for folder in os.environ.get("KPBE_WEIGHTS", "").split(os.pathsep) if folder]
-    return [*configured, *FOLDERS]
+    root = project_root()
+    return [*configured, *FOLDERS, *(root / folder for folder in FOLDERS if root != Path.cwd())]
 
 
 def find(name: str) -> Path | None:

@@ -8,7 +8,9 @@ removed.
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +22,9 @@ from kpbe.core.files import RECORD_SUFFIX, UNFINISHED, write_csv, write_json
 from kpbe.core.processes import ShardMap, serial_map
 from kpbe.errors import BadClip, KPBEError
 from kpbe.paths import REJECTED_FILE
+
+ERRORS_OF_ALL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
+"""A full or read-only disk, too many open files: the next clip would meet them too."""
 
 REJECTED_COLUMNS = ("clip_id", "path", "stage", "reason")
 
@@ -51,11 +56,13 @@ class ClipTask:
         """The record's facts when the outputs exist and match the fingerprint, else None."""
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError):
             return None
-        if record.get("fingerprint") != self.fingerprint:
+        if not isinstance(record, dict) or record.get("fingerprint") != self.fingerprint:
             return None
-        facts = record["facts"]
+        facts = record.get("facts")
+        if not isinstance(facts, dict):
+            return None
         return facts if all(path.exists() for path in self.all_outputs(facts)) else None
 
     def all_outputs(self, facts: dict[str, Any]) -> tuple[Path, ...]:
@@ -89,7 +96,8 @@ def run_clip_tasks(
         stage: name written into rejected.csv.
         tasks: the clips; their records and outputs lie below `folder`.
         make: makes one clip and returns facts about it (JSON-able); raises `BadClip` when the clip is to be
-            rejected. Must be picklable when `map` uses processes.
+            rejected. Other errors reject it as well, with their traceback in the log, but for those that
+            concern all clips (other `KPBEError`s, a full disk). Must be picklable when `map` uses processes.
         folder: the stage's own output folder. Unfinished files are removed everywhere below it; files that
             no task names are removed from the folders of clips (those that hold a record or an output).
         map: see `ShardMap`.
@@ -130,14 +138,28 @@ def _make_shard(
         task.record.unlink(missing_ok=True)
         try:
             facts = make(task)
-        except BadClip as error:
+        except Exception as error:
+            reason = _reason(error, stage, task)
+            if reason is None:
+                raise
             for path in task.outputs:
                 path.unlink(missing_ok=True)
-            results.append((task.clip_id, Rejection(task.clip_id, task.origin, stage, str(error))))
+            results.append((task.clip_id, Rejection(task.clip_id, task.origin, stage, reason)))
             continue
         write_json(task.record, {"fingerprint": task.fingerprint, "facts": facts})
         results.append((task.clip_id, facts))
     return results
+
+
+def _reason(error: Exception, stage: str, task: ClipTask) -> str | None:
+    """Why an error rejects one clip; None where it concerns all of them. Unforeseen ones go to the log."""
+    if isinstance(error, BadClip):
+        return str(error)
+    if isinstance(error, KPBEError) or (isinstance(error, OSError) and error.errno in ERRORS_OF_ALL):
+        return None
+    logging.getLogger(__name__).error("%s: %s failed", stage, task.origin or task.clip_id, exc_info=error)
+    first_line = (str(error).strip().splitlines() or ["no message"])[0]
+    return f"an unforeseen error, see the log: {type(error).__name__}: {first_line}"
 
 
 def _remove_stale(folder: Path, tasks: Sequence[ClipTask], facts: dict[str, dict[str, Any]]) -> None:

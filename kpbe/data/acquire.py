@@ -89,15 +89,22 @@ def listed_videos(list_file: Path, root: Path) -> tuple[list[RawVideo], list[Rej
                 f"{list_file}, line {line}: {path} is already listed in line {first_lines[path]}."
             )
         first_lines[path] = line
-        file = existing_path(root, path)
-        file = file if file.is_file() else existing_path(Path(), path)
-        if file.is_file():
+        file = _listed_file(root, path)
+        if file is not None:
             videos.append(_raw_video(file, Path(path.replace("\\", "/")), identity, split))
         else:
             rejections.append(
                 Rejection(path, path, "acquire", f"there is no such file in {root} or the repository")
             )
     return _one_per_clip_id(videos, rejections)
+
+
+def _listed_file(root: Path, path: str) -> Path | None:
+    try:
+        files = [existing_path(root, path), existing_path(Path(), path)]
+        return next((file for file in files if file.is_file()), None)
+    except OSError:  # the name is too long, or a folder may not be entered
+        return None
 
 
 def found_videos(root: Path) -> tuple[list[RawVideo], list[Rejection]]:
@@ -112,6 +119,12 @@ def found_videos(root: Path) -> tuple[list[RawVideo], list[Rejection]]:
     if not root.is_dir():
         raise KPBEError(f"{root} (data.root) does not exist: name a folder of videos.")
     paths = sorted(path for path in _visible_files(root) if path.suffix.lower() in VIDEO_SUFFIXES)
+    rejections = [
+        Rejection("unnamed", _printable(path), "acquire", "its name is not in UTF-8: rename it")
+        for path in paths
+        if _printable(path) != str(path)
+    ]
+    paths = [path for path in paths if _printable(path) == str(path)]
     if not paths:
         raise KPBEError(f"{root} (data.root) holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))}).")
     identities = {path: path.parts[0] if len(path.parts) > 1 else path.stem for path in paths}
@@ -126,7 +139,11 @@ def found_videos(root: Path) -> tuple[list[RawVideo], list[Rejection]]:
         _raw_video(root / path, path, identity, "test" if identity in test else "train")
         for path, identity in identities.items()
     ]
-    return _one_per_clip_id(videos, [])
+    return _one_per_clip_id(videos, rejections)
+
+
+def _printable(path: Path) -> str:
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:

@@ -89,7 +89,7 @@ class SampledFrames:
             yield from self._kept
             return
         self._kept.clear()
-        frames = self._recording.at_fps(self.fps, self.start, self._end)
+        frames = self._recording.at_fps(self.fps, self.start, self._end, exact=True)
         long = len(self) > LONG_VIDEO_FRAMES
         name = self._recording.info.path.name
         for frame in tqdm(

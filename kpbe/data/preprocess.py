@@ -143,7 +143,10 @@ def _require_boxes(videos: Iterable[RawVideo], data: DataParams) -> None:
 
 
 def _digest(path: Path) -> str | None:
-    return file_sha256(path) if path.is_file() else None
+    try:
+        return file_sha256(path) if path.is_file() else None
+    except OSError:
+        return None  # what cannot be read is rejected when it is worked on
 
 
 def _task(job: Job, out: Path, detector: list[str | None], digest: Callable[[Path], str | None]) -> ClipTask:
@@ -196,7 +199,7 @@ def make_clips(task: ClipTask) -> dict[str, Any]:
                 refusals.append(Refusal(cut.start, cut.end, str(error)))
         if not clips:
             raise BadClip(max(refusals, key=lambda refusal: refusal.end - refusal.start).reason)
-    except BadClip:
+    except Exception:
         for clip in clips:
             _remove(clip)
         raise
@@ -282,7 +285,7 @@ def _write(clip: Clip, job: Job, cut: Cut, pictures: Iterator[np.ndarray], wave:
         if cut.landmarks is not None:
             with whole(clip.landmarks) as temporary:
                 np.save(temporary, points_in_crop(cut.landmarks, cut.crop, job.image_size))
-    except BadClip:
+    except Exception:
         _remove(clip)
         raise
     return replace(clip, sha256=file_sha256(clip.video))

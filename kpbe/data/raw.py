@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ VIDEO_SUFFIXES = frozenset(
         ".wmv",
     }
 )
+LONGEST_NAME = 80
+"""Bytes of an identity's or a video's name in clip ids."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,17 @@ COLUMNS = tuple(f.name for f in fields(RawVideo))
 
 
 def plain_name(name: str) -> str:
-    """A name as part of a clip id: characters other than letters, digits, dots, - and _ become a dash."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
+    """A name as part of a clip id: what is neither letter, digit, dot, dash nor underscore becomes a dash.
+
+    Names of more than `LONGEST_NAME` bytes are cut, with a digest of the whole at their end, since clip ids
+    are names of files.
+    """
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
+    encoded = plain.encode()
+    if len(encoded) <= LONGEST_NAME:
+        return plain
+    digest = sha256(encoded).hexdigest()[:10]
+    return f"{encoded[: LONGEST_NAME - 11].decode(errors='ignore')}-{digest}"
 
 
 def write_raw_videos(folder: Path | str, videos: Iterable[RawVideo]) -> None:

@@ -46,6 +46,7 @@ OTHER_NETWORKS = {
     "predictor.encoder.": "a first-order-model (FOMM) checkpoint",
     "modulation_scale.": "a LivePortrait checkpoint",
     "dense_motion_network.": "a LivePortrait checkpoint",
+    "canonical_keypoints.": "a KPBE frontend without its params (write it with save_frontend)",
     "features.0.": "a VGG checkpoint",
     "conv1_1.": "a VGGFace checkpoint",
 }

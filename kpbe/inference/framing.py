@@ -153,7 +153,7 @@ def framed(recording: Recording, fps: float, framing: Framing, face: FaceChoice 
         BadClip: the video cannot be read, shows no face with `face`, or several with `auto`.
         BadCheckpoint: a detector's file is something else.
     """
-    frames, name, info = recording.at_fps(fps), str(recording.info.path), recording.info
+    frames, name, info = recording.at_fps(fps, exact=True), str(recording.info.path), recording.info
     everything = (0, 0, info.width, info.height)
     unknown = np.zeros((len(frames), 4))
     if framing in ("whole", "centre"):

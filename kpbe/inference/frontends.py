@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kpbe.errors import KPBEError, MissingWeights
 from kpbe.methods import display_name
-from kpbe.paths import CHECKPOINTS, FRONTEND_FILE, RELEASED, STAGE1, STAGE2
+from kpbe.paths import CHECKPOINTS, FRONTEND_FILE, RELEASED, STAGE1, STAGE2, shipped
 
 if TYPE_CHECKING:  # torch takes seconds, which a list of files need not wait for
     from kpbe.frontend.model import Frontend
@@ -26,7 +26,7 @@ def trained_frontends(root: Path = Path()) -> dict[str, Path]:
         f"Stage 2, {display_name(path.parent.name)}": path
         for path in sorted((root / STAGE2).glob(f"*/{FRONTEND_FILE}"))
     }
-    files |= {"Stage 1": root / STAGE1 / FRONTEND_FILE, "Released": root / RELEASED / FRONTEND_FILE}
+    files |= {"Stage 1": root / STAGE1 / FRONTEND_FILE, "Released": shipped(root / RELEASED) / FRONTEND_FILE}
     return {name: path for name, path in files.items() if path.is_file()}
 
 

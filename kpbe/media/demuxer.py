@@ -167,6 +167,7 @@ class Demuxer:
             first = next(self._decoded(container, stream), None)
             pixel_aspect = stream.sample_aspect_ratio
         if first is None:
+            self._refuse_without_times()
             raise self._broken("has no frame that can be decoded")
         pixels = PixelFacts.of(first, pixel_aspect)
         container, stream = self._open()
@@ -213,6 +214,16 @@ class Demuxer:
             coding=coding,
             pixels=pixels,
         )
+
+    def _refuse_without_times(self) -> None:
+        container, stream = self._open()
+        with container:
+            packets = [packet for packet in container.demux(stream) if packet.size]
+            if packets and all(packet.pts is None and packet.dts is None for packet in packets):
+                raise BrokenVideo(
+                    f"{self.path} is a raw {stream.codec_context.name} stream, whose frames have no times: "
+                    f"put it into a container (ffmpeg -i FILE -c copy FILE.mp4)."
+                )
 
     def _refuse_cut_off(self, container: Any, stream: Any, marks: list[_Mark], last: float) -> None:
         pts = [m.pts for m in marks if m.track == stream.index]

@@ -78,7 +78,9 @@ class Recording:
         """
         return np.stack([self._video.picture(frame, size) for _, frame in self._video.frames_from(0)])
 
-    def at_fps(self, fps: float = 25.0, start: float = 0.0, end: float | None = None) -> FramesAtFps:
+    def at_fps(
+        self, fps: float = 25.0, start: float = 0.0, end: float | None = None, exact: bool = False
+    ) -> FramesAtFps:
         """The frames at a constant rate, whatever that of the file; frame k is shown at start + k / fps.
 
         The length in seconds is kept, so the sound of the same span stays in step.
@@ -87,6 +89,8 @@ class Recording:
             fps: frames per second of the result.
             start: seconds after the first frame.
             end: seconds after the first frame; None is the end of the video.
+            exact: levels rounded to the nearest, for what is encoded again; else the pixels of `at`, a level
+                darker.
 
         Raises:
             BadClip: the asked span is empty or reaches beyond the video.
@@ -101,7 +105,7 @@ class Recording:
         # rounded timestamps (Matroska: ms) are forgiven
         times = start + sample_times(stop - start, fps) + 0.1 / fps
         shown = np.maximum(np.searchsorted(self._video.times, times, side="right") - 1, 0)
-        return FramesAtFps(self._video.path, self.contents, fps, tuple(shown.tolist()))
+        return FramesAtFps(self._video.path, self.contents, fps, tuple(shown.tolist()), exact)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Frame `index` as stored (negative counts from the end), (H, W, 3) uint8 RGB."""
@@ -177,12 +181,14 @@ class FramesAtFps:
         contents: of its scan.
         fps: frames per second.
         indices: of the stored frame that each one shows, rising.
+        exact: see `Recording.at_fps`.
     """
 
     path: Path
     contents: Contents
     fps: float
     indices: tuple[int, ...]
+    exact: bool = False
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -204,7 +210,7 @@ class FramesAtFps:
         todo, shown = 0, None
         for index, frame in itertools.chain(video.frames_from(indices[0]), [(len(video), None)]):
             while shown is not None and indices[todo] < index:
-                yield video.picture(shown, exact=True)
+                yield video.picture(shown, exact=self.exact)
                 todo += 1
                 if todo == len(indices):
                     return

@@ -90,7 +90,7 @@ def test_a_missing_file_is_rejected_and_the_others_go_on(root):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("path,person,split\nanna/1.mp4,a,train\n", "columns identity"),
+        ("path,person,split\nanna/1.mp4,a,train\n", "no column identity"),
         ("path,identity,split\n", "must have rows"),
         ("path,identity,split\nanna/1.mp4,a,dev\n", "line 2: split is 'dev'"),
         ("path,identity,split\nanna/1.mp4,,train\n", "line 2: path and identity"),
