@@ -23,6 +23,7 @@ CHECKPOINT_HELP = (
 )
 MODEL_HELP = "of a public checkpoint that does not tell the order of its rotations: vox256 or vox256_beta"
 FRAMING_HELP = "which square is used: auto, face, centre or whole"
+FACE_HELP = "whose face: largest, left, right, or N (1 is the first seen, from the left)"
 VIEW_HELP = "head pose of all frames, in place of a video's:"
 VIEWS_HELP = "CSV with a row for each frame: any of the columns yaw, pitch, roll, x, y, z"
 ROTATION_HELP = "JSON with a 3x3 rotation matrix in place of the angles, or a list of one for each frame"
@@ -88,22 +89,30 @@ def speak(
         Path | None,
         typer.Option(help="weights; without it those in checkpoints/backends, else in weights/released"),
     ] = None,
+    face: Annotated[str, typer.Option(help=FACE_HELP)] = "auto",
+    audio_track: Annotated[int | None, typer.Option(help="which one, 1 is the first")] = None,
 ) -> None:
     """Let a backend speak, without enhancement: a picture or a video, and speech, to a talking video."""
     from kpbe.backends.registry import backend_of, is_trainable
     from kpbe.backends.speech_video import request_of_files, with_finders, write_speech_video
     from kpbe.core.device import torch_device
+    from kpbe.data.people import check_choice
+    from kpbe.media.sound_track import find_sound
+    from kpbe.media.video_writer import check_output
     from kpbe.params import load_params
 
+    check_output(out, [path for path in (source, audio, pose) if path is not None])
     params = load_params(shipped(Path(PARAMS_FILE)))
     kind, settings = backend_of(params, backend)
+    if check_choice(face) != "auto" and not hasattr(settings, "detector"):
+        raise KPBEError(f"{backend} takes the face that stands out: cut {source} to the person instead.")
     if checkpoint is None:
         checkpoint = (
             _backend_weights(settings.weights_of or backend) if is_trainable(kind) else settings.checkpoint
         )
     loaded = kind.from_checkpoint(checkpoint, with_finders(settings), str(torch_device(params.compute)))
-    request = request_of_files(source, audio, pose)
-    write_speech_video(out, loaded, request, audio)
+    request = request_of_files(source, audio, pose, face=face, audio_track=audio_track)
+    write_speech_video(out, loaded, request, find_sound(audio, audio_track))
     typer.echo(f"{out}: {request.frames} frames at {request.fps:g} fps")
 
 
@@ -135,9 +144,7 @@ def enhance(
     ] = None,
     views: Annotated[Path | None, typer.Option(help=VIEWS_HELP)] = None,
     rotation: Annotated[Path | None, typer.Option(help=ROTATION_HELP)] = None,
-    face: Annotated[
-        str, typer.Option(help="whose face: largest, left, right, or N (1 is the first, from the left)")
-    ] = "auto",
+    face: Annotated[str, typer.Option(help=FACE_HELP)] = "auto",
     paste: Annotated[
         bool | None,
         typer.Option(
@@ -227,11 +234,13 @@ def freeview(
     checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT_HELP)] = None,
     model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     framing: Annotated[str, typer.Option(help=FRAMING_HELP)] = "auto",
+    face: Annotated[str, typer.Option(help=FACE_HELP)] = "auto",
 ) -> None:
     """Turn and move a head: what is given replaces the source's own pose, what is not given stays.
 
     --views or a list of rotations makes a video with a frame for each; a single rotation makes a picture.
     """
+    from kpbe.data.people import check_choice
     from kpbe.inference.enhance_video import read_portrait
     from kpbe.inference.framing import framing_of
     from kpbe.inference.free_view import View, write_free_view
@@ -242,7 +251,7 @@ def freeview(
     view = View(yaw, pitch, roll, x, y, z)
     seen_from = None if views is None and rotation is None else viewpoints(view, views, rotation)
     frontend = _frontend(checkpoint, model)
-    image = read_portrait(source, chosen)
+    image = read_portrait(source, chosen, check_choice(face))
     other = None if expression is None else read_portrait(expression, chosen)
     if seen_from is None:
         own = write_free_view(out, frontend, image, view, other)

@@ -10,38 +10,59 @@ import numpy as np
 
 from kpbe.backends.base import Backend, BackendSettings, SynthesisRequest, speak
 from kpbe.checkpoints.catalogue import find
-from kpbe.data.faces import finder_here
+from kpbe.data.faces import finder_here, get_detector
+from kpbe.data.people import FaceChoice, find_face, follow_face
 from kpbe.errors import BadClip
 from kpbe.media.audio import read_audio
 from kpbe.media.images import is_picture, read_image
 from kpbe.media.prefetch import prefetched
 from kpbe.media.recording import Recording
+from kpbe.media.sound_track import SoundTrack
 from kpbe.media.video_writer import VideoWriter
 
 Settings = TypeVar("Settings", bound=BackendSettings)
 
 
 def request_of_files(
-    source: Path, audio: Path, pose: Path | None = None, fps: float = 25.0
+    source: Path,
+    audio: Path,
+    pose: Path | None = None,
+    fps: float = 25.0,
+    face: FaceChoice = "auto",
+    audio_track: int | None = None,
 ) -> SynthesisRequest:
     """The request for source, speech and head pose in files.
 
     Args:
         source: a picture, or a video whose every frame is used.
-        audio: any file with sound; its whole length is used.
+        audio: any file with sound; its whole length is used, as long as its picture lasts where it has one.
         pose: video of the head pose; None takes the source's frames.
         fps: of the output; source and pose are sampled at it.
+        face: whose face speaks, where the source shows several.
+        audio_track: which audio track, 1 is the first; None takes the file's default.
 
     Raises:
-        BadClip: a file is missing or holds something else.
+        BadClip: a file is missing or holds something else, or the source shows several faces of similar size
+            and `face` is `auto`.
     """
-    wave = read_audio(audio)
+    wave = read_audio(audio, track=audio_track)
+    pose_frames = None if pose is None else Recording(pose).at_fps(fps, exact=True)
+    detector = get_detector(finder_here())
+    assert detector is not None
+    boxes = None
+    frames: Iterable[np.ndarray]
     if is_picture(source):
-        frames: Iterable[np.ndarray] = [read_image(source)]
+        picture = read_image(source)
+        box = find_face(picture, detector, face, str(source))
+        frames, boxes = [picture], None if box is None or face == "auto" else box[None]
     else:
         frames = Recording(source).at_fps(fps, exact=True)
-    pose_frames = None if pose is None else Recording(pose).at_fps(fps, exact=True)
-    return SynthesisRequest(str(source), frames, wave, fps, pose_frames=pose_frames, clip_id=source.stem)
+        track = follow_face(frames, detector, face, str(source))
+        if track is not None and (face != "auto" or track.people > 1):
+            boxes = track.boxes
+    return SynthesisRequest(
+        str(source), frames, wave, fps, boxes=boxes, pose_frames=pose_frames, clip_id=source.stem
+    )
 
 
 def with_finders(settings: Settings) -> Settings:
@@ -58,7 +79,9 @@ def with_finders(settings: Settings) -> Settings:
     return settings.model_copy(update=dict.fromkeys(unknown, finder_here())) if unknown else settings
 
 
-def write_speech_video(path: Path, backend: Backend, request: SynthesisRequest, audio: Path) -> None:
+def write_speech_video(
+    path: Path, backend: Backend, request: SynthesisRequest, audio: Path | SoundTrack
+) -> None:
     """Let a backend speak and write its frames with the whole of `audio`; whole or not at all.
 
     Decoding, the backend and encoding run in parallel.

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from kpbe.data.crops import iou
+from kpbe.data.faces import FaceDetector
 from kpbe.data.tracking import RIVAL_SHARE, SIMILAR_AREA
 from kpbe.errors import BadClip, KPBEError
+from kpbe.media.recording import FramesAtFps
 
 FaceChoice = str
 """`auto`, `largest`, `left`, `right`, or a number: 1 is the first face seen, from the left."""
@@ -24,6 +29,15 @@ SAME_PLACE = 0.3
 
 MEMORY = 6
 """Looks that a face may be missed and is still known afterwards."""
+
+LOOKS_PER_SECOND = 12.5
+"""How often a face is looked for; in between it moves evenly."""
+
+LONGEST_GAP = 0.5
+"""Seconds for which a missing face is taken to be between the places where it was seen."""
+
+LONG_VIDEO_FRAMES = 500
+"""Longer videos show a progress bar while faces are looked for."""
 
 LEAST_SHARE = 0.1
 """A face seen in less than this share of the looks of the one seen most is taken for a false alarm."""
@@ -93,6 +107,93 @@ def people_in(looks: Iterable[np.ndarray]) -> list[Person]:
     most = max((len(person.looks) for person in people), default=0)
     real = [person for person in people if len(person.looks) >= LEAST_SHARE * most]
     return sorted(real, key=lambda person: (person.looks[0], person.boxes[0][0]))
+
+
+@dataclass(frozen=True)
+class FollowedFace:
+    """One person's face in a video.
+
+    Attributes:
+        boxes: (N, 4) float64 left, top, right, bottom; zeros where the face is missing.
+        jumps: frames at which it is at another place than before, as after a cut.
+        people: how many faces the video shows, one after the other or at a time.
+    """
+
+    boxes: np.ndarray
+    jumps: tuple[int, ...]
+    people: int
+
+
+def follow_face(
+    frames: FramesAtFps, detector: FaceDetector, choice: FaceChoice, name: str
+) -> FollowedFace | None:
+    """Look for faces through a whole video and follow one person's.
+
+    Args:
+        frames: the video at a constant rate.
+        detector: finds the faces, in `LOOKS_PER_SECOND` of the frames.
+        choice: whose face.
+        name: file that messages name.
+
+    Returns:
+        The face in every frame; None where no frame shows one.
+
+    Raises:
+        BadClip: see `follow`.
+    """
+    step = max(1, round(frames.fps / LOOKS_PER_SECOND))
+    looked_at = replace(frames, indices=frames.indices[::step])
+    bar = tqdm(
+        looked_at,
+        f"faces in {Path(name).name}",
+        unit="look",
+        mininterval=1,
+        leave=False,
+        disable=len(frames) < LONG_VIDEO_FRAMES,
+    )
+    people = people_in(detector.detect(frame) for frame in bar)
+    if not people:
+        return None
+    person = follow(people, choice, frames.fps / step, name)
+    boxes, jumps = _in_every_frame(person, step, len(frames), frames.fps)
+    return FollowedFace(boxes, tuple(jumps), len(people))
+
+
+def find_face(
+    picture: np.ndarray, detector: FaceDetector, choice: FaceChoice, name: str
+) -> np.ndarray | None:
+    """The box (4,) of a picture's face; None where there is none.
+
+    Raises:
+        BadClip: see `follow`.
+    """
+    people = people_in([detector.detect(picture)])
+    return follow(people, choice, LOOKS_PER_SECOND, name).boxes[0] if people else None
+
+
+def _in_every_frame(person: Person, step: int, count: int, fps: float) -> tuple[np.ndarray, list[int]]:
+    """Boxes (N, 4) of every frame, and the frames at which they jump."""
+    at = np.array(person.looks) * step
+    boxes = np.stack(person.boxes).astype(float)
+    faces = np.zeros((count, 4))
+    jumps = []
+    for (first, a), (second, b) in pairwise(zip(at, boxes, strict=True)):
+        if second - first > max(LONGEST_GAP * fps, step):
+            continue
+        if iou(a, b) == 0:  # a cut lies between them
+            jumps.append(int(second))
+            faces[first:second] = a
+        else:
+            share = np.arange(second - first)[:, None] / (second - first)
+            faces[first:second] = a + share * (b - a)
+    for index, box in zip(at, boxes, strict=True):
+        alone = ~faces[index : index + step].any(axis=1)
+        faces[index : index + step][alone] = box
+    if at[0] <= LONGEST_GAP * fps:
+        faces[: at[0]] = boxes[0]
+    if count - at[-1] <= LONGEST_GAP * fps + step:
+        faces[at[-1] :] = boxes[-1]
+    return faces, jumps
 
 
 def _without_doubles(boxes: np.ndarray) -> list[np.ndarray]:

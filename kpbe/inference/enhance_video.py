@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from kpbe.core.files import fingerprint
-from kpbe.data.people import FaceChoice
+from kpbe.data.people import FaceChoice, find_face
 from kpbe.errors import BadClip, KPBEError
 from kpbe.frontend.geometry import HeadPose
 from kpbe.frontend.model import Decomposition, Frontend
 from kpbe.inference.driving import Driver, Driving, Motion, PoseEnd, extended, motion_of, smoothed
-from kpbe.inference.framing import FramedVideo, Framing, find_face, framed, framed_picture
+from kpbe.inference.framing import FramedVideo, Framing, detector_here, framed, framed_picture
 from kpbe.inference.free_view import decompose_image, own_view
 from kpbe.inference.novel_view import head_poses
 from kpbe.inference.paste_back import paste_back
@@ -30,7 +30,7 @@ from kpbe.media.parts import write_in_parts
 from kpbe.media.prefetch import prefetched
 from kpbe.media.recording import Recording
 from kpbe.media.sound_track import NoAudio, SoundTrack, find_sound
-from kpbe.media.video_writer import SUFFIXES, Codec, VideoWriter
+from kpbe.media.video_writer import Codec, VideoWriter, check_output
 
 STANDARD_RATES = (12.0, 15.0, 24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 48.0, 50.0, 60000 / 1001, 60.0)
 """Frames per second at which a video of varying rate is sampled: the nearest to its usual one."""
@@ -163,21 +163,6 @@ def enhance_video(
     return Enhanced(out, work.count, fps, tuple(dict.fromkeys([*_colour_notes(recording), *work.notes])))
 
 
-def check_output(out: Path, inputs: Sequence[Path]) -> None:
-    """Refuse, before anything is loaded, to write over an input or to what is no video.
-
-    Raises:
-        KPBEError: that is so.
-    """
-    if out.suffix.lower() not in SUFFIXES:
-        raise KPBEError(f"{out}: a video is written to {', '.join(SUFFIXES)}: name another file.")
-    if out.is_dir():
-        raise KPBEError(f"{out} is a folder: name a file.")
-    for path in inputs:
-        if out.exists() and path.exists() and out.samefile(path):
-            raise KPBEError(f"{out} is an input and would be overwritten: name another file.")
-
-
 def usual_rate(recording: Recording) -> float:
     """The constant rate that stands for a video's own, in frames per second."""
     info = recording.info
@@ -299,7 +284,7 @@ class _Work:
         """The frontend's view of the source, as that of the talking video where it is put back into it."""
         if not self.paste:
             return framed_picture(picture, self.options.framing, name)
-        face = find_face(picture, name)
+        face = find_face(picture, detector_here(), "auto", name)
         if face is None:
             raise BadClip(f"{name} shows no face to put into {self.talk.name}: take another picture.")
         return self.talk.show_alike(picture, face)

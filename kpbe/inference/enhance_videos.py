@@ -11,8 +11,9 @@ from kpbe.core.spreadsheets import existing_path, read_spreadsheet, read_text
 from kpbe.data.raw import VIDEO_SUFFIXES
 from kpbe.errors import KPBEError
 from kpbe.frontend.model import Frontend
-from kpbe.inference.enhance_video import DEFAULTS, Enhanced, Options, check_output, enhance_video
+from kpbe.inference.enhance_video import DEFAULTS, Enhanced, Options, enhance_video
 from kpbe.inference.viewpoints import Viewpoints
+from kpbe.media.video_writer import check_output
 
 LISTS = frozenset({".txt", ".csv"})
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
-from tqdm import tqdm
 
-from kpbe.data.crops import PixelBox, centred_square, cropped, increase_to_square, iou, shift_inside, union
+from kpbe.data.crops import PixelBox, centred_square, cropped, increase_to_square, shift_inside, union
 from kpbe.data.faces import FaceDetector, finder_here, get_detector
-from kpbe.data.people import FaceChoice, Person, follow, people_in
+from kpbe.data.people import LOOKS_PER_SECOND, FaceChoice, follow, follow_face, people_in
 from kpbe.errors import BadClip, KPBEError
 from kpbe.media.prefetch import prefetched
 from kpbe.media.recording import FramesAtFps, Recording
@@ -35,20 +33,11 @@ AROUND_FACE = 0.2
 CROP_SHARE = 0.6
 """A square picture in which the face's square takes at least this share of the side is a crop already."""
 
-LOOKS_PER_SECOND = 12.5
-"""How often a face is looked for; in between it moves evenly."""
-
 STILL_GROWTH = 1.4
 """The square stays in place while all boxes of the face together are at most so many times one of them."""
 
 SMOOTHING_SECONDS = 0.4
 """Standard deviation of the Gaussian that smooths the way of a moving square."""
-
-LONGEST_GAP = 0.5
-"""Seconds for which a missing face is taken to be between the places where it was seen."""
-
-LONG_VIDEO_FRAMES = 500
-"""Longer videos show a progress bar while faces are looked for."""
 
 
 @dataclass(frozen=True)
@@ -159,9 +148,8 @@ def framed(recording: Recording, fps: float, framing: Framing, face: FaceChoice 
     if framing in ("whole", "centre"):
         box = everything if framing == "whole" else centred_square(info.width, info.height)
         return FramedVideo(name, frames, np.tile(box, (len(frames), 1)), unknown, own_side(box))
-    step = max(1, round(fps / LOOKS_PER_SECOND))
-    people = people_in(_looks(frames, step, name))
-    if not people:
+    track = follow_face(frames, detector_here(), face, name)
+    if track is None:
         if framing == "face":
             raise BadClip(f"{name} shows no face: take another one, or the whole picture (--framing whole).")
         is_square = info.width == info.height
@@ -169,8 +157,7 @@ def framed(recording: Recording, fps: float, framing: Framing, face: FaceChoice 
         what = "the whole picture" if is_square else "the square in the middle"
         note = f"{name}: no face was found, {what} is used"
         return FramedVideo(name, frames, np.tile(box, (len(frames), 1)), unknown, own_side(box), (note,))
-    person = follow(people, face, fps / step, name)
-    faces, jumps = _in_every_frame(person, step, len(frames), fps)
+    faces, jumps = track.boxes, track.jumps
     squares = _squares(faces, jumps, fps, info.width, info.height)
     usual = np.median(squares[faces.any(axis=1)][:, 2] - squares[faces.any(axis=1)][:, 0])
     if framing == "auto" and info.width == info.height and usual >= CROP_SHARE * info.width:
@@ -214,7 +201,7 @@ def square_of(
         return 0, 0, width, height
     if framing == "centre":
         return centred_square(width, height)
-    detector = _detector()
+    detector = detector_here()
     people = people_in(detector.detect(frame) for frame in frames)
     if not people:
         if framing == "face":
@@ -235,16 +222,6 @@ def own_side(box: Sequence[int] | np.ndarray) -> int:
     return max(2, side - side % 2)
 
 
-def find_face(picture: np.ndarray, name: str, face: FaceChoice = "auto") -> np.ndarray | None:
-    """The box (4,) of a picture's face; None where there is none.
-
-    Raises:
-        BadClip: several of similar size with `auto`.
-    """
-    people = people_in([_detector().detect(picture)])
-    return follow(people, face, LOOKS_PER_SECOND, name).boxes[0] if people else None
-
-
 def _centre(boxes: np.ndarray) -> np.ndarray:
     return (boxes[:, :2] + boxes[:, 2:]) / 2
 
@@ -253,46 +230,11 @@ def _size(boxes: np.ndarray) -> np.ndarray:
     return np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
 
 
-def _detector() -> FaceDetector:
+def detector_here() -> FaceDetector:
+    """What looks for faces on this machine."""
     detector = get_detector(finder_here())
     assert detector is not None
     return detector
-
-
-def _looks(frames: FramesAtFps, step: int, name: str) -> Iterator[np.ndarray]:
-    detector = _detector()
-    looked_at = replace(frames, indices=frames.indices[::step])
-    bar = tqdm(
-        looked_at,
-        f"faces in {name}",
-        unit="look",
-        mininterval=1,
-        leave=False,
-        disable=len(frames) < LONG_VIDEO_FRAMES,
-    )
-    return (detector.detect(frame) for frame in bar)
-
-
-def _in_every_frame(person: Person, step: int, count: int, fps: float) -> tuple[np.ndarray, list[int]]:
-    """Boxes (N, 4) of every frame, zeros where the face is missing, and the frames at which it jumps."""
-    at = np.array(person.looks) * step
-    boxes = np.stack(person.boxes).astype(float)
-    faces = np.zeros((count, 4))
-    jumps = []
-    for (first, a), (second, b) in pairwise([*zip(at, boxes, strict=True)]):
-        if second - first > max(LONGEST_GAP * fps, step):
-            continue
-        if iou(a, b) == 0:  # a cut lies between them
-            jumps.append(int(second))
-            faces[first:second] = a
-        else:
-            share = np.arange(second - first)[:, None] / (second - first)
-            faces[first:second] = a + share * (b - a)
-    for index, box in zip(at, boxes, strict=True):
-        faces[index : index + step] = np.where(
-            faces[index : index + step].any(axis=1, keepdims=True), faces[index : index + step], box
-        )
-    return faces, jumps
 
 
 def _squares(faces: np.ndarray, jumps: Sequence[int], fps: float, width: int, height: int) -> np.ndarray:

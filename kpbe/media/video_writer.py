@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -156,6 +156,21 @@ class VideoWriter:
         self._container.mux(self._stream.encode(None))
         if self._sound is not None:
             self._sound.finish(self._sound_seconds if self.whole_audio else self.frames / self.fps)
+
+
+def check_output(out: Path, inputs: Sequence[Path]) -> None:
+    """Refuse, before anything is loaded, to write over an input or to what is no video.
+
+    Raises:
+        KPBEError: that is so.
+    """
+    if out.suffix.lower() not in SUFFIXES:
+        raise KPBEError(f"{out}: a video is written to {', '.join(SUFFIXES)}: name another file.")
+    if out.is_dir():
+        raise KPBEError(f"{out} is a folder: name a file.")
+    for path in inputs:
+        if out.exists() and path.exists() and out.samefile(path):
+            raise KPBEError(f"{out} is an input and would be overwritten: name another file.")
 
 
 def begin_container(path: Path) -> Any:

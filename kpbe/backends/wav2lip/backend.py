@@ -157,8 +157,10 @@ class Wav2Lip:
         boxes = self._detect(request) if request.boxes is None else request.boxes
         missing = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1))
         if missing.any():
+            first = int(missing.argmax())
             raise BadClip(
-                f"{request.name}: no face in frame {int(missing.argmax())}; Wav2Lip needs one in every frame."
+                f"{request.name}: no face in frame {first} (at {first / request.fps:.2f} s); Wav2Lip needs "
+                f"one in every frame."
             )
         rectangles = crop_boxes(boxes, self.settings.pads, self.settings.smooth_boxes, height, width)
         empty = (rectangles[:, 2:] <= rectangles[:, :2]).any(axis=1)
