@@ -6,20 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from kpbe.core.files import fingerprint
-from kpbe.data.people import FaceChoice, find_face
+from kpbe.core.files import arrays_sha256, fingerprint
+from kpbe.data.people import FaceChoice
 from kpbe.errors import BadClip, KPBEError
 from kpbe.frontend.geometry import HeadPose
 from kpbe.frontend.model import Decomposition, Frontend
 from kpbe.inference.driving import Driver, Driving, Motion, PoseEnd, extended, motion_of, smoothed
-from kpbe.inference.framing import FramedVideo, Framing, detector_here, framed, framed_picture
+from kpbe.inference.framing import FramedVideo, Framing, face_of, framed, framed_picture
 from kpbe.inference.free_view import decompose_image, own_view
 from kpbe.inference.novel_view import head_poses
 from kpbe.inference.paste_back import paste_back
@@ -149,9 +149,9 @@ def enhance_video(
     if options.resume:
         digest = fingerprint(
             *(path for path in (talking, source, pose) if path is not None),
-            repr(replace(options, batch_size=0)),
+            {**asdict(options), "driving": {**asdict(options.driving), "take": sorted(options.driving.take)}},
             repr(viewpoints),
-            str(sum(float(p.double().sum()) for p in frontend.parameters())),
+            arrays_sha256(parameter.detach().cpu().numpy() for parameter in frontend.parameters()),
         )
         write_in_parts(
             out, lambda start: counted(frames(start), start), work.count, fps, digest, codec, sound
@@ -284,7 +284,7 @@ class _Work:
         """The frontend's view of the source, as that of the talking video where it is put back into it."""
         if not self.paste:
             return framed_picture(picture, self.options.framing, name)
-        face = find_face(picture, detector_here(), "auto", name)
+        face = face_of(picture, name)
         if face is None:
             raise BadClip(f"{name} shows no face to put into {self.talk.name}: take another picture.")
         return self.talk.show_alike(picture, face)

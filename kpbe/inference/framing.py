@@ -15,7 +15,7 @@ import numpy as np
 
 from kpbe.data.crops import PixelBox, centred_square, cropped, increase_to_square, shift_inside, union
 from kpbe.data.faces import FaceDetector, finder_here, get_detector
-from kpbe.data.people import LOOKS_PER_SECOND, FaceChoice, follow, follow_face, people_in
+from kpbe.data.people import LOOKS_PER_SECOND, FaceChoice, find_face, follow, follow_face, people_in
 from kpbe.errors import BadClip, KPBEError
 from kpbe.media.prefetch import prefetched
 from kpbe.media.recording import FramesAtFps, Recording
@@ -214,6 +214,15 @@ def square_of(
     return box
 
 
+def face_of(picture: np.ndarray, name: str) -> np.ndarray | None:
+    """The box (4,) of a picture's face; None where there is none.
+
+    Raises:
+        BadClip: it shows several of similar size.
+    """
+    return find_face(picture, detector_here(), "auto", name)
+
+
 def own_side(box: Sequence[int] | np.ndarray) -> int:
     """The side in pixels at which a square is shown without enlarging it: its own, even for the video
     encoder, at most `LARGEST_SIDE`.
@@ -257,7 +266,9 @@ def _squares_of_span(faces: np.ndarray, fps: float, width: int, height: int) -> 
         return np.tile(_square_around(whole_way, width, height), (len(faces), 1))
     from scipy.ndimage import gaussian_filter1d
 
-    smooth = gaussian_filter1d(faces, SMOOTHING_SECONDS * fps, axis=0, mode="nearest")
+    beyond = min(round(3 * SMOOTHING_SECONDS * fps), len(faces) - 1)  # the way goes on evenly at its ends
+    longer = np.pad(faces, ((beyond, beyond), (0, 0)), "reflect", reflect_type="odd")
+    smooth = gaussian_filter1d(longer, SMOOTHING_SECONDS * fps, axis=0)[beyond : beyond + len(faces)]
     return np.array([_square_around(face, width, height) for face in np.asarray(smooth).tolist()])
 
 

@@ -26,7 +26,7 @@ def trained_frontends(root: Path = Path()) -> dict[str, Path]:
         f"Stage 2, {display_name(path.parent.name)}": path
         for path in sorted((root / STAGE2).glob(f"*/{FRONTEND_FILE}"))
     }
-    files |= {"Stage 1": root / STAGE1 / FRONTEND_FILE, "Released": shipped(root / RELEASED) / FRONTEND_FILE}
+    files |= {"Stage 1": root / STAGE1 / FRONTEND_FILE, "Released": root / RELEASED / FRONTEND_FILE}
     return {name: path for name, path in files.items() if path.is_file()}
 
 
@@ -34,19 +34,20 @@ def frontend_file(checkpoint: Path | None) -> Path:
     """The file of a checkpoint that a user names: a file or a training's folder.
 
     Without a name it is the released one, which has seen real faces (that of `make repro` has seen drawn
-    ones), else the first of `trained_frontends`.
+    ones), else the first of `trained_frontends`, else the released one beside the package.
 
     Raises:
         MissingWeights: there is none.
     """
     if checkpoint is None:
-        found = trained_frontends()
-        if not found:
+        trained = trained_frontends()
+        beside_package = shipped(RELEASED) / FRONTEND_FILE
+        if not trained and not beside_package.is_file():
             raise MissingWeights(
                 f"there is no {RELEASED / FRONTEND_FILE} and no trained frontend in {CHECKPOINTS}/: run "
                 "`make repro` first, or name one with --checkpoint."
             )
-        return found.get("Released") or next(iter(found.values()))
+        return trained.get("Released") or next(iter(trained.values()), beside_package)
     file = checkpoint / FRONTEND_FILE if checkpoint.is_dir() else checkpoint
     if not file.is_file():
         raise MissingWeights(f"{file} does not exist: correct --checkpoint or train the frontend first.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -34,9 +36,7 @@ def pictures() -> np.ndarray:
     return np.random.default_rng(3).integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8)
 
 
-def keypoints_with(
-    frontend: Frontend, pictures: np.ndarray, driving: Driving, **more: object
-) -> torch.Tensor:
+def keypoints_with(frontend: Frontend, pictures: np.ndarray, driving: Driving, **more: Any) -> torch.Tensor:
     """The driving keypoints that `Driver` renders with."""
     source = decompose_image(frontend, pictures[0])
     seen: list[torch.Tensor] = []

@@ -20,6 +20,7 @@ from kpbe.errors import KPBEError, MissingWeights
 from kpbe.frontend.checkpoints import public_state_dicts, save_frontend
 from kpbe.frontend.geometry import HeadPose, rotation_matrix, with_own_pitch_sign
 from kpbe.frontend.model import Frontend
+from kpbe.inference import frontends
 from kpbe.inference.free_view import (
     TURN_BY,
     View,
@@ -224,6 +225,8 @@ def test_what_is_missing_or_wrong_is_said_in_one_sentence(
     with pytest.raises(KPBEError, match=r"a\.txt is neither a picture"):
         write_free_view(tmp_path / "a.txt", frontend, picture, View())
     monkeypatch.chdir(tmp_path)
+    assert frontend_file(None).is_file(), "the one beside the package"
+    monkeypatch.setattr(frontends, "shipped", lambda path: path)
     with pytest.raises(MissingWeights, match="no trained frontend in checkpoints/"):
         frontend_file(None)
     with pytest.raises(MissingWeights, match=r"elsewhere\.safetensors does not exist"):
