@@ -33,6 +33,9 @@ AROUND_FACE = 0.2
 CROP_SHARE = 0.6
 """A square picture in which the face's square takes at least this share of the side is a crop already."""
 
+LARGEST_SQUEEZE = 0.02
+"""Share by which a whole picture's sides may differ: it is made square."""
+
 STILL_GROWTH = 1.4
 """The square stays in place while all boxes of the face together are at most so many times one of them."""
 
@@ -146,6 +149,7 @@ def framed(recording: Recording, fps: float, framing: Framing, face: FaceChoice 
     everything = (0, 0, info.width, info.height)
     unknown = np.zeros((len(frames), 4))
     if framing in ("whole", "centre"):
+        _refuse_squeezing(framing, info.width, info.height, name)
         box = everything if framing == "whole" else centred_square(info.width, info.height)
         return FramedVideo(name, frames, np.tile(box, (len(frames), 1)), unknown, own_side(box))
     track = follow_face(frames, detector_here(), face, name)
@@ -198,6 +202,7 @@ def square_of(
         raise BadClip(f"{name} has no frame.")
     height, width = frames[0].shape[:2]
     if framing == "whole":
+        _refuse_squeezing(framing, width, height, name)
         return 0, 0, width, height
     if framing == "centre":
         return centred_square(width, height)
@@ -229,6 +234,14 @@ def own_side(box: Sequence[int] | np.ndarray) -> int:
     """
     side = int(min(box[2] - box[0], box[3] - box[1], LARGEST_SIDE))
     return max(2, side - side % 2)
+
+
+def _refuse_squeezing(framing: Framing, width: int, height: int, name: str) -> None:
+    if framing == "whole" and abs(width / height - 1) > LARGEST_SQUEEZE:
+        raise BadClip(
+            f"{name} is {width}x{height} pixels large, and the whole picture must be square: crop it, or take "
+            f"--framing face or centre."
+        )
 
 
 def _centre(boxes: np.ndarray) -> np.ndarray:

@@ -69,7 +69,11 @@ def test_a_real_face_is_framed_without_any_file(
 
 def test_each_framing_does_what_it_says(faces) -> None:
     faces(Faces())
-    assert square_of(pictures(200, 120), "whole", "a.mp4") == (0, 0, 200, 120)
+    assert square_of(pictures(200, 198), "whole", "a.mp4") == (0, 0, 200, 198)
+    with pytest.raises(
+        BadClip, match=r"a\.mp4 is 200x120 pixels large, and the whole picture must be square"
+    ):
+        square_of(pictures(200, 120), "whole", "a.mp4")
     assert square_of(pictures(120, 200), "centre", "a.mp4") == (0, 40, 120, 160)
     assert square_of(pictures(200, 200), "face", "a.mp4") != (0, 0, 200, 200)
     with pytest.raises(KPBEError, match="no framing middle: choose one of auto, face, centre, whole"):
