@@ -28,6 +28,7 @@ def main() -> None:
         [
             st.Page("views/results.py", title="Overview", icon=":material/table_chart:", default=True),
             st.Page("views/clips.py", title="Clips", icon=":material/movie:"),
+            st.Page("views/enhance.py", title="Enhance", icon=":material/auto_fix_high:"),
             st.Page("views/free_view.py", title="Free view", icon=":material/360:"),
             st.Page("views/training.py", title="Training", icon=":material/show_chart:"),
             st.Page("views/data.py", title="Data", icon=":material/groups:"),

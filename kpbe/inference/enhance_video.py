@@ -105,7 +105,7 @@ def enhance_video(
     pose: Path | None = None,
     viewpoints: Viewpoints | None = None,
     options: Options = DEFAULTS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Enhanced:
     """Enhance a talking video, or show it from other viewpoints (paper IV.F); whole or not at all.
 

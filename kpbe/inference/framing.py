@@ -239,8 +239,8 @@ def own_side(box: Sequence[int] | np.ndarray) -> int:
 def _refuse_squeezing(framing: Framing, width: int, height: int, name: str) -> None:
     if framing == "whole" and abs(width / height - 1) > LARGEST_SQUEEZE:
         raise BadClip(
-            f"{name} is {width}x{height} pixels large, and the whole picture must be square: crop it, or take "
-            f"--framing face or centre."
+            f"{name} is {width}x{height} pixels large, and the whole picture must be square: crop it, or "
+            f"take --framing face or centre."
         )
 
 

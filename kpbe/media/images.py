@@ -38,29 +38,44 @@ def is_picture(path: Path) -> bool:
 
 
 def read_image(path: Path) -> np.ndarray:
+    """A picture file as (H, W, 3) uint8 RGB; see `picture_of`.
+
+    Raises:
+        BadClip: the file is missing, cut off, or no picture that can be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadClip(f"{path} cannot be read ({error.strerror}): correct the path.") from None
+    return picture_of(content, str(path))
+
+
+def picture_of(content: bytes, name: str) -> np.ndarray:
     """A picture as it is shown: upright by its EXIF mark, in sRGB, over white where it is transparent.
 
     16-bit pictures are reduced to 8 bits.
+
+    Args:
+        content: of a file.
+        name: that messages name.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        BadClip: the file is missing, cut off, or no picture that can be read.
+        BadClip: it is cut off, or no picture that can be read.
     """
-    if not path.is_file():
-        raise BadClip(f"{path} is not a file: correct the path.")
-    if _is_heif(path):
-        return _read_heif(path)
     try:
-        with Image.open(path, formats=FORMATS) as picture:
-            return _as_shown(picture, path)
+        if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
+            return _as_shown(_open_heif(content, name), name)
+        with Image.open(BytesIO(content), formats=FORMATS) as picture:
+            return _as_shown(picture, name)
     except UnidentifiedImageError:
-        raise BadClip(f"{path} is no picture that can be read: {READABLE}.") from None
+        raise BadClip(f"{name} is no picture that can be read: {READABLE}.") from None
     except Image.DecompressionBombError:
-        raise BadClip(f"{path} is too large a picture: make it smaller.") from None
+        raise BadClip(f"{name} is too large a picture: make it smaller.") from None
     except (OSError, ValueError, SyntaxError) as error:
-        raise BadClip(f"{path} cannot be read as a picture ({error}): fetch it again.") from None
+        raise BadClip(f"{name} cannot be read as a picture ({error}): fetch it again.") from None
 
 
 def _is_heif(path: Path) -> bool:
@@ -72,23 +87,20 @@ def _is_heif(path: Path) -> bool:
     return start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS
 
 
-def _read_heif(path: Path) -> np.ndarray:
+def _open_heif(content: bytes, name: str) -> Image.Image:
     try:
         from pillow_heif import open_heif  # type: ignore[import-not-found]  # its wheels are GPL: no dependency
     except ImportError:
         raise BadClip(
-            f"{path} is a HEIC picture, which takes the package pillow-heif to read: install that, or save "
+            f"{name} is a HEIC picture, which takes the package pillow-heif to read: install that, or save "
             f"the picture as JPEG."
         ) from None
-    try:
-        return _as_shown(open_heif(path).to_pillow(), path)
-    except (OSError, ValueError) as error:
-        raise BadClip(f"{path} cannot be read as a picture ({error}): save it as JPEG.") from None
+    return open_heif(BytesIO(content)).to_pillow()
 
 
-def _as_shown(picture: Image.Image, path: Path) -> np.ndarray:
+def _as_shown(picture: Image.Image, name: str) -> np.ndarray:
     if picture.mode == "F":
-        raise BadClip(f"{path} holds floating point pixels, whose range is unknown: {READABLE}.")
+        raise BadClip(f"{name} holds floating point pixels, whose range is unknown: {READABLE}.")
     upright = ImageOps.exif_transpose(picture)
     if upright.mode.startswith("I"):
         values = np.asarray(upright).astype(np.int64)

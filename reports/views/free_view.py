@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
@@ -18,7 +18,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from kpbe.data.clips import Clip
 from kpbe.data.source_frame import source_frame_index
-from kpbe.errors import BadClip, KPBEError
+from kpbe.errors import KPBEError
 from kpbe.inference.frontends import trained_frontends
 from reports import project
 from reports.layout import counted, heading, not_yet
@@ -325,17 +325,10 @@ def portrait(content: bytes, name: str) -> np.ndarray:
     Raises:
         BadClip: it is no picture.
     """
-    import cv2
+    from kpbe.inference.framing import framed_picture
+    from kpbe.media.images import picture_of
 
-    from kpbe.data.crops import cropped
-    from kpbe.inference.framing import own_side, square_of
-
-    decoded: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    if decoded is None:
-        raise BadClip(f"{name} cannot be read as a picture: give a PNG or JPEG file.")
-    picture = np.ascontiguousarray(decoded[..., ::-1])
-    box = square_of([picture], "auto", name)
-    return cropped(picture, box, own_side(box))
+    return framed_picture(picture_of(content, name), "auto", name)
 
 
 page()
