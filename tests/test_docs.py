@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
+
+import kpbe
+from kpbe.media.video_writer import write_video
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROWS = [
@@ -39,3 +45,21 @@ def test_every_page_is_in_the_navigation() -> None:
     pages = {path.relative_to(REPOSITORY / "docs").as_posix() for path in (REPOSITORY / "docs").rglob("*.md")}
     navigation = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
     assert {page for page in pages if page not in navigation} == set()
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    picture = (
+        np.random.default_rng(0).integers(40, 200, (8, 8, 3)).astype(np.uint8).repeat(16, 0).repeat(16, 1)
+    )
+    write_video(tmp_path / "talking.mp4", [np.roll(picture, k, axis=1) for k in range(10)], 25)
+    Image.fromarray(picture).save(tmp_path / "face.png")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["rendered"].shape == (8, 128, 128, 3) and names["turned"].shape == (128, 128, 3)
+    assert names["scores"]["psnr"] > 5 and (tmp_path / "better.mp4").is_file()
+    assert set(kpbe.EXPORTS) <= set(dir(kpbe))
+    for name in kpbe.EXPORTS:
+        assert getattr(kpbe, name).__doc__

@@ -21,6 +21,8 @@ from kpbe.metrics.lip_sync import FPS as LIP_SYNC_FPS
 from kpbe.metrics.mouth import SMALLEST_SIDE
 from kpbe.params import ComputeParams, EvaluateParams, LabelPoseParams
 
+ON_THE_CPU = ComputeParams()
+
 
 @dataclass(frozen=True)
 class FileScores:
@@ -46,7 +48,10 @@ class FileScores:
 
 
 def score_files(
-    truth: Path, tests: Sequence[Path], compute: ComputeParams, source_frame: int | None = None
+    truth: Path,
+    tests: Sequence[Path],
+    compute: ComputeParams = ON_THE_CPU,
+    source_frame: int | None = None,
 ) -> FileScores:
     """Score videos, frame by frame, against their truth.
 

@@ -54,11 +54,14 @@ def frontend_file(checkpoint: Path | None) -> Path:
     return file
 
 
-def open_frontend(file: Path, device: str = "cpu", conventions: Conventions | None = None) -> Frontend:
+def open_frontend(
+    file: Path | None = None, device: str = "cpu", conventions: Conventions | None = None
+) -> Frontend:
     """A frontend ready for rendering; the file tells what it is.
 
     Args:
-        file: ours, or a public OSFV checkpoint in any wrapping (`kpbe.frontend.public_networks`).
+        file: ours, or a public OSFV checkpoint in any wrapping (`kpbe.frontend.public_networks`); None takes
+            that of `frontend_file`.
         device: torch device.
         conventions: of a public checkpoint whose weights and name do not tell them; None looks for them.
 
@@ -68,6 +71,8 @@ def open_frontend(file: Path, device: str = "cpu", conventions: Conventions | No
     """
     from kpbe.frontend.checkpoints import is_frontend_file, load_frontend, open_public_checkpoint
 
+    if file is None:
+        file = frontend_file(None)
     if not is_frontend_file(file):
         return open_public_checkpoint(file, conventions).to(device).for_rendering()
     if conventions is not None:

@@ -71,7 +71,7 @@ def picture_of(content: bytes, name: str) -> np.ndarray:
         with Image.open(BytesIO(content), formats=FORMATS) as picture:
             return _as_shown(picture, name)
     except UnidentifiedImageError:
-        raise BadClip(f"{name} is no picture that can be read: {READABLE}.") from None
+        raise BadClip(f"{name} cannot be read as a picture: {READABLE}.") from None
     except Image.DecompressionBombError:
         raise BadClip(f"{name} is too large a picture: make it smaller.") from None
     except (OSError, ValueError, SyntaxError) as error:
