@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
@@ -88,14 +90,13 @@ def _is_heif(path: Path) -> bool:
 
 
 def _open_heif(content: bytes, name: str) -> Image.Image:
-    try:
-        from pillow_heif import open_heif  # type: ignore[import-not-found]  # its wheels are GPL: no dependency
-    except ImportError:
+    """With the package pillow-heif, which is no dependency: its wheels hold a GPL library."""
+    if find_spec("pillow_heif") is None:
         raise BadClip(
             f"{name} is a HEIC picture, which takes the package pillow-heif to read: install that, or save "
             f"the picture as JPEG."
-        ) from None
-    return open_heif(BytesIO(content)).to_pillow()
+        )
+    return import_module("pillow_heif").open_heif(BytesIO(content)).to_pillow()
 
 
 def _as_shown(picture: Image.Image, name: str) -> np.ndarray:

@@ -78,7 +78,7 @@ def test_missing_files_columns_and_values_are_named(written: Path) -> None:
     written.write_text(text + "pilot,r009,0000\n")
     with pytest.raises(SurveyError, match="is not a number"):
         read_ratings(written)
-    written.write_bytes(b"\xff\xfe\x00study")
+    written.write_bytes(b"\x00\x01\x02study")
     with pytest.raises(SurveyError, match="is no text"):
         read_ratings(written)
 
