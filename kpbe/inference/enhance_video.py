@@ -157,7 +157,10 @@ def enhance_video(
             out, lambda start: counted(frames(start), start), work.count, fps, digest, codec, sound
         )
     else:
-        with closing(prefetched(frames(0))) as stream, VideoWriter(out, fps, codec, audio=sound) as writer:
+        with (
+            closing(prefetched(frames(0))) as stream,
+            VideoWriter(out, fps, codec, audio=sound, quick=True) as writer,
+        ):
             for frame in counted(stream, 0):
                 writer.write(frame)
     return Enhanced(out, work.count, fps, tuple(dict.fromkeys([*_colour_notes(recording), *work.notes])))

@@ -71,7 +71,7 @@ def write_in_parts(
     done = next((k for k, part in enumerate(parts) if not part.is_file()), len(parts))
     frames = frames_from(done * FRAMES_OF_PART) if done < len(parts) else iter(())
     for part in parts[done:]:
-        with VideoWriter(part, fps, codec) as writer:
+        with VideoWriter(part, fps, codec, quick=True) as writer:
             for frame in islice(frames, FRAMES_OF_PART):
                 writer.write(frame)
     join(parts, path, fps, audio)
