@@ -61,10 +61,10 @@ def _peak_of_this_process(run: MemoryRun) -> float:
         else:
             job = procedures.our_pcavs(sizes.networks(cpu), talk, cpu)
         job(Path(folder) / "spoken.mkv", Stopwatch())
-    return _peak_rss()
+    return peak_rss()
 
 
-def _peak_rss() -> float:
+def peak_rss() -> float:
     """Peak resident memory of this process in MB.
 
     getrusage will not do on Linux: its peak outlives exec, so it would be the parent's if that is higher.

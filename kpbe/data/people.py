@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from kpbe.data.crops import iou
-from kpbe.data.faces import FaceDetector
+from kpbe.data.faces import DETECTION_HEIGHT, FaceDetector
 from kpbe.data.tracking import RIVAL_SHARE, SIMILAR_AREA
 from kpbe.errors import BadClip, KPBEError
 from kpbe.media.recording import FramesAtFps
@@ -142,7 +142,11 @@ def follow_face(
         BadClip: see `follow`.
     """
     step = max(1, round(frames.fps / LOOKS_PER_SECOND))
-    looked_at = replace(frames, indices=frames.indices[::step])
+    info = frames.contents.info
+    shrink = min(1.0, DETECTION_HEIGHT / info.height)
+    small = (max(1, round(info.width * shrink)), max(1, round(info.height * shrink)))
+    scale = np.array([info.width / small[0], info.height / small[1]] * 2)
+    looked_at = replace(frames, indices=frames.indices[::step], exact=False, size=small)
     bar = tqdm(
         looked_at,
         f"faces in {Path(name).name}",
@@ -151,7 +155,7 @@ def follow_face(
         leave=False,
         disable=len(frames) < LONG_VIDEO_FRAMES,
     )
-    people = people_in(detector.detect(frame) for frame in bar)
+    people = people_in(detector.detect(frame)[:, :4] * scale for frame in bar)
     if not people:
         return None
     person = follow(people, choice, frames.fps / step, name)

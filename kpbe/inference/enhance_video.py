@@ -223,9 +223,8 @@ class _Work:
         driving = options.driving
         self.paste = self._pastes(pose is not None or viewpoints is not None)
         self.count = len(talk)
-        needed = driving.smoothing > 0 or driving.relative or source is None or options.best_source_frame
-        motion = self._motion(talk) if needed else None
-        picture = self._source_picture(source, motion)
+        motion = self._motion(talk) if driving.smoothing > 0 or driving.relative else None
+        picture = self._source_picture(source)
         self.source = decompose_image(frontend, picture)
         other = self._pose_video(pose)
         initial = self._initial(motion, other) if driving.relative else None
@@ -261,18 +260,16 @@ class _Work:
     def _motion(self, video: FramedVideo) -> Motion:
         return motion_of(self.frontend, video, self.options.batch_size)
 
-    def _source_picture(self, source: Path | None, motion: Motion | None) -> np.ndarray:
+    def _source_picture(self, source: Path | None) -> np.ndarray:
         options = self.options
         if source is None:
-            assert motion is not None
-            return next(self.talk.from_frame(self._best_frame(self.talk, motion, motion)))
+            return next(self.talk.from_frame(self._best_frame(self.talk)))
         if is_picture(source):
             return self._portrait(read_image(source), str(source))
         video = framed(Recording(source), 25.0, options.framing)
         self.notes += video.notes
         if options.best_source_frame:
-            assert motion is not None
-            index = self._best_frame(video, self._motion(video), motion)
+            index = self._best_frame(video)
         else:
             index = int(np.argmax(video.shows_face)) if video.shows_face.any() else 0
             if index:
@@ -292,17 +289,22 @@ class _Work:
             raise BadClip(f"{name} shows no face to put into {self.talk.name}: take another picture.")
         return self.talk.show_alike(picture, face)
 
-    def _best_frame(self, video: FramedVideo, motion: Motion, target: Motion) -> int:
+    def _best_frame(self, video: FramedVideo) -> int:
         """Of the frames whose head pose is near the usual one of the talking video, the sharpest."""
-        possible = np.flatnonzero(video.shows_face) if video.shows_face.any() else np.arange(len(video))
-        chosen = possible[np.unique(np.linspace(0, len(possible) - 1, CANDIDATES).round().astype(int))]
-        usual = target.rotation.mean(dim=0)
-        near = (motion.rotation[torch.from_numpy(chosen)] * usual).sum((1, 2)).argsort(descending=True)
-        near = chosen[near[:LIKELY_POSES].cpu().numpy()]
-        pictures = {int(k): next(video.from_frame(int(k))) for k in near}
-        best = max(pictures, key=lambda k: _sharpness(pictures[k]))
+        chosen, pictures, motion = self._candidates(video)
+        target = motion if video is self.talk else self._candidates(self.talk)[2]
+        likeness = (motion.rotation * target.rotation.mean(dim=0)).sum((1, 2))
+        near = likeness.argsort(descending=True)[:LIKELY_POSES].tolist()
+        best = int(chosen[max(near, key=lambda k: _sharpness(pictures[k]))])
         self.notes.append(f"{video.name}: the frame at {best / video.frames.fps:.2f} s is the source picture")
         return best
+
+    def _candidates(self, video: FramedVideo) -> tuple[np.ndarray, list[np.ndarray], Motion]:
+        """Some frames with the face, evenly spread: which, their squares, and their motion."""
+        possible = np.flatnonzero(video.shows_face) if video.shows_face.any() else np.arange(len(video))
+        chosen = possible[np.unique(np.linspace(0, len(possible) - 1, CANDIDATES).round().astype(int))]
+        pictures = list(video.some(chosen))
+        return chosen, pictures, motion_of(self.frontend, pictures, self.options.batch_size)
 
     def _pose_video(self, pose: Path | None) -> Motion | None:
         if pose is None:

@@ -85,9 +85,13 @@ class FramedVideo:
     def from_frame(self, start: int) -> Iterator[np.ndarray]:
         """The squares from frame `start` on."""
         index = _nearest_with(self.shows_face) if self.shows_face.any() else np.arange(len(self))
-        shown = replace(self.frames, indices=tuple(self.frames.indices[i] for i in index[start:]))
-        for frame, i in zip(shown, index[start:], strict=True):
-            yield self.square(frame, i)
+        return self.some(index[start:])
+
+    def some(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        """The squares of some frames, `indices` (n,) rising."""
+        shown = replace(self.frames, indices=tuple(self.frames.indices[i] for i in indices))
+        for frame, index in zip(shown, indices, strict=True):
+            yield self.square(frame, index)
 
     def square(self, frame: np.ndarray, index: int) -> np.ndarray:
         """What the frontend is shown of frame `index`, whose picture is (H, W, 3) uint8 RGB."""

@@ -12,6 +12,9 @@ REACH = 0.62
 FEATHER = 0.3
 """Share of the half axes over which the ellipse fades."""
 
+MEASURED_SIDE = 96
+"""Colours are measured on about so many rows and columns."""
+
 LARGEST_CONTRAST = 1.25
 """Largest factor by which the rendered face's contrast is changed to match the frame's."""
 
@@ -47,12 +50,14 @@ def face_mask(size: tuple[int, int], face: np.ndarray) -> np.ndarray:
     Returns:
         (H, W) float32 in [0, 1].
     """
-    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
-    half_width, half_height = REACH * (face[2] - face[0]), REACH * (face[3] - face[1])
-    across = (x + 0.5 - (face[0] + face[2]) / 2) / max(half_width, 1)
-    down = (y + 0.5 - (face[1] + face[3]) / 2) / max(half_height, 1)
-    share = np.clip((1 + FEATHER / 2 - np.hypot(across, down)) / FEATHER, 0, 1)
-    return (share * share * (3 - 2 * share)).astype(np.float32)
+    half = np.maximum(REACH * (face[2:] - face[:2]), 1)
+    across, down = (
+        (np.arange(count, dtype=np.float32) + 0.5 - (face[axis] + face[axis + 2]) / 2) / half[axis]
+        for axis, count in enumerate(size[::-1])
+    )
+    distance = np.sqrt(across.astype(np.float32) ** 2 + down.astype(np.float32)[:, None] ** 2)
+    share = np.clip((1 + FEATHER / 2 - distance) / FEATHER, 0, 1)
+    return share * share * (3 - 2 * share)
 
 
 def with_colours_of(new: np.ndarray, own: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -64,9 +69,15 @@ def with_colours_of(new: np.ndarray, own: np.ndarray, mask: np.ndarray) -> np.nd
         own: likewise, whose colours are taken.
         mask: (H, W, 1) weights.
     """
-    weight = mask / max(float(mask.sum()), 1e-6)
-    mean_new, mean_own = (weight * new).sum((0, 1)), (weight * own).sum((0, 1))
-    spread_new = np.sqrt((weight * (new - mean_new) ** 2).sum((0, 1)))
-    spread_own = np.sqrt((weight * (own - mean_own) ** 2).sum((0, 1)))
+    step = max(1, min(mask.shape[:2]) // MEASURED_SIDE)
+    (mean_new, spread_new), (mean_own, spread_own) = (
+        _mean_and_spread(picture[::step, ::step], mask[::step, ::step]) for picture in (new, own)
+    )
     gain = np.clip(spread_own / np.maximum(spread_new, 1e-3), 1 / LARGEST_CONTRAST, LARGEST_CONTRAST)
-    return (new - mean_new) * gain + mean_own
+    return new * gain + (mean_own - gain * mean_new)
+
+
+def _mean_and_spread(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    weight = mask / max(float(mask.sum()), 1e-6)
+    mean = (weight * picture).sum((0, 1))
+    return mean, np.sqrt((weight * (picture - mean) ** 2).sum((0, 1)))

@@ -182,6 +182,7 @@ class FramesAtFps:
         fps: frames per second.
         indices: of the stored frame that each one shows, rising.
         exact: see `Recording.at_fps`.
+        size: width and height of smaller pictures; None is that of the video.
     """
 
     path: Path
@@ -189,6 +190,7 @@ class FramesAtFps:
     fps: float
     indices: tuple[int, ...]
     exact: bool = False
+    size: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -210,7 +212,7 @@ class FramesAtFps:
         todo, shown = 0, None
         for index, frame in itertools.chain(video.frames_from(indices[0]), [(len(video), None)]):
             while shown is not None and indices[todo] < index:
-                yield video.picture(shown, exact=self.exact)
+                yield video.picture(shown, self.size, self.exact)
                 todo += 1
                 if todo == len(indices):
                     return
