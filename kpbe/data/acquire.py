@@ -6,6 +6,7 @@ A source is the built-in sample, a folder, or VoxCeleb1 metadata.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -143,7 +144,7 @@ def found_videos(root: Path) -> tuple[list[RawVideo], list[Rejection]]:
 
 
 def _printable(path: Path) -> str:
-    return str(path).encode("utf-8", "backslashreplace").decode()
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:

@@ -121,7 +121,7 @@ def enhance_video(
         pose: video of the head pose; `talking` itself when None.
         viewpoints: the head pose, where no video gives it; what it leaves open stays that of `source`.
         options: everything else.
-        progress: told after each batch how many frames are done, and of how many.
+        progress: told after each frame how many are done, and of how many.
 
     Raises:
         KPBEError: `out` is one of the inputs or no video, or options contradict each other.

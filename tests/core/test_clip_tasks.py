@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import signal
@@ -141,6 +142,43 @@ def test_a_rejected_clip_is_listed_and_the_others_are_made(
     assert read_csv(tmp_path / "rejected.csv") == [row]
     assert [vars(rejection) for rejection in rejected] == [row]
     assert not (tmp_path / "train/clip7.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("odd\nsecond line"), OSError(errno.EIO, "bad sector"), KeyError("x")]
+)
+def test_an_unforeseen_error_rejects_its_clip_with_the_traceback_in_the_log(
+    error: Exception, tmp_path: Path, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fragile(task: ClipTask) -> dict[str, Any]:
+        if task.payload == 3:
+            write_text(task.outputs[0], "half")
+            raise error
+        return make(task)
+
+    finished, rejected = run_clip_tasks("cut", clip_tasks(tmp_path, 6), fragile, tmp_path)
+    assert len(finished) == 5 and [rejection.clip_id for rejection in rejected] == ["clip3"]
+    reason = rejected[0].reason
+    assert "see the log" in reason and type(error).__name__ in reason and "second line" not in reason
+    assert "Traceback" in caplog.text and "videos/3.mp4" in caplog.text
+    assert not (tmp_path / "train/clip3.txt").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space"), KPBEError("weights are missing.")])
+def test_an_error_that_concerns_all_clips_ends_the_stage(error: Exception, tmp_path: Path) -> None:
+    def make(task: ClipTask) -> dict[str, Any]:
+        raise error
+
+    with pytest.raises(type(error)):
+        run_clip_tasks("cut", clip_tasks(tmp_path, 3), make, tmp_path)
+
+
+@pytest.mark.parametrize("record", ["[]", "3", '{"fingerprint": "x"}', "{", "\ufeff"])
+def test_a_record_that_is_none_is_made_anew(record: str, tmp_path: Path, make: Any, made: list[str]) -> None:
+    run_clip_tasks("stage", clip_tasks(tmp_path, 2), make, tmp_path)
+    clip_tasks(tmp_path, 2)[1].record.write_text(record)
+    run_clip_tasks("stage", clip_tasks(tmp_path, 2), make, tmp_path)
+    assert made == ["clip0", "clip1", "clip1"]
 
 
 def test_a_clip_that_became_bad_leaves_nothing_of_its_good_days(tmp_path: Path, made: list[str]) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from kpbe.core.files import read_csv
 from kpbe.data.acquire import acquire
+from kpbe.data.clips import make_clip_id
 from kpbe.data.raw import parse_bbox, plain_name, read_raw_videos
 from kpbe.errors import KPBEError
 from kpbe.params import DataParams, SampleParams
@@ -172,6 +174,27 @@ def test_a_damaged_videos_csv_is_named(root):
 )
 def test_names_fit_into_clip_ids(name, plain):
     assert plain_name(name) == plain
+
+
+def test_long_names_are_cut_and_stay_different():
+    long = ["ä" * 150 + end for end in ("a", "b")]
+    plain = [plain_name(name) for name in long]
+    assert plain[0] != plain[1] and all(len(name.encode()) <= 80 for name in plain)
+    clip_id = make_clip_id(plain[0], plain[1], 0, 99999)
+    assert len(f".unfinished-{clip_id}.landmarks.npy".encode()) < 255
+    assert plain_name("x" * 80) == "x" * 80
+
+
+def test_odd_names_reject_one_video_and_no_more(root):
+    try:
+        (root / os.fsdecode(b"anna/\xff.mp4")).touch()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    (root / "anna" / ("long" * 50 + ".mp4")).touch()
+    videos = acquire(folder_params(max_rejected_fraction=0.5), Path("raw"))
+    assert len(videos) == 5
+    (row,) = read_csv(Path("raw/rejected.csv"))
+    assert "xff.mp4" in row["path"] and "not in UTF-8" in row["reason"]
 
 
 def test_empty_boxes_are_refused():
