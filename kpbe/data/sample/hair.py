@@ -75,7 +75,6 @@ def _shell(who: Identity, head: HeadSurface, style: Style, rng: np.random.Genera
     )
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9
     rest = surface + offset[..., None] * normal
-    keep = np.ones((len(rows) - 1, COLUMNS - 1), dtype=bool)
     if style.length:
         open_face = (np.abs(angle) < np.deg2rad(64))[None] & (y > line + 0.02)
         ends = style.length + 0.03 * smooth_noise(rng, (2, COLUMNS), (2, 40))[0][None]
