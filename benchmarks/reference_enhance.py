@@ -53,7 +53,10 @@ def enhance_as_usual(frontend_file: Path, detector_file: Path, talking: Path, ou
         pasted = np.zeros(frame.shape)
         pasted[top : top + side, left : left + side] = scaled(picture, side, side)
         results.append((mask * pasted + (1 - mask) * frame).astype(np.uint8))
-    imageio.imwrite(out, np.stack(results), plugin="pyav", codec="libx264", fps=fps)
+    with imageio.imopen(out, "w", plugin="pyav") as file:
+        file.init_video_stream("libx264", fps=fps)
+        for result in results:
+            file.write_frame(result)
     return len(results)
 
 
