@@ -10,7 +10,7 @@ import numpy as np
 
 from kpbe.backends.base import Backend, BackendSettings, SynthesisRequest, speak
 from kpbe.checkpoints.catalogue import find
-from kpbe.data.faces import finder_here, get_detector
+from kpbe.data.faces import detector_here, finder_here
 from kpbe.data.people import FaceChoice, find_face, follow_face
 from kpbe.errors import BadClip
 from kpbe.media.audio import read_audio
@@ -47,8 +47,7 @@ def request_of_files(
     """
     wave = read_audio(audio, track=audio_track)
     pose_frames = None if pose is None else Recording(pose).at_fps(fps, exact=True)
-    detector = get_detector(finder_here())
-    assert detector is not None
+    detector = detector_here()
     boxes = None
     frames: Iterable[np.ndarray]
     if is_picture(source):

@@ -126,6 +126,17 @@ def get_detector(kind: DetectorKind, device: str = "cpu") -> FaceDetector | None
     return _AtDetectionHeight(network)
 
 
+def detector_here() -> FaceDetector:
+    """The detector of `finder_here`.
+
+    Raises:
+        MissingWeights, BadCheckpoint: see `finder_here` and `get_detector`.
+    """
+    detector = get_detector(finder_here())
+    assert detector is not None
+    return detector
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kpbe.core.choices import chosen
 from kpbe.errors import KPBEError
 from kpbe.frontend.detail import EYE_KEYPOINTS, LIP_KEYPOINTS
 from kpbe.frontend.geometry import HeadPose, adapted_scale, relative_keypoints
-from kpbe.frontend.images import frames_at_once, to_tensor, to_uint8
+from kpbe.frontend.images import to_tensor, to_uint8
 from kpbe.frontend.model import Decomposition, Frontend
 
 Part = Literal["expression", "pose", "lips", "eyes"]
@@ -85,10 +86,7 @@ def pose_end_of(word: str) -> PoseEnd:
     Raises:
         KPBEError: there is none of that name.
     """
-    for end in get_args(PoseEnd):
-        if word == end:
-            return end
-    raise KPBEError(f"there is no pose end {word}: choose one of {', '.join(get_args(PoseEnd))}.")
+    return chosen(word, get_args(PoseEnd), "pose end")
 
 
 @dataclass(frozen=True)
@@ -208,12 +206,6 @@ class Driver:
             assert initial is not None
             if driving.adapt_scale:
                 self._scale = adapted_scale(source.keypoints, initial.keypoints)
-
-    @property
-    def images_at_once(self) -> int:
-        """The most frames of the source's size that fit a batch."""
-        image = self.source.image
-        return 10**6 if image is None else frames_at_once(10**6, image.shape[-2], image.shape[-1])
 
     @torch.inference_mode()
     def render(

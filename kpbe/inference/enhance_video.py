@@ -20,7 +20,7 @@ from kpbe.frontend.geometry import HeadPose
 from kpbe.frontend.model import Decomposition, Frontend
 from kpbe.inference.driving import Driver, Driving, Motion, PoseEnd, extended, motion_of, smoothed
 from kpbe.inference.framing import FramedVideo, Framing, face_of, framed, framed_picture
-from kpbe.inference.free_view import decompose_image, own_view
+from kpbe.inference.free_view import decompose_image, images_at_once, own_view
 from kpbe.inference.novel_view import head_poses
 from kpbe.inference.paste_back import paste_back
 from kpbe.inference.silence import speaking_frames
@@ -378,7 +378,7 @@ class _Work:
 
     @property
     def _batch_size(self) -> int:
-        return min(self.options.batch_size, self.driver.images_at_once)
+        return images_at_once(self.options.batch_size, self.source)
 
 
 def _poses(pose: HeadPose, index: torch.Tensor) -> HeadPose:

@@ -11,7 +11,7 @@ from kpbe.core.spreadsheets import existing_path, read_spreadsheet, read_text
 from kpbe.data.raw import VIDEO_SUFFIXES
 from kpbe.errors import KPBEError
 from kpbe.frontend.model import Frontend
-from kpbe.inference.enhance_video import DEFAULTS, Enhanced, Options, enhance_video
+from kpbe.inference.enhance_video import DEFAULTS, Options, enhance_video
 from kpbe.inference.viewpoints import Viewpoints
 from kpbe.media.video_writer import check_output
 
@@ -46,9 +46,22 @@ def enhance_videos(
     Raises:
         KPBEError: names are wrong, or the only video failed.
     """
+
+    def enhance_one(frontend: Frontend, video: Path, picture: Path | None, target: Path) -> None:
+        with tqdm(desc=video.name, unit="frame", mininterval=1) as bar:
+
+            def progress(done: int, count: int) -> None:
+                bar.total = count
+                bar.update(done - bar.n)
+
+            made = enhance_video(frontend, video, picture, target, pose, viewpoints, options, progress)
+        for sentence in made.notes:
+            say(f"{sentence}.")
+        say(f"{made.path}: {made.frames} frames at {made.fps:g} fps")
+
     if not talking.is_dir() and talking.suffix.lower() not in LISTS:
         check_output(out, [path for path in (talking, source, pose) if path is not None])
-        _say(_with_bar(load_frontend(), talking, source, out, pose, viewpoints, options), say)
+        enhance_one(load_frontend(), talking, source, out)
         return []
     videos = videos_of(talking, source)
     targets = _targets([video for video, _ in videos], out)
@@ -56,7 +69,7 @@ def enhance_videos(
     failures = []
     for (video, picture), target in zip(videos, targets, strict=True):
         try:
-            _say(_with_bar(frontend, video, picture, target, pose, viewpoints, options), say)
+            enhance_one(frontend, video, picture, target)
         except (KPBEError, OSError) as error:
             failures.append(video)
             say(f"error: {error}")
@@ -102,27 +115,3 @@ def _targets(videos: list[Path], out: Path) -> list[Path]:
         double = next(target for target in targets if targets.count(target) > 1)
         raise KPBEError(f"two videos would be written to {double}: give them names of their own.")
     return targets
-
-
-def _with_bar(
-    frontend: Frontend,
-    talking: Path,
-    source: Path | None,
-    out: Path,
-    pose: Path | None,
-    viewpoints: Viewpoints | None,
-    options: Options,
-) -> Enhanced:
-    with tqdm(desc=talking.name, unit="frame", mininterval=1) as bar:
-
-        def progress(done: int, count: int) -> None:
-            bar.total = count
-            bar.update(done - bar.n)
-
-        return enhance_video(frontend, talking, source, out, pose, viewpoints, options, progress)
-
-
-def _say(enhanced: Enhanced, say: Callable[[str], None]) -> None:
-    for note in enhanced.notes:
-        say(f"{note}.")
-    say(f"{enhanced.path}: {enhanced.frames} frames at {enhanced.fps:g} fps")

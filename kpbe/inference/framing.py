@@ -13,10 +13,12 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from kpbe.core.choices import chosen
+from kpbe.core.spans import spans_of
 from kpbe.data.crops import PixelBox, centred_square, cropped, increase_to_square, shift_inside, union
-from kpbe.data.faces import FaceDetector, finder_here, get_detector
+from kpbe.data.faces import detector_here
 from kpbe.data.people import LOOKS_PER_SECOND, FaceChoice, find_face, follow, follow_face, people_in
-from kpbe.errors import BadClip, KPBEError
+from kpbe.errors import BadClip
 from kpbe.media.prefetch import prefetched
 from kpbe.media.recording import FramesAtFps, Recording
 
@@ -128,10 +130,7 @@ def framing_of(word: str) -> Framing:
     Raises:
         KPBEError: there is none of that name.
     """
-    for framing in get_args(Framing):
-        if word == framing:
-            return framing
-    raise KPBEError(f"there is no framing {word}: choose one of {', '.join(get_args(Framing))}.")
+    return chosen(word, get_args(Framing), "framing")
 
 
 def framed(recording: Recording, fps: float, framing: Framing, face: FaceChoice = "auto") -> FramedVideo:
@@ -152,25 +151,22 @@ def framed(recording: Recording, fps: float, framing: Framing, face: FaceChoice 
     frames, name, info = recording.at_fps(fps, exact=True), str(recording.info.path), recording.info
     everything = (0, 0, info.width, info.height)
     unknown = np.zeros((len(frames), 4))
-    if framing in ("whole", "centre"):
-        _refuse_squeezing(framing, info.width, info.height, name)
-        box = everything if framing == "whole" else centred_square(info.width, info.height)
+    if (box := _without_looking(framing, info.width, info.height, name)) is not None:
         return FramedVideo(name, frames, np.tile(box, (len(frames), 1)), unknown, own_side(box))
     track = follow_face(frames, detector_here(), face, name)
     if track is None:
         if framing == "face":
             raise BadClip(f"{name} shows no face: take another one, or the whole picture (--framing whole).")
-        is_square = info.width == info.height
-        box = everything if is_square else centred_square(info.width, info.height)
-        what = "the whole picture" if is_square else "the square in the middle"
+        box = centred_square(info.width, info.height)
+        what = "the whole picture" if box == everything else "the square in the middle"
         note = f"{name}: no face was found, {what} is used"
         return FramedVideo(name, frames, np.tile(box, (len(frames), 1)), unknown, own_side(box), (note,))
     faces, jumps = track.boxes, track.jumps
     squares = _squares(faces, jumps, fps, info.width, info.height)
-    usual = np.median(squares[faces.any(axis=1)][:, 2] - squares[faces.any(axis=1)][:, 0])
-    if framing == "auto" and info.width == info.height and usual >= CROP_SHARE * info.width:
+    usual = float(np.median(_size(squares[faces.any(axis=1)])))
+    if framing == "auto" and _fills(usual, info.width, info.height):
         squares = np.tile(everything, (len(frames), 1))
-    side = own_side(squares[int((squares[:, 2] - squares[:, 0]).argmax())])
+    side = own_side(squares[int(_size(squares).argmax())])
     return FramedVideo(name, frames, squares, faces, side, _notes(name, faces, jumps, fps))
 
 
@@ -205,11 +201,8 @@ def square_of(
     if not len(frames):
         raise BadClip(f"{name} has no frame.")
     height, width = frames[0].shape[:2]
-    if framing == "whole":
-        _refuse_squeezing(framing, width, height, name)
-        return 0, 0, width, height
-    if framing == "centre":
-        return centred_square(width, height)
+    if (box := _without_looking(framing, width, height, name)) is not None:
+        return box
     detector = detector_here()
     people = people_in(detector.detect(frame) for frame in frames)
     if not people:
@@ -218,7 +211,7 @@ def square_of(
         return centred_square(width, height)
     person = follow(people, face, LOOKS_PER_SECOND, name)
     box = _square_around(union(np.stack(person.boxes)), width, height)
-    if framing == "auto" and width == height and box[2] - box[0] >= CROP_SHARE * width:
+    if framing == "auto" and _fills(box[2] - box[0], width, height):
         return 0, 0, width, height
     return box
 
@@ -240,12 +233,23 @@ def own_side(box: Sequence[int] | np.ndarray) -> int:
     return max(2, side - side % 2)
 
 
-def _refuse_squeezing(framing: Framing, width: int, height: int, name: str) -> None:
-    if framing == "whole" and abs(width / height - 1) > LARGEST_SQUEEZE:
+def _without_looking(framing: Framing, width: int, height: int, name: str) -> PixelBox | None:
+    """The square of `whole` or `centre`; None where a face decides."""
+    if framing == "centre":
+        return centred_square(width, height)
+    if framing != "whole":
+        return None
+    if abs(width / height - 1) > LARGEST_SQUEEZE:
         raise BadClip(
             f"{name} is {width}x{height} pixels large, and the whole picture must be square: crop it, or "
             f"take --framing face or centre."
         )
+    return 0, 0, width, height
+
+
+def _fills(side: float, width: int, height: int) -> bool:
+    """Whether a face's square of this side makes the picture a crop already."""
+    return width == height and side >= CROP_SHARE * width
 
 
 def _centre(boxes: np.ndarray) -> np.ndarray:
@@ -256,19 +260,11 @@ def _size(boxes: np.ndarray) -> np.ndarray:
     return np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
 
 
-def detector_here() -> FaceDetector:
-    """What looks for faces on this machine."""
-    detector = get_detector(finder_here())
-    assert detector is not None
-    return detector
-
-
 def _squares(faces: np.ndarray, jumps: Sequence[int], fps: float, width: int, height: int) -> np.ndarray:
     """The square of every frame: still where the head stays, moving smoothly where it does not."""
     known = np.asarray(faces.any(axis=1))
     squares = np.zeros((len(faces), 4), np.int64)
-    edges = np.flatnonzero(np.diff(known.astype(int), prepend=0, append=0))
-    spans = list(zip(edges[::2], edges[1::2], strict=True))
+    spans = spans_of(known)
     for jump in jumps:
         spans = [part for a, b in spans for part in (((a, jump), (jump, b)) if a < jump < b else ((a, b),))]
     for start, end in spans:
@@ -278,7 +274,7 @@ def _squares(faces: np.ndarray, jumps: Sequence[int], fps: float, width: int, he
 
 def _squares_of_span(faces: np.ndarray, fps: float, width: int, height: int) -> np.ndarray:
     whole_way = union(faces)
-    usual = np.median(np.maximum(faces[:, 2] - faces[:, 0], faces[:, 3] - faces[:, 1]))
+    usual = np.median(_size(faces))
     if max(whole_way[2] - whole_way[0], whole_way[3] - whole_way[1]) <= STILL_GROWTH * usual:
         return np.tile(_square_around(whole_way, width, height), (len(faces), 1))
     from scipy.ndimage import gaussian_filter1d
@@ -306,9 +302,8 @@ def _nearest_with(known: np.ndarray) -> np.ndarray:
 
 
 def _notes(name: str, faces: np.ndarray, jumps: Sequence[int], fps: float) -> tuple[str, ...]:
-    missing = ~faces.any(axis=1)
-    edges = np.flatnonzero(np.diff(missing.astype(int), prepend=0, append=0)) / fps
-    spans = ", ".join(f"{a:.2f} to {b:.2f} s" for a, b in zip(edges[::2], edges[1::2], strict=True))
+    missing = spans_of(np.asarray(~faces.any(axis=1)))
+    spans = ", ".join(f"{a / fps:.2f} to {b / fps:.2f} s" for a, b in missing)
     notes = [f"{name}: there is no face from {spans}"] if spans else []
     if jumps:
         times = ", ".join(f"{jump / fps:.2f} s" for jump in jumps)

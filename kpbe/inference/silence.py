@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kpbe.core.spans import spans_of
 from kpbe.media.sound_track import SoundTrack, as_float
 
 QUIET_BELOW = 10 ** (-35 / 20)
@@ -37,8 +38,7 @@ def speaking_frames(track: SoundTrack, frames: int, fps: float) -> np.ndarray:
     loudness = np.sqrt(energy / np.maximum(counts, 1))
     speaks = loudness >= QUIET_BELOW * np.quantile(loudness, LOUD_QUANTILE)
     speaks &= loudness > 0
-    edges = np.flatnonzero(np.diff(speaks.astype(int), prepend=1, append=1))
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
+    for start, end in spans_of(~speaks):
         if end - start < SHORTEST_SECONDS * fps:
             speaks[start:end] = True
     return speaks

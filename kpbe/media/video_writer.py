@@ -48,7 +48,7 @@ class VideoWriter:
         audio: sound to mux, in step with the video that it comes from: a file (`find_sound`) or a track of
             one. AAC in .mp4, PCM in .mkv (uncompressed sound bit for bit); more than two channels are mixed
             down to two.
-        quick: encode `h264` in an eighth of the time, to files somewhat larger.
+        quick: encode `h264` in a third of the time, to files somewhat larger.
         whole_audio: keep sound that goes on after the end of the last frame, up to the end of its own time
             line, instead of cutting it there.
 

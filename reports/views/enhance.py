@@ -129,9 +129,8 @@ def enhanced(
     Raises:
         KPBEError: a file cannot be used, or the talking video is too long.
     """
-    from kpbe.inference.enhance_video import enhance_video
+    from kpbe.inference.enhance_video import enhance_video, sound_of
     from kpbe.media.recording import Recording
-    from kpbe.media.sound_track import NoAudio, find_sound
     from kpbe.media.video_writer import write_video
 
     video = stored(folder / "talking", talking)
@@ -152,12 +151,8 @@ def enhanced(
         progress=lambda done, count: bar.progress(done / count, f"Frame {done} of {count}"),
     )
     bar.progress(1.0, "Putting both side by side")
-    try:
-        sound = find_sound(out)
-    except NoAudio:
-        sound = None
     comparison = folder / "comparison.mp4"
-    write_video(comparison, pairs(video, out, made.fps), made.fps, audio=sound)
+    write_video(comparison, pairs(video, out, made.fps), made.fps, audio=sound_of(out))
     bar.empty()
     notes = tuple(without_folder(note, folder) for note in made.notes)
     name = f"{Path(talking.name).stem}_enhanced.mp4"

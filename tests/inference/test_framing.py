@@ -33,7 +33,7 @@ def faces(monkeypatch: pytest.MonkeyPatch) -> Callable[[Faces], None]:
     """A stand-in for the detector."""
 
     def use(detector: Faces) -> None:
-        monkeypatch.setattr(framing, "get_detector", lambda kind: detector)
+        monkeypatch.setattr(framing, "detector_here", lambda: detector)
 
     return use
 
